@@ -1,0 +1,64 @@
+"""Train image-similarity models with Keras, index pictures with them and search by picture.
+
+>>> import siamese
+>>> catalogue = siamese.Catalogue.read("items.json", image_dir="photos")
+>>> embedder = siamese.Embedder.load("checkpoints/final_model.hdf5")
+>>> index = siamese.open_index("search_index.pkl")
+>>> results = siamese.Searcher(embedder, index).search(["query.jpg"], k=10)
+
+Names are imported when they are first used: `import siamese` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from siamese.catalogue import Catalogue as Catalogue
+    from siamese.embedding import Embedder as Embedder
+    from siamese.errors import InputError as InputError
+    from siamese.evaluation import evaluate as evaluate
+    from siamese.indexes import open_index as open_index
+    from siamese.losses import ContrastiveLoss as ContrastiveLoss
+    from siamese.losses import MultiSimilarityLoss as MultiSimilarityLoss
+    from siamese.metrics import retrieval_metrics as retrieval_metrics
+    from siamese.networks import base_cnn as base_cnn
+    from siamese.networks import embedding_model as embedding_model
+    from siamese.networks import siamese_network as siamese_network
+    from siamese.pairs import PairGenerator as PairGenerator
+    from siamese.search import Searcher as Searcher
+    from siamese.training import Recipe as Recipe
+    from siamese.training import train as train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Catalogue": "siamese.catalogue",
+    "ContrastiveLoss": "siamese.losses",
+    "Embedder": "siamese.embedding",
+    "InputError": "siamese.errors",
+    "MultiSimilarityLoss": "siamese.losses",
+    "PairGenerator": "siamese.pairs",
+    "Recipe": "siamese.training",
+    "Searcher": "siamese.search",
+    "base_cnn": "siamese.networks",
+    "embedding_model": "siamese.networks",
+    "evaluate": "siamese.evaluation",
+    "open_index": "siamese.indexes",
+    "retrieval_metrics": "siamese.metrics",
+    "siamese_network": "siamese.networks",
+    "train": "siamese.training",
+}
+
+__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 - the names are strings
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'siamese' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
