@@ -1,0 +1,531 @@
+"""Labelled data: items, their pictures and their labels, in one JSON file.
+
+.. code-block:: json
+
+    {"item_id": {"images": [{"filename": "relative/path.jpg"}], "labels": ["red"]}}
+
+Filenames are relative to a folder, `image_dir`. Further keys are allowed, and kept in what is
+written. No picture is touched here: `siamese.check` looks at the files.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import posixpath
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from siamese.errors import InputError
+from siamese.files import atomic_path
+
+T = TypeVar("T")
+
+Kind = Literal[
+    "catalogue",  # the form of the JSON file, or the folder of the pictures
+    "outside",  # a path that leaves image_dir
+    "missing",  # no such file
+    "picture",  # a file that is no usable picture
+    "shared",  # one picture under two items
+    "repeated",  # one picture twice under one item
+    "single",  # an item with one picture
+    "labels",  # labels that are empty or said twice
+]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What is wrong with a catalogue, an item of it or a picture; `str` gives one line."""
+
+    kind: Kind
+    problem: str
+    item_id: str | None = None
+    filename: str | None = None
+
+    def __str__(self) -> str:
+        where = []
+        if self.item_id is not None:
+            where.append(f"item {_shown(self.item_id)}")
+        if self.filename is not None:
+            where.append(f"file {_shown(self.filename)}")
+        return f"{', '.join(where)}: {self.problem}" if where else self.problem
+
+
+class Image(msgspec.Struct, frozen=True, gc=False):
+    """One entry of an item's `images`."""
+
+    filename: str
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """One thing: its pictures and its coarse labels."""
+
+    images: tuple[Image, ...]
+    labels: tuple[str, ...] = ()
+
+
+class Picture(msgspec.Struct, frozen=True, gc=False):
+    """One picture of an item; `filename` is relative to the catalogue's `image_dir`."""
+
+    item_id: str
+    filename: str
+    labels: tuple[str, ...] = ()
+
+
+class Catalogue:
+    """Items with their pictures and labels.
+
+    Made by `read`, `from_folder` or `from_csv`.
+
+    Attributes
+    ----------
+    items : item id to `Item`, in file order
+    image_dir : the folder that filenames are relative to
+    notes : lines for the user on what a conversion left out
+    """
+
+    def __init__(
+        self, raw: Mapping[str, msgspec.Raw], items: Mapping[str, Item], image_dir: Path
+    ) -> None:
+        self._raw = raw
+        self.items = items
+        self.image_dir = image_dir
+        self.notes: list[str] = []
+
+    @classmethod
+    def read(
+        cls, path: str | os.PathLike[str], image_dir: str | os.PathLike[str] | None = None
+    ) -> Catalogue:
+        """Read a JSON catalogue and check its form; the pictures are not touched.
+
+        Parameters
+        ----------
+        path : the JSON file
+        image_dir : the folder of the pictures; by default the folder of `path`
+
+        Raises
+        ------
+        InputError
+            Listing every problem of the form, and every path that leaves `image_dir`.
+        """
+        path = Path(path)
+        catalogue, problems = read_with_problems(path, image_dir)
+        if problems:
+            raise InputError(f"{path}: {problem}" for problem in problems)
+        return catalogue
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike[str]) -> Catalogue:
+        """Every folder in `folder` is an item; its pictures may lie in nested folders.
+
+        Hidden files, and files whose suffix Pillow does not know, are left out; `notes` says
+        how many.
+
+        Raises
+        ------
+        InputError
+            If there is no such folder, no item in it, or a name that JSON cannot hold.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; give the one that holds a folder an item")
+        suffixes = _picture_suffixes()
+        items: dict[str, tuple[list[str], list[str]]] = {}
+        empty, ignored = [], 0
+        for entry in sorted(folder.iterdir()):
+            if entry.name.startswith("."):
+                continue
+            if not entry.is_dir():
+                ignored += 1
+                continue
+            files = sorted(_visible_files(entry))
+            pictures = [file for file in files if file.suffix.lower() in suffixes]
+            ignored += len(files) - len(pictures)
+            if pictures:
+                names = [file.relative_to(folder).as_posix() for file in pictures]
+                items[entry.name] = (names, [])
+            else:
+                empty.append(entry.name)
+        if not items:
+            raise InputError(f"{folder}: no folder with pictures in it; make one folder an item")
+        catalogue = cls._converted(items, folder, str(folder))
+        if ignored:
+            catalogue.notes.append(
+                f"{folder}: files left out, as no picture of an item: {ignored:,}"
+            )
+        if empty:
+            shown = ", ".join(empty[:5]) + (", …" if len(empty) > 5 else "")
+            catalogue.notes.append(f"{folder}: folders without a picture: {len(empty):,} ({shown})")
+        return catalogue
+
+    @classmethod
+    def from_csv(
+        cls, path: str | os.PathLike[str], image_dir: str | os.PathLike[str] | None = None
+    ) -> Catalogue:
+        """Convert a CSV file with the columns `item_id`, `filename` and, if you like, `labels`.
+
+        One row a picture; labels are separated by ``|`` or ``;`` and those of an item's rows are
+        united. `image_dir` is by default the folder of `path`.
+
+        Raises
+        ------
+        InputError
+            Listing every problem with its line.
+        """
+        path = Path(path)
+        text, _ = _decoded(_read_bytes(path, "CSV"), path)
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        items: dict[str, tuple[list[str], list[str]]] = {}
+        problems: list[str] = []
+        try:
+            header = [name.strip() for name in next(rows, [])]
+            if lacking := {"item_id", "filename"} - set(header):
+                raise InputError(
+                    f"{path}: line 1: no column {' and no column '.join(sorted(lacking))}; "
+                    "the header must be item_id,filename,labels"
+                )
+            for row in rows:
+                if not row:
+                    continue
+                if len(row) != len(header):
+                    problems.append(
+                        f"{path}: line {rows.line_num}: {len(row)} columns, "
+                        f"the header has {len(header)}"
+                    )
+                    continue
+                cells = dict(zip(header, row, strict=True))
+                item_id, filename = cells["item_id"].strip(), cells["filename"].strip()
+                for problem in (_id_problem(item_id), _filename_problem(filename)):
+                    if problem:
+                        problems.append(f"{path}: line {rows.line_num}: {problem.problem}")
+                filenames, labels = items.setdefault(item_id, ([], []))
+                filenames.append(filename)
+                for label in map(str.strip, re.split(r"[|;]", cells.get("labels", ""))):
+                    if label and label not in labels:
+                        labels.append(label)
+        except csv.Error as error:
+            problems.append(f"{path}: line {rows.line_num}: {error}")
+        if not items and not problems:
+            problems.append(f"{path}: no rows below the header")
+        if problems:
+            raise InputError(problems)
+        return cls._converted(items, Path(image_dir or path.parent), str(path))
+
+    @classmethod
+    def _converted(
+        cls, items: Mapping[str, tuple[list[str], list[str]]], image_dir: Path, source: str
+    ) -> Catalogue:
+        """Through the JSON form, so that one place judges what a catalogue may hold."""
+        form: dict[str, dict[str, Any]] = {}
+        for item_id, (filenames, labels) in items.items():
+            form[item_id] = {"images": [{"filename": filename} for filename in filenames]}
+            if labels:
+                form[item_id]["labels"] = labels
+        try:
+            raw, parsed, problems = parse(msgspec.json.encode(form))
+        except UnicodeEncodeError as error:
+            name = error.object.encode("ascii", "backslashreplace").decode()
+            raise InputError(f"{source}: the name {name} is no valid Unicode; rename it") from None
+        if problems:
+            raise InputError(f"{source}: {problem}" for problem in problems)
+        return cls(raw, parsed, image_dir)
+
+    @cached_property
+    def pictures(self) -> list[Picture]:
+        """All pictures, in file order."""
+        return [
+            Picture(item_id, image.filename, item.labels)
+            for item_id, item in self.items.items()
+            for image in item.images
+        ]
+
+    def path_of(self, picture: Picture) -> Path:
+        """Where a picture's file is; ``..`` is resolved by name, not through links."""
+        return self.image_dir / posixpath.normpath(picture.filename)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write as JSON, an item a line, with every further key the items came with."""
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(
+                b"{\n"
+                + b",\n".join(
+                    msgspec.json.encode(item_id) + b": " + bytes(raw)
+                    for item_id, raw in self._raw.items()
+                )
+                + b"\n}\n"
+            )
+
+    def split(self, train: float = 0.7, seed: int = 0) -> tuple[Catalogue, Catalogue]:
+        """Split by item into two disjoint catalogues, stratified by label.
+
+        Exactly ``round(train * items)`` items go to the first, but both get at least one. The
+        outcome depends on the items and the seed, not on their order in the file.
+
+        Parameters
+        ----------
+        train : share of the items for the first catalogue, between 0 and 1
+        seed : another seed, another split
+
+        Raises
+        ------
+        InputError
+            If `train` is no such share, or there are fewer than two items.
+        """
+        if not 0 < train < 1:
+            raise InputError(f"train: {train} is no share between 0 and 1, such as 0.7")
+        count = len(self.items)
+        if count < 2:
+            raise InputError("a catalogue with a single item cannot be split; add items")
+        target = min(max(round(train * count), 1), count - 1)
+        # Systematic sampling along strata: items with the same labels stand side by side, and
+        # every stretch of the line gives its share to train, rounded at most by one.
+        chosen = {
+            item_id
+            for place, item_id in enumerate(self._stratified_order(seed))
+            if (place + 1) * target // count > place * target // count
+        }
+        return self._part(chosen), self._part(self.items.keys() - chosen)
+
+    def _stratified_order(self, seed: int) -> list[str]:
+        """Items by their rarest label, within that by their next rarest, within that by chance.
+
+        A rare label has the fewest ways to be shared out fairly, so it decides first. A label
+        of one item cannot be shared out at all and decides nothing.
+        """
+        draw = random.Random(seed)
+        counts = Counter(label for item in self.items.values() for label in set(item.labels))
+        shared = sorted(label for label, count in counts.items() if count > 1)
+        draw.shuffle(shared)
+        rank = {label: place for place, label in enumerate(sorted(shared, key=counts.__getitem__))}
+        chance = {item_id: draw.random() for item_id in sorted(self.items)}
+
+        def key(item_id: str) -> tuple[list[int], float]:
+            labels = set(self.items[item_id].labels)
+            return sorted(rank[label] for label in labels if label in rank), chance[item_id]
+
+        return sorted(self.items, key=key)
+
+    def _part(self, item_ids: set[str]) -> Catalogue:
+        kept = [item_id for item_id in self.items if item_id in item_ids]
+        return Catalogue(
+            {item_id: self._raw[item_id] for item_id in kept},
+            {item_id: self.items[item_id] for item_id in kept},
+            self.image_dir,
+        )
+
+
+def read_with_problems(
+    path: str | os.PathLike[str], image_dir: str | os.PathLike[str] | None = None
+) -> tuple[Catalogue, list[Problem]]:
+    """Read what can be read of a catalogue, and everything that is wrong with its form.
+
+    Raises
+    ------
+    InputError
+        If there is no file to read.
+    """
+    path = Path(path)
+    raw, items, problems = parse(_read_bytes(path, "JSON"))
+    return Catalogue(raw, items, Path(image_dir or path.parent)), problems
+
+
+def parse(data: bytes) -> tuple[dict[str, msgspec.Raw], dict[str, Item], list[Problem]]:
+    """Parse the JSON form: the bytes of each item, the items, and every problem.
+
+    An item with problems keeps those of its pictures and labels that have none.
+    """
+    try:
+        text, data = _decoded(data)
+        raw = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    except InputError as error:
+        return {}, {}, [Problem("catalogue", error.lines[0])]
+    except msgspec.ValidationError as error:
+        line = f"not a catalogue: {_plain(error)}; the file must be {{item_id: {{…}}, …}}"
+        return {}, {}, [Problem("catalogue", line)]
+    except (msgspec.DecodeError, RecursionError) as error:
+        return {}, {}, [Problem("catalogue", f"not JSON: {_json_error(text, error)}")]
+    if not raw:
+        return {}, {}, [Problem("catalogue", "holds no items")]
+
+    problems = [
+        Problem("catalogue", "the item id stands there more than once; merge the items", item_id)
+        for item_id in _repeated_ids(data, raw)
+    ]
+    items: dict[str, Item] = {}
+    decode = msgspec.json.Decoder(Item).decode
+    for item_id, raw_item in raw.items():
+        try:
+            item = decode(raw_item)
+        except (msgspec.DecodeError, RecursionError):
+            item, found = _salvaged(item_id, raw_item)
+            problems += found
+        else:
+            if not item.images:
+                problems.append(Problem("catalogue", "no pictures; add one or remove it", item_id))
+        bad_names = False
+        for image in item.images:
+            filename = image.filename
+            # Everything that `_filename_problem` objects to, and little else, but fast.
+            if (
+                not filename
+                or ".." in filename
+                or filename[0] in "/\\"
+                or filename[1:2] == ":"
+                or not filename.isprintable()
+            ) and (problem := _filename_problem(filename)):
+                problems.append(msgspec.structs.replace(problem, item_id=item_id))
+                bad_names = True
+        if bad_names:
+            good = tuple(image for image in item.images if not _filename_problem(image.filename))
+            item = msgspec.structs.replace(item, images=good)
+        if problem := _id_problem(item_id):
+            problems.append(msgspec.structs.replace(problem, item_id=item_id))
+        items[item_id] = item
+    return raw, items, problems
+
+
+def _salvaged(item_id: str, raw_item: msgspec.Raw) -> tuple[Item, list[Problem]]:
+    """What is usable of an item that does not have the form, and every problem of it."""
+    problems: list[str] = []
+
+    def parts(raw: msgspec.Raw, of: type[T], where: str) -> tuple[T, ...]:
+        good = []
+        try:
+            for place, part in enumerate(msgspec.json.decode(raw, type=list[msgspec.Raw])):
+                try:
+                    good.append(msgspec.json.decode(part, type=of))
+                except (msgspec.DecodeError, RecursionError) as error:
+                    problems.append(_plain(error, f"{where}[{place}]"))
+        except (msgspec.DecodeError, RecursionError) as error:
+            problems.append(_plain(error, where))
+        return tuple(good)
+
+    item = Item(images=())
+    try:
+        fields = msgspec.json.decode(raw_item, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError) as error:
+        problems.append(_plain(error))
+    else:
+        nothing = msgspec.Raw(b"[]")
+        images, labels = fields.get("images", nothing), fields.get("labels", nothing)
+        if "images" not in fields:
+            problems.append("no pictures: `images` is not there")
+        item = Item(parts(images, Image, "images"), parts(labels, str, "labels"))
+        if not problems:
+            problems.append("not the form of an item")
+    return item, [Problem("catalogue", problem, item_id) for problem in problems]
+
+
+def _filename_problem(filename: str) -> Problem | None:
+    """Why a filename cannot be right, whatever the disk holds."""
+    if not filename:
+        return Problem("catalogue", "empty filename")
+    if any(character < " " or "\x7f" <= character < "\xa0" for character in filename):
+        return Problem("catalogue", "control character in the filename; rename", filename=filename)
+    if filename[0] in "/\\" or re.match(r"[A-Za-z]:[\\/]", filename):
+        return Problem(
+            "outside", "absolute path; filenames are relative to --image-dir", filename=filename
+        )
+    if posixpath.normpath(filename).split("/")[0] == "..":
+        return Problem("outside", "leaves --image-dir (..)", filename=filename)
+    return None
+
+
+def _id_problem(item_id: str) -> Problem | None:
+    if not item_id.strip():
+        return Problem("catalogue", "empty item id")
+    if any(character < " " or "\x7f" <= character < "\xa0" for character in item_id):
+        return Problem("catalogue", "control character in the item id")
+    return None
+
+
+def _repeated_ids(data: bytes, raw: Mapping[str, msgspec.Raw]) -> list[str]:
+    """Item ids that stand in the file more than once, of which JSON keeps the last.
+
+    Without repetition the file, white space apart, is exactly as long as its keys and values;
+    only where it is longer the slow way is gone.
+    """
+    ids = json.dumps(list(raw), ensure_ascii=data.isascii(), separators=(",", ":")).encode()
+    values = msgspec.json.format(msgspec.json.encode(list(raw.values())), indent=-1)
+    if len(msgspec.json.format(data, indent=-1)) == len(ids) + len(values) - 1:
+        return []
+    counts = Counter(item_id for item_id, _ in json.loads(data, object_pairs_hook=list))
+    return [item_id for item_id, count in counts.items() if count > 1]
+
+
+def _read_bytes(path: Path, form: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give the {form} file of the catalogue") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; give the {form} file of the catalogue") from None
+    except OSError as error:
+        raise InputError(f"{path}: unreadable ({(error.strerror or str(error)).lower()})") from None
+
+
+def _decoded(data: bytes, path: Path | None = None) -> tuple[str, bytes]:
+    """Text and its UTF-8 without byte order mark; spreadsheets and shells write others too."""
+    encoding = json.detect_encoding(data)
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        where = f"{path}: " if path else ""
+        raise InputError(
+            f"{where}not {encoding.upper()} text (line {line}); save it as UTF-8"
+        ) from None
+    return text, data if encoding == "utf-8" else text.encode()
+
+
+def _json_error(text: str, error: Exception) -> str:
+    """Where and why the text is no JSON, by the standard library, which counts lines."""
+    if not text.strip():
+        return "the file is empty"
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as located:
+        return f"line {located.lineno}, column {located.colno}: {located.msg}"
+    except RecursionError:
+        return "nested too deeply"
+    if re.search(r"\\u[dD][89a-fA-F]", text):
+        return r"half a character (a lone \ud800 to \udfff)"
+    return str(error)  # what the standard library lets pass, such as NaN
+
+
+def _plain(error: Exception, where: str = "") -> str:
+    """A decoder's message in the words of the form: ``images[2].filename: expected str, …``."""
+    message = str(error)
+    if found := re.fullmatch(r"(.*) - at `\$(.*)`", message):
+        message, where = found[1], where + found[2]
+    message = re.sub(r"`(\w+)`", r"\1", message).replace("array", "list")
+    message = message[0].lower() + message[1:]
+    return f"{where}: {message}" if where else message
+
+
+def _shown(name: str) -> str:
+    return name if name and name.isprintable() else repr(name)
+
+
+def _picture_suffixes() -> set[str]:
+    from PIL import Image as Pillow
+
+    return {
+        suffix
+        for suffix, format_name in Pillow.registered_extensions().items()
+        if format_name in Pillow.OPEN
+    }
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in files if not name.startswith("."))

@@ -1,0 +1,274 @@
+"""What is wrong with a catalogue and its pictures, all of it at once.
+
+`quick_check` looks at names and folder entries only and runs before training and indexing;
+`check_catalogue` also decodes every picture and compares the bytes of files of one size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import stat
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from siamese.catalogue import Catalogue, Kind, Picture, Problem, read_with_problems
+from siamese.images import PictureError, open_picture
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+WARNINGS: Final[frozenset[Kind]] = frozenset({"repeated", "single", "labels"})
+"""Kinds that stop nothing."""
+
+SKIPPABLE: Final[frozenset[Kind]] = frozenset({"missing", "picture"})
+"""Kinds of errors that cost one picture each, where a caller may go on without it."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Every problem of a catalogue; its kind decides whether it is an error or a warning."""
+
+    problems: list[Problem]
+    items: int
+    pictures: int
+
+    @property
+    def errors(self) -> list[Problem]:
+        """What must be put right."""
+        return [problem for problem in self.problems if problem.kind not in WARNINGS]
+
+    @property
+    def fatal(self) -> list[Problem]:
+        """The errors that remain where single pictures may be skipped."""
+        return [problem for problem in self.errors if problem.kind not in SKIPPABLE]
+
+    @property
+    def warnings(self) -> list[Problem]:
+        """What may be meant."""
+        return [problem for problem in self.problems if problem.kind in WARNINGS]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: `items`, `pictures`, `errors` and `warnings`."""
+        return {
+            "items": self.items,
+            "pictures": self.pictures,
+            "errors": [msgspec.to_builtins(problem) for problem in self.errors],
+            "warnings": [msgspec.to_builtins(problem) for problem in self.warnings],
+        }
+
+
+def check_catalogue(
+    labeled_data: str | os.PathLike[str], image_dir: str | os.PathLike[str] | None = None
+) -> Report:
+    """Check everything: the form, the names, the files, the pictures and their bytes.
+
+    Parameters
+    ----------
+    labeled_data : the JSON file
+    image_dir : the folder of the pictures; by default the folder of `labeled_data`
+
+    Raises
+    ------
+    InputError
+        If there is no file to read. All else is in the report.
+    """
+    catalogue, problems = read_with_problems(labeled_data, image_dir)
+    if catalogue.items:
+        files, found = _survey(catalogue)
+        reasons = _in_threads(_not_a_picture, files, "decoding")
+        problems += found
+        problems += [
+            Problem("picture", reason, picture.item_id, picture.filename)
+            for file, reason in zip(files, reasons, strict=True)
+            if reason
+            for picture in file.pictures
+        ]
+        sound = [file for file, reason in zip(files, reasons, strict=True) if not reason]
+        problems += _same_bytes(sound)
+        problems += _item_warnings(catalogue)
+    return Report(problems, len(catalogue.items), len(catalogue.pictures))
+
+
+def quick_check(catalogue: Catalogue) -> Report:
+    """Check names, labels and folder entries; no picture is opened.
+
+    Finds paths that leave `image_dir` (through links too), missing and empty files, the same
+    file under two items (however its path is spelled or linked), and what only earns a warning.
+    """
+    _, problems = _survey(catalogue)
+    problems += _item_warnings(catalogue)
+    return Report(problems, len(catalogue.items), len(catalogue.pictures))
+
+
+class _File(msgspec.Struct, frozen=True):
+    """A regular file inside `image_dir`, and the pictures of the catalogue that name it."""
+
+    path: str
+    size: int
+    pictures: list[Picture]
+
+
+class _Folder:
+    """The folder of the pictures, links resolved, each folder in it only once."""
+
+    def __init__(self, image_dir: Path) -> None:
+        self._root = os.path.realpath(image_dir)
+        self._inside = self._root.rstrip("/") + "/"
+        self._folders = {"": self._root}
+
+    def look_up(self, filename: str) -> tuple[str, os.stat_result]:
+        """The real path of a file in it, and its entry.
+
+        Raises
+        ------
+        _FileError
+            If it leaves the folder, or is missing or no regular file.
+        """
+        # Strings, not Path, which would take most of the time for a million pictures.
+        parent, _, name = posixpath.normpath(filename).rpartition("/")
+        path = f"{self._real(parent)}/{name}"
+        failure: _FileError | None = None
+        try:
+            entry = os.lstat(path)
+            if stat.S_ISLNK(entry.st_mode):
+                path = os.path.realpath(path)
+                entry = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            hint = "; write / between folders" if "\\" in filename else ""
+            failure = _FileError("missing", f"file missing{hint}")
+        except OSError as error:
+            failure = _FileError("picture", f"unreadable ({(error.strerror or '').lower()})")
+        # First, for whether a place outside holds a file is nobody's business either.
+        if not path.startswith(self._inside):
+            raise _FileError("outside", f"leaves --image-dir (a link to {path})")
+        if failure:
+            raise failure
+        if stat.S_ISDIR(entry.st_mode):
+            raise _FileError("picture", "is a folder")
+        if not stat.S_ISREG(entry.st_mode):
+            raise _FileError("picture", "not a regular file")
+        if not entry.st_size:
+            raise _FileError("picture", "empty file")
+        return path, entry
+
+    def _real(self, folder: str) -> str:
+        if folder not in self._folders:
+            path = self._root
+            for name in folder.split("/"):
+                path = f"{path}/{name}"
+                if os.path.islink(path):  # noqa: PTH114
+                    path = os.path.realpath(path)
+            self._folders[folder] = path
+        return self._folders[folder]
+
+
+class _FileError(Exception):
+    def __init__(self, kind: Kind, problem: str) -> None:
+        super().__init__(problem)
+        self.kind = kind
+        self.problem = problem
+
+
+def _survey(catalogue: Catalogue) -> tuple[list[_File], list[Problem]]:
+    """Look every file up; what stands in the way of decoding it."""
+    if not catalogue.image_dir.is_dir():
+        line = f"{catalogue.image_dir}: no such folder; give the right --image-dir"
+        return [], [Problem("catalogue", line)]
+    folder = _Folder(catalogue.image_dir)
+    files: dict[tuple[int, int], _File] = {}
+    problems: list[Problem] = []
+    for picture in catalogue.pictures:
+        try:
+            path, entry = folder.look_up(picture.filename)
+        except _FileError as found:
+            problems.append(Problem(found.kind, found.problem, picture.item_id, picture.filename))
+            continue
+        # By inode: `a.jpg`, `x/../a.jpg` and links of either sort are one file.
+        identity = entry.st_dev, entry.st_ino
+        if identity in files:
+            first = files[identity].pictures[0]
+            problems.append(_double(picture, first, "file"))
+            files[identity].pictures.append(picture)
+        else:
+            files[identity] = _File(path, entry.st_size, [picture])
+    if problems and all(problem.kind == "missing" for problem in problems) and not files:
+        line = f"none of the pictures is in {catalogue.image_dir}; give the right --image-dir"
+        problems.insert(0, Problem("catalogue", line))
+    return list(files.values()), problems
+
+
+def _double(picture: Picture, first: Picture, what: str) -> Problem:
+    """One picture twice.
+
+    Under two items it is an error even where they share a label: it is then its own nearest
+    neighbour under a wrong name, which no figure survives, and without a common label training
+    would push it away from itself. Within an item it merely counts twice.
+    """
+    if picture.item_id == first.item_id:
+        line = f"same {what} as {first.filename} of this item; remove one"
+        return Problem("repeated", line, picture.item_id, picture.filename)
+    line = f"same {what} as {first.filename} of item {first.item_id}; merge the items or remove one"
+    return Problem("shared", line, picture.item_id, picture.filename)
+
+
+def _not_a_picture(file: _File) -> str | None:
+    try:
+        # A JPEG at its smallest scale is still read to its end.
+        open_picture(file.path, longest_side=1)
+    except PictureError as error:
+        return str(error)
+    return None
+
+
+def _same_bytes(files: Iterable[_File]) -> Iterator[Problem]:
+    """Only files of one size are read again."""
+    by_size = _grouped(files, [file.size for file in files])
+    suspects = [file for group in by_size if len(group) > 1 for file in group]
+    for group in _grouped(suspects, _in_threads(_digest, suspects, "comparing")):
+        for file in group[1:]:
+            yield _double(file.pictures[0], group[0].pictures[0], "bytes")
+
+
+def _digest(file: _File) -> bytes:
+    with Path(file.path).open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").digest()
+
+
+def _grouped(values: Iterable[T], keys: Iterable[Hashable]) -> list[list[T]]:
+    groups: dict[Hashable, list[T]] = defaultdict(list)
+    for value, key in zip(values, keys, strict=True):
+        groups[key].append(value)
+    return list(groups.values())
+
+
+def _in_threads(work: Callable[[S], T], values: Sequence[S], what: str) -> list[T]:
+    from tqdm import tqdm
+
+    done: list[T] = []
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(total=len(values), desc=what, unit=" pictures", disable=None) as bar,
+    ):
+        for start in range(0, len(values), 1024):  # a million futures at once weigh a gigabyte
+            for result in pool.map(work, values[start : start + 1024]):
+                done.append(result)
+                bar.update()
+    return done
+
+
+def _item_warnings(catalogue: Catalogue) -> Iterator[Problem]:
+    for item_id, item in catalogue.items.items():
+        if len(item.images) == 1:
+            line = "a single picture: can be indexed, but makes no positive pair to train on"
+            yield Problem("single", line, item_id)
+        if item.labels:
+            if not all(map(str.strip, item.labels)):
+                yield Problem("labels", "an empty label; remove it", item_id)
+            if len(set(item.labels)) < len(item.labels):
+                yield Problem("labels", "the same label twice; remove one", item_id)

@@ -1,0 +1,18 @@
+"""What a user can put right: one clear line a problem, never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class InputError(Exception):
+    """The input or the call is wrong; each line names the file, the item and the remedy.
+
+    Parameters
+    ----------
+    lines : one line, or all the problems of an input at once
+    """
+
+    def __init__(self, lines: str | Iterable[str]) -> None:
+        self.lines = [lines] if isinstance(lines, str) else list(lines)
+        super().__init__("\n".join(self.lines))

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from siamese.errors import InputError
+from siamese.files import atomic_path, require_writable
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_only_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "model.hdf5"
+    with atomic_path(path) as temporary:
+        temporary.write_text("done")
+        assert temporary.suffix == ".hdf5"
+        assert temporary.parent.parent == path.parent
+        assert not path.exists()
+    assert path.read_text() == "done"
+    assert names(path.parent) == ["model.hdf5"]
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+    with atomic_path(path) as temporary:
+        temporary.write_text("after")
+        assert path.read_text() == "before"
+    assert path.read_text() == "after"
+
+
+def test_a_folder_is_moved_into_place(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "model") as temporary:
+        temporary.mkdir()
+        (temporary / "weights").write_text("1")
+    assert (tmp_path / "model" / "weights").read_text() == "1"
+    assert names(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_all_as_it_was(tmp_path: Path, stop: type[BaseException]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+    with pytest.raises(stop), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise stop
+    assert path.read_text() == "before"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_the_longest_names_work(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 255)
+    with atomic_path(path) as temporary:
+        temporary.write_text("done")
+    assert path.read_text() == "done"
+
+
+def test_two_writers_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with atomic_path(path) as first, atomic_path(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("no /dev/full on this system")
+    with (
+        pytest.raises(InputError, match=r"a\.txt: cannot be written \(No space left on device\)"),
+        atomic_path(path) as temporary,
+    ):
+        temporary.symlink_to("/dev/full")
+        temporary.write_text("too much")
+    assert names(tmp_path) == []
+
+
+def test_another_file_that_fails_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"out: cannot be written \(No such file .*gone\.txt\)"),
+        atomic_path(tmp_path / "out"),
+    ):
+        (tmp_path / "gone.txt").read_text()
+
+
+@pytest.mark.parametrize("use", [require_writable, lambda path: atomic_path(path).__enter__()])
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("file/out.txt", "out.txt: cannot be written (File exists); choose another place"),
+        ("full", "full: a folder with files in it stands there; choose another"),
+        ("pipe", "pipe: is no regular file; choose another place"),
+        ("x" * 300, "x: cannot be written (File name too long); choose another place"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_the_work(
+    tmp_path: Path,
+    use: object,
+    name: str,
+    line: str,
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "work").write_text("of years")
+    os.mkfifo(tmp_path / "pipe")
+    before = names(tmp_path)
+    with pytest.raises(InputError) as raised:
+        use(tmp_path / name)  # type: ignore[operator]
+    assert len(raised.value.lines) == 1
+    assert raised.value.lines[0].endswith(line)
+    assert names(tmp_path) == before
+    assert (tmp_path / "full" / "work").read_text() == "of years"
+
+
+def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with atomic_path(tmp_path / "model") as temporary:
+        temporary.mkdir()
+        (temporary / "weights").write_text("1")
+    assert names(tmp_path / "model") == ["weights"]
