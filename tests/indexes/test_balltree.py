@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.neighbors import BallTree
+
+from siamese.errors import InputError
+from siamese.indexes import BallTreeIndex, open_index
+
+MODEL = {
+    "name": "a model",
+    "fingerprint": "0123abcd",
+    "embedding_size": 6,
+    "picture_size": 32,
+    "path": None,
+}
+
+
+def unit(count, size=6, seed=0):
+    vectors = np.random.default_rng(seed).normal(size=(count, size)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def rows(count):
+    return [
+        {"item_id": f"item {row // 3}", "filename": f"ü/{row}.jpg", "labels": ["red", "shoe"]}
+        for row in range(count)
+    ]
+
+
+def made(count, seed=0):
+    return BallTreeIndex.build(unit(count, seed=seed), rows(count), MODEL)
+
+
+def content(count=200):
+    index = made(count)
+    return {"metadata": index.metadata, "index": index.tree, "model": index.model}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to_file(value):
+        path = tmp_path / "search_index.pkl"
+        path.write_bytes(value if isinstance(value, bytes) else pickle.dumps(value, 4))
+        return path
+
+    return to_file
+
+
+@pytest.mark.parametrize("count", [1, 2, 40, 41, 80, 81, 82, 163, 1000])
+def test_saved_and_opened_it_answers_as_a_loop_over_all(tmp_path, count):
+    path = tmp_path / "search_index.pkl"
+    made(count).save(path)
+    index = open_index(path)
+    assert len(index) == count and index.metadata == rows(count) and index.model == MODEL
+    assert index.embedding_size == 6 and index.name == str(path)
+
+    queries = unit(7, seed=1)
+    distances, found = index.query(queries, k=5)
+    assert distances.shape == found.shape == (7, min(5, count))
+    for query, near, at in zip(queries, distances, found, strict=True):
+        every = np.linalg.norm(unit(count) - query, axis=1)
+        assert at.tolist() == np.argsort(every)[:5].tolist()
+        assert near == pytest.approx(np.sort(every)[:5], abs=1e-6)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("leaf_size", [1, 2, 7, 40, 500])
+def test_every_tree_of_scikit_learn_can_be_opened(write, leaf_size):
+    for count in [*range(1, 20), 99, 257, 1000]:
+        tree = BallTree(unit(count), leaf_size=leaf_size)
+        for protocol in (3, 4, 5):
+            data = pickle.dumps({"metadata": rows(count), "index": tree}, protocol)
+            index = open_index(write(data))
+            assert index.model is None
+            assert (
+                index.query(unit(3, seed=2), 4)[1] == tree.query(unit(3, seed=2), min(4, count))[1]
+            ).all()
+
+
+def test_plain_pickle_opens_it_where_the_package_is_not_there(tmp_path):
+    path = tmp_path / "search_index.pkl"
+    made(50).save(path)
+    script = """
+import pickle, sys
+sys.modules["siamese"] = sys.modules["msgspec"] = None  # importing them now fails
+with open(sys.argv[1], "rb") as file:
+    loaded = pickle.load(file)
+assert list(loaded) == ["metadata", "index", "model"], list(loaded)
+assert type(loaded["index"]).__module__ + "." + type(loaded["index"]).__qualname__ == \\
+    "sklearn.neighbors._ball_tree.BallTree"
+assert type(loaded["metadata"]) is list and type(loaded["model"]) is dict
+assert loaded["metadata"][3] == \\
+    {"item_id": "item 1", "filename": "ü/3.jpg", "labels": ["red", "shoe"]}
+point = loaded["index"].get_arrays()[0][3:4]
+distances, found = loaded["index"].query(point, k=2)
+print(found[0, 0], distances[0, 0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, path], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.stdout, done.stderr) == ("3 0.0\n", "")
+
+
+def test_numpy_1_knows_every_name_in_the_file(tmp_path):
+    path = tmp_path / "search_index.pkl"
+    made(5).save(path)
+    assert b"_frombuffer" not in path.read_bytes()  # of numpy._core.numeric, new in numpy 2
+
+
+def test_k_is_at_most_the_size_and_at_least_one():
+    index = made(3)
+    assert index.query(unit(2), k=10)[1].shape == (2, 3)
+    assert index.query(np.empty((0, 6)), k=2)[1].shape == (0, 2)
+    with pytest.raises(InputError, match="at least 1"):
+        index.query(unit(2), k=0)
+
+
+def test_a_query_of_another_shape_or_not_finite_is_one_line():
+    for query in (unit(2, size=5), unit(1)[0]):
+        with pytest.raises(InputError, match="holds vectors of 6 dimensions"):
+            made(3).query(query)
+    with pytest.raises(InputError, match="not finite"):
+        made(3).query(unit(2) * np.nan)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "metadata", "model", "line"),
+    [
+        (np.empty((0, 6)), [], MODEL, "no picture to index"),
+        (unit(3), rows(2), MODEL, "metadata of 2 pictures for 3 vectors"),
+        (unit(3) * 2, rows(3), MODEL, "not of length 1"),
+        (unit(3) * np.nan, rows(3), MODEL, "not of length 1"),
+        (unit(3)[0], rows(6), MODEL, "of shape"),
+        (unit(3), [{"item_id": 5}] * 3, MODEL, "another form"),
+        (unit(3), rows(3), {}, "another form"),
+        (unit(3), rows(3), MODEL | {"embedding_size": 5}, "its model makes 5"),
+    ],
+)
+def test_what_does_not_fit_together_is_not_built(vectors, metadata, model, line):
+    with pytest.raises(InputError, match=line) as caught:
+        BallTreeIndex.build(vectors, metadata, model)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failed_save_leaves_what_was_there(tmp_path):
+    path = tmp_path / "search_index.pkl"
+    made(5).save(path)
+    index = made(5)
+    index.metadata[0]["labels"] = lambda: "this cannot be pickled"
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        index.save(path)
+    assert len(open_index(path)) == 5 and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda it: it.pop("metadata"), "no metadata and index"),
+        (lambda it: it.pop("index"), "no metadata and index"),
+        (lambda it: it.update(index=[1]), "no BallTree"),
+        (lambda it: it.update(index=np.arange(3.0)), "no BallTree"),
+        (lambda it: it["metadata"].pop(), "metadata of 199 pictures for 200"),
+        (lambda it: it["metadata"][3].pop("filename"), "another form.*filename"),
+        (lambda it: it["metadata"][3].update(labels="red"), "another form.*labels"),
+        (lambda it: it.update(metadata={}), "another form"),
+        (lambda it: it.update(model="a model"), "another form"),
+        (lambda it: it["model"].pop("fingerprint"), "another form.*fingerprint"),
+        (lambda it: it["model"].update(embedding_size=7), "its model makes 7"),
+        (lambda it: it.update(index=BallTree(unit(200) * 3)), "not of length 1"),
+        (lambda it: it.update(index=BallTree(unit(200), metric="manhattan")), "holds sklearn"),
+    ],
+)
+def test_another_structure_is_one_line(write, change, line):
+    value = content()
+    change(value)
+    path = write(value)
+    with pytest.raises(InputError, match=line) as caught:
+        open_index(path)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def nodes_with(field, row, value):
+    def change(state):
+        nodes = state[2].copy()
+        nodes[field][row] = value
+        state[2] = nodes
+
+    return change
+
+
+def array_with(part, value):
+    def change(state):
+        values = state[part].copy()
+        values.flat[7] = value
+        state[part] = values
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        array_with(0, np.nan),
+        array_with(0, np.inf),
+        array_with(0, 1e300),
+        array_with(1, 200),
+        array_with(1, -1),
+        array_with(1, 2**62),
+        array_with(1, 0),
+        array_with(3, np.nan),
+        array_with(3, -np.inf),
+        nodes_with("idx_end", 0, 201),
+        nodes_with("idx_end", 3, 2**40),
+        nodes_with("idx_start", 5, -(2**40)),
+        nodes_with("idx_start", 6, 199),
+        nodes_with("is_leaf", 6, 0),
+        nodes_with("is_leaf", 0, 1),
+        nodes_with("radius", 2, np.nan),
+        nodes_with("radius", 2, -1),
+        lambda state: state.__setitem__(0, state[0][:-1].copy()),
+        lambda state: state.__setitem__(0, state[0].astype(np.float32)),
+        lambda state: state.__setitem__(0, state[0][:, :5].copy()),
+        lambda state: state.__setitem__(1, state[1].reshape(2, -1)),
+        lambda state: state.__setitem__(2, state[2][:3].copy()),
+        lambda state: state.__setitem__(3, state[3][:, :3].copy()),
+        lambda state: state.__setitem__(4, 0),
+        lambda state: state.__setitem__(4, "40"),
+        lambda state: state.__setitem__(5, 60),
+        lambda state: state.__setitem__(5, 2**60),
+        lambda state: state.__setitem__(6, 2**40),
+        lambda state: state.__setitem__(11, None),
+        lambda state: state.__delitem__(slice(3, None)),
+    ],
+    ids=range(30),
+)
+def test_a_tree_that_the_compiled_search_would_get_lost_in_is_refused(write, change):
+    """Each of these would read outside of its arrays, or answer nonsense."""
+    tree = BallTree(unit(200), leaf_size=40)
+    make, args, state = tree.__reduce__()
+    state = list(state)
+    assert len(state[2]) == 7
+    change(state)
+
+    class Hostile:
+        def __reduce__(self):
+            return make, args, tuple(state)
+
+    with pytest.raises(InputError, match="damaged") as caught:
+        open_index(write({"metadata": rows(200), "index": Hostile()}))
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_files_never_crash(write):
+    """Truncated anywhere, or with a flipped bit: refused in one line, or right."""
+    data = pickle.dumps(content(100), 4)
+    rng = np.random.default_rng(0)
+    refused = 0
+    # The arrays are most of the file; half of the damage goes to the structure around them.
+    structure = [at for at in range(len(data)) if at < 1500 or at > len(data) - 900]
+    places = [*rng.integers(len(data), size=200), *rng.choice(structure, size=200)]
+    for at in places:
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << rng.integers(8)
+        refused += refused_or_answers(write(bytes(flipped)))
+    for end in rng.integers(len(data), size=50):
+        assert refused_or_answers(write(data[:end]))
+    assert 100 < refused < 400
+
+
+def refused_or_answers(path):
+    try:
+        index = open_index(path)
+    except InputError as error:
+        assert len(error.lines) == 1 and str(error).isprintable()
+        return True
+    distances, found = index.query(unit(5), k=3)
+    assert np.isfinite(distances).all() and ((found >= 0) & (found < len(index))).all()
+    return False
+
+
+def test_no_index_there_is_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.pkl: no such file"):
+        open_index(tmp_path / "absent.pkl")
+    with pytest.raises(InputError, match="a folder; give the index file"):
+        open_index(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(InputError, match=r"photo\.jpg: not an index file"):
+        open_index(tmp_path / "photo.jpg")
