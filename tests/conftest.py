@@ -1,11 +1,22 @@
-"""What every test needs: a quiet TensorFlow, and real photos where there are some."""
+"""What every test needs: a quiet TensorFlow, drawn pictures, a small network, real photos."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw
+
+from siamese.catalogue import Catalogue
+
+if TYPE_CHECKING:
+    import keras
+
+    from siamese.embedding import Embedder
 
 # Read once, by the first import of TensorFlow and of matplotlib.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,3 +32,64 @@ def grocery() -> Path:
     if not (folder / "test.json").is_file():
         pytest.skip(f"no grocery photos in {folder}: name their folder in SIAMESE_GROCERY")
     return folder
+
+
+def draw_shape(kind: str, colour: str, rng: np.random.Generator) -> Image.Image:
+    """Draw a coloured shape somewhere on white, never the same twice."""
+    picture = Image.new("RGB", (48, 40), "white")
+    x, y, half = *rng.uniform(16, 24, 2), rng.uniform(9, 14)
+    corners = {"square": 4, "triangle": 3, "hexagon": 6}
+    draw = ImageDraw.Draw(picture)
+    if kind in corners:
+        draw.regular_polygon(
+            (x, y, half), corners[kind], rotation=rng.uniform(-15, 15), fill=colour
+        )
+    else:
+        draw.ellipse((x - half, y - half, x + half, y + half), fill=colour)
+    return picture
+
+
+@pytest.fixture(scope="session")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    """Return 12 items of 4 drawn pictures each; the label of an item is its shape."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    rng = np.random.default_rng(7)
+    form = {}
+    for kind in ("square", "triangle", "hexagon", "disc"):
+        for colour in ("red", "green", "blue"):
+            item_id = f"{colour}-{kind}"
+            names = [f"{item_id}-{view}.png" for view in range(4)]
+            for name in names:
+                draw_shape(kind, colour, rng).save(folder / name)
+            form[item_id] = {"images": [{"filename": name} for name in names], "labels": [kind]}
+    (folder / "items.json").write_text(json.dumps(form))
+    return Catalogue.read(folder / "items.json")
+
+
+@pytest.fixture(scope="session")
+def network() -> keras.Model:
+    """Return an untrained siamese network for pictures of 32 pixels."""
+    import keras
+
+    from siamese.networks import embedding_model, siamese_network
+
+    keras.utils.set_random_seed(3)
+    return siamese_network(embedding_model("base_cnn", 32, embedding_size=16))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of an untrained siamese network."""
+    from siamese.checkpoints import save_model
+
+    path = tmp_path_factory.mktemp("checkpoint") / "final_model.hdf5"
+    save_model(network, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pretrained() -> Embedder:
+    """Return the pretrained default at its own size; building it takes seconds."""
+    from siamese.embedding import Embedder
+
+    return Embedder.pretrained()

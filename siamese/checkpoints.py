@@ -1,0 +1,110 @@
+"""Checkpoints: whole models in HDF5, written so that a kill never leaves half a one.
+
+Keras' own `ModelCheckpoint` refuses the name `.hdf5` and writes in place; this is the part of it
+that a training run needs.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+from absl import logging
+
+import siamese.losses
+import siamese.networks  # noqa: F401 - registers the classes that a checkpoint names
+from siamese.errors import InputError
+from siamese.files import atomic_path
+
+FINAL_MODEL = "final_model.hdf5"
+TRAINING_STATE = "training_state.hdf5"
+"""The last finished epoch, with the optimizer's state: where `--resume` goes on."""
+
+_STATE, _OPTIMIZER = "training_state", "training_optimizer"
+
+
+def checkpoint_name(epoch: int, val_loss: float) -> str:
+    """Return the name of the checkpoint of an epoch, counted from 1."""
+    return f"weights.{epoch:03d}-{val_loss:.5f}.hdf5"
+
+
+def save_model(model: keras.Model, path: Path, *, state: dict[str, Any] | None = None) -> None:
+    """Write a whole model to HDF5, with its optimizer's variables only where `state` is given.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        verbosity = logging.get_verbosity()
+        # Keras warns that HDF5 is legacy; it is the format this toolkit promises.
+        logging.set_verbosity(logging.ERROR)
+        try:
+            model.save(temporary, include_optimizer=False)
+        finally:
+            logging.set_verbosity(verbosity)
+        if state is not None:
+            with h5py.File(temporary, "r+") as file:
+                file[_STATE] = json.dumps(state)
+                # Not by Keras: it writes them, but reads back none for a functional model.
+                for place, variable in enumerate(model.optimizer.variables):
+                    file[f"{_OPTIMIZER}/{place}"] = keras.ops.convert_to_numpy(variable)
+
+
+def load_model(path: Path) -> keras.Model:
+    """Load a whole model from `.hdf5`, `.h5` or `.keras`, whatever loss it was trained with.
+
+    Raises
+    ------
+    InputError
+        One line: missing, no model, damaged, or holding code that is not loaded.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such model file")
+    try:
+        with path.open("rb") as file:
+            is_hdf5 = file.read(8) == b"\x89HDF\r\n\x1a\n"
+        if is_hdf5 and path.suffix not in (".h5", ".hdf5"):
+            raise InputError(f"{path}: holds HDF5; name it .hdf5")
+        return keras.models.load_model(path, compile=False)
+    except InputError:
+        raise
+    except Exception as error:  # h5py, zip and Keras raise nearly anything on a damaged file
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"{path}: cannot be loaded as a Keras model ({reason[0][:200]}); "
+            "give a whole model saved as .hdf5, .h5 or .keras"
+        ) from error
+
+
+def read_training_state(path: Path) -> dict[str, Any]:
+    """Read the state that `save_model` was given, without building the network.
+
+    Raises
+    ------
+    InputError
+        One line: there is nothing to resume, or the file is damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: nothing to resume; train without --resume first")
+    try:
+        with h5py.File(path, "r") as file:
+            return json.loads(file[_STATE][()])
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path}: holds no training state; remove it and train without --resume"
+        ) from error
+
+
+def restore_optimizer(
+    optimizer: keras.optimizers.Optimizer, network: keras.Model, path: Path
+) -> None:
+    """Set a new optimizer of a network to where the one was that `save_model` wrote."""
+    optimizer.build(network.trainable_variables)
+    with h5py.File(path, "r") as file:
+        for place, variable in enumerate(optimizer.variables):
+            variable.assign(file[f"{_OPTIMIZER}/{place}"][()])

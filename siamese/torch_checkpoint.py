@@ -1,0 +1,97 @@
+"""Read the tensors of a PyTorch checkpoint with numpy alone: no torch, no code run from the file.
+
+The format is the one of `torch.save` before 1.6: three small pickles (magic number, version,
+machine), the pickled state dict whose tensors point into storages, the list of storage names,
+and then each storage as a 64-bit element count and its raw little-endian values.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+_STORAGE_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+
+
+class _Tensor(NamedTuple):
+    """Where a tensor lies: which storage, from which element on, with which strides."""
+
+    storage: tuple[Any, ...]
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _rebuild_tensor(
+    storage: tuple[Any, ...],
+    offset: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    *_: object,
+) -> _Tensor:
+    return _Tensor(storage, offset, shape, strides)
+
+
+class _StateDictUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _rebuild_tensor
+        if module == "torch" and name in _STORAGE_DTYPES:
+            return _STORAGE_DTYPES[name]
+        raise pickle.UnpicklingError(f"a state dict never holds {module}.{name}")
+
+    def persistent_load(self, pid: Any) -> Any:
+        return pid
+
+
+def read_torch_checkpoint(path: Path) -> dict[str, np.ndarray]:
+    """Read a state dict.
+
+    Returns
+    -------
+    the tensors by name, as arrays of their own shape and dtype
+
+    Raises
+    ------
+    pickle.UnpicklingError
+        If the file is another format or holds anything but tensors.
+    """
+    try:
+        return _read(path)
+    except pickle.UnpicklingError:
+        raise
+    except Exception as error:  # what bytes of another format lead to is anybody's guess
+        raise pickle.UnpicklingError(f"{path}: not a torch checkpoint, or damaged") from error
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as file:
+        if _load(file) != _MAGIC_NUMBER:
+            raise pickle.UnpicklingError(f"{path}: not a torch checkpoint of the pre-1.6 format")
+        _load(file), _load(file)  # format version and machine
+        tensors: dict[str, _Tensor] = _load(file)
+        dtypes = {tensor.storage[2]: tensor.storage[1] for tensor in tensors.values()}
+        storages = {}
+        for name in _load(file):
+            (count,) = np.fromfile(file, "<i8", 1)
+            storages[name] = np.fromfile(file, dtypes[name], count)
+
+    return {name: _array(tensor, storages[tensor.storage[2]]) for name, tensor in tensors.items()}
+
+
+def _array(tensor: _Tensor, storage: np.ndarray) -> np.ndarray:
+    size = storage.itemsize
+    strides = [size * stride for stride in tensor.strides]
+    # Unlike `as_strided` this raises where a tensor reaches beyond its storage.
+    return np.ndarray(tensor.shape, storage.dtype, storage, size * tensor.offset, strides).copy()
+
+
+def _load(file: BinaryIO) -> Any:
+    return _StateDictUnpickler(file).load()

@@ -1,0 +1,355 @@
+"""Train on a catalogue, watch retrieval on held-out items, resume after a kill."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from siamese.catalogue import Catalogue
+from siamese.checkpoints import (
+    FINAL_MODEL,
+    TRAINING_STATE,
+    checkpoint_name,
+    load_model,
+    read_training_state,
+    restore_optimizer,
+    save_model,
+)
+from siamese.embedding import Skipped
+from siamese.errors import InputError
+from siamese.files import atomic_path, require_writable
+from siamese.losses import ContrastiveLoss, MultiSimilarityLoss
+from siamese.metrics import retrieval_metrics
+from siamese.networks import (
+    DEFAULT_BACKBONE,
+    EMBEDDING_MODEL,
+    embedding_model,
+    inner_embedding_model,
+    siamese_network,
+)
+from siamese.pairs import PairGenerator, Sampling
+
+TRAINING_LOG = "training_log.csv"
+HELD_OUT_PICTURES = 2000
+"""Most pictures of held-out items that are looked at each epoch."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train; the defaults suit a pretrained backbone and a few thousand pictures.
+
+    Attributes
+    ----------
+    backbone, weights, picture_size, embedding_size : see `siamese.networks.embedding_model`
+    sampling, batch_size, pictures_per_item : see `siamese.pairs.PairGenerator`; the loss is
+        multi-similarity for batch-pairs, contrastive for random-pairs
+    margin : of the contrastive loss
+    epochs : each shows every picture once
+    learning_rate : the highest; reached after `warm_up` of all steps, then a cosine down to zero
+    augmented : show each picture in a new random view each time
+    held_out : share of the items kept from training to measure retrieval on, each epoch
+    seed : decides the held-out items, the first weights, every draw and every random view
+    """
+
+    backbone: str = DEFAULT_BACKBONE
+    weights: str | None = "imagenet"
+    picture_size: int = 160
+    embedding_size: int | None = None
+    sampling: Sampling = "batch-pairs"
+    batch_size: int = 128
+    pictures_per_item: int = 4
+    margin: float = 1.0
+    epochs: int = 6
+    learning_rate: float = 3e-4
+    warm_up: float = 0.1
+    augmented: bool = True
+    held_out: float = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run left behind.
+
+    Attributes
+    ----------
+    model : the final model's file: the best epoch's weights
+    best_epoch : counted from 1
+    history : one row of figures an epoch, as in the CSV log; epoch 0 is before training
+    skipped : the pictures that could not be used
+    """
+
+    model: Path
+    best_epoch: int
+    history: list[dict[str, float]]
+    skipped: list[Skipped]
+
+
+def train(
+    catalogue: Catalogue,
+    recipe: Recipe,
+    output: Path,
+    *,
+    held_out: Catalogue | None = None,
+    start: Path | None = None,
+    resume: bool = False,
+) -> Trained:
+    """Train, writing checkpoints to the folder `output`.
+
+    Parameters
+    ----------
+    catalogue : what to learn from; see `siamese.catalogue`
+    recipe : how
+    output : folder for `weights.{epoch}-{val_loss}.hdf5` (each best one so far),
+        `final_model.hdf5` (the best of all), `training_state.hdf5` (for `resume`) and
+        `training_log.csv`
+    held_out : items to measure retrieval on; otherwise a share of `catalogue` is kept for that
+    start : a checkpoint whose embedding model is trained further, instead of a fresh one
+    resume : go on after the last finished epoch of the run in `output`, which must have had the
+        same recipe; ends where the uninterrupted run would have ended
+
+    Raises
+    ------
+    InputError
+        No pairs to learn from, nothing to resume or another recipe, an unwritable folder, a loss
+        that is no longer a number.
+    """
+    require_writable(output / FINAL_MODEL)
+    state_path = output / TRAINING_STATE
+    if resume:
+        state = read_training_state(state_path)
+        _require_same(recipe, state["recipe"], state_path)
+        network = load_model(state_path)
+    else:
+        _require_no_unfinished_run(state_path)
+        keras.utils.set_random_seed(recipe.seed)
+        network = siamese_network(_fresh_embedding_model(recipe, start))
+        state = {"recipe": asdict(recipe), "epoch": 0, "best": None, "history": []}
+    model = network.get_layer(EMBEDDING_MODEL)
+    picture_size = model.input_shape[1]
+
+    if held_out is None and recipe.held_out > 0:
+        catalogue, held_out = _hold_out(catalogue, recipe)
+    generator = PairGenerator(
+        catalogue,
+        picture_size=picture_size,
+        sampling=recipe.sampling,
+        batch_size=recipe.batch_size,
+        pictures_per_item=recipe.pictures_per_item,
+        augmented=recipe.augmented,
+        seed=recipe.seed,
+    )
+    validation = None if held_out is None else _validation(held_out, recipe, picture_size)
+    generator.epoch = state["epoch"]
+
+    freeze_batch_norm(model)
+    optimizer = _optimizer(recipe, steps=recipe.epochs * len(generator))
+    if resume:
+        restore_optimizer(optimizer, network, state_path)
+    # One optimizer, seen by both: the checkpoint is the whole siamese network with its state,
+    # whichever of the two is fitted.
+    network.compile(optimizer, ContrastiveLoss(recipe.margin))
+    if recipe.sampling == "batch-pairs":
+        model.compile(optimizer, MultiSimilarityLoss())
+    fitted = model if recipe.sampling == "batch-pairs" else network
+
+    keeper = _Keeper(network, validation, state, output)
+    fitted.fit(
+        generator,
+        validation_data=validation,
+        initial_epoch=state["epoch"],
+        epochs=recipe.epochs,
+        verbose=0,
+        shuffle=False,
+        callbacks=[keeper],
+    )
+    best = output / state["best"]["file"]
+    final = output / FINAL_MODEL
+    with atomic_path(final) as temporary:
+        shutil.copyfile(best, temporary)
+    skipped = generator.skipped + (validation.skipped if validation else [])
+    return Trained(final, state["best"]["epoch"], state["history"], skipped)
+
+
+def recorded_recipe(output: Path) -> Recipe:
+    """The recipe of the run in `output`, to resume it with.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to resume.
+    """
+    return Recipe(**read_training_state(output / TRAINING_STATE)["recipe"])
+
+
+def freeze_batch_norm(model: keras.Model) -> None:
+    """Keep the statistics of a pretrained backbone: small batches would only blur them."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            freeze_batch_norm(layer)
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
+class _Keeper(keras.callbacks.Callback):
+    """After each epoch: measure retrieval, say it, keep the best model and the state to resume."""
+
+    def __init__(
+        self,
+        network: keras.Model,
+        validation: PairGenerator | None,
+        state: dict[str, Any],
+        output: Path,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.validation = validation
+        self.state = state
+        self.output = output
+        self.bar: tqdm[Any] | None = None
+
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        if not self.state["history"]:
+            self._add({"epoch": 0, **self._retrieval()})
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self.bar = tqdm(
+            total=self.params["steps"],
+            desc=f"epoch {epoch + 1}/{self.params['epochs']}",
+            unit="batch",
+            leave=False,
+        )
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        assert self.bar is not None
+        loss = (logs or {})["loss"]
+        if not np.isfinite(loss):
+            self.bar.close()
+            raise InputError(
+                f"the loss is no longer a number in epoch {self.state['epoch'] + 1}; "
+                "train anew with a lower --learning-rate and another --output"
+            )
+        self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        self.bar.update()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        assert self.bar is not None
+        self.bar.close()
+        figures = {name: float(value) for name, value in (logs or {}).items()} | self._retrieval()
+        self._add({"epoch": epoch + 1, **figures})
+        # Held-out retrieval is what the model is for; without held-out items the loss must do.
+        score = figures.get("val_map@r", -figures["loss"])
+        if self.state["best"] is None or score > self.state["best"]["score"]:
+            name = checkpoint_name(epoch + 1, figures.get("val_loss", figures["loss"]))
+            self.state["best"] = {"epoch": epoch + 1, "score": score, "file": name}
+            save_model(self.network, self.output / name)
+        self.state["epoch"] = epoch + 1
+        save_model(self.network, self.output / TRAINING_STATE, state=self.state)
+
+    def _retrieval(self) -> dict[str, float]:
+        if self.validation is None:
+            return {}
+        embed = self.network.get_layer(EMBEDDING_MODEL).predict_on_batch
+        rows = np.arange(len(self.validation.pictures))
+        vectors = [
+            embed(self.validation.prepared(rows[at : at + 64])) for at in range(0, len(rows), 64)
+        ]
+        figures = retrieval_metrics(
+            np.concatenate(vectors), [picture.item_id for picture in self.validation.pictures]
+        )
+        return {f"val_{name}": figures[name] for name in ("recall@1", "map@r")}
+
+    def _add(self, figures: dict[str, float]) -> None:
+        self.state["history"].append(figures)
+        names = list(dict.fromkeys(name for row in self.state["history"] for name in row))
+        with atomic_path(self.output / TRAINING_LOG) as temporary, temporary.open("w") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.state["history"])
+        text = "  ".join(f"{name} {figures[name]:.3f}" for name in names[1:] if name in figures)
+        tqdm.write(
+            f"epoch {figures['epoch']}: {text}" if figures["epoch"] else f"before: {text}",
+            file=sys.stderr,
+        )
+
+
+def _fresh_embedding_model(recipe: Recipe, start: Path | None) -> keras.Model:
+    if start is not None:
+        return inner_embedding_model(load_model(start), start)
+    return embedding_model(
+        recipe.backbone,
+        recipe.picture_size,
+        embedding_size=recipe.embedding_size,
+        weights=recipe.weights,
+    )
+
+
+def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+    warm_up = max(1, round(recipe.warm_up * steps))
+    rate = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=recipe.learning_rate / warm_up,
+        decay_steps=max(1, steps - warm_up),
+        warmup_target=recipe.learning_rate,
+        warmup_steps=warm_up,
+    )
+    return keras.optimizers.Adam(rate)
+
+
+def _hold_out(catalogue: Catalogue, recipe: Recipe) -> tuple[Catalogue, Catalogue | None]:
+    """Split off items to measure on, or none where the catalogue is too small to spare any."""
+    pairable = sum(len(item.images) > 1 for item in catalogue.items.values())
+    if round(recipe.held_out * pairable) < 2:
+        print(
+            f"only {pairable} items with two pictures: none is held out, so the loss is the only "
+            "figure; give other items with --held-out",
+            file=sys.stderr,
+        )
+        return catalogue, None
+    return catalogue.split(1 - recipe.held_out, recipe.seed)
+
+
+def _validation(held_out: Catalogue, recipe: Recipe, picture_size: int) -> PairGenerator | None:
+    try:
+        return PairGenerator(
+            held_out,
+            picture_size=picture_size,
+            sampling=recipe.sampling,
+            batch_size=recipe.batch_size,
+            pictures_per_item=recipe.pictures_per_item,
+            redraw=False,
+            seed=recipe.seed,
+        )
+    except InputError as error:
+        print(f"held-out items: {error}; only the loss is shown", file=sys.stderr)
+        return None
+
+
+def _require_same(recipe: Recipe, earlier: dict[str, Any], path: Path) -> None:
+    now = asdict(recipe)
+    if now != earlier:
+        raise InputError(
+            f"{path}: was trained with {name} = {earlier.get(name)}, now it is {now[name]}; "
+            "resume with the same flags"
+            for name in now
+            if now[name] != earlier.get(name)
+        )
+
+
+def _require_no_unfinished_run(path: Path) -> None:
+    if not path.is_file():
+        return
+    state = read_training_state(path)
+    if state["epoch"] < state["recipe"]["epochs"]:
+        raise InputError(
+            f"{path}: an unfinished training (epoch {state['epoch']} of "
+            f"{state['recipe']['epochs']}); go on with --resume, or choose another --output"
+        )

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import keras
+import pytest
+from keras import layers
+
+from siamese.checkpoints import load_model, save_model
+from siamese.embedding import Embedder
+from siamese.fingerprint import fingerprint
+from siamese.networks import PictureScaling
+
+
+def build(size=16, scale=1.0, pooling=layers.GlobalAveragePooling2D, activation="relu", seed=0):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((size, size, 3))
+    x = PictureScaling([scale] * 3, [0.0] * 3)(inputs)
+    x = layers.Conv2D(4, 3, activation=activation)(x)
+    return keras.Model(inputs, layers.UnitNormalization()(pooling()(x)))
+
+
+def test_the_same_model_built_again_is_the_same():
+    one, other = build(), build()
+    assert one.layers[1].name != other.layers[1].name, "Keras counted no name up"
+    assert fingerprint(one) == fingerprint(other)
+    assert len(fingerprint(one)) == 64
+
+
+@pytest.mark.parametrize("suffix", [".hdf5", ".keras"])
+def test_a_model_loaded_again_is_the_same(tmp_path, network, suffix):
+    for model in (build(), network):
+        path = tmp_path / f"model{suffix}"
+        save_model(model, path)
+        assert fingerprint(load_model(path)) == fingerprint(model)
+
+
+def test_a_checkpoint_keeps_it_under_another_name(checkpoint, tmp_path):
+    copy = tmp_path / "copy.hdf5"
+    copy.write_bytes(checkpoint.read_bytes())
+    one, other = Embedder.load(checkpoint), Embedder.load(copy)
+    assert one.facts.fingerprint == other.facts.fingerprint
+    assert one.facts.path != other.facts.path
+
+
+def test_training_settings_do_not_change_it():
+    model = build()
+    before = fingerprint(model)
+    model.layers[2].trainable = False
+    model.compile("adam", "mse")
+    assert fingerprint(model) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": 32},
+        {"scale": 0.5},
+        {"pooling": layers.GlobalMaxPooling2D},
+        {"activation": "relu6"},
+        {"seed": 1},
+    ],
+    ids=str,
+)
+def test_what_changes_the_answer_changes_it(change):
+    assert fingerprint(build(**change)) != fingerprint(build())
+
+
+def test_a_single_changed_weight_changes_it():
+    model = build()
+    before = fingerprint(model)
+    kernel, bias = model.layers[2].get_weights()
+    kernel[0, 0, 0, 0] += 1e-6
+    model.layers[2].set_weights([kernel, bias])
+    assert fingerprint(model) != before
+
+
+def test_a_sequential_model_has_its_picture_size_too():
+    def sequential(size):
+        keras.utils.set_random_seed(0)
+        return keras.Sequential(
+            [keras.Input((size, size, 3)), layers.Conv2D(2, 3), layers.GlobalAveragePooling2D()]
+        )
+
+    assert fingerprint(sequential(16)) != fingerprint(sequential(32))

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import siamese.training
+from siamese.checkpoints import (
+    FINAL_MODEL,
+    TRAINING_STATE,
+    load_model,
+    read_training_state,
+    save_model,
+)
+from siamese.embedding import Embedder
+from siamese.errors import InputError
+from siamese.losses import MultiSimilarityLoss
+from siamese.networks import embedding_model
+from siamese.training import TRAINING_LOG, Recipe, freeze_batch_norm, recorded_recipe, train
+
+RECIPE = Recipe(
+    backbone="base_cnn",
+    weights=None,
+    picture_size=32,
+    embedding_size=16,
+    batch_size=16,
+    epochs=3,
+    learning_rate=2e-3,
+    held_out=0.35,
+    seed=1,
+)
+
+
+@pytest.fixture(scope="module")
+def run(catalogue, tmp_path_factory):
+    """Return the folder of an uninterrupted training, and what it returned."""
+    output = tmp_path_factory.mktemp("training") / "checkpoints"
+    return output, train(catalogue, RECIPE, output)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Return a checkpoint that is trained further in no time."""
+    inputs = keras.Input((16, 16, 3))
+    vectors = keras.layers.Dense(8)(keras.layers.Flatten()(inputs))
+    path = tmp_path_factory.mktemp("start") / "start.hdf5"
+    save_model(keras.Model(inputs, keras.layers.UnitNormalization()(vectors)), path)
+    return path
+
+
+def weights(path):
+    return load_model(path).get_weights()
+
+
+def test_training_makes_retrieval_better(run):
+    _, trained = run
+    before, *epochs = trained.history
+    assert [row["epoch"] for row in trained.history] == [0, 1, 2, 3]
+    assert set(before) == {"epoch", "val_recall@1", "val_map@r"}
+    assert set(epochs[0]) == {"epoch", "loss", "val_loss", "val_recall@1", "val_map@r"}
+    assert epochs[-1]["loss"] < epochs[0]["loss"]
+    assert max(row["val_map@r"] for row in epochs) > before["val_map@r"] + 0.05
+
+
+def test_the_files_of_a_run(run):
+    output, trained = run
+    assert trained.model == output / FINAL_MODEL and trained.skipped == []
+    names = sorted(path.name for path in output.iterdir())
+    checkpoints = [name for name in names if name.startswith("weights.")]
+    assert set(names) == {FINAL_MODEL, TRAINING_STATE, TRAINING_LOG, *checkpoints}
+    best, score = 0, -np.inf
+    expected = []
+    for row in trained.history[1:]:
+        if row["val_map@r"] > score:
+            best, score = int(row["epoch"]), row["val_map@r"]
+            expected.append(f"weights.{best:03d}-{row['val_loss']:.5f}.hdf5")
+    assert checkpoints == expected and trained.best_epoch == best
+    assert (output / FINAL_MODEL).read_bytes() == (output / expected[-1]).read_bytes()
+    with (output / TRAINING_LOG).open() as file:
+        log = [
+            {name: float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]
+    assert log == trained.history
+
+
+def test_the_final_model_embeds(run, catalogue):
+    output, _ = run
+    embedder = Embedder.load(output / FINAL_MODEL)
+    assert embedder.facts.picture_size == 32 and embedder.facts.embedding_size == 16
+    vectors = embedder.embed_catalogue(catalogue).vectors
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import siamese.training
+from siamese.catalogue import Catalogue
+
+class Killed(siamese.training._Keeper):
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        if self.state["epoch"] == 1 and batch == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+siamese.training._Keeper = Killed
+recipe = siamese.training.Recipe(**eval(sys.argv[3]))
+siamese.training.train(Catalogue.read(sys.argv[1]), recipe, Path(sys.argv[2]))
+"""
+
+
+@pytest.fixture(scope="module")
+def killed(catalogue, tmp_path_factory):
+    """Return the folder of the same training, killed in the middle of its second epoch."""
+    output = tmp_path_factory.mktemp("killed") / "checkpoints"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            KILLED,
+            str(catalogue.image_dir / "items.json"),
+            str(output),
+            repr(vars(RECIPE)),
+        ],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return output
+
+
+def test_a_killed_run_goes_on_and_ends_as_the_uninterrupted(run, killed, catalogue):
+    state = killed / TRAINING_STATE
+    assert read_training_state(state)["epoch"] == 1 and not (killed / FINAL_MODEL).exists()
+    assert recorded_recipe(killed) == RECIPE
+
+    with pytest.raises(InputError, match=r"unfinished training \(epoch 1 of 3\).*--resume"):
+        train(catalogue, RECIPE, killed)
+    with pytest.raises(InputError, match="epochs = 3, now it is 4") as raised:
+        train(catalogue, replace(RECIPE, epochs=4, seed=2), killed, resume=True)
+    assert len(raised.value.lines) == 2, "each difference is a line"
+    assert read_training_state(state)["epoch"] == 1
+
+    output, whole = run
+    resumed = train(catalogue, RECIPE, killed, resume=True)
+    assert resumed.best_epoch == whole.best_epoch
+    for one, other in zip(resumed.history, whole.history, strict=True):
+        assert one == pytest.approx(other, abs=0.02)
+    for one, other in zip(weights(resumed.model), weights(whole.model), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-3)
+    # Without the optimizer's state and the schedule's place they would be apart by far more.
+    moved = max(
+        np.abs(one - other).max()
+        for one, other in zip(
+            weights(output / TRAINING_STATE), weights(killed / TRAINING_STATE), strict=True
+        )
+    )
+    assert moved < 2e-3
+
+
+def test_a_finished_run_may_be_done_again_and_resuming_it_changes_nothing(run, catalogue):
+    output, whole = run
+    before = (output / FINAL_MODEL).read_bytes()
+    resumed = train(catalogue, RECIPE, output, resume=True)
+    assert resumed.history == whole.history and (output / FINAL_MODEL).read_bytes() == before
+
+
+def test_nothing_to_resume_is_one_line(catalogue, tmp_path):
+    with pytest.raises(InputError, match="nothing to resume"):
+        train(catalogue, RECIPE, tmp_path, resume=True)
+
+
+def test_a_checkpoint_is_trained_further_by_random_pairs(catalogue, start, tmp_path):
+    """With held-out items of one's own, and the other way to draw."""
+    part, held_out = catalogue.split(0.5)
+    recipe = replace(RECIPE, sampling="random-pairs", epochs=1, learning_rate=1e-6)
+    trained = train(part, recipe, tmp_path, held_out=held_out, start=start)
+    assert trained.best_epoch == 1 and np.isfinite(trained.history[1]["val_loss"])
+    for one, other in zip(weights(trained.model), weights(start), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+        assert (one != other).any()
+
+
+def test_without_held_out_items_the_loss_decides(catalogue, start, tmp_path, capsys):
+    few = catalogue.split(0.35)[0]
+    trained = train(few, replace(RECIPE, held_out=0.1, epochs=1), tmp_path, start=start)
+    assert "none is held out" in capsys.readouterr().err
+    assert trained.history[0] == {"epoch": 0} and set(trained.history[1]) == {"epoch", "loss"}
+    assert (tmp_path / f"weights.001-{trained.history[1]['loss']:.5f}.hdf5").is_file()
+
+
+def test_held_out_items_without_pairs_are_said(catalogue, start, tmp_path, capsys):
+    part, rest = catalogue.split(0.9)
+    alone = rest.split(0.5)[0] if len(rest.items) > 1 else rest
+    train(part, replace(RECIPE, epochs=1), tmp_path, held_out=alone, start=start)
+    assert "held-out items: no negative pair" in capsys.readouterr().err
+
+
+class NotANumber(MultiSimilarityLoss):
+    def call(self, y_true, y_pred):
+        return super().call(y_true, y_pred) * np.nan
+
+
+def test_a_loss_that_is_no_number_stops_the_run(catalogue, start, tmp_path, monkeypatch):
+    monkeypatch.setattr(siamese.training, "MultiSimilarityLoss", NotANumber)
+    with pytest.raises(InputError, match="no longer a number in epoch 1") as raised:
+        train(catalogue, RECIPE, tmp_path, start=start)
+    assert len(raised.value.lines) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [TRAINING_LOG]
+
+
+def test_an_output_that_cannot_be_written_is_said_before_the_work(catalogue, tmp_path):
+    (tmp_path / "file").write_text("here")
+    with pytest.raises(InputError, match="cannot be written"):
+        train(catalogue, RECIPE, tmp_path / "file" / "checkpoints")
+
+
+def test_batch_norm_is_frozen_wherever_it_is():
+    model = embedding_model("MobileNet", 32, weights=None)
+    outer = keras.Sequential([model])
+    freeze_batch_norm(outer)
+    kinds = {type(layer): layer.trainable for layer in model.layers[2]._flatten_layers()}
+    assert kinds[keras.layers.BatchNormalization] is False
+    assert kinds[keras.layers.Conv2D] is True
+    pictures = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
+    np.testing.assert_allclose(model(pictures, training=True), model(pictures), atol=1e-5)
