@@ -51,7 +51,7 @@ _HOMES = {
     "train": "siamese.training",
 }
 
-__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 - the names are strings
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

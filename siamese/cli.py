@@ -1,0 +1,634 @@
+"""The `siamese` command: one verb a job. Words become calls here; all else is in the package."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from siamese import __version__
+from siamese.errors import InputError
+
+if TYPE_CHECKING:
+    from siamese.catalogue import Catalogue
+    from siamese.embedding import Embedder, Skipped
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SOME_SKIPPED = 3
+"""Exit code: done, but some pictures were skipped."""
+
+
+class Verbs(click.Group):
+    """A group whose commands end with one line a problem and exit code 2, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with clear_errors():
+            return super().invoke(ctx)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order of the work, not of the alphabet
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn an `InputError` into its lines on standard error and exit code 2."""
+    try:
+        yield
+    except InputError as error:
+        for line in error.lines:
+            click.echo(f"error: {line}", err=True)
+        sys.exit(2)
+
+
+@contextlib.contextmanager
+def keras_at_work() -> Iterator[None]:
+    """Load Keras, and keep standard output free for results: its prints go to standard error."""
+    from siamese.quiet import import_keras
+
+    with contextlib.redirect_stdout(sys.stderr):
+        import_keras()
+        yield
+
+
+def labeled_data_options(function: F) -> F:
+    """The flags of a verb that reads a catalogue."""
+    function = click.option(
+        "--image-dir",
+        type=click.Path(path_type=Path),
+        help="Folder that the filenames are relative to.  [default: the folder of the JSON file]",
+    )(function)
+    return click.option(
+        "--labeled-data",
+        type=click.Path(path_type=Path),
+        required=True,
+        help="JSON file: items with their pictures and labels.",
+    )(function)
+
+
+def model_options(function: F) -> F:
+    """The flags that say which model."""
+    for option in (
+        click.option("--weights", help="Weights file of the backbone, without its classifier."),
+        click.option("--picture-size", type=click.IntRange(16), help="Pixels of a side."),
+        click.option(
+            "--backbone", help="Pretrained model instead of EfficientNetLite0, by its Keras name."
+        ),
+        click.option(
+            "--keras-model",
+            type=click.Path(path_type=Path),
+            help="Checkpoint (.hdf5, .h5, .keras).  [default: the pretrained model]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+output_type = click.Path(path_type=Path)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
+)
+batch_size_option = click.option(
+    "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Pictures at once."
+)
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Another seed, another draw.",
+)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="siamese")
+def cli() -> None:
+    """Photos of things in; "show me what looks like this" out.
+
+    \b
+    siamese from-folder photos --output items.json    a folder an item, or:
+    siamese check --labeled-data items.json           what is wrong with the data
+    siamese split --labeled-data items.json           items to train on, items to measure on
+    siamese train --labeled-data train.json           checkpoints/final_model.hdf5
+    siamese evaluate --labeled-data test.json --keras-model checkpoints/final_model.hdf5
+    siamese index --labeled-data items.json --keras-model checkpoints/final_model.hdf5
+    siamese search --index search_index.pkl photo.jpg
+
+    Exit codes: 0 done, 2 the input or the call is wrong, 3 done but some pictures were skipped.
+    """
+
+
+@cli.command()
+@labeled_data_options
+@json_option
+def check(labeled_data: Path, image_dir: Path | None, as_json: bool) -> None:
+    """List every problem of a catalogue and its pictures, all at once.
+
+    Errors (exit code 2) must be put right; warnings may be meant.
+    """
+    from siamese.check import check_catalogue
+
+    report = check_catalogue(labeled_data, image_dir)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        for kind, problems in (("error", report.errors), ("warning", report.warnings)):
+            for problem in problems:
+                click.echo(f"{kind}: {problem}")
+        click.echo(
+            f"{labeled_data}: {report.items:,} items, {report.pictures:,} pictures, "
+            f"{len(report.errors):,} errors, {len(report.warnings):,} warnings"
+        )
+    sys.exit(2 if report.errors else 0)
+
+
+@cli.command()
+@labeled_data_options
+@click.option(
+    "--train",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.7,
+    show_default=True,
+    help="Share of the items to train on.",
+)
+@seed_option
+@click.option(
+    "--output",
+    type=output_type,
+    help="Folder for train.json and test.json.  [default: the folder of the JSON file]",
+)
+@json_option
+def split(
+    labeled_data: Path,
+    image_dir: Path | None,
+    train: float,
+    seed: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Split by item, stratified by label: no item is in both train.json and test.json."""
+    output = output or labeled_data.parent
+    done = {}
+    for name, part in zip(
+        ("train", "test"), read(labeled_data, image_dir).split(train, seed), strict=True
+    ):
+        path = output / f"{name}.json"
+        part.write(path)
+        done[name] = {"path": str(path), "items": len(part.items), "pictures": len(part.pictures)}
+    if as_json:
+        print_json(done)
+        return
+    for part_done in done.values():
+        click.echo("{path}: {items:,} items, {pictures:,} pictures".format(**part_done))
+    if output.resolve() != labeled_data.parent.resolve():
+        folder = image_dir or labeled_data.parent
+        click.echo(f"note: the filenames are still relative to {folder}: give it as --image-dir")
+
+
+@cli.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    type=output_type,
+    default="items.json",
+    show_default=True,
+    help="JSON file to write.",
+)
+@json_option
+def from_folder(source: Path, output: Path, as_json: bool) -> None:
+    """Make labelled data of SOURCE, a folder with a folder an item in it.
+
+    The filenames are relative to SOURCE: give it as --image-dir to the other verbs.
+    """
+    from siamese.catalogue import Catalogue
+
+    converted(Catalogue.from_folder(source), output, as_json)
+
+
+@cli.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    type=output_type,
+    default="items.json",
+    show_default=True,
+    help="JSON file to write.",
+)
+@json_option
+def from_csv(source: Path, output: Path, as_json: bool) -> None:
+    """Make labelled data of SOURCE, a CSV file with the header item_id,filename,labels.
+
+    A row a picture; labels are separated by | or ; within their cell.
+    """
+    from siamese.catalogue import Catalogue
+
+    converted(Catalogue.from_csv(source), output, as_json)
+
+
+@cli.command()
+@labeled_data_options
+@click.option(
+    "--output",
+    type=output_type,
+    default="checkpoints",
+    show_default=True,
+    help="Folder for the checkpoints.",
+)
+@click.option(
+    "--held-out", type=click.Path(path_type=Path), help="Labelled data to measure on each epoch."
+)
+@click.option(
+    "--held-out-share",
+    type=click.FloatRange(0, 0.5),
+    help="Without --held-out, the share of the items kept for that.  [default: 0.1]",
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on with the run in --output, after its last epoch."
+)
+@click.option(
+    "--epochs", type=click.IntRange(1), help="Each shows every picture once.  [default: 6]"
+)
+@click.option(
+    "--sampling",
+    type=click.Choice(["batch-pairs", "random-pairs"]),
+    help="Every pair of a batch, or independent random pairs.  [default: batch-pairs]",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(2),
+    help="Pictures, or random pairs, a step.  [default: 128]",
+)
+@click.option(
+    "--pictures-per-item",
+    type=click.IntRange(2),
+    help="Pictures of one item in a batch.  [default: 4]",
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    help="The highest; after a warm-up, down a cosine.  [default: 0.0003]",
+)
+@click.option("--margin", type=float, help="Of the contrastive loss of random pairs.  [default: 1]")
+@click.option(
+    "--augmentation/--no-augmentation",
+    "augmented",
+    default=None,
+    help="Show pictures in a new random view each time.  [default: --augmentation]",
+)
+@click.option(
+    "--embedding-size",
+    type=click.IntRange(2),
+    help="Dimensions of a learned projection.  [default: the backbone's features as they are]",
+)
+@click.option("--seed", type=click.IntRange(0), help="Another seed, another run.  [default: 0]")
+@model_options
+@json_option
+def train(
+    labeled_data: Path,
+    image_dir: Path | None,
+    output: Path,
+    held_out: Path | None,
+    held_out_share: float | None,
+    resume: bool,
+    keras_model: Path | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Train an embedding on a catalogue; the best model is final_model.hdf5 in --output.
+
+    Starts from the pretrained default, from --backbone, or goes on training --keras-model. Items
+    that share a label are never treated as dissimilar. Stopped? The same command with --resume.
+    """
+    catalogue = read(labeled_data, image_dir)
+    others = read(held_out, image_dir or labeled_data.parent) if held_out else None
+    given = {name: value for name, value in flags.items() if value is not None}
+    if held_out_share is not None:
+        given["held_out"] = held_out_share
+    with keras_at_work():
+        from siamese.check import quick_check
+        from siamese.training import Recipe, recorded_recipe
+        from siamese.training import train as run
+
+        for part in [catalogue] + ([others] if others else []):
+            if fatal := quick_check(part).fatal:
+                raise InputError(str(problem) for problem in fatal)
+        recipe = replace(recorded_recipe(output), **given) if resume else Recipe(**given)
+        done = run(catalogue, recipe, output, held_out=others, start=keras_model, resume=resume)
+    if as_json:
+        document = asdict(done)
+        print_json({**document, "model": str(done.model)})
+    else:
+        click.echo(f"{done.model}: the model of epoch {done.best_epoch}")
+    end(done.skipped)
+
+
+@cli.command()
+@labeled_data_options
+@click.option(
+    "--queries",
+    type=click.Path(path_type=Path),
+    help="Labelled data to search for in --labeled-data.  [default: leave one out]",
+)
+@model_options
+@batch_size_option
+@json_option
+def evaluate(
+    labeled_data: Path,
+    image_dir: Path | None,
+    queries: Path | None,
+    batch_size: int,
+    as_json: bool,
+    **model: Any,
+) -> None:
+    """Measure retrieval: recall@k, precision@10, MAP@R, mAP and nDCG@10."""
+    gallery = read(labeled_data, image_dir)
+    asked = read(queries, image_dir or labeled_data.parent) if queries else None
+    with keras_at_work():
+        from siamese.evaluation import evaluate as run
+
+        done = run(embedder(**model), gallery, asked, batch_size=batch_size)
+    if as_json:
+        print_json(done.as_dict())
+    else:
+        print_table(
+            ("figure", "value"),
+            (
+                (name, f"{value:.3f}" if isinstance(value, float) else f"{value:,}")
+                for name, value in done.figures.items()
+            ),
+        )
+        if done.unanswerable:
+            click.echo(
+                f"{done.unanswerable:,} queries left out: no other picture of their item", err=True
+            )
+    end(done.skipped)
+
+
+@cli.command()
+@click.argument("what", type=click.Choice(["savedmodel"]))
+@model_options
+@click.option("--output", type=output_type, help="Folder that gets the next version.")
+@json_option
+def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
+    """Write a SavedModel for TensorFlow Serving, after a check that it answers alike."""
+    with keras_at_work():
+        from siamese.export import SAVED_MODELS, export_savedmodel
+
+        done = export_savedmodel(embedder(**model), output or SAVED_MODELS)
+    if as_json:
+        print_json({"path": str(done.path), "parity": [asdict(row) for row in done.parity]})
+    else:
+        print_export(done)
+
+
+@cli.command()
+@labeled_data_options
+@model_options
+@click.option("--output", type=output_type, default="search_index.pkl", show_default=True)
+@batch_size_option
+@json_option
+def index(
+    labeled_data: Path,
+    image_dir: Path | None,
+    output: Path,
+    batch_size: int,
+    as_json: bool,
+    **model: Any,
+) -> None:
+    """Embed a catalogue and write a search index, a pickled scikit-learn BallTree.
+
+    Pictures that cannot be used are skipped (exit code 3) and listed beside the index.
+    """
+    catalogue = read(labeled_data, image_dir)
+    with keras_at_work():
+        from siamese.indexing import index_catalogue
+
+        done = index_catalogue(embedder(**model), catalogue, output, batch_size=batch_size)
+    if as_json:
+        print_json({**asdict(done), "path": str(done.path)})
+    else:
+        print_indexed(done)
+    end(done.skipped)
+
+
+@cli.command()
+@click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "--index",
+    "index_path",
+    type=click.Path(path_type=Path),
+    default="search_index.pkl",
+    show_default=True,
+    help="Index file.",
+)
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results a query.")
+@model_options
+@click.option(
+    "--image-dir", type=click.Path(path_type=Path), help="Folder of the indexed pictures."
+)
+@click.option(
+    "--output", type=output_type, help="Results with pictures: a .html or .png file (--image-dir)."
+)
+@json_option
+def search(
+    images: tuple[Path, ...],
+    index_path: Path,
+    k: int,
+    image_dir: Path | None,
+    output: Path | None,
+    as_json: bool,
+    **model: Any,
+) -> None:
+    """Find the pictures of an index that look most like each of IMAGES.
+
+    The model is the one that the index records; another is refused.
+    """
+    if output is not None:
+        from siamese.files import require_writable
+
+        if output.suffix not in (".html", ".png"):
+            raise InputError(f"--output {output}: give a name that ends in .html or .png")
+        if image_dir is None:
+            raise InputError("--output shows pictures; give their folder with --image-dir")
+        require_writable(output)
+    with keras_at_work():
+        from siamese.indexes import open_index
+        from siamese.search import Searcher
+
+        opened = open_index(index_path)
+        searcher = Searcher(embedder(**model, recorded=opened.model), opened)
+        found = searcher.search(images, k)
+        if output is not None and image_dir is not None:
+            from siamese.reports import results_page, results_picture
+
+            write = results_page if output.suffix == ".html" else results_picture
+            write(found, image_dir, output)
+    if as_json:
+        print_json([query.as_dict() for query in found])
+        return
+    for query in found:
+        print_table(
+            ("rank", "distance", "item", "file"),
+            ((str(r.rank), f"{r.distance:.3f}", r.item_id, r.filename) for r in query.results),
+            title=query.query,
+        )
+    if output is not None:
+        click.echo(output)
+
+
+@cli.command()
+@labeled_data_options
+@model_options
+@click.option(
+    "--output", type=output_type, default="report", show_default=True, help="Folder to write to."
+)
+@batch_size_option
+@json_option
+def report(
+    labeled_data: Path,
+    image_dir: Path | None,
+    output: Path,
+    batch_size: int,
+    as_json: bool,
+    **model: Any,
+) -> None:
+    """Show what training brought.
+
+    Compares --keras-model with the pretrained default on a catalogue it was not trained on, and
+    writes report.html, neighbours.png, catalogue.png and metrics.json to --output.
+    """
+    catalogue = read(labeled_data, image_dir)
+    with keras_at_work():
+        from siamese.reports.writing import write_report
+
+        done = write_report(
+            catalogue, embedder(None), embedder(**model), output, batch_size=batch_size
+        )
+    if as_json:
+        print_json(done.comparison.as_dict())
+    else:
+        before, after = done.comparison.before, done.comparison.after
+        print_table(
+            ("figure", "before", "after", "gain"),
+            (
+                (
+                    name,
+                    f"{before[name]:.3f}",
+                    f"{after[name]:.3f}",
+                    f"{after[name] - before[name]:+.3f}",
+                )
+                for name in before
+                if isinstance(before[name], float)
+            ),
+        )
+        click.echo(output / "report.html")
+    end(done.skipped)
+
+
+def main() -> None:
+    """Entry point of the `siamese` command."""
+    cli(prog_name="siamese")
+
+
+def read(labeled_data: Path, image_dir: Path | None) -> Catalogue:
+    """Read a catalogue, without opening its pictures."""
+    from siamese.catalogue import Catalogue
+
+    return Catalogue.read(labeled_data, image_dir)
+
+
+def embedder(
+    keras_model: Path | None,
+    backbone: str | None = None,
+    picture_size: int | None = None,
+    weights: str | None = None,
+    recorded: Any = None,
+) -> Embedder:
+    """The model that the flags name; without any, the one an index records, or the default."""
+    from siamese.embedding import Embedder
+
+    if keras_model is not None:
+        for flag, value in (
+            ("--backbone", backbone),
+            ("--picture-size", picture_size),
+            ("--weights", weights),
+        ):
+            if value is not None:
+                raise InputError(
+                    f"{flag} and --keras-model: a checkpoint has its own; leave it out"
+                )
+        return Embedder.load(keras_model)
+    if recorded is not None and (backbone, picture_size, weights) == (None, None, None):
+        if recorded["path"] is not None:
+            if not Path(recorded["path"]).is_file():
+                raise InputError(
+                    f"{recorded['path']}: the model that made the index is not there; say where "
+                    "it is now with --keras-model"
+                )
+            return Embedder.load(recorded["path"])
+        backbone, picture_size = recorded["name"], recorded["picture_size"]
+    return Embedder.pretrained(backbone, picture_size, weights or "imagenet")
+
+
+def converted(catalogue: Catalogue, output: Path, as_json: bool) -> None:
+    """Write a converted catalogue and say what is in it."""
+    catalogue.write(output)
+    for note in catalogue.notes:
+        click.echo(f"note: {note}", err=True)
+    items, pictures = len(catalogue.items), len(catalogue.pictures)
+    if as_json:
+        print_json({"path": str(output), "items": items, "pictures": pictures})
+    else:
+        click.echo(f"{output}: {items:,} items, {pictures:,} pictures")
+
+
+def print_export(done: Any) -> None:
+    """Say how alike the ways to a vector are, and where the SavedModel lies."""
+    print_table(
+        ("one way", "the other", "least cosine"),
+        ((row.one, row.other, f"{row.cosine:.5f}") for row in done.parity),
+    )
+    click.echo(done.path)
+
+
+def print_indexed(done: Any) -> None:
+    """Say what is in a new index."""
+    click.echo(f"{done.path}: {done.pictures:,} pictures, {done.embedding_size:,} dimensions")
+
+
+def end(skipped: Iterable[Skipped]) -> None:
+    """Name the skipped pictures; with any, end with exit code 3."""
+    lines = [f"skipped: item {one.item_id}, file {one.filename}: {one.reason}" for one in skipped]
+    for line in lines:
+        click.echo(line, err=True)
+    if lines:
+        click.echo(f"{len(lines):,} pictures skipped", err=True)
+        sys.exit(SOME_SKIPPED)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on standard output."""
+    click.echo(json.dumps(document, indent=2))
+
+
+def print_table(
+    heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], title: str | None = None
+) -> None:
+    """Print a table on standard output, as wide as the terminal."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, title=title and Text(title), title_justify="left")
+    for head in heads:
+        table.add_column(head, overflow="fold")  # a cut name is no name
+    for row in rows:
+        table.add_row(*map(Text, row))  # Text: a file name may look like markup
+    Console().print(table)

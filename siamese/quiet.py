@@ -1,0 +1,31 @@
+"""TensorFlow without its chatter, so that what a command says is what the user reads."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from importlib import import_module
+
+
+def import_keras() -> None:
+    """Import TensorFlow and Keras, keeping back what their C++ parts print meanwhile.
+
+    They write to file descriptor 2 before any setting of theirs is read. Where the import fails,
+    what they wrote is shown.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            import_module("tensorflow")
+            import_module("keras")
+        except BaseException:
+            kept.seek(0)
+            os.write(terminal, kept.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

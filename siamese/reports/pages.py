@@ -1,0 +1,146 @@
+"""Pages for people: one HTML file each, pictures inside, nothing asked of any other host."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese.files import atomic_path
+from siamese.reports.pictures import thumbnail
+
+if TYPE_CHECKING:
+    from siamese.catalogue import Catalogue
+    from siamese.embedding import Skipped
+    from siamese.reports.comparison import Comparison
+    from siamese.search import QueryResult
+
+MEANINGS = {
+    "recall@1": "how often the most similar picture is of the same item",
+    "recall@5": "how often one of the five most similar is",
+    "recall@10": "how often one of the ten most similar is",
+    "precision@10": "how much of the ten most similar is of the same item",
+    "map@r": "how well all pictures of the item are ranked first; the strictest of these",
+    "map": "the same over the whole ranking",
+    "ndcg@10": "how high up in the first ten the item's pictures stand",
+}
+
+
+def results_page(
+    found: Sequence[QueryResult], image_dir: Path, path: str | os.PathLike[str]
+) -> None:
+    """Write the results of searches as a page: the queries and what looks most like them."""
+    _write(
+        path,
+        "results.html",
+        found=found,
+        picture=lambda filename: _inline(image_dir / filename),
+        query_picture=_inline,
+    )
+
+
+def report_page(
+    comparison: Comparison,
+    catalogue: Catalogue,
+    path: str | os.PathLike[str],
+    *,
+    models: tuple[str, str],
+    skipped: Sequence[Skipped] = (),
+    training_log: Path | None = None,
+) -> None:
+    """Write what training brought as a page.
+
+    Parameters
+    ----------
+    comparison : the figures, and the queries to show
+    catalogue : that they are of
+    models : the names of the two
+    skipped : pictures that could not be used
+    training_log : the CSV file of the training, for its curves
+    """
+    items: dict[str, list[Any]] = {}
+    for picture in catalogue.pictures:
+        items.setdefault(picture.item_id, []).append(picture)
+    shown = list(items)[:: max(1, len(items) // 6)][:6]
+    _write(
+        path,
+        "report.html",
+        comparison=comparison,
+        meanings=MEANINGS,
+        models=models,
+        items={item_id: items[item_id][:8] for item_id in shown},
+        picture=lambda picture: _inline(catalogue.path_of(picture)),
+        skipped=skipped,
+        curves=_curves(training_log) if training_log and training_log.is_file() else None,
+    )
+
+
+def _write(path: str | os.PathLike[str], template: str, **content: Any) -> None:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    templates = Environment(
+        loader=PackageLoader("siamese"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    with atomic_path(path) as temporary:
+        page = templates.get_template(template).render(**content)
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+def _inline(path: str | os.PathLike[str]) -> str:
+    buffer = io.BytesIO()
+    thumbnail(path, 192).save(buffer, "JPEG", quality=82)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _curves(training_log: Path) -> str:
+    """Loss and retrieval by epoch, as SVG."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    with training_log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    # Grey and clear: legible on a light page and on a dark one.
+    style: Any = {
+        "text.color": "#888",
+        "axes.labelcolor": "#888",
+        "axes.edgecolor": "#888",
+        "xtick.color": "#888",
+        "ytick.color": "#888",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 11,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "siamese",
+    }
+    with pyplot.rc_context(style):
+        figure, axes = pyplot.subplots(1, 2, figsize=(8.4, 2.9), layout="constrained")
+        for axis, title, names in (
+            (axes[0], "loss", {"loss": "training", "val_loss": "held-out items"}),
+            (
+                axes[1],
+                "retrieval on held-out items",
+                {"val_recall@1": "recall@1", "val_map@r": "MAP@R"},
+            ),
+        ):
+            for name, label in names.items():
+                points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
+                if points:
+                    axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=label)
+                    axis.legend(frameon=False)
+            axis.set(title=title, xlabel="epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        pyplot.close(figure)
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]

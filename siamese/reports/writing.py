@@ -1,0 +1,68 @@
+"""The folder of a report: page, pictures and figures of a model against the one it started from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from siamese.catalogue import Catalogue
+from siamese.embedding import Embedder, Skipped
+from siamese.errors import InputError
+from siamese.files import atomic_path, require_writable
+from siamese.reports.comparison import Comparison, compare
+from siamese.reports.pages import report_page
+from siamese.reports.pictures import collage, neighbours_picture
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report says, and which pictures are not in it."""
+
+    comparison: Comparison
+    skipped: list[Skipped]
+
+
+def write_report(
+    catalogue: Catalogue,
+    before: Embedder,
+    after: Embedder,
+    output: Path,
+    *,
+    batch_size: int = 32,
+) -> Written:
+    """Write `report.html`, `neighbours.png`, `catalogue.png` and `metrics.json` to a folder.
+
+    Parameters
+    ----------
+    catalogue : items that `after` was not trained on, or its figures flatter
+    before, after : the two models
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written to, or there is nothing to find in the catalogue.
+    """
+    require_writable(output / "report.html")
+    embedded = [
+        embedder.embed_catalogue(catalogue, batch_size=batch_size) for embedder in (before, after)
+    ]
+    if not embedded[0].pictures:
+        raise InputError(f"no picture in {catalogue.image_dir} can be used; run siamese check")
+    comparison = compare(*embedded)
+    skipped = embedded[0].skipped
+    collage(catalogue, output / "catalogue.png")
+    neighbours_picture(comparison, catalogue, output / "neighbours.png")
+    with atomic_path(output / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(comparison.as_dict(), indent=2) + "\n")
+    report_page(
+        comparison,
+        catalogue,
+        output / "report.html",
+        models=(before.facts.name, after.facts.name),
+        skipped=skipped,
+        training_log=Path(after.facts.path).with_name("training_log.csv")
+        if after.facts.path
+        else None,
+    )
+    return Written(comparison, skipped)

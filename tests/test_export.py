@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import io
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageDraw
+
+import siamese.export
+from siamese.embedding import Embedder
+from siamese.errors import InputError
+from siamese.export import _decoded, export_savedmodel
+from siamese.images import square_picture
+
+
+@pytest.fixture(scope="module")
+def embedder(checkpoint):
+    return Embedder.load(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """Return an embedder that takes no time."""
+    inputs = keras.Input((16, 16, 3))
+    vectors = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(inputs))
+    return Embedder(keras.Model(inputs, keras.layers.UnitNormalization()(vectors)), "tiny")
+
+
+@pytest.fixture(scope="module")
+def exported(embedder, tmp_path_factory):
+    return export_savedmodel(embedder, tmp_path_factory.mktemp("saved models") / "mine")
+
+
+def encoded(picture, format_, **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, format_, **options)
+    return buffer.getvalue()
+
+
+def photo(width=300, height=200, mode="RGB"):
+    """Make a picture with broad shapes and thin lines, which vanish without antialiasing."""
+    picture = Image.linear_gradient("L").resize((width, height)).convert(mode)
+    draw = ImageDraw.Draw(picture)
+    for x in range(0, width, 7):
+        draw.line((x, 0, x // 2, height), fill="red" if mode == "RGB" else 40)
+    return picture
+
+
+def test_signatures(exported, embedder, catalogue):
+    assert exported.path.name == "1"
+    signatures = tf.saved_model.load(str(exported.path)).signatures
+    assert set(signatures) == {"prediction", "serving_default", "serving_bytes"}
+    paths = [catalogue.path_of(picture) for picture in catalogue.pictures[:5]]
+    expected = embedder.embed(paths)
+    squares = np.stack([square_picture(path, 32) for path in paths])
+    for name in ("prediction", "serving_default"):
+        (spec,) = signatures[name].structured_input_signature[1].values()
+        assert (spec.name, spec.dtype, spec.shape.as_list()) == (
+            "input",
+            tf.float32,
+            [None, 32, 32, 3],
+        )
+        answer = signatures[name](input=tf.constant(squares / np.float32(127.5) - 1))
+        assert set(answer) == {"embedding"} and answer["embedding"].dtype == tf.float32
+        np.testing.assert_allclose(answer["embedding"], expected, atol=1e-5)
+    (spec,) = signatures["serving_bytes"].structured_input_signature[1].values()
+    assert (spec.name, spec.dtype, spec.shape.as_list()) == ("image_bytes", tf.string, [None])
+    answer = signatures["serving_bytes"](image_bytes=tf.constant([p.read_bytes() for p in paths]))
+    assert set(answer) == {"embedding"}
+    assert (np.sum(answer["embedding"] * expected, axis=1) > 0.999).all()
+
+
+def test_the_parity_is_told(exported):
+    assert [(row.one, row.other) for row in exported.parity] == [
+        ("Keras", "prediction"),
+        ("Keras", "serving_default"),
+        ("Pillow", "serving_bytes"),
+    ]
+    assert all(0.999 <= row.cosine <= 1.0001 for row in exported.parity)
+
+
+def test_versions_count_up(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(siamese.export, "LEAST_COSINE", 0.9)  # as few numbers are never so near
+    for version in ("3", "10", "notes"):
+        (tmp_path / version).mkdir()
+    assert export_savedmodel(tiny, tmp_path).path == tmp_path / "11"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "11", "3", "notes"]
+
+
+def without_antialiasing(encoded, size):
+    """Pad as it must be, and resize as TensorFlow does by default."""
+    picture = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    side = tf.reduce_max(tf.shape(picture)[:2])
+    before = (side - tf.shape(picture)[:2]) // 2
+    after = side - tf.shape(picture)[:2] - before
+    padding = [[before[0], after[0]], [before[1], after[1]], [0, 0]]
+    square = tf.pad(picture, padding, constant_values=255)
+    return tf.image.resize(square, (size, size)) / 127.5 - 1.0
+
+
+def assert_refused(embedder, output):
+    with pytest.raises(InputError, match=r"not exported, .* differ") as raised:
+        export_savedmodel(embedder, output)
+    assert len(raised.value.lines) == 1
+    assert list(output.iterdir()) == []
+
+
+def test_another_resizing_is_refused_and_nothing_is_left(embedder, tmp_path, monkeypatch):
+    monkeypatch.setattr(siamese.export, "_decoded", without_antialiasing)
+    assert_refused(embedder, tmp_path / "mine")
+
+
+def test_no_parity_is_enough_for_the_limit(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(siamese.export, "LEAST_COSINE", 1.1)
+    assert_refused(tiny, tmp_path / "mine")
+
+
+def test_what_is_no_number_is_refused(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(siamese.export, "LEAST_COSINE", -1)
+    monkeypatch.setattr(
+        siamese.export,
+        "_decoded",
+        lambda encoded, size: without_antialiasing(encoded, size) * np.nan,
+    )
+    assert_refused(tiny, tmp_path / "mine")
+
+
+def test_the_pretrained_default_has_its_classifier_and_no_other_has(pretrained, tmp_path):
+    done = export_savedmodel(pretrained, tmp_path / "default")
+    assert done.path.name == "1"
+    answer = tf.saved_model.load(str(done.path)).signatures["prediction"]
+    picture = square_picture(photo(), 224) / np.float32(127.5) - 1
+    got = answer(input=tf.constant(picture[None]))
+    assert set(got) == {"embedding", "softmax"}
+    assert got["softmax"].shape == (1, 1000)
+    np.testing.assert_allclose(np.sum(got["softmax"]), 1, atol=1e-5)
+    np.testing.assert_allclose(got["embedding"], pretrained.embed([photo()]), atol=1e-4)
+
+
+def half_clear():
+    picture = photo().convert("RGBA")
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    return picture
+
+
+def deep_grey():
+    return Image.fromarray(np.asarray(photo(mode="L"), np.uint16) * 257)
+
+
+@pytest.mark.parametrize(
+    ("picture", "format_", "options"),
+    [
+        (photo(), "PNG", {}),
+        (photo(200, 301), "PNG", {}),
+        (photo(10, 400), "PNG", {}),
+        (photo(20, 15), "PNG", {}),
+        (photo(mode="L"), "PNG", {}),
+        (photo().quantize(16), "PNG", {}),
+        (half_clear(), "PNG", {}),
+        (photo().quantize(16), "PNG", {"transparency": 3}),
+        (photo().quantize(200), "PNG", {}),
+        (photo().convert("1"), "PNG", {}),
+        (photo(mode="L"), "PNG", {"transparency": 40}),
+        (half_clear().convert("LA"), "PNG", {}),
+        (deep_grey(), "PNG", {}),
+        (photo(), "JPEG", {"quality": 90}),
+        (photo(), "JPEG", {"quality": 90, "progressive": True}),
+        (photo(mode="L"), "JPEG", {}),
+        (photo(), "BMP", {}),
+        (photo().quantize(16), "GIF", {}),
+    ],
+    ids=lambda value: getattr(value, "mode", str(value)),
+)
+def test_the_graph_prepares_a_picture_as_pillow_does(picture, format_, options):
+    data = encoded(picture, format_, **options)
+    # So large that Pillow does not decode a JPEG at a smaller scale, which TensorFlow cannot.
+    got = (_decoded(tf.constant(data), 160).numpy() + 1) * 127.5
+    difference = np.abs(got - square_picture(data, 160))
+    assert difference.max() <= 2, "grey levels"
+    assert difference.mean() < 0.5

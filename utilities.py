@@ -1,0 +1,85 @@
+#!/usr/bin/env python
+"""Export a model or an index: the two jobs of a container, in one command.
+
+    python utilities.py --export savedmodel [--keras-model checkpoints/x.hdf5]
+    python utilities.py --export balltree --labeled-data items.json --image-dir photos
+
+The same as `siamese export savedmodel` and `siamese index`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from siamese.cli import (
+    clear_errors,
+    embedder,
+    end,
+    keras_at_work,
+    print_export,
+    print_indexed,
+    read,
+)
+from siamese.errors import InputError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--export", type=click.Choice(["savedmodel", "balltree"]), required=True)
+@click.option(
+    "--keras-model",
+    type=click.Path(path_type=Path),
+    help="Checkpoint (.hdf5, .h5, .keras).  [default: Google's pretrained ImageNet model]",
+)
+@click.option(
+    "--labeled-data", type=click.Path(path_type=Path), help="balltree: JSON file of the items."
+)
+@click.option(
+    "--image-dir", type=click.Path(path_type=Path), help="balltree: folder of the pictures."
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Pictures at once."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="[default: savedmodels/embedding_model, which gets the next version, or search_index.pkl]",
+)
+def main(
+    export: str,
+    keras_model: Path | None,
+    labeled_data: Path | None,
+    image_dir: Path | None,
+    batch_size: int,
+    output: Path | None,
+) -> None:
+    """Export a trained or the pretrained model, or a search index made with it.
+
+    Exit codes: 0 done, 2 the input or the call is wrong, 3 done but some pictures were skipped.
+    """
+    with clear_errors():
+        if export == "savedmodel":
+            with keras_at_work():
+                from siamese.export import SAVED_MODELS, export_savedmodel
+
+                exported = export_savedmodel(embedder(keras_model), output or SAVED_MODELS)
+            print_export(exported)
+        else:
+            if labeled_data is None:
+                raise InputError(
+                    "--export balltree needs --labeled-data, the JSON file of the items"
+                )
+            catalogue = read(labeled_data, image_dir)
+            with keras_at_work():
+                from siamese.indexing import SEARCH_INDEX, index_catalogue
+
+                done = index_catalogue(
+                    embedder(keras_model), catalogue, output or SEARCH_INDEX, batch_size=batch_size
+                )
+            print_indexed(done)
+            end(done.skipped)
+
+
+if __name__ == "__main__":
+    main()
