@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from siamese.embedding import Skipped
+from siamese.reports import report_page, results_page
+from siamese.search import QueryResult, Result
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+class Page(HTMLParser):
+    """The tags of a page, and its visible text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def read(path) -> Page:
+    text = path.read_text()
+    page = Page(text)
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe")]
+    for tag, attributes in page.tags:
+        if tag == "img":
+            assert attributes["alt"]
+            assert attributes["src"].startswith("data:image/jpeg;base64,")
+    # Namespaces of the drawn curves are names, not places.
+    assert not re.search(r'(?:src|href)="https?:', text)
+    return page
+
+
+@pytest.fixture
+def training_log(tmp_path):
+    path = tmp_path / "training_log.csv"
+    path.write_text(
+        "epoch,val_recall@1,val_map@r,loss,val_loss\n0,0.1,0.05,,\n1,0.4,0.2,1.5,1.6\n2,0.5,0.3,1,1.2\n"
+    )
+    return path
+
+
+def test_report_shows_figures_curves_and_every_query(
+    comparison, catalogue, training_log, tmp_path
+):
+    path = tmp_path / "report.html"
+    report_page(
+        comparison,
+        catalogue,
+        path,
+        models=("EfficientNetLite0", "final_model.hdf5"),
+        skipped=[Skipped("cup", "cup/1.jpg", "truncated")],
+        training_log=training_log,
+    )
+    page = read(path)
+    for name in ("recall@1", "map@r"):
+        assert f"{comparison.before[name]:.3f}" in page.text
+        assert f"{comparison.after[name]:.3f}" in page.text
+    assert "svg" in dict(page.tags)
+    assert "item cup, cup/1.jpg: truncated" in page.text
+    classes = [attributes.get("class") for tag, attributes in page.tags if tag == "figure"]
+    shown = [one for query in comparison.queries for one in query.before + query.after]
+    assert classes.count("query") == len(comparison.queries)
+    assert classes.count("same") == sum(one.same_item for one in shown)
+    assert classes.count("other") == sum(not one.same_item for one in shown)
+
+
+def test_report_without_a_training_log(comparison, catalogue, tmp_path):
+    report_page(
+        comparison,
+        catalogue,
+        tmp_path / "report.html",
+        models=("a", "b"),
+        training_log=tmp_path / "none.csv",
+    )
+    page = read(tmp_path / "report.html")
+    assert "svg" not in dict(page.tags)
+    assert "Skipped" not in page.text
+
+
+def test_names_are_text_whatever_they_hold(catalogue, tmp_path):
+    picture = catalogue.pictures[0]
+    result = Result(1, 0.25, HOSTILE, picture.filename, [HOSTILE])
+    query = QueryResult(f"/photos/{HOSTILE}.jpg", [result])
+    results_page([query], catalogue.image_dir, tmp_path / "results.html")
+    page = read(tmp_path / "results.html")
+    assert page.text.count(HOSTILE) == 2  # as item and as label, shown and not obeyed
+
+
+def test_a_picture_that_is_gone_leaves_a_tile(catalogue, tmp_path):
+    result = Result(1, 0.25, "gone", "gone.jpg", [])
+    query = QueryResult(str(catalogue.path_of(catalogue.pictures[0])), [result])
+    results_page([query], catalogue.image_dir, tmp_path / "results.html")
+    assert [tag for tag, _ in read(tmp_path / "results.html").tags].count("img") == 2
