@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from siamese.networks import embedding_model as embedding_model
     from siamese.networks import siamese_network as siamese_network
     from siamese.pairs import PairGenerator as PairGenerator
+    from siamese.recipe import Recipe as Recipe
     from siamese.search import Searcher as Searcher
-    from siamese.training import Recipe as Recipe
     from siamese.training import train as train
 
 __version__ = "0.1.0"
@@ -40,7 +40,7 @@ _HOMES = {
     "InputError": "siamese.errors",
     "MultiSimilarityLoss": "siamese.losses",
     "PairGenerator": "siamese.pairs",
-    "Recipe": "siamese.training",
+    "Recipe": "siamese.recipe",
     "Searcher": "siamese.search",
     "base_cnn": "siamese.networks",
     "embedding_model": "siamese.networks",

@@ -14,6 +14,7 @@ import click
 
 from siamese import __version__
 from siamese.errors import InputError
+from siamese.recipe import Recipe
 
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue
@@ -90,6 +91,13 @@ def model_options(function: F) -> F:
     return function
 
 
+def recipe_option(
+    flag: str, name: str, default: object, kind: click.ParamType[Any], text: str
+) -> Callable[[F], F]:
+    """A flag of the training recipe: None where it is not given, so that `--resume` can tell."""
+    return click.option(flag, name, type=kind, help=f"{text}  [default: {default}]")
+
+
 output_type = click.Path(path_type=Path)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
@@ -128,9 +136,10 @@ def cli() -> None:
 @labeled_data_options
 @json_option
 def check(labeled_data: Path, image_dir: Path | None, as_json: bool) -> None:
-    """List every problem of a catalogue and its pictures, all at once.
+    """List everything that is wrong with a catalogue.
 
-    Errors (exit code 2) must be put right; warnings may be meant.
+    Its form, its names, its files and its pictures, all at once. Errors (exit code 2) must be
+    put right; warnings may be meant.
     """
     from siamese.check import check_catalogue
 
@@ -172,7 +181,9 @@ def split(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Split by item, stratified by label: no item is in both train.json and test.json."""
+    """Split a catalogue by item: train.json, test.json.
+
+    Stratified by label; no item is in both."""
     output = output or labeled_data.parent
     done = {}
     for name, part in zip(
@@ -202,9 +213,10 @@ def split(
 )
 @json_option
 def from_folder(source: Path, output: Path, as_json: bool) -> None:
-    """Make labelled data of SOURCE, a folder with a folder an item in it.
+    """Make labelled data of a folder of folders.
 
-    The filenames are relative to SOURCE: give it as --image-dir to the other verbs.
+    SOURCE holds a folder an item. The filenames are relative to SOURCE: give it as --image-dir
+    to the other verbs.
     """
     from siamese.catalogue import Catalogue
 
@@ -222,9 +234,10 @@ def from_folder(source: Path, output: Path, as_json: bool) -> None:
 )
 @json_option
 def from_csv(source: Path, output: Path, as_json: bool) -> None:
-    """Make labelled data of SOURCE, a CSV file with the header item_id,filename,labels.
+    """Make labelled data of a CSV file.
 
-    A row a picture; labels are separated by | or ; within their cell.
+    SOURCE has the header item_id,filename,labels. A row a picture; labels are separated by | or
+    ; within their cell.
     """
     from siamese.catalogue import Catalogue
 
@@ -243,50 +256,68 @@ def from_csv(source: Path, output: Path, as_json: bool) -> None:
 @click.option(
     "--held-out", type=click.Path(path_type=Path), help="Labelled data to measure on each epoch."
 )
-@click.option(
+@recipe_option(
     "--held-out-share",
-    type=click.FloatRange(0, 0.5),
-    help="Without --held-out, the share of the items kept for that.  [default: 0.1]",
+    "held_out_share",
+    Recipe.held_out,
+    click.FloatRange(0, 0.5),
+    "Without --held-out, the share of the items kept for that.",
 )
 @click.option(
     "--resume", is_flag=True, help="Go on with the run in --output, after its last epoch."
 )
-@click.option(
-    "--epochs", type=click.IntRange(1), help="Each shows every picture once.  [default: 6]"
+@recipe_option(
+    "--epochs", "epochs", Recipe.epochs, click.IntRange(1), "Each shows every picture once."
 )
-@click.option(
+@recipe_option(
     "--sampling",
-    type=click.Choice(["batch-pairs", "random-pairs"]),
-    help="Every pair of a batch, or independent random pairs.  [default: batch-pairs]",
+    "sampling",
+    Recipe.sampling,
+    click.Choice(["batch-pairs", "random-pairs"]),
+    "Every pair of a batch, or independent random pairs.",
 )
-@click.option(
+@recipe_option(
     "--batch-size",
-    type=click.IntRange(2),
-    help="Pictures, or random pairs, a step.  [default: 128]",
+    "batch_size",
+    Recipe.batch_size,
+    click.IntRange(2),
+    "Pictures, or random pairs, a step.",
 )
-@click.option(
+@recipe_option(
     "--pictures-per-item",
-    type=click.IntRange(2),
-    help="Pictures of one item in a batch.  [default: 4]",
+    "pictures_per_item",
+    Recipe.pictures_per_item,
+    click.IntRange(2),
+    "Pictures of one item in a batch.",
 )
-@click.option(
+@recipe_option(
     "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
-    help="The highest; after a warm-up, down a cosine.  [default: 0.0003]",
+    "learning_rate",
+    Recipe.learning_rate,
+    click.FloatRange(0, min_open=True),
+    "The highest; after a warm-up, down a cosine.",
 )
-@click.option("--margin", type=float, help="Of the contrastive loss of random pairs.  [default: 1]")
+@recipe_option(
+    "--margin",
+    "margin",
+    Recipe.margin,
+    click.FloatRange(0, min_open=True),
+    "Of the contrastive loss of random pairs.",
+)
 @click.option(
     "--augmentation/--no-augmentation",
     "augmented",
     default=None,
     help="Show pictures in a new random view each time.  [default: --augmentation]",
 )
-@click.option(
+@recipe_option(
     "--embedding-size",
-    type=click.IntRange(2),
-    help="Dimensions of a learned projection.  [default: the backbone's features as they are]",
+    "embedding_size",
+    "the backbone's features as they are",
+    click.IntRange(2),
+    "Dimensions of a learned projection.",
 )
-@click.option("--seed", type=click.IntRange(0), help="Another seed, another run.  [default: 0]")
+@recipe_option("--seed", "seed", Recipe.seed, click.IntRange(0), "Another seed, another run.")
 @model_options
 @json_option
 def train(
@@ -300,19 +331,23 @@ def train(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Train an embedding on a catalogue; the best model is final_model.hdf5 in --output.
+    """Train an embedding on a catalogue.
 
-    Starts from the pretrained default, from --backbone, or goes on training --keras-model. Items
-    that share a label are never treated as dissimilar. Stopped? The same command with --resume.
+    The best model is final_model.hdf5 in --output. Starts from the pretrained default or from
+    --backbone, or goes on training --keras-model. Items that share a label are never treated as
+    dissimilar. Stopped? The same command with --resume.
     """
     catalogue = read(labeled_data, image_dir)
     others = read(held_out, image_dir or labeled_data.parent) if held_out else None
     given = {name: value for name, value in flags.items() if value is not None}
+    if keras_model is not None:
+        fresh = ("backbone", "picture_size", "weights", "embedding_size")
+        require_alone(**{name: flags[name] for name in fresh})
     if held_out_share is not None:
         given["held_out"] = held_out_share
     with keras_at_work():
         from siamese.check import quick_check
-        from siamese.training import Recipe, recorded_recipe
+        from siamese.training import recorded_recipe
         from siamese.training import train as run
 
         for part in [catalogue] + ([others] if others else []):
@@ -346,7 +381,9 @@ def evaluate(
     as_json: bool,
     **model: Any,
 ) -> None:
-    """Measure retrieval: recall@k, precision@10, MAP@R, mAP and nDCG@10."""
+    """Measure how well pictures of one item are found.
+
+    By recall@k, precision@10, MAP@R, mAP and nDCG@10."""
     gallery = read(labeled_data, image_dir)
     asked = read(queries, image_dir or labeled_data.parent) if queries else None
     with keras_at_work():
@@ -376,7 +413,9 @@ def evaluate(
 @click.option("--output", type=output_type, help="Folder that gets the next version.")
 @json_option
 def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
-    """Write a SavedModel for TensorFlow Serving, after a check that it answers alike."""
+    """Write a SavedModel for TensorFlow Serving.
+
+    Its answers are compared with Keras first; where they differ there is no export."""
     with keras_at_work():
         from siamese.export import SAVED_MODELS, export_savedmodel
 
@@ -390,7 +429,13 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
 @cli.command()
 @labeled_data_options
 @model_options
-@click.option("--output", type=output_type, default="search_index.pkl", show_default=True)
+@click.option(
+    "--output",
+    type=output_type,
+    default="search_index.pkl",
+    show_default=True,
+    help="Index file to write.",
+)
 @batch_size_option
 @json_option
 def index(
@@ -401,9 +446,10 @@ def index(
     as_json: bool,
     **model: Any,
 ) -> None:
-    """Embed a catalogue and write a search index, a pickled scikit-learn BallTree.
+    """Embed a catalogue and write a search index.
 
-    Pictures that cannot be used are skipped (exit code 3) and listed beside the index.
+    The index is a pickled scikit-learn BallTree. Pictures that cannot be used are skipped (exit
+    code 3) and listed beside the index.
     """
     catalogue = read(labeled_data, image_dir)
     with keras_at_work():
@@ -445,9 +491,10 @@ def search(
     as_json: bool,
     **model: Any,
 ) -> None:
-    """Find the pictures of an index that look most like each of IMAGES.
+    """Find what looks most like a picture.
 
-    The model is the one that the index records; another is refused.
+    Ranks the pictures of an index for each of IMAGES. The model is the one that the index
+    records; another is refused.
     """
     if output is not None:
         from siamese.files import require_writable
@@ -554,15 +601,7 @@ def embedder(
     from siamese.embedding import Embedder
 
     if keras_model is not None:
-        for flag, value in (
-            ("--backbone", backbone),
-            ("--picture-size", picture_size),
-            ("--weights", weights),
-        ):
-            if value is not None:
-                raise InputError(
-                    f"{flag} and --keras-model: a checkpoint has its own; leave it out"
-                )
+        require_alone(backbone=backbone, picture_size=picture_size, weights=weights)
         return Embedder.load(keras_model)
     if recorded is not None and (backbone, picture_size, weights) == (None, None, None):
         if recorded["path"] is not None:
@@ -574,6 +613,15 @@ def embedder(
             return Embedder.load(recorded["path"])
         backbone, picture_size = recorded["name"], recorded["picture_size"]
     return Embedder.pretrained(backbone, picture_size, weights or "imagenet")
+
+
+def require_alone(**of_a_fresh_model: object) -> None:
+    """Beside --keras-model, no flag that describes a fresh model."""
+    if too_many := [name for name, value in of_a_fresh_model.items() if value is not None]:
+        raise InputError(
+            f"--{name.replace('_', '-')} and --keras-model: a checkpoint has its own; leave it out"
+            for name in too_many
+        )
 
 
 def converted(catalogue: Catalogue, output: Path, as_json: bool) -> None:

@@ -39,8 +39,8 @@ def open_picture(
     ----------
     source : a file, or its bytes
     longest_side : pixels the caller needs of the longer side. A JPEG is then decoded at the
-        smallest of its 1/1, 1/2, 1/4, 1/8 scales that keeps twice that, which is several times
-        faster and leaves the later antialiased resize its work.
+        smallest of its 1/1, 1/2, 1/4, 1/8 scales that keeps eight times that: faster for large
+        photos, and embeddings do not notice (at two and four times that, they do).
 
     Raises
     ------
@@ -59,7 +59,7 @@ def open_picture(
                     f"absurdly large ({width} x {height} pixels, limit {MAX_PIXELS:,})"
                 )
             if longest_side is not None:
-                scale = min(1.0, 2 * longest_side / max(width, height))
+                scale = min(1.0, 8 * longest_side / max(width, height))
                 # A strip's short side would round to 0, by which Pillow divides.
                 image.draft(
                     image.mode, (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -96,7 +96,10 @@ def square_picture(source: str | os.PathLike[str] | bytes | Image.Image, size: i
     """
     from PIL import Image
 
-    picture = source if isinstance(source, Image.Image) else open_picture(source, longest_side=size)
+    if isinstance(source, Image.Image):
+        picture = _on_white(source)
+    else:
+        picture = open_picture(source, longest_side=size)
     side = max(picture.size)
     if side * side > MAX_PIXELS:  # the square of a strip would not fit into memory
         side = math.isqrt(MAX_PIXELS)

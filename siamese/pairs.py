@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,9 +12,8 @@ from siamese.catalogue import Catalogue, Picture
 from siamese.embedding import Skipped
 from siamese.labels import relations
 from siamese.picture_store import PictureStore
+from siamese.recipe import Sampling
 from siamese.sampling import BatchSampler, PairSampler
-
-Sampling = Literal["batch-pairs", "random-pairs"]
 
 
 class PairGenerator(keras.utils.PyDataset):

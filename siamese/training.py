@@ -30,50 +30,17 @@ from siamese.files import atomic_path, require_writable
 from siamese.losses import ContrastiveLoss, MultiSimilarityLoss
 from siamese.metrics import retrieval_metrics
 from siamese.networks import (
-    DEFAULT_BACKBONE,
     EMBEDDING_MODEL,
     embedding_model,
     inner_embedding_model,
     siamese_network,
 )
-from siamese.pairs import PairGenerator, Sampling
+from siamese.pairs import PairGenerator
+from siamese.recipe import Recipe
 
 TRAINING_LOG = "training_log.csv"
 HELD_OUT_PICTURES = 2000
 """Most pictures of held-out items that are looked at each epoch."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train; the defaults suit a pretrained backbone and a few thousand pictures.
-
-    Attributes
-    ----------
-    backbone, weights, picture_size, embedding_size : see `siamese.networks.embedding_model`
-    sampling, batch_size, pictures_per_item : see `siamese.pairs.PairGenerator`; the loss is
-        multi-similarity for batch-pairs, contrastive for random-pairs
-    margin : of the contrastive loss
-    epochs : each shows every picture once
-    learning_rate : the highest; reached after `warm_up` of all steps, then a cosine down to zero
-    augmented : show each picture in a new random view each time
-    held_out : share of the items kept from training to measure retrieval on, each epoch
-    seed : decides the held-out items, the first weights, every draw and every random view
-    """
-
-    backbone: str = DEFAULT_BACKBONE
-    weights: str | None = "imagenet"
-    picture_size: int = 160
-    embedding_size: int | None = None
-    sampling: Sampling = "batch-pairs"
-    batch_size: int = 128
-    pictures_per_item: int = 4
-    margin: float = 1.0
-    epochs: int = 6
-    learning_rate: float = 3e-4
-    warm_up: float = 0.1
-    augmented: bool = True
-    held_out: float = 0.1
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,13 +94,19 @@ def train(
     state_path = output / TRAINING_STATE
     if resume:
         state = read_training_state(state_path)
-        _require_same(recipe, state["recipe"], state_path)
+        _require_same(recipe, catalogue, state, state_path)
         network = load_model(state_path)
     else:
         _require_no_unfinished_run(state_path)
         keras.utils.set_random_seed(recipe.seed)
         network = siamese_network(_fresh_embedding_model(recipe, start))
-        state = {"recipe": asdict(recipe), "epoch": 0, "best": None, "history": []}
+        state = {
+            "recipe": asdict(recipe),
+            "pictures": len(catalogue.pictures),
+            "epoch": 0,
+            "best": None,
+            "history": [],
+        }
     model = network.get_layer(EMBEDDING_MODEL)
     picture_size = model.input_shape[1]
 
@@ -314,7 +287,8 @@ def _hold_out(catalogue: Catalogue, recipe: Recipe) -> tuple[Catalogue, Catalogu
             file=sys.stderr,
         )
         return catalogue, None
-    return catalogue.split(1 - recipe.held_out, recipe.seed)
+    share = min(recipe.held_out, HELD_OUT_PICTURES / len(catalogue.pictures))
+    return catalogue.split(1 - share, recipe.seed)
 
 
 def _validation(held_out: Catalogue, recipe: Recipe, picture_size: int) -> PairGenerator | None:
@@ -333,8 +307,14 @@ def _validation(held_out: Catalogue, recipe: Recipe, picture_size: int) -> PairG
         return None
 
 
-def _require_same(recipe: Recipe, earlier: dict[str, Any], path: Path) -> None:
-    now = asdict(recipe)
+def _require_same(recipe: Recipe, catalogue: Catalogue, state: dict[str, Any], path: Path) -> None:
+    if len(catalogue.pictures) != state["pictures"]:
+        raise InputError(
+            f"{path}: was trained on {state['pictures']:,} pictures, now there are "
+            f"{len(catalogue.pictures):,}; resume with the same data, or train anew in another "
+            "--output with --keras-model"
+        )
+    now, earlier = asdict(recipe), state["recipe"]
     if now != earlier:
         raise InputError(
             f"{path}: was trained with {name} = {earlier.get(name)}, now it is {now[name]}; "

@@ -50,9 +50,7 @@ def training_log(tmp_path):
     return path
 
 
-def test_report_shows_figures_curves_and_every_query(
-    comparison, catalogue, training_log, tmp_path
-):
+def test_report_shows_figures_curves_and_every_query(comparison, catalogue, training_log, tmp_path):
     path = tmp_path / "report.html"
     report_page(
         comparison,
