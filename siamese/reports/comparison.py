@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
 from siamese.catalogue import Picture
 from siamese.embedding import Embeddings
-from siamese.metrics import retrieval_metrics
+from siamese.errors import InputError
+from siamese.metrics import BLOCK_BYTES, retrieval_metrics
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,38 @@ class Query:
 
 
 @dataclass(frozen=True)
+class Confusion:
+    """Two items that are taken for each other after training.
+
+    Attributes
+    ----------
+    picture, mistaken_for : one of the mistakes: a query, and the other item's picture that is
+        nearest to it
+    count : how many pictures of either item have one of the other nearest
+    pictures : how many pictures both items have
+    """
+
+    picture: Picture
+    mistaken_for: Picture
+    count: int
+    pictures: int
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Figures as `siamese.retrieval_metrics` gives them, and a few queries drawn at random."""
+    """What training changed.
+
+    Attributes
+    ----------
+    before, after : figures, as `siamese.retrieval_metrics` gives them
+    queries : a few, drawn at random
+    confusions : the most frequent after training, the most frequent first
+    """
 
     before: dict[str, float | int]
     after: dict[str, float | int]
     queries: list[Query]
+    confusions: list[Confusion]
 
     def as_dict(self) -> dict[str, dict[str, float | int]]:
         """The figures, as in `metrics.json`."""
@@ -43,7 +71,13 @@ class Comparison:
 
 
 def compare(
-    before: Embeddings, after: Embeddings, *, queries: int = 12, k: int = 6, seed: int = 0
+    before: Embeddings,
+    after: Embeddings,
+    *,
+    queries: int = 12,
+    k: int = 6,
+    confusions: int = 6,
+    seed: int = 0,
 ) -> Comparison:
     """Compare two embeddings of one catalogue, leave-one-out.
 
@@ -52,13 +86,17 @@ def compare(
     before, after : of the same pictures, by two models
     queries : how many are drawn, of as many items, among those with something to find
     k : neighbours of each
+    confusions : how many pairs of items, at most
+    seed : another seed, other queries
 
     Raises
     ------
     InputError
-        If no picture has another one of its item.
+        If no picture has another one of its item, or the two are of different pictures.
     """
     pictures = before.pictures
+    if after.pictures != pictures:
+        raise InputError("before and after are of different pictures; embed one catalogue twice")
     item_ids = [picture.item_id for picture in pictures]
     rng = np.random.default_rng(seed)
     rows_of_item: dict[str, list[int]] = {}
@@ -78,7 +116,44 @@ def compare(
             )
             for row in rows
         ],
+        _confusions(pictures, after.vectors, confusions),
     )
+
+
+def _confusions(pictures: list[Picture], vectors: np.ndarray, most: int) -> list[Confusion]:
+    """The pairs of items with the most pictures whose nearest one is of the pair's other item.
+
+    A picture alone of its item has nothing to find, and is no mistake.
+    """
+    size = Counter(picture.item_id for picture in pictures)
+    mistakes: dict[tuple[str, ...], list[tuple[float, int, int]]] = {}
+    for row, (nearest, similarity) in enumerate(zip(*_most_similar(vectors), strict=True)):
+        item_id, other = pictures[row].item_id, pictures[nearest].item_id
+        if item_id != other and size[item_id] > 1:
+            pair = tuple(sorted((item_id, other)))
+            mistakes.setdefault(pair, []).append((-similarity, row, nearest))
+    often = sorted(mistakes.items(), key=lambda entry: (-len(entry[1]), min(entry[1])))
+    found = []
+    for pair, made in often[:most]:
+        _, row, nearest = min(made)  # the most similar of them, which is the plainest
+        both = sum(size[item_id] for item_id in pair)
+        found.append(Confusion(pictures[row], pictures[nearest], len(made), both))
+    return found
+
+
+def _most_similar(vectors: np.ndarray) -> tuple[list[int], list[float]]:
+    """For each row the other row with the highest cosine, and that; block by block."""
+    rows: list[int] = []
+    cosines: list[float] = []
+    size = max(1, BLOCK_BYTES // (vectors.itemsize * len(vectors)))
+    for start in range(0, len(vectors), size):
+        similarity = vectors[start : start + size] @ vectors.T
+        block = np.arange(len(similarity))
+        similarity[block, start + block] = -np.inf
+        nearest = similarity.argmax(axis=1)
+        rows += nearest.tolist()
+        cosines += similarity[block, nearest].tolist()
+    return rows, cosines
 
 
 def _nearest(pictures: list[Picture], vectors: np.ndarray, row: int, k: int) -> list[Neighbour]:

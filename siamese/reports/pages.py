@@ -24,8 +24,8 @@ MEANINGS = {
     "recall@5": "how often one of the five most similar is",
     "recall@10": "how often one of the ten most similar is",
     "precision@10": "how much of the ten most similar is of the same item",
-    "map@r": "how well all pictures of the item are ranked first; the strictest of these",
-    "map": "the same over the whole ranking",
+    "map@r": "how far all pictures of the item come before any other; the strictest of these",
+    "map": "the same, more gently: what comes late counts a little too",
     "ndcg@10": "how high up in the first ten the item's pictures stand",
 }
 
@@ -75,7 +75,7 @@ def report_page(
         items={item_id: items[item_id][:8] for item_id in shown},
         picture=lambda picture: _inline(catalogue.path_of(picture)),
         skipped=skipped,
-        curves=_curves(training_log) if training_log and training_log.is_file() else None,
+        curves=_curves(training_log) if training_log and training_log.is_file() else [],
     )
 
 
@@ -100,47 +100,46 @@ def _inline(path: str | os.PathLike[str]) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _curves(training_log: Path) -> str:
-    """Loss and retrieval by epoch, as SVG."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
+def _curves(training_log: Path) -> list[tuple[str, str]]:
+    """Loss and retrieval by epoch: for each a title and a picture as SVG."""
+    from cycler import cycler
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure  # not pyplot, whose backend belongs to the caller
+    from matplotlib.ticker import MaxNLocator
 
     with training_log.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    # Grey and clear: legible on a light page and on a dark one.
+    # The middle grey is legible on a light page and on a dark one.
+    grey = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     style: Any = {
-        "text.color": "#888",
-        "axes.labelcolor": "#888",
-        "axes.edgecolor": "#888",
-        "xtick.color": "#888",
-        "ytick.color": "#888",
+        **dict.fromkeys(grey, "#888"),
+        "axes.prop_cycle": cycler(color=("#3b82f6", "#f97316")),
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.titlesize": 11,
         "svg.fonttype": "none",
-        "svg.hashsalt": "siamese",
     }
-    with pyplot.rc_context(style):
-        figure, axes = pyplot.subplots(1, 2, figsize=(8.4, 2.9), layout="constrained")
-        for axis, title, names in (
-            (axes[0], "loss", {"loss": "training", "val_loss": "held-out items"}),
-            (
-                axes[1],
-                "retrieval on held-out items",
-                {"val_recall@1": "recall@1", "val_map@r": "MAP@R"},
-            ),
-        ):
+    drawn = []
+    for title, names in (
+        ("loss", {"loss": "training", "val_loss": "held-out items"}),
+        ("retrieval on held-out items", {"val_recall@1": "recall@1", "val_map@r": "MAP@R"}),
+    ):
+        # Both stand on one page, so the names inside must differ.
+        with rc_context({**style, "svg.hashsalt": title}):
+            figure = Figure(figsize=(4.4, 2.9), layout="constrained")
+            axis = figure.subplots()
             for name, label in names.items():
                 points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
                 if points:
                     axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=label)
-                    axis.legend(frameon=False)
+            if not axis.lines:
+                continue
+            axis.legend(frameon=False)
             axis.set(title=title, xlabel="epoch")
-            axis.xaxis.get_major_locator().set_params(integer=True)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-        pyplot.close(figure)
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            text = io.StringIO()
+            nameless = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+            figure.savefig(text, format="svg", transparent=True, metadata=nameless)
+        svg = text.getvalue()
+        drawn.append((title, svg[svg.index("<svg") :]))
+    return drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 TILE, GAP, MARGIN, CAPTION = 120, 14, 32, 18
 INK, FAINT, GROUND, FRAME = "#1c1e21", "#6b7280", "#ffffff", "#d1d5db"
 SAME, OTHER = "#15803d", "#dc2626"
-"""Green for the query's item, red for another; a thick and a thin frame say it without colour."""
+"""Green for the query's item, red for another; frames thick and thin, ✓ and ✗ say it without."""
 
 
 def thumbnail(path: str | os.PathLike[str], size: int) -> Image.Image:
@@ -32,8 +33,18 @@ def thumbnail(path: str | os.PathLike[str], size: int) -> Image.Image:
         picture = open_picture(path, longest_side=size)
     except PictureError as error:
         tile.paste("#e5e7eb", (0, 0, size, size))
-        ImageDraw.Draw(tile).multiline_text(
-            (8, 8), "\n".join(str(error).split(" ")[:6]), FAINT, _font(11)
+        font = _font(size // 11)
+        lines = [""]
+        for word in str(error).split():
+            longer = f"{lines[-1]} {word}".strip()
+            if font.getlength(longer) <= 0.86 * size:
+                lines[-1] = longer
+            else:
+                lines.append(word)
+        centre = (size / 2, size / 2)
+        draw = ImageDraw.Draw(tile)
+        draw.multiline_text(
+            centre, "\n".join(lines[:6]).strip(), FAINT, font, anchor="mm", align="center"
         )
         return tile
     picture.thumbnail((size, size))
@@ -59,9 +70,11 @@ def collage(
     y = MARGIN
     for item_id, row in zip(chosen, rows, strict=True):
         labels = ", ".join(catalogue.items[item_id].labels)
-        _text(draw, (MARGIN, y), item_id, INK, 12)
-        if labels:
-            _text(draw, (MARGIN + _width(item_id, 12) + 10, y), labels, FAINT, 12)
+        room = canvas.width // SCALE - 2 * MARGIN
+        name = _cut(item_id, room, 12)
+        _text(draw, (MARGIN, y), name, INK, 12)
+        used = _width(name, 12) + 10
+        _text(draw, (MARGIN + used, y), _cut(labels, room - used, 12), FAINT, 12)
         for column, picture in enumerate(row):
             at = (MARGIN + column * (TILE + GAP), y + CAPTION)
             _tile(canvas, draw, catalogue.path_of(picture), at, FRAME)
@@ -106,7 +119,7 @@ def results_picture(
     """Draw the results of searches, a row each: the query first, then the nearest pictures."""
     columns = max(len(query.results) for query in found)
     results_x = MARGIN + TILE + 2 * MARGIN
-    height = TILE + 2 * CAPTION + GAP
+    height = TILE + 3 * CAPTION + GAP
     canvas, draw = _canvas(
         results_x + columns * (TILE + GAP) - GAP + MARGIN, 2 * MARGIN + len(found) * height - GAP
     )
@@ -117,8 +130,12 @@ def results_picture(
         for column, result in enumerate(query.results):
             x = results_x + column * (TILE + GAP)
             _tile(canvas, draw, image_dir / result.filename, (x, y), FRAME)
-            _text(draw, (x, y + TILE + 3), _cut(result.item_id, TILE, 11), INK, 11)
-            _text(draw, (x, y + TILE + 3 + 14), f"{result.distance:.3f}", FAINT, 11)
+            name, labels = f"{result.rank}. {result.item_id}", ", ".join(result.labels)
+            for line, (text, colour) in enumerate(
+                ((name, INK), (labels, FAINT), (f"distance {result.distance:.3f}", FAINT))
+            ):
+                at = (x, y + TILE + 3 + line * 15)
+                _text(draw, at, _cut(text, TILE, 11), colour, 11)
         y += height
     _save(canvas, path)
 
@@ -134,7 +151,8 @@ def _neighbours(
     for neighbour in neighbours:
         colour, width = (SAME, 5) if neighbour.same_item else (OTHER, 2)
         _tile(canvas, draw, catalogue.path_of(neighbour.picture), (x, y), colour, width)
-        _text(draw, (x, y + TILE + 3), f"{neighbour.distance:.2f}", FAINT, 11)
+        mark = "✓" if neighbour.same_item else "✗"
+        _text(draw, (x, y + TILE + 3), f"{mark} {neighbour.distance:.2f}", FAINT, 11)
         x += TILE + GAP
 
 
@@ -167,11 +185,16 @@ def _tile(
 def _text(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: str, size: int
 ) -> None:
-    draw.text((at[0] * SCALE, at[1] * SCALE), text, colour, _font(size * SCALE))
+    draw.text((at[0] * SCALE, at[1] * SCALE), _one_line(text), colour, _font(size * SCALE))
 
 
 def _width(text: str, size: int) -> int:
-    return round(_font(size).getlength(text))
+    return round(_font(size).getlength(_one_line(text)))
+
+
+def _one_line(text: str) -> str:
+    """Control characters, which filenames may hold, would break the line."""
+    return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def _cut(text: str, width: int, size: int) -> str:
@@ -183,12 +206,15 @@ def _cut(text: str, width: int, size: int) -> str:
     return f"{text}…"
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib: Pillow's own has Latin letters only, no ✓."""
+    import matplotlib
     from PIL import ImageFont
 
-    return ImageFont.load_default(size)
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
 
 
 def _save(canvas: Image.Image, path: str | os.PathLike[str]) -> None:
     with atomic_path(path) as temporary:
-        canvas.quantize(256).save(temporary, "PNG", optimize=True)
+        canvas.save(temporary, "PNG", optimize=True)

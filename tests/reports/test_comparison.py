@@ -47,3 +47,38 @@ def test_items_of_one_picture_have_nothing_to_find():
     lonely = Embeddings([Picture("a", "1"), Picture("b", "2")], np.eye(2, dtype=np.float32), [])
     with pytest.raises(InputError, match="no query"):
         compare(lonely, lonely)
+
+
+def test_pictures_must_agree(before):
+    fewer = Embeddings(before.pictures[1:], before.vectors[1:], [])
+    with pytest.raises(InputError, match="different pictures"):
+        compare(before, fewer)
+
+
+def test_confusions_are_the_pairs_most_often_nearest(before):
+    """Counted query by query; item pairs that tie are of equal count in any order."""
+    found = compare(before, before, confusions=1000).confusions
+    counts = {}
+    for row, picture in enumerate(before.pictures):
+        cosine = before.vectors @ before.vectors[row]
+        cosine[row] = -2
+        other = before.pictures[int(cosine.argmax())]
+        if other.item_id != picture.item_id:
+            pair = frozenset((picture.item_id, other.item_id))
+            counts.setdefault(pair, []).append((picture, other))
+    assert [one.count for one in found] == sorted(map(len, counts.values()), reverse=True)
+    for one in found:
+        mistakes = counts.pop(frozenset((one.picture.item_id, one.mistaken_for.item_id)))
+        assert len(mistakes) == one.count
+        assert (one.picture, one.mistaken_for) in mistakes
+        assert one.pictures == 8
+    assert not counts
+    assert compare(before, before, confusions=2).confusions == found[:2]
+
+
+def test_a_picture_alone_of_its_item_is_no_confusion():
+    pictures = [Picture("a", "1"), Picture("a", "2"), Picture("b", "3")]
+    vectors = np.array([[1, 0], [0.9, 0.1], [0.85, 0.15]], np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = compare(*[Embeddings(pictures, vectors, [])] * 2).confusions
+    assert [(one.picture.filename, one.mistaken_for.filename) for one in found] == [("2", "3")]

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from siamese.embedding import Skipped
-from siamese.reports import report_page, results_page
+from siamese.reports import compare, report_page, results_page
 from siamese.search import QueryResult, Result
 
 HOSTILE = '<script>alert("x")</script>'
@@ -64,13 +64,36 @@ def test_report_shows_figures_curves_and_every_query(comparison, catalogue, trai
     for name in ("recall@1", "map@r"):
         assert f"{comparison.before[name]:.3f}" in page.text
         assert f"{comparison.after[name]:.3f}" in page.text
-    assert "svg" in dict(page.tags)
+    assert [tag for tag, _ in page.tags].count("svg") == 2
+    assert "how often the most similar picture is of the same item" in page.text
     assert "item cup, cup/1.jpg: truncated" in page.text
     classes = [attributes.get("class") for tag, attributes in page.tags if tag == "figure"]
     shown = [one for query in comparison.queries for one in query.before + query.after]
     assert classes.count("query") == len(comparison.queries)
     assert classes.count("same") == sum(one.same_item for one in shown)
     assert classes.count("other") == sum(not one.same_item for one in shown)
+
+
+def test_report_shows_the_confusions_and_no_change_in_no_colour(before, catalogue, tmp_path):
+    comparison = compare(before, before)
+    report_page(comparison, catalogue, tmp_path / "report.html", models=("a", "a"))
+    page = read(tmp_path / "report.html")
+    assert comparison.confusions
+    for one in comparison.confusions:
+        assert f"{one.count} of 8 pictures" in page.text
+        assert f"✗ {one.mistaken_for.item_id}" in page.text
+    numbers = [attributes["class"].split() for tag, attributes in page.tags if tag == "td"]
+    assert not [names for names in numbers if "up" in names or "down" in names]
+
+
+def test_drawing_the_curves_leaves_the_backend_alone(comparison, catalogue, training_log, tmp_path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    report_page(
+        comparison, catalogue, tmp_path / "r.html", models=("a", "b"), training_log=training_log
+    )
+    assert matplotlib.get_backend().lower() == "agg"
 
 
 def test_report_without_a_training_log(comparison, catalogue, tmp_path):

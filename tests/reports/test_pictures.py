@@ -24,6 +24,28 @@ def test_thumbnail_keeps_the_shape_of_the_picture(tmp_path):
 def test_thumbnail_of_a_broken_file_says_why(tmp_path):
     pixels = np.asarray(thumbnail(tmp_path / "gone.png", 60))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1  # grey ground, and ink on it
+    large = np.asarray(thumbnail(tmp_path / "gone.png", 240), int)
+    _, columns = np.nonzero(large.sum(axis=2) < 600)
+    assert np.ptp(columns) > 240 / 3  # a tile twice as large is as legible
+
+
+def test_photos_keep_their_colours(catalogue, tmp_path):
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 256, (120, 120, 3), np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    query = QueryResult(str(tmp_path / "photo.png"), [Result(1, 0.0, "a", "photo.png", [])])
+    results_picture([query], tmp_path, tmp_path / "results.png")
+    assert len(Image.open(tmp_path / "results.png").getcolors(2**24)) > 10_000
+
+
+def test_a_name_with_a_line_break_stays_on_its_line(tmp_path):
+    Image.new("RGB", (9, 9), "blue").save(tmp_path / "a.png")
+    drawn = []
+    for name in ("a\nb", "a\ufffdb"):
+        found = [QueryResult(str(tmp_path / "a.png"), [Result(1, 0.0, name, "a.png", [name])])]
+        results_picture(found, tmp_path, tmp_path / "results.png")
+        drawn.append(np.asarray(Image.open(tmp_path / "results.png")))
+    assert np.array_equal(*drawn)
 
 
 def test_collage_shows_a_row_an_item(catalogue, tmp_path):
