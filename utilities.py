@@ -26,7 +26,12 @@ from siamese.errors import InputError
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--export", type=click.Choice(["savedmodel", "balltree"]), required=True)
+@click.option(
+    "--export",
+    type=click.Choice(["savedmodel", "balltree"]),
+    required=True,
+    help="For TensorFlow Serving, or a search index.",
+)
 @click.option(
     "--keras-model",
     type=click.Path(path_type=Path),
@@ -44,7 +49,8 @@ from siamese.errors import InputError
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="[default: savedmodels/embedding_model, which gets the next version, or search_index.pkl]",
+    help="Where to write.  [default: the next version in savedmodels/embedding_model, or "
+    "search_index.pkl]",
 )
 def main(
     export: str,

@@ -18,6 +18,7 @@ from pathlib import Path
 from examples.emoji_catalogue import fetch_emoji_catalogue
 from siamese.catalogue import Catalogue
 from siamese.cli import clear_errors, cli
+from siamese.reports import collage
 
 EMOJI = Path("demo/emoji")
 CHECKPOINTS = Path("demo/checkpoints")
@@ -43,6 +44,8 @@ def main() -> None:
     started = time.monotonic()
     with clear_errors():
         items = fetch_emoji_catalogue(EMOJI)
+    collage(Catalogue.read(items), "demo/emoji.png")
+    print("What the data looks like: demo/emoji.png")
     siamese("check", "--labeled-data", items)
     siamese("split", "--labeled-data", items)
     train, test = EMOJI / "train.json", EMOJI / "test.json"

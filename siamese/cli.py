@@ -43,9 +43,14 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        for line in error.lines:
-            click.echo(f"error: {line}", err=True)
-        sys.exit(2)
+        lines = error.lines
+    except MemoryError:
+        lines = ["not enough memory; give a smaller --batch-size or --picture-size"]
+    else:
+        return
+    for line in lines:
+        click.echo(f"error: {line}", err=True)
+    sys.exit(2)
 
 
 @contextlib.contextmanager
@@ -77,7 +82,7 @@ def model_options(function: F) -> F:
     """The flags that say which model."""
     for option in (
         click.option("--weights", help="Weights file of the backbone, without its classifier."),
-        click.option("--picture-size", type=click.IntRange(16), help="Pixels of a side."),
+        click.option("--picture-size", type=click.IntRange(16, 2048), help="Pixels of a side."),
         click.option(
             "--backbone", help="Pretrained model instead of EfficientNetLite0, by its Keras name."
         ),
@@ -337,8 +342,8 @@ def train(
     --backbone, or goes on training --keras-model. Items that share a label are never treated as
     dissimilar. Stopped? The same command with --resume.
     """
-    catalogue = read(labeled_data, image_dir)
-    others = read(held_out, image_dir or labeled_data.parent) if held_out else None
+    catalogue = read_usable(labeled_data, image_dir)
+    others = read_usable(held_out, image_dir or labeled_data.parent) if held_out else None
     given = {name: value for name, value in flags.items() if value is not None}
     if keras_model is not None:
         fresh = ("backbone", "picture_size", "weights", "embedding_size")
@@ -346,13 +351,9 @@ def train(
     if held_out_share is not None:
         given["held_out"] = held_out_share
     with keras_at_work():
-        from siamese.check import quick_check
         from siamese.training import recorded_recipe
         from siamese.training import train as run
 
-        for part in [catalogue] + ([others] if others else []):
-            if fatal := quick_check(part).fatal:
-                raise InputError(str(problem) for problem in fatal)
         recipe = replace(recorded_recipe(output), **given) if resume else Recipe(**given)
         done = run(catalogue, recipe, output, held_out=others, start=keras_model, resume=resume)
     if as_json:
@@ -384,8 +385,8 @@ def evaluate(
     """Measure how well pictures of one item are found.
 
     By recall@k, precision@10, MAP@R, mAP and nDCG@10."""
-    gallery = read(labeled_data, image_dir)
-    asked = read(queries, image_dir or labeled_data.parent) if queries else None
+    gallery = read_usable(labeled_data, image_dir)
+    asked = read_usable(queries, image_dir or labeled_data.parent) if queries else None
     with keras_at_work():
         from siamese.evaluation import evaluate as run
 
@@ -550,7 +551,7 @@ def report(
     Compares --keras-model with the pretrained default on a catalogue it was not trained on, and
     writes report.html, neighbours.png, catalogue.png and metrics.json to --output.
     """
-    catalogue = read(labeled_data, image_dir)
+    catalogue = read_usable(labeled_data, image_dir)
     with keras_at_work():
         from siamese.reports.writing import write_report
 
@@ -588,6 +589,16 @@ def read(labeled_data: Path, image_dir: Path | None) -> Catalogue:
     from siamese.catalogue import Catalogue
 
     return Catalogue.read(labeled_data, image_dir)
+
+
+def read_usable(labeled_data: Path, image_dir: Path | None) -> Catalogue:
+    """Read a catalogue that has nothing wrong but single pictures, which can be skipped."""
+    from siamese.check import quick_check
+
+    catalogue = read(labeled_data, image_dir)
+    if fatal := quick_check(catalogue).fatal:
+        raise InputError(f"{labeled_data}: {problem}" for problem in fatal)
+    return catalogue
 
 
 def embedder(

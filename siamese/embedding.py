@@ -119,11 +119,13 @@ class Embedder:
         Raises
         ------
         InputError
-            Unknown backbone, or weights that cannot be had.
+            Unknown backbone, one that knows nothing yet, or weights that cannot be had.
         """
         from siamese.networks import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE, embedding_model
 
         backbone = backbone or DEFAULT_BACKBONE
+        if backbone == "base_cnn":
+            raise InputError("--backbone base_cnn: is not pretrained; train it, then --keras-model")
         model = embedding_model(backbone, picture_size or DEFAULT_PICTURE_SIZE, weights=weights)
         return cls(model, backbone)
 

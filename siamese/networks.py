@@ -196,6 +196,8 @@ def _backbone(
     if name == "base_cnn":
         if picture_size < 16:
             raise InputError(f"--picture-size {picture_size}: base_cnn needs at least 16 pixels")
+        if weights not in (None, "imagenet"):
+            raise InputError(f"--weights {weights}: base_cnn has none; leave it out")
         return base_cnn(picture_size), PictureScaling([1.0] * 3, [0.0] * 3, name="scaling")
     if name not in backbone_names():
         raise InputError(f"--backbone {name}: unknown; one of {', '.join(backbone_names())}")

@@ -113,7 +113,10 @@ def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_script(path: Path, text: str) -> None:
-    path.write_text(f"#!{sys.executable}\n{text}")
+    program = path.with_name(f"{path.name}.py")
+    program.write_text(text)
+    # Not a shebang with the interpreter: that may lie under a name with a space.
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n')
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
