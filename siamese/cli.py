@@ -19,11 +19,15 @@ from siamese.recipe import Recipe
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue
     from siamese.embedding import Embedder, Skipped
+    from siamese.search import QueryResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 SOME_SKIPPED = 3
 """Exit code: done, but some pictures were skipped."""
+
+STOPPED = 130
+"""Exit code: stopped with Ctrl-C."""
 
 
 class Verbs(click.Group):
@@ -46,6 +50,15 @@ def clear_errors() -> Iterator[None]:
         lines = error.lines
     except MemoryError:
         lines = ["not enough memory; give a smaller --batch-size or --picture-size"]
+    except BrokenPipeError:
+        raise  # whoever read has had enough; click ends quietly
+    except OSError as error:  # a full disk under standard output, say
+        lines = [f"{error.filename or 'standard output'}: {error.strerror or error}"]
+    except KeyboardInterrupt:
+        click.echo(
+            "stopped; what was finished before stands (train goes on with --resume)", err=True
+        )
+        sys.exit(STOPPED)
     else:
         return
     for line in lines:
@@ -125,13 +138,14 @@ def cli() -> None:
     """Photos of things in; "show me what looks like this" out.
 
     \b
-    siamese from-folder photos --output items.json    a folder an item, or:
-    siamese check --labeled-data items.json           what is wrong with the data
-    siamese split --labeled-data items.json           items to train on, items to measure on
-    siamese train --labeled-data train.json           checkpoints/final_model.hdf5
-    siamese evaluate --labeled-data test.json --keras-model checkpoints/final_model.hdf5
-    siamese index --labeled-data items.json --keras-model checkpoints/final_model.hdf5
-    siamese search --index search_index.pkl photo.jpg
+    siamese from-folder photos --output photos/items.json    a folder an item
+    siamese check --labeled-data photos/items.json           what is wrong with the data
+    siamese split --labeled-data photos/items.json           train.json and test.json
+    siamese train --labeled-data photos/train.json           checkpoints/final_model.hdf5
+    model="--keras-model checkpoints/final_model.hdf5"
+    siamese report --labeled-data photos/test.json $model    what training brought
+    siamese index --labeled-data photos/items.json $model    search_index.pkl
+    siamese search photo.jpg                                 what looks like this
 
     Exit codes: 0 done, 2 the input or the call is wrong, 3 done but some pictures were skipped.
     """
@@ -188,15 +202,27 @@ def split(
 ) -> None:
     """Split a catalogue by item: train.json, test.json.
 
-    Stratified by label; no item is in both."""
+    Stratified by label; no item is in both.
+    """
+    from siamese.files import atomic_path
+
     output = output or labeled_data.parent
-    done = {}
-    for name, part in zip(
-        ("train", "test"), read(labeled_data, image_dir).split(train, seed), strict=True
-    ):
-        path = output / f"{name}.json"
-        part.write(path)
-        done[name] = {"path": str(path), "items": len(part.items), "pictures": len(part.pictures)}
+    parts = dict(
+        zip(("train", "test"), read(labeled_data, image_dir).split(train, seed), strict=True)
+    )
+    paths = {name: output / f"{name}.json" for name in parts}
+    # Both or neither: a new one beside an old one would share items with it.
+    with atomic_path(paths["train"]) as temporary:
+        parts["train"].write(temporary)
+        parts["test"].write(paths["test"])
+    done = {
+        name: {
+            "path": str(paths[name]),
+            "items": len(part.items),
+            "pictures": len(part.pictures),
+        }
+        for name, part in parts.items()
+    }
     if as_json:
         print_json(done)
         return
@@ -384,7 +410,8 @@ def evaluate(
 ) -> None:
     """Measure how well pictures of one item are found.
 
-    By recall@k, precision@10, MAP@R, mAP and nDCG@10."""
+    By recall@k, precision@10, MAP@R, mAP and nDCG@10.
+    """
     gallery = read_usable(labeled_data, image_dir)
     asked = read_usable(queries, image_dir or labeled_data.parent) if queries else None
     with keras_at_work():
@@ -416,7 +443,8 @@ def evaluate(
 def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
     """Write a SavedModel for TensorFlow Serving.
 
-    Its answers are compared with Keras first; where they differ there is no export."""
+    Its answers are compared with Keras first; where they differ there is no export.
+    """
     with keras_at_work():
         from siamese.export import SAVED_MODELS, export_savedmodel
 
@@ -505,16 +533,18 @@ def search(
         if image_dir is None:
             raise InputError("--output shows pictures; give their folder with --image-dir")
         require_writable(output)
+    from siamese.indexes import open_index
+
+    opened = open_index(index_path)
     with keras_at_work():
-        from siamese.indexes import open_index
         from siamese.search import Searcher
 
-        opened = open_index(index_path)
         searcher = Searcher(embedder(**model, recorded=opened.model), opened)
         found = searcher.search(images, k)
         if output is not None and image_dir is not None:
             from siamese.reports import results_page, results_picture
 
+            require_some(image_dir, found)
             write = results_page if output.suffix == ".html" else results_picture
             write(found, image_dir, output)
     if as_json:
@@ -552,6 +582,10 @@ def report(
     writes report.html, neighbours.png, catalogue.png and metrics.json to --output.
     """
     catalogue = read_usable(labeled_data, image_dir)
+    if not (model["keras_model"] or model["backbone"]):
+        raise InputError(
+            "report compares with the pretrained default; give --keras-model or --backbone"
+        )
     with keras_at_work():
         from siamese.reports.writing import write_report
 
@@ -626,6 +660,16 @@ def embedder(
     return Embedder.pretrained(backbone, picture_size, weights or "imagenet")
 
 
+def require_some(image_dir: Path, found: Iterable[QueryResult]) -> None:
+    """Some of the pictures that were found must be there to be shown."""
+    filenames = [result.filename for query in found for result in query.results]
+    if not any((image_dir / filename).is_file() for filename in filenames):
+        raise InputError(
+            f"{image_dir}: none of the pictures found is there, {filenames[0]} for one; give the "
+            "right --image-dir"
+        )
+
+
 def require_alone(**of_a_fresh_model: object) -> None:
     """Beside --keras-model, no flag that describes a fresh model."""
     if too_many := [name for name, value in of_a_fresh_model.items() if value is not None]:
@@ -690,4 +734,7 @@ def print_table(
         table.add_column(head, overflow="fold")  # a cut name is no name
     for row in rows:
         table.add_row(*map(Text, row))  # Text: a file name may look like markup
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # for grep and the like: a line a row, however long
+        console.width = 10_000
+    console.print(table)

@@ -145,6 +145,8 @@ class Embedder:
         InputError
             Naming every source that is no usable picture.
         """
+        if isinstance(sources, str | bytes | os.PathLike):
+            raise TypeError("embed takes a list of pictures; put the one into a list")
         vectors, broken = self._embed(sources, batch_size, None)
         if broken:
             raise InputError(f"{_name(sources[row])}: {why}" for row, why in broken.items())

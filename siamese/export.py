@@ -58,6 +58,7 @@ def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> Export
         If the smallest cosine is below 0.999, or the folder cannot be written to.
     """
     import keras
+    import tensorflow as tf
 
     version = 1 + max(
         (int(folder.name) for folder in output.glob("*") if folder.name.isdigit()), default=0
@@ -65,7 +66,10 @@ def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> Export
     with atomic_path(output / str(version)) as temporary:
         archive = keras.export.ExportArchive()
         _add_signatures(archive, embedder)
-        archive.write_out(str(temporary), verbose=False)
+        try:
+            archive.write_out(str(temporary), verbose=False)
+        except tf.errors.OpError as error:  # a full disk, in TensorFlow's words
+            raise OSError(error.message.rpartition("; ")[2].partition(" [Op:")[0]) from error
         parity = _parity(embedder, temporary)
         # Unlike `min`, this finds a NaN first.
         least = parity[int(np.argmin([row.cosine for row in parity]))]

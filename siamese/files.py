@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
                 os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = error.strerror or _of_hdf5(str(error))
         if isinstance(error.filename, str) and workspace not in Path(error.filename).parents:
             reason += f": {error.filename}"  # a file that the block needed, not ours
         raise InputError(f"{path}: cannot be written ({reason})") from error
@@ -70,3 +71,9 @@ def require_writable(path: str | os.PathLike[str]) -> None:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place"
         ) from error
+
+
+def _of_hdf5(text: str) -> str:
+    """The system's own words in the several lines that HDF5 makes of an error."""
+    words = re.search(r"error message = '([^']*)'", text)
+    return words[1] if words else text.splitlines()[0]

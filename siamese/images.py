@@ -52,6 +52,9 @@ def open_picture(
     _quiet_pillow()
     file = io.BytesIO(source) if isinstance(source, bytes) else Path(source)
     try:
+        if isinstance(file, Path) and file.exists() and not file.is_file():
+            # Opening a pipe would wait for ever.
+            raise PictureError("is a folder" if file.is_dir() else "not a regular file")
         with Image.open(file) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:

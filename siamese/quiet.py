@@ -22,7 +22,7 @@ def import_keras() -> None:
         try:
             import_module("tensorflow")
             import_module("keras")
-        except BaseException:
+        except Exception:
             kept.seek(0)
             os.write(terminal, kept.read())
             raise

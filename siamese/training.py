@@ -249,10 +249,9 @@ class _Keeper(keras.callbacks.Callback):
             writer.writeheader()
             writer.writerows(self.state["history"])
         text = "  ".join(f"{name} {figures[name]:.3f}" for name in names[1:] if name in figures)
-        tqdm.write(
-            f"epoch {figures['epoch']}: {text}" if figures["epoch"] else f"before: {text}",
-            file=sys.stderr,
-        )
+        if text:  # without held-out items there is nothing to say before the first epoch
+            when = f"epoch {figures['epoch']}" if figures["epoch"] else "before"
+            tqdm.write(f"{when}: {text}", file=sys.stderr)
 
 
 def _fresh_embedding_model(recipe: Recipe, start: Path | None) -> keras.Model:
@@ -282,8 +281,8 @@ def _hold_out(catalogue: Catalogue, recipe: Recipe) -> tuple[Catalogue, Catalogu
     pairable = sum(len(item.images) > 1 for item in catalogue.items.values())
     if round(recipe.held_out * pairable) < 2:
         print(
-            f"only {pairable} items with two pictures: none is held out, so the loss is the only "
-            "figure; give other items with --held-out",
+            f"too few items with two pictures ({pairable}) to hold any out: the loss alone decides "
+            "which epoch is best; give other items with --held-out",
             file=sys.stderr,
         )
         return catalogue, None

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from siamese.catalogue import Catalogue
 from siamese.cli import cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -121,6 +128,151 @@ def test_every_verb_refuses_what_is_no_catalogue(verb, text, line, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def encoded(form: str, **options: object) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG that says it is so large, and holds next to nothing."""
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(bytes(1000))),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def half(form: str) -> bytes:
+    return encoded(form)[: len(encoded(form)) // 2]
+
+
+BROKEN_PICTURES: dict[str, tuple[bytes | None, str]] = {
+    "gone.jpg": (None, "file missing"),
+    "no/such/folder.jpg": (None, "file missing"),
+    "x" * 300: (None, "unreadable (file name too long)"),
+    "empty.jpg": (b"", "empty file"),
+    "text.jpg": (b"no picture", "not a picture"),
+    "page.jpg": (b"<html>404</html>", "not a picture"),
+    "paper.pdf": (b"%PDF-1.7", "not a picture"),
+    "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+    "zeros.jpg": (bytes(999), "not a picture"),
+    "tail.jpg": (encoded("JPEG")[500:], "not a picture"),
+    "half.jpg": (half("JPEG"), "truncated or damaged"),
+    "half.png": (half("PNG"), "truncated or damaged"),
+    "half.webp": (half("WEBP"), "truncated or damaged"),
+    "half.gif": (half("GIF"), "truncated or damaged"),
+    "half.tif": (half("TIFF"), "truncated or damaged"),
+    "half.bmp": (half("BMP"), "truncated or damaged"),
+    "head.png": (encoded("PNG")[:20], "truncated or damaged"),
+    "large.png": (png_of(10_001, 10_000), "absurdly large"),
+    "bomb.png": (png_of(60_000, 60_000), "absurdly large"),
+    "pipe.jpg": (None, "not a regular file"),
+    "folder.jpg": (None, "is a folder"),
+}
+
+
+def test_each_kind_of_broken_picture_is_a_line_everywhere(catalogue, checkpoint, tmp_path):
+    """Told by `check`; skipped and told, with exit code 3, by what can do without."""
+    photos = tmp_path / "photos"
+    shutil.copytree(catalogue.image_dir, photos)
+    for name, (data, _) in BROKEN_PICTURES.items():
+        if data is not None:
+            (photos / name).write_bytes(data)
+    os.mkfifo(photos / "pipe.jpg")
+    (photos / "folder.jpg").mkdir()
+    form = json.loads((photos / "items.json").read_text())
+    form["red-disc"]["images"] += [{"filename": name} for name in BROKEN_PICTURES]
+    (photos / "items.json").write_text(json.dumps(form))
+
+    def lines_of(text: str, prefix: str) -> list[str]:
+        return [line for line in text.splitlines() if line.startswith(prefix)]
+
+    def require_all(lines: list[str]) -> None:
+        assert len(lines) == len(BROKEN_PICTURES)
+        for name, (_, reason) in BROKEN_PICTURES.items():
+            (line,) = (line for line in lines if f"item red-disc, file {name}: " in line)
+            assert reason in line
+
+    data = ("--labeled-data", photos / "items.json")
+    model = ("--keras-model", checkpoint)
+    checked = siamese("check", *data)
+    assert checked.exit_code == 2
+    require_all(lines_of(checked.stdout, "error: "))
+    for words in (
+        ("index", *data, *model, "--output", tmp_path / "index.pkl"),
+        ("evaluate", *data, *model),
+        ("train", *data, *SMALL, "--epochs", 1, "--output", tmp_path / "checkpoints"),
+    ):
+        result = siamese(*words)
+        assert result.exit_code == 3, result.output
+        require_all(lines_of(result.stderr, "skipped: "))
+    assert len(json.loads((tmp_path / "index.skipped.json").read_text())) == len(BROKEN_PICTURES)
+
+
+def link_out(photos: Path) -> str:
+    (photos.parent / "secret.png").write_bytes(encoded("PNG"))
+    (photos / "link.png").symlink_to("../secret.png")
+    return "link.png"
+
+
+def folder_linked_out(photos: Path) -> str:
+    (photos.parent / "other").mkdir()
+    (photos / "side").symlink_to("../other")
+    return "side/gone.png"
+
+
+def hard_link(photos: Path) -> str:
+    os.link(photos / "red-disc-0.png", photos / "again.png")
+    return "again.png"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (link_out, "leaves --image-dir"),
+        (folder_linked_out, "leaves --image-dir"),
+        (hard_link, "same file as red-disc-0.png of item red-disc"),
+        (lambda photos: "red-disc-0.png", "same file as red-disc-0.png of item red-disc"),
+        (lambda photos: "./red-disc-0.png", "same file as red-disc-0.png of item red-disc"),
+        (lambda photos: "../photos/red-disc-0.png", ".."),
+        (lambda photos: "C:\\photos\\red.png", "red.png"),
+        (lambda photos: "nul\0.png", "nul"),
+        (lambda photos: shutil.rmtree(photos) or "x.png", "no such folder"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["check", "index", "train", "evaluate", "report"])
+def test_what_skipping_does_not_help_stops_every_verb(
+    verb: str,
+    spoil: Callable[[Path], str],
+    line: str,
+    catalogue: Catalogue,
+    checkpoint: Path,
+    tmp_path: Path,
+) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(catalogue.image_dir, photos)
+    form = json.loads((photos / "items.json").read_text())
+    form["last"] = {"images": [{"filename": spoil(photos)}]}
+    (tmp_path / "items.json").write_text(json.dumps(form))
+    words = ["--labeled-data", tmp_path / "items.json", "--image-dir", photos]
+    if verb in ("index", "train", "report"):
+        words += ["--output", tmp_path / "out"]
+    if verb in ("index", "evaluate"):
+        words += ["--keras-model", checkpoint]
+    result = siamese(verb, *words)
+    assert result.exit_code == 2, result.output
+    told = (result.stdout if verb == "check" else result.stderr).splitlines()
+    errors = [one for one in told if one.startswith("error: ")]
+    assert any(line in one for one in errors)
+    assert not (tmp_path / "out").exists()
+
+
 def test_split_keeps_items_apart_and_says_where_the_pictures_are(items, tmp_path):
     result = done("split", "--labeled-data", items, "--output", tmp_path, "--json")
     parts = json.loads(result.stdout)
@@ -165,6 +317,15 @@ def test_train_writes_a_model_that_every_verb_takes(items, tmp_path):
     assert figures["figures"]["queries"] == 48
     written = done("export", "savedmodel", *model, "--output", tmp_path / "models", "--json")
     assert json.loads(written.stdout)["path"] == str(tmp_path / "models" / "1")
+
+
+def test_base_cnn_must_be_trained_first(items, tmp_path):
+    words = ("--labeled-data", items, "--backbone", "base_cnn")
+    (line,) = refused("index", *words, "--output", tmp_path / "index.pkl")
+    assert "not pretrained" in line
+    (line,) = refused("train", *words, "--weights", "w.h5", "--output", tmp_path / "checkpoints")
+    assert "--weights w.h5" in line
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_flag_of_a_fresh_model_beside_a_checkpoint_is_refused(items, checkpoint, tmp_path):
@@ -216,12 +377,34 @@ def test_search_shows_results_as_page_and_picture(index, catalogue, tmp_path):
     assert ".html or .png" in refused("search", "--index", index, "--output", "r.gif", path)[0]
 
 
-def test_search_refuses_another_model(index, catalogue):
+def test_results_without_their_pictures_are_refused(index, catalogue, tmp_path):
     path = catalogue.path_of(catalogue.pictures[0])
-    other = ("--backbone", "base_cnn", "--picture-size", 32)
-    (line,) = refused("search", "--index", index, *other, path)
-    assert str(index) in line
-    assert "model" in line
+    words = ("--image-dir", tmp_path, "--output", tmp_path / "results.html")
+    assert (
+        "none of the pictures found is there"
+        in refused("search", "--index", index, *words, path)[0]
+    )
+    assert not (tmp_path / "results.html").exists()
+
+
+def test_a_report_needs_something_to_compare(items, tmp_path):
+    (line,) = refused("report", "--labeled-data", items, "--output", tmp_path / "report")
+    assert "--keras-model" in line
+    assert not (tmp_path / "report").exists()
+
+
+def test_search_refuses_another_model(index, catalogue, checkpoint, tmp_path):
+    import keras
+
+    from siamese.checkpoints import save_model
+    from siamese.networks import embedding_model
+
+    keras.utils.set_random_seed(4)
+    save_model(embedding_model("base_cnn", 32, embedding_size=16), tmp_path / "other.hdf5")
+    path = catalogue.path_of(catalogue.pictures[0])
+    (line,) = refused("search", "--index", index, "--keras-model", tmp_path / "other.hdf5", path)
+    assert f"{index}: made by the model '{checkpoint}'" in line
+    assert "not by 'other.hdf5'" in line
 
 
 def test_search_says_where_a_model_that_moved_was(items, network, tmp_path):
@@ -272,6 +455,49 @@ def test_skipped_pictures_are_named_and_the_exit_code_says_so(catalogue, checkpo
     assert json.loads((tmp_path / "index.skipped.json").read_text())[0]["filename"] == "gone.png"
 
 
+# --- where nothing can be written
+
+
+def writing_verbs(items: Path, checkpoint: Path, output: Path) -> dict[str, tuple[object, ...]]:
+    data, model = ("--labeled-data", items), ("--keras-model", checkpoint)
+    return {
+        "split": (*data, "--output", output),
+        "from-folder": (items.parent.parent, "--output", output / "items.json"),
+        "train": (*data, *SMALL, "--epochs", 1, "--output", output),
+        "export": ("savedmodel", *model, "--output", output),
+        "index": (*data, *model, "--output", output / "index.pkl"),
+    }
+
+
+@pytest.mark.parametrize("verb", ["split", "from-folder", "train", "export", "index"])
+def test_an_output_that_cannot_be_is_one_line(verb, items, checkpoint, tmp_path):
+    (tmp_path / "file").write_text("")
+    (line,) = refused(verb, *writing_verbs(items, checkpoint, tmp_path / "file")[verb])
+    assert "cannot be written" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A folder with next to no room."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", folder]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here; it takes root")
+    (folder / "ballast").write_bytes(bytes(4096))
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("verb", ["split", "train", "export", "index"])
+def test_a_full_disk_is_one_line_and_nothing_is_left(verb, items, checkpoint, full_disk):
+    (line,) = refused(verb, *writing_verbs(items, checkpoint, full_disk)[verb])
+    assert "cannot be written (No space left on device)" in line
+    left = {path.name for path in full_disk.rglob("*") if path.is_file()}
+    assert left <= {"ballast", "training_log.csv"}
+
+
 # --- as processes
 
 
@@ -307,10 +533,61 @@ def test_a_killed_index_run_leaves_nothing_that_looks_finished(checkpoint, catal
     assert not list(tmp_path.glob("search_index*"))
 
 
+def test_a_killed_training_goes_on(items, tmp_path):
+    words = ("train", "--labeled-data", items, *SMALL, "--epochs", 3, "--batch-size", 8)
+    process = start(*words, cwd=tmp_path)
+    assert process.stderr is not None
+    seen = ""
+    while "epoch 2/3" not in seen:
+        seen += process.stderr.read(1)
+        assert process.poll() is None, seen
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    output = tmp_path / "checkpoints"
+    assert not (output / "final_model.hdf5").exists()
+    (line,) = refused(*words, "--output", output)
+    assert "epoch 1 of 3" in line and "--resume" in line
+    data = ("--labeled-data", items, "--output", output)
+    told = json.loads(done("train", *data, "--resume", "--json").stdout)
+    assert [row["epoch"] for row in told["history"]] == [0, 1, 2, 3]
+    assert Path(told["model"]).is_file()
+
+
+def test_a_killed_export_leaves_no_version_and_is_no_hindrance(checkpoint, tmp_path):
+    words = ("export", "savedmodel", "--keras-model", checkpoint)
+    process = start(*words, cwd=tmp_path)
+    output = tmp_path / "savedmodels" / "embedding_model"
+    while not list(output.glob(".*.tmp/*")):
+        time.sleep(0.01)
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert [path for path in output.iterdir() if not path.name.startswith(".")] == []
+    done(*words, "--output", output)
+    assert (output / "1" / "saved_model.pb").is_file()
+
+
 def test_two_runs_at_once_leave_one_whole_index(checkpoint, items, tmp_path):
-    words = ("index", "--labeled-data", items, "--keras-model", checkpoint)
+    words = ("index", "--labeled-data", items, "--keras-model", checkpoint, "--json")
     for process in [start(*words, cwd=tmp_path) for _ in range(2)]:
-        assert "48 pictures" in process.communicate()[0]
+        told = json.loads(process.communicate()[0])  # one document, and nothing else
+        assert told["pictures"] == 48
         assert process.returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["search_index.pkl"]
     done("search", "--index", tmp_path / "search_index.pkl", items.parent / "red-disc-0.png")
+
+
+def test_ctrl_c_is_one_line_and_its_own_exit_code(items, tmp_path):
+    process = start("train", "--labeled-data", items, *SMALL, "--epochs", 999, cwd=tmp_path)
+    assert process.stderr is not None
+    seen = ""
+    while "epoch 1/" not in seen:
+        seen += process.stderr.read(1)
+        assert process.poll() is None, seen
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate()[1]
+    assert process.returncode == 130
+    assert "Traceback" not in rest
+    assert rest.splitlines()[-1].startswith("stopped; ")

@@ -37,13 +37,14 @@ def test_no_flag_is_documented_that_is_not_there():
     assert documented <= known
 
 
-@pytest.mark.parametrize("verb", cli.commands)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_every_flag_has_a_help_text_and_no_summary_is_cut(verb):
-    command = cli.commands[verb]
+    command = COMMANDS[verb]
     for option in command.params:
         if isinstance(option, click.Option):
             assert option.help, option.name
-    assert not command.get_short_help_str(60).endswith("...")
+    if verb in cli.commands:
+        assert not command.get_short_help_str(60).endswith("...")
 
 
 def test_documented_defaults_of_training_are_those_of_the_recipe():

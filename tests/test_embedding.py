@@ -103,3 +103,8 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path):
         Embedder.load(tmp_path / "gone.hdf5")
     with pytest.raises(InputError, match="unknown; one of"):
         Embedder.pretrained("ResNet5")
+
+
+def test_one_name_is_no_list_of_pictures(checkpoint):
+    with pytest.raises(TypeError, match="into a list"):
+        Embedder.load(checkpoint).embed("photo.jpg")

@@ -124,3 +124,13 @@ def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
         temporary.mkdir()
         (temporary / "weights").write_text("1")
     assert names(tmp_path / "model") == ["weights"]
+
+
+def test_the_many_lines_of_hdf5_become_one(tmp_path: Path) -> None:
+    words = "Can't close file (time = now\n, error message = 'No space left on device', 7)"
+    with (
+        pytest.raises(InputError, match=r"cannot be written \(No space left on device\)") as told,
+        atomic_path(tmp_path / "x.hdf5"),
+    ):
+        raise OSError(words)
+    assert len(told.value.lines[0].splitlines()) == 1

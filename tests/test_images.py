@@ -314,9 +314,11 @@ def test_what_is_no_picture_is_told_in_one_line(
 
 
 def test_what_is_no_file_is_told_in_one_line(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
     for source, reason in [
         (tmp_path / "gone.jpg", "file missing"),
-        (tmp_path, "unreadable (is a directory)"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "pipe.jpg", "not a regular file"),
         (tmp_path / ("x" * 300), "unreadable (file name too long)"),
         (tmp_path / "nul\0.jpg", "damaged (ValueError: embedded null byte)"),
     ]:

@@ -73,11 +73,6 @@ def test_the_index_opens_without_this_project_and_holds_what_the_savedmodel_answ
     assert ("softmax" in outputs) == (name == "pretrained")
 
 
-def test_exports_count_their_versions_up(exported, checkpoint):
-    done = utilities("--export", "savedmodel", "--keras-model", checkpoint, cwd=exported["trained"])
-    assert done.stdout.strip().endswith("savedmodels/embedding_model/2")
-
-
 def test_what_is_missing_is_one_line(tmp_path, catalogue):
     done = utilities("--export", "balltree", cwd=tmp_path, code=2)
     assert "--labeled-data" in done.stderr
