@@ -123,6 +123,13 @@ json_option = click.option(
 batch_size_option = click.option(
     "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Pictures at once."
 )
+items_output_option = click.option(
+    "--output",
+    type=output_type,
+    default="items.json",
+    show_default=True,
+    help="JSON file to write.",
+)
 seed_option = click.option(
     "--seed",
     type=click.IntRange(0),
@@ -235,13 +242,7 @@ def split(
 
 @cli.command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option(
-    "--output",
-    type=output_type,
-    default="items.json",
-    show_default=True,
-    help="JSON file to write.",
-)
+@items_output_option
 @json_option
 def from_folder(source: Path, output: Path, as_json: bool) -> None:
     """Make labelled data of a folder of folders.
@@ -256,13 +257,7 @@ def from_folder(source: Path, output: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option(
-    "--output",
-    type=output_type,
-    default="items.json",
-    show_default=True,
-    help="JSON file to write.",
-)
+@items_output_option
 @json_option
 def from_csv(source: Path, output: Path, as_json: bool) -> None:
     """Make labelled data of a CSV file.
