@@ -458,21 +458,35 @@ def test_skipped_pictures_are_named_and_the_exit_code_says_so(catalogue, checkpo
 # --- where nothing can be written
 
 
-def writing_verbs(items: Path, checkpoint: Path, output: Path) -> dict[str, tuple[object, ...]]:
+@pytest.fixture(scope="module")
+def photos(items, tmp_path_factory):
+    """A folder with a folder an item in it."""
+    folder = tmp_path_factory.mktemp("photos")
+    shutil.copytree(items.parent, folder / "shapes")
+    return folder
+
+
+@pytest.fixture
+def writing_verbs(items, checkpoint, photos):
+    """The words of a verb that writes to an output."""
     data, model = ("--labeled-data", items), ("--keras-model", checkpoint)
-    return {
-        "split": (*data, "--output", output),
-        "from-folder": (items.parent.parent, "--output", output / "items.json"),
-        "train": (*data, *SMALL, "--epochs", 1, "--output", output),
-        "export": ("savedmodel", *model, "--output", output),
-        "index": (*data, *model, "--output", output / "index.pkl"),
-    }
+
+    def words(verb: str, output: Path) -> tuple[object, ...]:
+        return {
+            "split": (*data, "--output", output),
+            "from-folder": (photos, "--output", output / "items.json"),
+            "train": (*data, *SMALL, "--epochs", 1, "--output", output),
+            "export": ("savedmodel", *model, "--output", output),
+            "index": (*data, *model, "--output", output / "index.pkl"),
+        }[verb]
+
+    return words
 
 
 @pytest.mark.parametrize("verb", ["split", "from-folder", "train", "export", "index"])
-def test_an_output_that_cannot_be_is_one_line(verb, items, checkpoint, tmp_path):
+def test_an_output_that_cannot_be_is_one_line(verb, writing_verbs, tmp_path):
     (tmp_path / "file").write_text("")
-    (line,) = refused(verb, *writing_verbs(items, checkpoint, tmp_path / "file")[verb])
+    (line,) = refused(verb, *writing_verbs(verb, tmp_path / "file"))
     assert "cannot be written" in line
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -491,8 +505,8 @@ def full_disk(tmp_path):
 
 
 @pytest.mark.parametrize("verb", ["split", "train", "export", "index"])
-def test_a_full_disk_is_one_line_and_nothing_is_left(verb, items, checkpoint, full_disk):
-    (line,) = refused(verb, *writing_verbs(items, checkpoint, full_disk)[verb])
+def test_a_full_disk_is_one_line_and_nothing_is_left(verb, writing_verbs, full_disk):
+    (line,) = refused(verb, *writing_verbs(verb, full_disk))
     assert "cannot be written (No space left on device)" in line
     left = {path.name for path in full_disk.rglob("*") if path.is_file()}
     assert left <= {"ballast", "training_log.csv"}
@@ -502,14 +516,19 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(verb, items, checkpoint, fu
 
 
 def start(*words: object, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "siamese", *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    # A process inherits what is ignored, and a shell's background ignores Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "siamese", *map(str, words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_killed_index_run_leaves_nothing_that_looks_finished(checkpoint, catalogue, tmp_path):
