@@ -136,15 +136,18 @@ def train(
     fitted = model if recipe.sampling == "batch-pairs" else network
 
     keeper = _Keeper(network, validation, state, output)
-    fitted.fit(
-        generator,
-        validation_data=validation,
-        initial_epoch=state["epoch"],
-        epochs=recipe.epochs,
-        verbose=0,
-        shuffle=False,
-        callbacks=[keeper],
-    )
+    try:
+        fitted.fit(
+            generator,
+            validation_data=validation,
+            initial_epoch=state["epoch"],
+            epochs=recipe.epochs,
+            verbose=0,
+            shuffle=False,
+            callbacks=[keeper],
+        )
+    finally:
+        keeper.close()
     best = output / state["best"]["file"]
     final = output / FINAL_MODEL
     with atomic_path(final) as temporary:
@@ -227,6 +230,11 @@ class _Keeper(keras.callbacks.Callback):
             save_model(self.network, self.output / name)
         self.state["epoch"] = epoch + 1
         save_model(self.network, self.output / TRAINING_STATE, state=self.state)
+
+    def close(self) -> None:
+        """Take the progress bar away, also from a training that was stopped."""
+        if self.bar is not None:
+            self.bar.close()
 
     def _retrieval(self) -> dict[str, float]:
         if self.validation is None:

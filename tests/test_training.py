@@ -193,7 +193,7 @@ def test_a_checkpoint_is_trained_further_by_random_pairs(catalogue, start, tmp_p
 def test_without_held_out_items_the_loss_decides(catalogue, start, tmp_path, capsys):
     few = catalogue.split(0.35)[0]
     trained = train(few, replace(RECIPE, held_out=0.1, epochs=1), tmp_path, start=start)
-    assert "none is held out" in capsys.readouterr().err
+    assert "too few items with two pictures (4) to hold any out" in capsys.readouterr().err
     assert trained.history[0] == {"epoch": 0} and set(trained.history[1]) == {"epoch", "loss"}
     assert (tmp_path / f"weights.001-{trained.history[1]['loss']:.5f}.hdf5").is_file()
 
