@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from siamese.catalogue import Catalogue, Picture
 from siamese.errors import InputError
-from siamese.images import PictureError, square_picture
+from siamese.images import PictureError, scaled, square_picture
 
 if TYPE_CHECKING:
     import keras
@@ -184,7 +184,7 @@ class Embedder:
                 if isinstance(square, PictureError):
                     broken[row] = str(square)
                 else:
-                    batch[filled] = square / np.float32(127.5) - np.float32(1)
+                    batch[filled] = scaled(square)
                     filled += 1
                 last = row == len(sources) - 1
                 if filled == batch_size or (last and filled):

@@ -12,7 +12,7 @@ import numpy as np
 from siamese.embedding import Embedder
 from siamese.errors import InputError
 from siamese.files import atomic_path
-from siamese.images import square_picture
+from siamese.images import scaled, square_picture
 
 if TYPE_CHECKING:
     import keras
@@ -158,7 +158,7 @@ def _parity(embedder: Embedder, folder: Path) -> list[ParityRow]:
     encoded = _sample_pictures()
     size = embedder.facts.picture_size
     squares = np.stack([square_picture(one, size) for one in encoded])
-    inputs = tf.constant(squares / np.float32(127.5) - np.float32(1))
+    inputs = tf.constant(scaled(squares))
     by_keras = embedder.model.predict_on_batch(inputs)
     by_array = {
         name: signatures[name](input=inputs)["embedding"].numpy()

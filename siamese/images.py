@@ -113,6 +113,11 @@ def square_picture(source: str | os.PathLike[str] | bytes | Image.Image, size: i
     return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
 
 
+def scaled(squares: np.ndarray) -> np.ndarray:
+    """Turn square pictures into what every network here takes: uint8 0…255 → float32 [-1, 1]."""
+    return squares / np.float32(127.5) - np.float32(1)
+
+
 def _quiet_pillow() -> None:
     """Drop Pillow's warnings: what matters of them is told by `PictureError`.
 

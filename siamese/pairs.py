@@ -10,6 +10,7 @@ import numpy as np
 from siamese.augmentation import augment
 from siamese.catalogue import Catalogue, Picture
 from siamese.embedding import Skipped
+from siamese.images import scaled
 from siamese.labels import relations
 from siamese.picture_store import PictureStore
 from siamese.recipe import Sampling
@@ -133,15 +134,11 @@ class PairGenerator(keras.utils.PyDataset):
 
     def prepared(self, rows: np.ndarray) -> np.ndarray:
         """Rows of `pictures` without augmentation: float32 (n, s, s, 3) in [-1, 1]."""
-        return _scaled([self.store[self.rows[row]] for row in rows])
+        return scaled(np.stack([self.store[self.rows[row]] for row in rows]))
 
     def _pictures(self, rows: np.ndarray, step: int, side: int) -> np.ndarray:
         squares = (self.store[self.rows[row]] for row in rows)
         if self.augmented:
             rng = np.random.default_rng([self.seed, self.epoch, step, side])
             squares = (augment(square, rng) for square in squares)
-        return _scaled(list(squares))
-
-
-def _scaled(squares: list[np.ndarray]) -> np.ndarray:
-    return np.stack(squares) / np.float32(127.5) - np.float32(1)
+        return scaled(np.stack(list(squares)))
