@@ -18,7 +18,7 @@ from pathlib import Path
 from examples.emoji_catalogue import fetch_emoji_catalogue
 from siamese.catalogue import Catalogue
 from siamese.cli import clear_errors, cli
-from siamese.reports import collage
+from siamese.reports import collage, write_picture
 
 EMOJI = Path("demo/emoji")
 CHECKPOINTS = Path("demo/checkpoints")
@@ -44,7 +44,7 @@ def main() -> None:
     started = time.monotonic()
     with clear_errors():
         items = fetch_emoji_catalogue(EMOJI)
-    collage(Catalogue.read(items), "demo/emoji.png")
+    write_picture(collage(Catalogue.read(items)), "demo/emoji.png")
     print("What the data looks like: demo/emoji.png")
     siamese("check", "--labeled-data", items)
     siamese("split", "--labeled-data", items)

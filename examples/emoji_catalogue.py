@@ -39,10 +39,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from siamese.errors import InputError
 from siamese.files import atomic_path, require_writable
+from siamese.progress import progress
 
 GROUPS = {
     "smileys-emotion",
@@ -382,14 +382,12 @@ def draw(emoji: Sequence[Emoji], picture_size: int) -> list[tuple[Emoji, dict[st
     # caller do not survive a fork. A Pool's processes end when the caller is killed, those of
     # concurrent.futures stay.
     with get_context("spawn").Pool(2) as pool:
-        pngs = list(
-            tqdm(
-                pool.imap(render, (one.drawings[vendor] for one, vendor in jobs), chunksize=32),
-                desc="Drawing emoji",
-                total=len(jobs),
-                unit="picture",
-            )
-        )
+        drawings = (one.drawings[vendor] for one, vendor in jobs)
+        pngs = []
+        with progress("drawing emoji", len(jobs)) as bar:
+            for png in pool.imap(render, drawings, chunksize=32):
+                pngs.append(png)
+                bar.update()
 
     owners = defaultdict(set)
     for (one, _), png in zip(jobs, pngs, strict=True):

@@ -27,6 +27,7 @@ import msgspec
 
 from siamese.errors import InputError
 from siamese.files import atomic_path
+from siamese.words import counted
 
 T = TypeVar("T")
 
@@ -99,6 +100,12 @@ class Catalogue:
         self.items = items
         self.image_dir = image_dir
         self.notes: list[str] = []
+
+    def __repr__(self) -> str:
+        labels = {label for item in self.items.values() for label in item.labels}
+        counts = ((self.items, "item"), (self.pictures, "picture"), (labels, "label"))
+        said = ", ".join(counted(len(things), noun) for things, noun in counts)
+        return f"Catalogue({said}, in {str(self.image_dir)!r})"
 
     @classmethod
     def read(

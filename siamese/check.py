@@ -20,6 +20,8 @@ import msgspec
 
 from siamese.catalogue import Catalogue, Kind, Picture, Problem, read_with_problems
 from siamese.images import PictureError, open_picture
+from siamese.progress import progress
+from siamese.words import counted
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -52,6 +54,15 @@ class Report(msgspec.Struct, frozen=True):
     def warnings(self) -> list[Problem]:
         """What may be meant."""
         return [problem for problem in self.problems if problem.kind in WARNINGS]
+
+    def __str__(self) -> str:
+        counts = (
+            (self.items, "item"),
+            (self.pictures, "picture"),
+            (len(self.errors), "error"),
+            (len(self.warnings), "warning"),
+        )
+        return ", ".join(counted(count, noun) for count, noun in counts)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: `items`, `pictures`, `errors` and `warnings`."""
@@ -248,12 +259,10 @@ def _grouped(values: Iterable[T], keys: Iterable[Hashable]) -> list[list[T]]:
 
 
 def _in_threads(work: Callable[[S], T], values: Sequence[S], what: str) -> list[T]:
-    from tqdm import tqdm
-
     done: list[T] = []
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
-        tqdm(total=len(values), desc=what, unit=" pictures", disable=None) as bar,
+        progress(what, len(values)) as bar,
     ):
         for start in range(0, len(values), 1024):  # a million futures at once weigh a gigabyte
             for result in pool.map(work, values[start : start + 1024]):

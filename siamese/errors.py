@@ -16,3 +16,7 @@ class InputError(Exception):
     def __init__(self, lines: str | Iterable[str]) -> None:
         self.lines = [lines] if isinstance(lines, str) else list(lines)
         super().__init__("\n".join(self.lines))
+
+    def _render_traceback_(self) -> list[str]:
+        """In a notebook too: the lines alone. IPython asks for them by this name."""
+        return [f"error: {line}" for line in self.lines]

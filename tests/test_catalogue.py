@@ -412,3 +412,9 @@ def test_split_says_what_is_wrong() -> None:
     for share in (0, 1, -0.3, 70, float("nan")):
         with pytest.raises(InputError, match="no share between 0 and 1"):
             catalogue_of({"a": [], "b": []}).split(share)
+
+
+def test_a_catalogue_says_what_it_is(catalogue):
+    assert repr(catalogue) == (
+        f"Catalogue(12 items, 48 pictures, 4 labels, in {str(catalogue.image_dir)!r})"
+    )

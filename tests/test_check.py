@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.catalogue import Catalogue
+from siamese.catalogue import Catalogue, Problem
 from siamese.check import Report, check_catalogue, quick_check
 from siamese.errors import InputError
 
@@ -413,3 +413,9 @@ def test_no_file_to_check(tmp_path: Path) -> None:
 def test_real_photos(grocery: Path) -> None:
     report = quick_check(Catalogue.read(grocery / "labels.json"))
     assert report == Report([], items=81, pictures=5421)
+
+
+def test_a_report_in_a_line_counts_properly(catalogue):
+    assert str(quick_check(catalogue)) == "12 items, 48 pictures, 0 errors, 0 warnings"
+    problem = Problem("picture", "is cut off")
+    assert str(Report([problem], 1, 1)) == "1 item, 1 picture, 1 error, 0 warnings"

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+
+from siamese import progress as module
+from siamese.progress import progress
+
+
+@pytest.fixture(autouse=True)
+def no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+
+
+def test_a_log_gets_whole_lines_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "LINE_SECONDS", 0.1)
+    with progress("embedding", 20) as bar:
+        for _ in range(20):
+            time.sleep(0.02)
+            bar.update()
+    out, said = capsys.readouterr()
+    lines = said.splitlines()
+    assert out == ""
+    assert 1 <= len(lines) <= 4
+    assert all(line.startswith("embedding: ") and "pictures/s" in line for line in lines)
+    assert "\r" not in said
+
+
+def test_a_log_is_silent_on_what_is_done_at_once(capsys: pytest.CaptureFixture[str]):
+    with progress("embedding", 3) as bar:
+        bar.update(3)
+    stopped = progress("embedding", 3)
+    stopped.update()
+    stopped.close()
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("where", ["terminal", "notebook"])
+def test_who_looks_on_gets_a_bar_that_goes_away(
+    where: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    if where == "terminal":
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    else:
+        monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    with progress("embedding", 3) as bar:
+        bar.update(3)
+    said = capsys.readouterr().err
+    assert "embedding" in said
+    assert said.rpartition("\r")[2].strip() == "" and "\n" not in said
