@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from math import cos, exp, radians, sin
+from math import radians
+from typing import Any
 
+import keras
 import numpy as np
-from PIL import Image
+from keras import layers, ops
 
 ZOOM = (0.65, 1.1)
 """Side of the seen square by that of the picture: below 1 nearer, above 1 farther (on white)."""
@@ -14,51 +16,98 @@ ASPECT, ANGLE, SHIFT = 0.12, 12.0, 0.08
 BRIGHTNESS, CONTRAST, SATURATION = 0.15, 0.25, 0.3
 """Greatest change up or down, in parts of the whole."""
 
-_GREY = np.array([0.299, 0.587, 0.114])
+_GREY = [0.299, 0.587, 0.114]
 
 
-def augment(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw a random view: one affine map and one linear map of the colours, both in C.
+@keras.saving.register_keras_serializable("siamese")
+class RandomView(layers.Layer):
+    """A random view of each picture while training: one affine map and one map of the colours.
 
-    There is no mirroring: an arrow, a shoe or a written word is another thing in the mirror.
+    There is no mirroring: an arrow, a shoe or a written word is another thing in the mirror. What
+    comes in from outside is white. Without ``training=True`` pictures pass as they are.
 
     Parameters
     ----------
-    picture : uint8 (s, s, 3)
-    rng : its state alone decides what is drawn
+    seed : with the epoch it decides every view; see `begin_epoch`
 
-    Returns
-    -------
-    uint8 (s, s, 3)
+    Call
+    ----
+    float32 (n, s, s, 3), RGB in [-1, 1] → the same
     """
-    size = picture.shape[0]
-    view = Image.fromarray(picture).transform(
-        (size, size),
-        Image.Transform.AFFINE,
-        _view(size, rng),
-        Image.Resampling.BILINEAR,
-        fillcolor="white",
-    )
-    return np.asarray(view.convert("RGB", _light(rng)))
+
+    def __init__(self, seed: int = 0, **kwargs: Any) -> None:
+        # Grey levels need more than the bits of mixed precision.
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the draws to where they are at the start of an epoch, also of one gone back to."""
+        state = self.seed_generator.state
+        numbers = np.random.SeedSequence((self.seed, epoch)).generate_state(2)
+        state.assign(numbers.astype(state.dtype))
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training:
+            return inputs
+        drawn = keras.random.uniform((ops.shape(inputs)[0], 8), -1, 1, seed=self.seed_generator)
+        drawn = ops.unstack(drawn, axis=1)
+        x, y = _seen(inputs.shape[1], *drawn[:5])
+        return _lit(_resampled(inputs, x, y), *drawn[5:])
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seed": self.seed}
 
 
-def _view(size: int, rng: np.random.Generator) -> tuple[float, ...]:
-    """(a, b, c, d, e, f): the output (x, y) shows the input at (ax + by + c, dx + ey + f)."""
-    zoom = rng.uniform(*ZOOM)
-    aspect = exp(rng.uniform(-ASPECT, ASPECT))
-    angle = radians(rng.uniform(-ANGLE, ANGLE))
-    x, y = size * (0.5 + rng.uniform(-SHIFT, SHIFT, 2))
-    a, b = zoom * aspect * cos(angle), -zoom * sin(angle)
-    d, e = zoom * sin(angle), zoom / aspect * cos(angle)
-    half = size / 2
-    return a, b, x - a * half - b * half, d, e, y - d * half - e * half
+def _seen(size: int, *drawn: Any) -> tuple[Any, Any]:
+    """Where each pixel of the view looks in the picture, in pixels: x and y, (n, size, size)."""
+    zoom, aspect, angle, right, down = (ops.reshape(each, (-1, 1, 1)) for each in drawn)
+    zoom = sum(ZOOM) / 2 + (ZOOM[1] - ZOOM[0]) / 2 * zoom
+    aspect = ops.exp(ASPECT * aspect)
+    angle = radians(ANGLE) * angle
+    from_centre = ops.arange(size, dtype="float32") + (0.5 - size / 2)
+    across, along = from_centre[None, None, :], from_centre[None, :, None]
+    x = zoom * (aspect * ops.cos(angle) * across - ops.sin(angle) * along)
+    y = zoom * (ops.sin(angle) * across + ops.cos(angle) / aspect * along)
+    centre = (size - 1) / 2
+    return x + (centre + SHIFT * size * right), y + (centre + SHIFT * size * down)
 
 
-def _light(rng: np.random.Generator) -> tuple[float, ...]:
-    """Rows of a 3 × 4 colour matrix: saturation, then contrast about grey, then brightness."""
-    brightness, contrast, saturation = (
-        1 + rng.uniform(-most, most) for most in (BRIGHTNESS, CONTRAST, SATURATION)
-    )
-    colours = saturation * np.eye(3) + (1 - saturation) * _GREY
-    offset = 127.5 * (1 - contrast) + 255 * (brightness - 1)
-    return tuple(np.column_stack([contrast * colours, np.full(3, offset)]).ravel().tolist())
+def _resampled(pictures: Any, x: Any, y: Any) -> Any:
+    """The pictures at these places, bilinear, on white.
+
+    By gathering: XLA cannot compile `keras.ops.image.affine_transform` on TensorFlow, and would
+    then not be used for the network around it either.
+    """
+    size = pictures.shape[1]
+    # A white frame, so that all four neighbours of every place exist.
+    framed = ops.pad(pictures, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1.0)
+    x, y = ops.clip(x + 1, 0, size + 1), ops.clip(y + 1, 0, size + 1)
+    left, top = ops.minimum(ops.floor(x), size), ops.minimum(ops.floor(y), size)
+    to_right, to_bottom = (x - left)[..., None], (y - top)[..., None]
+
+    side = size + 2
+    first = ops.arange(ops.shape(pictures)[0], dtype="int32")[:, None, None] * side**2
+    place = first + ops.cast(top * side + left, "int32")
+    pixels = ops.reshape(framed, (-1, 3))
+
+    def row(start: Any) -> Any:
+        one, next_one = ops.take(pixels, start, axis=0), ops.take(pixels, start + 1, axis=0)
+        return one + to_right * (next_one - one)
+
+    upper, lower = row(place), row(place + side)
+    return upper + to_bottom * (lower - upper)
+
+
+def _lit(pictures: Any, *drawn: Any) -> Any:
+    """Saturation, then contrast about grey, then brightness; clipped to [-1, 1]."""
+    saturation, contrast, brightness = (ops.reshape(each, (-1, 1, 1, 1)) for each in drawn)
+    # By slices: a sum over an axis of three is slow on a CPU.
+    grey = sum(part * pictures[..., channel, None] for channel, part in enumerate(_GREY))
+    pictures = grey + (1 + SATURATION * saturation) * (pictures - grey)
+    # Brightness is in parts of the whole range, which is 2 here.
+    pictures = (1 + CONTRAST * contrast) * pictures + 2 * BRIGHTNESS * brightness
+    return ops.clip(pictures, -1, 1)

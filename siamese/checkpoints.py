@@ -7,6 +7,7 @@ that a training run needs.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,17 @@ import h5py
 import keras
 from absl import logging
 
-import siamese.losses
-import siamese.networks  # noqa: F401 - registers the classes that a checkpoint names
+import siamese.losses  # noqa: F401 - registers the classes that a checkpoint names
+from siamese.devices import grow_memory
 from siamese.errors import InputError
 from siamese.files import atomic_path
+from siamese.networks import in_float32
 
 FINAL_MODEL = "final_model.hdf5"
 TRAINING_STATE = "training_state.hdf5"
 """The last finished epoch, with the optimizer's state: where `--resume` goes on."""
 
-_STATE, _OPTIMIZER = "training_state", "training_optimizer"
+_STATE, _OPTIMIZER, _LOSS_SCALE = "training_state", "training_optimizer", "training_loss_scale"
 
 
 def checkpoint_name(epoch: int, val_loss: float) -> str:
@@ -33,6 +35,8 @@ def checkpoint_name(epoch: int, val_loss: float) -> str:
 
 def save_model(model: keras.Model, path: Path, *, state: dict[str, Any] | None = None) -> None:
     """Write a whole model to HDF5, with its optimizer's variables only where `state` is given.
+
+    Whatever precision it is trained in, the file holds it in float32, for any device.
 
     Raises
     ------
@@ -44,15 +48,16 @@ def save_model(model: keras.Model, path: Path, *, state: dict[str, Any] | None =
         # Keras warns that HDF5 is legacy; it is the format this toolkit promises.
         logging.set_verbosity(logging.ERROR)
         try:
-            model.save(temporary, include_optimizer=False)
+            with in_float32(model):
+                model.save(temporary, include_optimizer=False)
         finally:
             logging.set_verbosity(verbosity)
         if state is not None:
             with h5py.File(temporary, "r+") as file:
                 file[_STATE] = json.dumps(state)
                 # Not by Keras: it writes them, but reads back none for a functional model.
-                for place, variable in enumerate(model.optimizer.variables):
-                    file[f"{_OPTIMIZER}/{place}"] = keras.ops.convert_to_numpy(variable)
+                for name, variable in _stored(model.optimizer):
+                    file[name] = keras.ops.convert_to_numpy(variable)
 
 
 def load_model(path: Path) -> keras.Model:
@@ -65,6 +70,7 @@ def load_model(path: Path) -> keras.Model:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such model file")
+    grow_memory()
     try:
         with path.open("rb") as file:
             is_hdf5 = file.read(8) == b"\x89HDF\r\n\x1a\n"
@@ -106,5 +112,17 @@ def restore_optimizer(
     """Set a new optimizer of a network to where the one was that `save_model` wrote."""
     optimizer.build(network.trainable_variables)
     with h5py.File(path, "r") as file:
-        for place, variable in enumerate(optimizer.variables):
-            variable.assign(file[f"{_OPTIMIZER}/{place}"][()])
+        for name, variable in _stored(optimizer):
+            if name.startswith(_LOSS_SCALE) and name not in file:
+                continue  # it was trained in another precision until now
+            variable.assign(file[name][()])
+
+
+def _stored(optimizer: keras.optimizers.Optimizer) -> Iterator[tuple[str, keras.Variable]]:
+    """The variables of an optimizer under the same names with and without loss scaling."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        yield f"{_LOSS_SCALE}/scale", optimizer.dynamic_scale
+        yield f"{_LOSS_SCALE}/steps", optimizer.step_counter
+        optimizer = optimizer.inner_optimizer
+    for place, variable in enumerate(optimizer.variables):
+        yield f"{_OPTIMIZER}/{place}", variable

@@ -60,14 +60,17 @@ def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> Export
     import keras
     import tensorflow as tf
 
+    from siamese.networks import in_float32
+
     version = 1 + max(
         (int(folder.name) for folder in output.glob("*") if folder.name.isdigit()), default=0
     )
     with atomic_path(output / str(version)) as temporary:
         archive = keras.export.ExportArchive()
-        _add_signatures(archive, embedder)
         try:
-            archive.write_out(str(temporary), verbose=False)
+            with in_float32(embedder.model):  # which a server runs anywhere
+                _add_signatures(archive, embedder)
+                archive.write_out(str(temporary), verbose=False)
         except tf.errors.OpError as error:  # a full disk, in TensorFlow's words
             raise OSError(error.message.rpartition("; ")[2].partition(" [Op:")[0]) from error
         parity = _parity(embedder, temporary)

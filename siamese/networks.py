@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from siamese.devices import Precision, grow_memory
 from siamese.efficientnet_lite import efficientnet_lite0
 from siamese.errors import InputError
 
@@ -132,6 +135,7 @@ def embedding_model(
     InputError
         Unknown backbone, weights that cannot be had or do not fit, pictures too small for it.
     """
+    grow_memory()
     inputs = keras.Input((picture_size, picture_size, 3), name="input")
     features, scaling = _backbone(backbone, picture_size, weights)
     x = features(scaling(inputs))
@@ -149,6 +153,7 @@ def pretrained_classifier(picture_size: int = DEFAULT_PICTURE_SIZE) -> keras.Mod
     -------
     float32 (n, s, s, 3), RGB in [-1, 1] → {"embedding": (n, 1280), "softmax": (n, 1000)}
     """
+    grow_memory()
     inputs = keras.Input((picture_size, picture_size, 3), name="input")
     classifier = efficientnet_lite0((picture_size, picture_size, 3), include_top=True)
     both = keras.Model(
@@ -174,6 +179,61 @@ def siamese_network(embedding_model: keras.Model) -> keras.Model:
         [embedding_model(anchor), embedding_model(other)]
     )
     return keras.Model([anchor, other], distance, name="siamese_network")
+
+
+def set_precision(model: keras.Model, precision: Precision) -> None:
+    """Have a built model compute in a precision from now on; its weights stay float32.
+
+    What turns grey levels into the backbone's input, and what makes embeddings and distances of
+    its output, computes in float32 whatever the precision. Layers of another maker's own
+    precision (float64, quantised) keep it.
+    """
+    changed = False
+    for layer in _layers_of_a_precision(model):
+        policy = "float32" if isinstance(layer, _IN_FLOAT32) else precision
+        changed |= layer.dtype_policy.name != policy
+        layer.dtype_policy = policy
+    if changed:
+        for one in _models(model):
+            # What it compiled when it was first called is in the precision of then.
+            one.train_function = one.test_function = one.predict_function = None
+
+
+@contextmanager
+def in_float32(model: keras.Model) -> Iterator[None]:
+    """A model in float32 for as long as it is written to a file, though it may be in training."""
+    earlier = [(layer, layer.dtype_policy) for layer in _layers_of_a_precision(model)]
+    for layer, _ in earlier:
+        layer.dtype_policy = "float32"
+    try:
+        yield
+    finally:
+        for layer, policy in earlier:
+            layer.dtype_policy = policy
+
+
+_IN_FLOAT32 = (
+    PictureScaling,
+    EuclideanDistance,
+    layers.Normalization,
+    layers.Rescaling,
+    layers.UnitNormalization,
+)
+
+
+def _models(model: keras.Model) -> Iterator[keras.Model]:
+    """The model and those inside it."""
+    yield model
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _models(layer)
+
+
+def _layers_of_a_precision(model: keras.Model) -> Iterator[layers.Layer]:
+    for one in _models(model):
+        for layer in one.layers:
+            if layer.dtype_policy.name in get_args(Precision):
+                yield layer
 
 
 def _lite_scaling() -> PictureScaling:

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from siamese.augmentation import augment
 from siamese.catalogue import Catalogue, Picture
 from siamese.embedding import Skipped
 from siamese.images import scaled
@@ -39,9 +38,8 @@ class PairGenerator(keras.utils.PyDataset):
     picture_size : pixels of a side
     batch_size : pictures (batch-pairs), or pairs (random-pairs)
     pictures_per_item : K
-    augmented : show each picture in a random view of its own
     redraw : False repeats the same draw every epoch, for validation
-    seed : with the number of the epoch it decides every draw and every view
+    seed : with the number of the epoch it decides every draw
     workers : threads that prepare batches ahead of the model
 
     Raises
@@ -58,16 +56,13 @@ class PairGenerator(keras.utils.PyDataset):
         sampling: Sampling = "batch-pairs",
         batch_size: int = 128,
         pictures_per_item: int = 4,
-        augmented: bool = False,
         redraw: bool = True,
         seed: int = 0,
         workers: int = 2,
     ) -> None:
         super().__init__(workers=workers, max_queue_size=8)
         self.sampling = sampling
-        self.augmented = augmented
         self.redraw = redraw
-        self.seed = seed
         self.epoch = 0
         store = PictureStore(
             [catalogue.path_of(picture) for picture in catalogue.pictures], picture_size
@@ -105,12 +100,11 @@ class PairGenerator(keras.utils.PyDataset):
     def __getitem__(self, step: int) -> tuple[Any, np.ndarray]:
         if self.sampling == "batch-pairs":
             rows = self.draw()[step]
-            return self._pictures(rows, step, 0), self.relations(rows)
+            return self.prepared(rows), self.relations(rows)
         pairs = self.draw()
         batch = slice(step * self.batch_size, (step + 1) * self.batch_size)
-        anchors = self._pictures(pairs.anchors[batch], step, 0)
-        others = self._pictures(pairs.others[batch], step, 1)
-        return (anchors, others), pairs.y[batch]
+        shown = self.prepared(pairs.anchors[batch]), self.prepared(pairs.others[batch])
+        return shown, pairs.y[batch]
 
     def on_epoch_end(self) -> None:
         if self.redraw:
@@ -133,12 +127,5 @@ class PairGenerator(keras.utils.PyDataset):
         return matrix
 
     def prepared(self, rows: np.ndarray) -> np.ndarray:
-        """Rows of `pictures` without augmentation: float32 (n, s, s, 3) in [-1, 1]."""
+        """Rows of `pictures`: float32 (n, s, s, 3) in [-1, 1]."""
         return scaled(np.stack([self.store[self.rows[row]] for row in rows]))
-
-    def _pictures(self, rows: np.ndarray, step: int, side: int) -> np.ndarray:
-        squares = (self.store[self.rows[row]] for row in rows)
-        if self.augmented:
-            rng = np.random.default_rng([self.seed, self.epoch, step, side])
-            squares = (augment(square, rng) for square in squares)
-        return scaled(np.stack(list(squares)))

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from siamese.errors import InputError
 from siamese.images import PictureError, square_picture
+from siamese.progress import progress
 
 MEMORY_LIMIT = 4 * 2**30
 """Bytes of prepared pictures kept in memory; the rest is decoded anew whenever it is drawn."""
@@ -45,13 +45,14 @@ class PictureStore:
         self._kept = np.empty(shape, np.uint8)
 
         rows = range(len(self.paths))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            opened = pool.map(self._open, rows)
-            for row, reason in zip(
-                rows, tqdm(opened, "pictures", len(self.paths), unit="", leave=False), strict=True
-            ):
+        with (
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+            progress("opening", len(self.paths)) as bar,
+        ):
+            for row, reason in zip(rows, pool.map(self._open, rows), strict=True):
                 if reason is not None:
                     self.broken[row] = reason
+                bar.update()
 
     def __len__(self) -> int:
         return len(self.paths)

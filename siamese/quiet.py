@@ -20,8 +20,10 @@ def import_keras() -> None:
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)
         try:
-            import_module("tensorflow")
+            tensorflow = import_module("tensorflow")
             import_module("keras")
+            # Here it looks for a GPU and speaks of what it misses; later it only remembers.
+            tensorflow.config.list_physical_devices("GPU")
         except Exception:
             kept.seek(0)
             os.write(terminal, kept.read())

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
+from siamese.augmentation import RandomView
 from siamese.catalogue import Catalogue
 from siamese.checkpoints import (
     FINAL_MODEL,
@@ -24,6 +26,7 @@ from siamese.checkpoints import (
     restore_optimizer,
     save_model,
 )
+from siamese.devices import training_precision
 from siamese.embedding import Skipped
 from siamese.errors import InputError
 from siamese.files import atomic_path, require_writable
@@ -33,14 +36,35 @@ from siamese.networks import (
     EMBEDDING_MODEL,
     embedding_model,
     inner_embedding_model,
+    set_precision,
     siamese_network,
 )
 from siamese.pairs import PairGenerator
+from siamese.progress import progress
 from siamese.recipe import Recipe
 
 TRAINING_LOG = "training_log.csv"
 HELD_OUT_PICTURES = 2000
 """Most pictures of held-out items that are looked at each epoch."""
+WATCH_SECONDS = 1.0
+"""Between two looks of a watcher within an epoch."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is, for those who watch it.
+
+    Attributes
+    ----------
+    losses : of each step of this call, the newest last
+    steps_per_epoch, epochs : of the whole training
+    history : one row of figures a finished epoch, as in the CSV log; epoch 0 is before training
+    """
+
+    losses: list[float]
+    steps_per_epoch: int
+    epochs: int
+    history: list[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -69,6 +93,7 @@ def train(
     held_out: Catalogue | None = None,
     start: Path | None = None,
     resume: bool = False,
+    watch: Callable[[Progress], None] | None = None,
 ) -> Trained:
     """Train, writing checkpoints to the folder `output`.
 
@@ -83,6 +108,8 @@ def train(
     start : a checkpoint whose embedding model is trained further, instead of a fresh one
     resume : go on after the last finished epoch of the run in `output`, which must have had the
         same recipe; ends where the uninterrupted run would have ended
+    watch : is called before the first step, about once a second, and after each epoch; progress
+        is then not printed
 
     Raises
     ------
@@ -118,24 +145,28 @@ def train(
         sampling=recipe.sampling,
         batch_size=recipe.batch_size,
         pictures_per_item=recipe.pictures_per_item,
-        augmented=recipe.augmented,
         seed=recipe.seed,
     )
     validation = None if held_out is None else _validation(held_out, recipe, picture_size)
     generator.epoch = state["epoch"]
 
     freeze_batch_norm(model)
+    precision = training_precision()
+    set_precision(network, precision)
     optimizer = _optimizer(recipe, steps=recipe.epochs * len(generator))
+    if precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     if resume:
         restore_optimizer(optimizer, network, state_path)
     # One optimizer, seen by both: the checkpoint is the whole siamese network with its state,
-    # whichever of the two is fitted.
-    network.compile(optimizer, ContrastiveLoss(recipe.margin))
-    if recipe.sampling == "batch-pairs":
-        model.compile(optimizer, MultiSimilarityLoss())
-    fitted = model if recipe.sampling == "batch-pairs" else network
+    # whatever is fitted.
+    network.compile(optimizer, auto_scale_loss=False)
+    view = RandomView(recipe.seed) if recipe.augmented else None
+    fitted = _fitted(model if recipe.sampling == "batch-pairs" else network, view)
+    # jit_compile is left at "auto": XLA on a GPU, none on a CPU, where it compiles for minutes.
+    fitted.compile(optimizer, _loss(recipe), auto_scale_loss=False)
 
-    keeper = _Keeper(network, validation, state, output)
+    keeper = _Keeper(network, validation, state, output, view, watch)
     try:
         fitted.fit(
             generator,
@@ -177,7 +208,7 @@ def freeze_batch_norm(model: keras.Model) -> None:
 
 
 class _Keeper(keras.callbacks.Callback):
-    """After each epoch: measure retrieval, say it, keep the best model and the state to resume."""
+    """Show each step; after each epoch measure retrieval, keep the best model and the state."""
 
     def __init__(
         self,
@@ -185,41 +216,51 @@ class _Keeper(keras.callbacks.Callback):
         validation: PairGenerator | None,
         state: dict[str, Any],
         output: Path,
+        view: RandomView | None,
+        watch: Callable[[Progress], None] | None,
     ) -> None:
         super().__init__()
         self.network = network
         self.validation = validation
         self.state = state
         self.output = output
+        self.view = view
+        self.watch = watch
         self.bar: tqdm[Any] | None = None
+        self.losses: list[float] = []
+        self.mean_loss = 0.0
+        self.watched = 0.0
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         if not self.state["history"]:
             self._add({"epoch": 0, **self._retrieval()})
+        self._look()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        self.bar = tqdm(
-            total=self.params["steps"],
-            desc=f"epoch {epoch + 1}/{self.params['epochs']}",
-            unit="batch",
-            leave=False,
-        )
+        if self.view is not None:
+            self.view.begin_epoch(epoch)
+        if self.watch is None:
+            what = f"epoch {epoch + 1}/{self.params['epochs']}"
+            self.bar = progress(what, self.params["steps"], " batches")
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        assert self.bar is not None
-        loss = (logs or {})["loss"]
-        if not np.isfinite(loss):
-            self.bar.close()
+        mean_loss = float((logs or {})["loss"])
+        if not np.isfinite(mean_loss):
             raise InputError(
                 f"the loss is no longer a number in epoch {self.state['epoch'] + 1}; "
                 "train anew with a lower --learning-rate and another --output"
             )
-        self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-        self.bar.update()
+        # Keras tells the mean of the epoch so far.
+        self.losses.append((batch + 1) * mean_loss - batch * self.mean_loss)
+        self.mean_loss = mean_loss
+        if self.bar is not None:
+            self.bar.set_postfix(loss=f"{mean_loss:.4f}", refresh=False)
+            self.bar.update()
+        elif monotonic() - self.watched >= WATCH_SECONDS:
+            self._look()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        assert self.bar is not None
-        self.bar.close()
+        self.close()
         figures = {name: float(value) for name, value in (logs or {}).items()} | self._retrieval()
         self._add({"epoch": epoch + 1, **figures})
         # Held-out retrieval is what the model is for; without held-out items the loss must do.
@@ -230,22 +271,29 @@ class _Keeper(keras.callbacks.Callback):
             save_model(self.network, self.output / name)
         self.state["epoch"] = epoch + 1
         save_model(self.network, self.output / TRAINING_STATE, state=self.state)
+        self._look()
 
     def close(self) -> None:
         """Take the progress bar away, also from a training that was stopped."""
         if self.bar is not None:
             self.bar.close()
 
+    def _look(self) -> None:
+        if self.watch is not None:
+            steps, epochs = self.params["steps"], self.params["epochs"]
+            self.watch(Progress(list(self.losses), steps, epochs, list(self.state["history"])))
+            self.watched = monotonic()
+
     def _retrieval(self) -> dict[str, float]:
         if self.validation is None:
             return {}
         embed = self.network.get_layer(EMBEDDING_MODEL).predict_on_batch
-        rows = np.arange(len(self.validation.pictures))
-        vectors = [
-            embed(self.validation.prepared(rows[at : at + 64])) for at in range(0, len(rows), 64)
-        ]
+        pictures = self.validation.pictures
+        # Whole batches, the last one filled up: another shape would be compiled anew.
+        batches = np.resize(np.arange(len(pictures)), (-(-len(pictures) // 64), 64))
+        vectors = np.concatenate([embed(self.validation.prepared(rows)) for rows in batches])
         figures = retrieval_metrics(
-            np.concatenate(vectors), [picture.item_id for picture in self.validation.pictures]
+            vectors[: len(pictures)], [picture.item_id for picture in pictures]
         )
         return {f"val_{name}": figures[name] for name in ("recall@1", "map@r")}
 
@@ -257,9 +305,24 @@ class _Keeper(keras.callbacks.Callback):
             writer.writeheader()
             writer.writerows(self.state["history"])
         text = "  ".join(f"{name} {figures[name]:.3f}" for name in names[1:] if name in figures)
-        if text:  # without held-out items there is nothing to say before the first epoch
+        # Without held-out items there is nothing to say before the first epoch.
+        if text and self.watch is None:
             when = f"epoch {figures['epoch']}" if figures["epoch"] else "before"
             tqdm.write(f"{when}: {text}", file=sys.stderr)
+
+
+def _fitted(model: keras.Model, view: RandomView | None) -> keras.Model:
+    """The model that is fitted: with a random view in front of each input, if with any."""
+    if view is None:
+        return model
+    inputs = keras.tree.map_structure(lambda one: keras.Input(one.shape[1:]), model.input)
+    return keras.Model(inputs, model(keras.tree.map_structure(view, inputs)))
+
+
+def _loss(recipe: Recipe) -> keras.losses.Loss:
+    if recipe.sampling == "batch-pairs":
+        return MultiSimilarityLoss()
+    return ContrastiveLoss(recipe.margin)
 
 
 def _fresh_embedding_model(recipe: Recipe, start: Path | None) -> keras.Model:

@@ -1,49 +1,85 @@
 from __future__ import annotations
 
+import importlib.util
+import os
+import subprocess
+import sys
+from math import floor
+from pathlib import Path
+
+import keras
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
 
-from siamese.augmentation import augment
+from siamese.augmentation import ANGLE, ASPECT, SHIFT, ZOOM, RandomView, _resampled, _seen
+from siamese.images import scaled
 
 
 def square_on_white(size=64):
     picture = Image.new("RGB", (size, size), "white")
     draw = ImageDraw.Draw(picture)
     draw.rectangle((size * 3 // 8, size * 3 // 8, size * 5 // 8, size * 5 // 8), fill=(200, 40, 40))
-    return np.asarray(picture)
+    return scaled(np.asarray(picture))
 
 
 def views(picture, count=60):
-    return [augment(picture, np.random.default_rng(seed)) for seed in range(count)]
+    return np.asarray(RandomView(seed=5)(np.stack([picture] * count), training=True))
 
 
-def test_a_view_is_a_picture_and_the_generator_decides_it():
-    picture = square_on_white()
-    before = picture.copy()
-    one, same, other = (augment(picture, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert one.shape == picture.shape and one.dtype == np.uint8
-    np.testing.assert_array_equal(one, same)
-    assert (one != other).any()
-    np.testing.assert_array_equal(picture, before)
+def test_a_view_is_a_picture_and_each_is_another():
+    pictures = np.random.default_rng(0).uniform(-1, 1, (3, 16, 16, 3)).astype(np.float32)
+    pictures[2] = pictures[1]
+    before = pictures.copy()
+    seen = np.asarray(RandomView()(pictures, training=True))
+    assert seen.shape == pictures.shape and seen.dtype == np.float32
+    assert np.abs(seen).max() <= 1
+    assert (seen[0] != pictures[0]).any() and (seen[1] != seen[2]).any()
+    np.testing.assert_array_equal(pictures, before)
+
+
+def test_only_training_looks_anew():
+    pictures = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
+    view = RandomView()
+    np.testing.assert_array_equal(view(pictures), pictures)
+    np.testing.assert_array_equal(view(pictures, training=False), pictures)
+
+
+def test_seed_and_epoch_decide_the_views():
+    pictures = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
+
+    def two_batches(view, epoch):
+        view.begin_epoch(epoch)
+        return [np.asarray(view(pictures, training=True)) for _ in range(2)]
+
+    view = RandomView(seed=1)
+    first, second = two_batches(view, 0), two_batches(view, 1)
+    np.testing.assert_array_equal(two_batches(view, 0), first)
+    np.testing.assert_array_equal(two_batches(RandomView(seed=1), 1), second)
+    every = [*first, *second, *two_batches(RandomView(seed=2), 0)]
+    for place, one in enumerate(every):
+        assert all((one != other).any() for other in every[:place])
 
 
 def test_the_thing_stays_in_sight_and_what_comes_in_is_white():
     for view in views(square_on_white()):
-        red = view[..., 0].astype(int) - view[..., 1] > 40
+        red = view[..., 0] - view[..., 1] > 0.3
         # The square is 1/16 of the picture and is seen nearer or farther, never lost.
         assert 0.03 < red.mean() < 0.25
-        assert np.ptp(view[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)) <= 1, "corners differ"
+        # The light falls on what comes in as on the white that was there.
+        corners = view[[0, 0, -1, -1], [0, -1, 0, -1]]
+        assert np.ptp(corners) < 1e-5 and corners.min() > 0.4
 
 
 def test_views_move_and_light_changes_both_ways():
     picture = square_on_white()
-    where = np.argwhere(picture[..., 1] < 128).mean(axis=0)
+    where = np.argwhere(picture[..., 1] < 0).mean(axis=0)
     reds, shifts = [], []
     for view in views(picture):
-        red = view[..., 0].astype(int) - view[..., 1] > 40
+        red = view[..., 0] - view[..., 1] > 0.3
         reds.append(view[red].mean())
         shifts.append(np.argwhere(red).mean(axis=0) - where)
-    assert min(reds) < picture[picture[..., 1] < 128].mean() < max(reds)
+    assert min(reds) < picture[picture[..., 1] < 0].mean() < max(reds)
     assert (np.min(shifts, axis=0) < -2).all() and (np.max(shifts, axis=0) > 2).all()
 
 
@@ -51,14 +87,100 @@ def test_nothing_is_mirrored():
     picture = np.full((64, 64, 3), 255, np.uint8)
     picture[16:48, 16:32] = 0, 0, 200  # blue left of yellow
     picture[16:48, 32:48] = 200, 200, 0
-    for view in views(picture):
-        blue = view[..., 2].astype(int) - view[..., 0] > 40
-        yellow = view[..., 0].astype(int) - view[..., 2] > 40
+    for view in views(scaled(picture)):
+        blue = view[..., 2] - view[..., 0] > 0.3
+        yellow = view[..., 0] - view[..., 2] > 0.3
         assert np.argwhere(blue)[:, 1].mean() < np.argwhere(yellow)[:, 1].mean()
 
 
-def test_one_colour_stays_one_colour_within_the_range():
-    for value in (0, 128, 255):
-        for view in views(np.full((16, 16, 3), value, np.uint8), 20):
-            inside = view[6:10, 6:10]
-            assert np.ptp(inside.astype(int)) <= 1
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_one_colour_stays_one_colour_within_the_range(value):
+    for view in views(scaled(np.full((16, 16, 3), value, np.uint8)), 20):
+        assert np.ptp(view[6:10, 6:10]) < 1e-5
+
+
+def naive_resampled(picture, x, y):
+    """Bilinear, one pixel at a time; white outside."""
+    size = len(picture)
+
+    def pixel(row, column):
+        inside = 0 <= row < size and 0 <= column < size
+        return picture[row, column] if inside else np.ones(3)
+
+    seen = np.empty_like(picture)
+    for place in np.ndindex(x.shape):
+        column, row = floor(x[place]), floor(y[place])
+        right, down = x[place] - column, y[place] - row
+        upper = (1 - right) * pixel(row, column) + right * pixel(row, column + 1)
+        lower = (1 - right) * pixel(row + 1, column) + right * pixel(row + 1, column + 1)
+        seen[place] = (1 - down) * upper + down * lower
+    return seen
+
+
+def test_resampling_is_bilinear_on_white():
+    rng = np.random.default_rng(3)
+    pictures = rng.uniform(-1, 1, (3, 9, 9, 3)).astype(np.float32)
+    x, y = rng.uniform(-3, 12, (2, 3, 9, 9)).astype(np.float32)
+    x[0], y[0] = np.meshgrid(np.arange(9), np.arange(9))  # every pixel where it was
+    seen = np.asarray(_resampled(pictures, x, y))
+    np.testing.assert_array_equal(seen[0], pictures[0])
+    for got, picture, across, along in zip(seen, pictures, x, y, strict=True):
+        np.testing.assert_allclose(got, naive_resampled(picture, across, along), atol=1e-5)
+
+
+def test_a_view_is_drawn_within_its_limits():
+    def seen(*drawn, size=10):
+        rows = np.array(drawn, np.float32)[:, None]
+        return [np.asarray(part)[0] for part in _seen(size, *rows)]
+
+    same = (1 - sum(ZOOM) / 2) / ((ZOOM[1] - ZOOM[0]) / 2)  # the draw that zooms by 1
+    columns, rows = np.meshgrid(np.arange(10), np.arange(10))
+    for drawn, expected in (
+        ((same, 0, 0, 0, 0), (columns, rows)),
+        ((same, 0, 0, 1, 0), (columns + 10 * SHIFT, rows)),
+        ((same, 0, 0, 0, -1), (columns, rows - 10 * SHIFT)),
+        ((-1, 0, 0, 0, 0), (4.5 + ZOOM[0] * (columns - 4.5), 4.5 + ZOOM[0] * (rows - 4.5))),
+        ((1, 0, 0, 0, 0), (4.5 + ZOOM[1] * (columns - 4.5), 4.5 + ZOOM[1] * (rows - 4.5))),
+        (
+            (same, 1, 0, 0, 0),
+            (4.5 + np.exp(ASPECT) * (columns - 4.5), 4.5 + np.exp(-ASPECT) * (rows - 4.5)),
+        ),
+    ):
+        for got, part in zip(seen(*drawn), expected, strict=True):
+            np.testing.assert_allclose(got, part, atol=1e-5)
+    x, y = seen(same, 0, 1, 0, 0)
+    turn = np.exp(1j * np.radians(ANGLE))
+    expected = (4.5 + 4.5j) + turn * ((columns - 4.5) + 1j * (rows - 4.5))
+    np.testing.assert_allclose(x + 1j * y, expected, atol=1e-5)
+
+
+def test_serialisation_keeps_the_seed():
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, RandomView(seed=9)(inputs))
+    again = keras.Model.from_config(model.get_config())
+    assert again.layers[1].seed == 9 and again.layers[1].compute_dtype == "float32"
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow")
+def test_xla_can_compile_it():
+    """A GPU trains through XLA, which refuses the whole network for one operation it lacks."""
+    import tensorflow as tf
+
+    compiled = tf.function(RandomView(), jit_compile=True)
+    lowered = compiled.experimental_get_compiler_ir(tf.ones((2, 16, 16, 3)), training=True)
+    assert "gather" in lowered(stage="hlo")
+
+
+@pytest.mark.skipif(
+    os.environ.get("KERAS_BACKEND") == "jax" or importlib.util.find_spec("jax") is None,
+    reason="jax is not installed, or this is the run under it",
+)
+def test_the_same_under_jax():
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -19,6 +19,7 @@ from siamese.checkpoints import (
     save_model,
 )
 from siamese.errors import InputError
+from siamese.networks import embedding_model, set_precision, siamese_network
 
 
 def tiny():
@@ -84,6 +85,57 @@ def test_a_training_state_comes_back_with_its_optimizer(tmp_path):
     for one in (model, loaded):
         one.fit(x, y, epochs=1, verbose=0)
     np.testing.assert_allclose(loaded.get_weights()[0], model.get_weights()[0], atol=1e-6)
+
+
+def loss_scaled():
+    return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01), initial_scale=64.0)
+
+
+def test_a_training_state_comes_back_with_its_loss_scale_and_in_another_precision(tmp_path):
+    path = tmp_path / "state.hdf5"
+    model = tiny()
+    model.compile(loss_scaled(), "mse")
+    x, y = np.ones((8, 4), np.float32), np.zeros((8, 2), np.float32)
+    model.fit(x, y, epochs=2, verbose=0)
+    model.optimizer.dynamic_scale.assign(128.0)
+    save_model(model, path, state={})
+
+    again, plain = loss_scaled(), keras.optimizers.Adam(0.01)
+    for optimizer in (again, plain):
+        restore_optimizer(optimizer, load_model(path), path)
+        assert int(optimizer.iterations) == 2
+    assert float(again.dynamic_scale) == 128 and int(again.step_counter) == 2
+    inner = model.optimizer.inner_optimizer.variables
+    for one, two, expected in zip(
+        again.inner_optimizer.variables, plain.variables, inner, strict=True
+    ):
+        np.testing.assert_array_equal(one, expected)
+        np.testing.assert_array_equal(two, expected)
+
+    # And the other way round: trained without, resumed with.
+    model.compile(plain, "mse")
+    save_model(model, path, state={})
+    resumed = loss_scaled()
+    restore_optimizer(resumed, load_model(path), path)
+    assert int(resumed.iterations) == 2 and float(resumed.dynamic_scale) == 64
+
+
+@pytest.mark.parametrize("suffix", [".hdf5", ".keras"])
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_whatever_the_precision_the_file_is_in_float32(tmp_path, precision, suffix):
+    network = siamese_network(embedding_model("base_cnn", 32, embedding_size=8))
+    plain, mixed = tmp_path / f"plain{suffix}", tmp_path / f"mixed{suffix}"
+    save_model(network, plain)
+    set_precision(network, precision)
+    save_model(network, mixed)
+    assert precision in {layer.dtype_policy.name for layer in network._flatten_layers()}
+    pictures = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    loaded = keras.models.load_model(mixed, compile=False)  # as one does without this package
+    assert {layer.dtype_policy.name for layer in loaded._flatten_layers()} == {"float32"}
+    np.testing.assert_array_equal(
+        loaded.predict_on_batch([pictures, pictures[::-1]]),
+        load_model(plain).predict_on_batch([pictures, pictures[::-1]]),
+    )
 
 
 def test_a_model_trained_with_a_loss_of_ones_own_is_loaded(tmp_path):

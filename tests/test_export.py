@@ -13,6 +13,9 @@ from siamese.embedding import Embedder
 from siamese.errors import InputError
 from siamese.export import _decoded, export_savedmodel
 from siamese.images import square_picture
+from siamese.networks import set_precision
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +183,15 @@ def test_the_graph_prepares_a_picture_as_pillow_does(picture, format_, options):
     difference = np.abs(got - square_picture(data, 160))
     assert difference.max() <= 2, "grey levels"
     assert difference.mean() < 0.5
+
+
+def test_a_savedmodel_is_in_float32_whatever_the_embedder_computes_in(checkpoint, tmp_path):
+    embedder = Embedder.load(checkpoint)
+    pictures = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
+    in_float32 = embedder.model.predict_on_batch(pictures)
+    set_precision(embedder.model, "mixed_bfloat16")
+    assert np.abs(embedder.model.predict_on_batch(pictures) - in_float32).max() > 1e-4
+    done = export_savedmodel(embedder, tmp_path / "mixed")
+    answered = tf.saved_model.load(str(done.path)).signatures["prediction"](tf.constant(pictures))
+    np.testing.assert_allclose(answered["embedding"], in_float32, atol=1e-6)
+    assert embedder.model.get_layer("base_cnn").layers[1].compute_dtype == "bfloat16"

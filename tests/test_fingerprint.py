@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import pytest
 from keras import layers
 
+import siamese.devices
 from siamese.checkpoints import load_model, save_model
 from siamese.embedding import Embedder
 from siamese.fingerprint import fingerprint
-from siamese.networks import PictureScaling
+from siamese.networks import PictureScaling, set_precision
 
 
 def build(size=16, scale=1.0, pooling=layers.GlobalAveragePooling2D, activation="relu", seed=0):
@@ -47,6 +49,29 @@ def test_training_settings_do_not_change_it():
     model.layers[2].trainable = False
     model.compile("adam", "mse")
     assert fingerprint(model) == before
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_precision_does_not_change_it(network, tmp_path, precision):
+    before = fingerprint(network)
+    path = tmp_path / "model.hdf5"
+    try:
+        set_precision(network, precision)
+        assert fingerprint(network) == before
+        save_model(network, path)
+    finally:
+        set_precision(network, "float32")
+    assert fingerprint(load_model(path)) == before
+
+
+def test_an_index_made_on_a_gpu_is_searched_on_a_cpu(checkpoint, monkeypatch):
+    on_cpu = Embedder.load(checkpoint)
+    monkeypatch.setattr(siamese.devices, "embedding_precision", lambda: "mixed_float16")
+    on_gpu = Embedder.load(checkpoint)
+    assert on_gpu.facts == on_cpu.facts
+    pictures = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
+    one, other = (each.model.predict_on_batch(pictures) for each in (on_cpu, on_gpu))
+    assert (one != other).any() and (one * other).sum(axis=1).min() > 0.9999
 
 
 @pytest.mark.parametrize(

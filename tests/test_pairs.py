@@ -71,7 +71,7 @@ def test_a_batch_of_random_pairs(catalogue):
 
 @pytest.mark.parametrize("sampling", ["batch-pairs", "random-pairs"])
 def test_epochs_differ_and_can_be_gone_back_to(catalogue, sampling):
-    pairs = generator(catalogue, sampling=sampling, augmented=True, workers=1)
+    pairs = generator(catalogue, sampling=sampling, workers=1)
     first = epoch_of(pairs)
     pairs.on_epoch_end()
     second = epoch_of(pairs)
@@ -79,18 +79,11 @@ def test_epochs_differ_and_can_be_gone_back_to(catalogue, sampling):
         (one != other).any()
         for one, other in zip(keras.tree.flatten(first), keras.tree.flatten(second), strict=True)
     )
-    resumed = generator(catalogue, sampling=sampling, augmented=True, workers=2)
+    resumed = generator(catalogue, sampling=sampling, workers=2)
     resumed.epoch = 1
     assert_same(epoch_of(resumed), second)
     pairs.epoch = 0
     assert_same(epoch_of(pairs), first)
-
-
-def test_augmented_pictures_stay_in_range_and_differ_by_place(catalogue):
-    (pictures, _), *_ = epoch_of(generator(catalogue, augmented=True))
-    plain = generator(catalogue)
-    assert pictures.min() >= -1 and pictures.max() <= 1
-    assert (pictures != plain[0][0]).any(axis=(1, 2, 3)).all()
 
 
 def test_validation_repeats_its_draw(catalogue):

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -23,7 +24,16 @@ from siamese.embedding import Embedder
 from siamese.errors import InputError
 from siamese.losses import MultiSimilarityLoss
 from siamese.networks import embedding_model
-from siamese.training import TRAINING_LOG, Recipe, freeze_batch_norm, recorded_recipe, train
+from siamese.training import (
+    TRAINING_LOG,
+    Progress,
+    Recipe,
+    freeze_batch_norm,
+    recorded_recipe,
+    train,
+)
+
+pytestmark = pytest.mark.slow
 
 RECIPE = Recipe(
     backbone="base_cnn",
@@ -222,6 +232,118 @@ def test_an_output_that_cannot_be_written_is_said_before_the_work(catalogue, tmp
     (tmp_path / "file").write_text("here")
     with pytest.raises(InputError, match="cannot be written"):
         train(catalogue, RECIPE, tmp_path / "file" / "checkpoints")
+
+
+class StopError(Exception):
+    """Raised in the middle of a training."""
+
+
+def stop_after_the_first_epoch(now: Progress) -> None:
+    if len(now.history) == 2:
+        raise StopError
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_in_mixed_precision_a_training_is_stopped_and_goes_on(
+    catalogue, start, tmp_path, monkeypatch, precision
+):
+    monkeypatch.setattr(siamese.training, "training_precision", lambda: precision)
+    recipe = replace(RECIPE, epochs=2)
+    whole = train(catalogue, recipe, tmp_path / "whole", start=start)
+    assert whole.history[2]["loss"] < whole.history[1]["loss"]
+
+    output = tmp_path / "stopped"
+    with pytest.raises(StopError):
+        train(catalogue, recipe, output, start=start, watch=stop_after_the_first_epoch)
+    assert read_training_state(output / TRAINING_STATE)["epoch"] == 1
+    with h5py.File(output / TRAINING_STATE) as file:
+        assert ("training_loss_scale" in file) == (precision == "mixed_float16")
+    resumed = train(catalogue, recipe, output, resume=True)
+    for one, other in zip(resumed.history, whole.history, strict=True):
+        assert one == pytest.approx(other, abs=0.05)
+    for model in (whole.model, resumed.model):
+        kinds = {layer.dtype_policy.name for layer in load_model(model)._flatten_layers()}
+        assert kinds == {"float32"}
+
+
+@pytest.mark.parametrize("sampling", ["batch-pairs", "random-pairs"])
+def test_views_are_those_of_the_epoch_and_of_training_alone(
+    catalogue, start, tmp_path, monkeypatch, sampling
+):
+    """An epoch that is gone on with sees what the uninterrupted training would have seen."""
+    asked = []
+
+    class Witness(siamese.training.RandomView):
+        def begin_epoch(self, epoch):
+            super().begin_epoch(epoch)
+            asked.append((epoch, np.asarray(self.seed_generator.state).tolist()))
+
+    monkeypatch.setattr(siamese.training, "RandomView", Witness)
+    recipe = replace(RECIPE, sampling=sampling, epochs=2, learning_rate=1e-9)
+    seen = train(catalogue, recipe, tmp_path / "whole", start=start).history
+    assert [epoch for epoch, _ in asked] == [0, 1] and asked[0][1] != asked[1][1]
+    with pytest.raises(StopError):
+        train(
+            catalogue,
+            recipe,
+            tmp_path / "stopped",
+            start=start,
+            watch=stop_after_the_first_epoch,
+        )
+    train(catalogue, recipe, tmp_path / "stopped", resume=True)
+    assert asked[2:] == asked[:2]
+
+    plain = train(catalogue, replace(recipe, augmented=False), tmp_path / "plain", start=start)
+    assert len(asked) == 4, "a view is drawn though none is wanted"
+    # Nothing was learned, so that only what was shown differs; held-out pictures are plain.
+    for one, other in zip(seen[1:], plain.history[1:], strict=True):
+        assert one["loss"] != pytest.approx(other["loss"], rel=1e-3)
+        assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-4)
+
+
+def test_anchor_and_other_are_seen_differently(network):
+    fitted = siamese.training._fitted(network, siamese.training.RandomView())
+    pictures = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
+    assert np.asarray(fitted([pictures, pictures], training=True)).min() > 1e-3
+    np.testing.assert_allclose(fitted([pictures, pictures]), 0, atol=1e-5)
+
+
+def test_a_training_can_be_watched(catalogue, start, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(siamese.training, "WATCH_SECONDS", 0.0)
+    seen: list[Progress] = []
+    recipe = replace(RECIPE, epochs=2, augmented=False)
+    trained = train(catalogue, recipe, tmp_path, start=start, watch=seen.append)
+    assert capsys.readouterr() == ("", "")
+    steps = seen[0].steps_per_epoch
+    assert steps > 1 and {(now.steps_per_epoch, now.epochs) for now in seen} == {(steps, 2)}
+    # Before the first step, after each, and after each epoch.
+    done = [*range(steps + 1), *range(steps, 2 * steps + 1), 2 * steps]
+    assert [len(now.losses) for now in seen] == done
+    assert [len(now.history) for now in seen] == [1] * (steps + 1) + [2] * (steps + 1) + [3]
+    assert seen[-1].history == trained.history
+    losses = seen[-1].losses
+    for epoch, of_epoch in enumerate((losses[:steps], losses[steps:]), 1):
+        assert np.mean(of_epoch) == pytest.approx(trained.history[epoch]["loss"], rel=1e-5)
+        assert np.ptp(of_epoch) > 1e-3
+    assert seen[1].losses == losses[:1], "what was handed out has changed since"
+
+    monkeypatch.setattr(siamese.training, "WATCH_SECONDS", 1e9)
+    again: list[Progress] = []
+    train(catalogue, recipe, tmp_path / "again", start=start, watch=again.append)
+    assert [len(now.losses) for now in again] == [0, steps, 2 * steps]
+    finished: list[Progress] = []
+    train(catalogue, recipe, tmp_path, resume=True, watch=finished.append)
+    assert [(now.losses, now.history) for now in finished] == [([], trained.history)]
+
+
+def test_without_a_watcher_the_epochs_are_told(catalogue, start, tmp_path, capsys):
+    train(catalogue, replace(RECIPE, epochs=2), tmp_path, start=start)
+    out, err = capsys.readouterr()
+    assert out == ""
+    before, first, second = err.splitlines()
+    assert before.startswith("before: val_recall@1 ")
+    assert first.startswith("epoch 1: val_recall@1 ") and second.startswith("epoch 2: ")
+    assert "  loss " in second
 
 
 def test_batch_norm_is_frozen_wherever_it_is():

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from siamese import devices
+from siamese.cli import keras_at_work
+from siamese.devices import (
+    device_line,
+    embedding_precision,
+    grow_memory,
+    has_gpu,
+    training_precision,
+)
+
+
+@pytest.fixture(autouse=True)
+def no_traces_of_a_gpu(monkeypatch, tmp_path):
+    for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(devices, "_DEVICES", tmp_path)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: True)
+
+
+def pretend(monkeypatch, *details):
+    """Have TensorFlow see one GPU for each of these."""
+    gpus = [
+        tf.config.PhysicalDevice(f"/physical_device:GPU:{place}", "GPU")
+        for place in range(len(details))
+    ]
+    known = dict(zip(gpus, details, strict=True))
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", known.__getitem__)
+    return gpus
+
+
+def nvidia(name, *capability):
+    return {"device_name": name, "compute_capability": capability}
+
+
+@pytest.mark.parametrize(
+    ("details", "training", "embedding"),
+    [
+        ([], "float32", "float32"),
+        ([{}], "float32", "float32"),
+        ([nvidia("GTX 1080", 6, 1)], "float32", "float32"),
+        ([nvidia("V100", 7, 0)], "mixed_float16", "mixed_float16"),
+        ([nvidia("T4", 7, 5)], "mixed_float16", "mixed_float16"),
+        ([nvidia("A100", 8, 0)], "mixed_bfloat16", "mixed_float16"),
+        ([nvidia("B200", 10, 0)], "mixed_bfloat16", "mixed_float16"),
+        ([nvidia("T4", 7, 5), nvidia("A100", 8, 0)], "mixed_float16", "mixed_float16"),
+    ],
+    ids=str,
+)
+def test_precision_is_what_the_first_gpu_has_units_for(monkeypatch, details, training, embedding):
+    pretend(monkeypatch, *details)
+    assert has_gpu() == bool(details)
+    assert training_precision() == training
+    assert embedding_precision() == embedding
+
+
+def test_the_line_names_the_first_gpu(monkeypatch):
+    h100 = nvidia("NVIDIA H100", 9, 0)
+    pretend(monkeypatch, h100)
+    assert device_line() == "GPU: NVIDIA H100 (compute capability 9.0), mixed_bfloat16"
+    pretend(monkeypatch, nvidia("Tesla T4", 7, 5), h100)
+    expected = "GPU: Tesla T4 (compute capability 7.5), the first of 2, mixed_float16"
+    assert device_line() == expected
+    pretend(monkeypatch, {})
+    assert device_line() == "GPU: /physical_device:GPU:0, float32"
+
+
+def test_without_a_gpu_the_line_says_so(monkeypatch):
+    expected = f"no GPU: TensorFlow uses the CPU ({os.cpu_count()} cores)"
+    assert device_line() == expected
+    for nothing in ("", "void", "none"):
+        monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", nothing)
+        assert device_line() == expected
+
+
+@pytest.mark.parametrize(
+    ("there", "asked_for", "hidden", "cuda", "said"),
+    [
+        (False, "all", None, True, "start the container with --gpus all"),
+        (False, "all", None, False, "use the GPU image"),
+        (True, None, None, False, "use the GPU image"),
+        (True, None, None, True, "nvidia-smi"),
+        (True, "all", None, True, "nvidia-smi"),
+        (True, None, "-1", True, "hidden by CUDA_VISIBLE_DEVICES"),
+        (True, None, "", True, "hidden by CUDA_VISIBLE_DEVICES"),
+    ],
+)
+def test_a_gpu_that_is_not_seen_has_a_remedy(
+    monkeypatch, tmp_path, there, asked_for, hidden, cuda, said
+):
+    if there:
+        (tmp_path / "nvidia0").touch()
+    (tmp_path / "nvidia-caps").mkdir()
+    for name, value in (("NVIDIA_VISIBLE_DEVICES", asked_for), ("CUDA_VISIBLE_DEVICES", hidden)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: cuda)
+    line = device_line()
+    assert line.startswith("no GPU: ") and said in line and "\n" not in line
+
+
+def test_memory_grows_on_every_gpu(monkeypatch):
+    gpus = pretend(monkeypatch, {}, {})
+    grown = []
+    monkeypatch.setattr(
+        tf.config.experimental, "set_memory_growth", lambda gpu, on: grown.append((gpu, on))
+    )
+    grow_memory()
+    assert grown == [(gpus[0], True), (gpus[1], True)]
+
+
+def test_too_late_is_no_error(monkeypatch):
+    def refuse(gpu, on):
+        raise RuntimeError("Physical devices cannot be modified after being initialized")
+
+    pretend(monkeypatch, {})
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", refuse)
+    grow_memory()
+
+
+def test_a_command_names_its_gpu_on_standard_error(monkeypatch, capsys):
+    with keras_at_work():
+        pass
+    assert capsys.readouterr() == ("", "")
+    pretend(monkeypatch, nvidia("NVIDIA H100", 9, 0))
+    with keras_at_work():
+        print("from Keras")
+    assert capsys.readouterr() == ("", f"{device_line()}\nfrom Keras\n")
+
+
+def test_as_a_program_it_prints_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "siamese.devices"], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "" and len(done.stdout.splitlines()) == 1
+    assert done.stdout.startswith(("GPU: ", "no GPU: "))
