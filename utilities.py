@@ -23,6 +23,7 @@ from siamese.cli import (
     read,
 )
 from siamese.errors import InputError
+from siamese.files import require_writable
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,25 +64,30 @@ def main(
     """Export a trained or the pretrained model, or a search index made with it.
 
     Exit codes: 0 done, 2 the input or the call is wrong, 3 done but some pictures were skipped.
+    Stopped, or are there more pictures now? The same command embeds only what is new.
     """
     with clear_errors():
         if export == "savedmodel":
-            with keras_at_work():
-                from siamese.export import SAVED_MODELS, export_savedmodel
+            from siamese.export import SAVED_MODELS, export_savedmodel
 
-                exported = export_savedmodel(embedder(keras_model), output or SAVED_MODELS)
+            output = output or SAVED_MODELS
+            require_writable(output / "next")
+            with keras_at_work():
+                exported = export_savedmodel(embedder(keras_model), output)
             print_export(exported)
         else:
             if labeled_data is None:
                 raise InputError(
                     "--export balltree needs --labeled-data, the JSON file of the items"
                 )
-            catalogue = read(labeled_data, image_dir)
-            with keras_at_work():
-                from siamese.indexing import SEARCH_INDEX, index_catalogue
+            from siamese.indexing import SEARCH_INDEX, index_catalogue
 
+            catalogue = read(labeled_data, image_dir)
+            output = output or SEARCH_INDEX
+            require_writable(output)
+            with keras_at_work():
                 done = index_catalogue(
-                    embedder(keras_model), catalogue, output or SEARCH_INDEX, batch_size=batch_size
+                    embedder(keras_model), catalogue, output, batch_size=batch_size
                 )
             print_indexed(done)
             end(done.skipped)

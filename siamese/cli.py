@@ -14,7 +14,9 @@ import click
 
 from siamese import __version__
 from siamese.errors import InputError
+from siamese.files import require_writable
 from siamese.recipe import Recipe
+from siamese.stopping import stoppable
 
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue
@@ -25,9 +27,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SOME_SKIPPED = 3
 """Exit code: done, but some pictures were skipped."""
-
-STOPPED = 130
-"""Exit code: stopped with Ctrl-C."""
 
 
 class Verbs(click.Group):
@@ -43,9 +42,12 @@ class Verbs(click.Group):
 
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
-    """Turn an `InputError` into its lines on standard error and exit code 2."""
+    """Turn an `InputError` into its lines on standard error and exit code 2, and hear stops."""
     try:
-        yield
+        with stoppable(
+            "stopped; what was finished stands, and the same command goes on (train: with --resume)"
+        ):
+            yield
     except InputError as error:
         lines = error.lines
     except MemoryError:
@@ -54,11 +56,6 @@ def clear_errors() -> Iterator[None]:
         raise  # whoever read has had enough; click ends quietly
     except OSError as error:  # a full disk under standard output, say
         lines = [f"{error.filename or 'standard output'}: {error.strerror or error}"]
-    except KeyboardInterrupt:
-        click.echo(
-            "stopped; what was finished before stands (train goes on with --resume)", err=True
-        )
-        sys.exit(STOPPED)
     else:
         return
     for line in lines:
@@ -73,6 +70,10 @@ def keras_at_work() -> Iterator[None]:
 
     with contextlib.redirect_stdout(sys.stderr):
         import_keras()
+        from siamese.devices import device_line, has_gpu, missing_gpu
+
+        if has_gpu() or missing_gpu():
+            print(device_line())
         yield
 
 
@@ -176,10 +177,7 @@ def check(labeled_data: Path, image_dir: Path | None, as_json: bool) -> None:
         for kind, problems in (("error", report.errors), ("warning", report.warnings)):
             for problem in problems:
                 click.echo(f"{kind}: {problem}")
-        click.echo(
-            f"{labeled_data}: {report.items:,} items, {report.pictures:,} pictures, "
-            f"{len(report.errors):,} errors, {len(report.warnings):,} warnings"
-        )
+        click.echo(f"{labeled_data}: {report}")
     sys.exit(2 if report.errors else 0)
 
 
@@ -371,6 +369,7 @@ def train(
         require_alone(**{name: flags[name] for name in fresh})
     if held_out_share is not None:
         given["held_out"] = held_out_share
+    require_writable(output / "final_model.hdf5")
     with keras_at_work():
         from siamese.training import recorded_recipe
         from siamese.training import train as run
@@ -440,10 +439,12 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
 
     Its answers are compared with Keras first; where they differ there is no export.
     """
-    with keras_at_work():
-        from siamese.export import SAVED_MODELS, export_savedmodel
+    from siamese.export import SAVED_MODELS, export_savedmodel
 
-        done = export_savedmodel(embedder(**model), output or SAVED_MODELS)
+    output = output or SAVED_MODELS
+    require_writable(output / "next")
+    with keras_at_work():
+        done = export_savedmodel(embedder(**model), output)
     if as_json:
         print_json({"path": str(done.path), "parity": [asdict(row) for row in done.parity]})
     else:
@@ -473,9 +474,11 @@ def index(
     """Embed a catalogue and write a search index.
 
     The index is a pickled scikit-learn BallTree. Pictures that cannot be used are skipped (exit
-    code 3) and listed beside the index.
+    code 3) and listed beside the index. Stopped, or are there more pictures now? The same command
+    embeds only what is new.
     """
     catalogue = read(labeled_data, image_dir)
+    require_writable(output)
     with keras_at_work():
         from siamese.indexing import index_catalogue
 
@@ -521,8 +524,6 @@ def search(
     records; another is refused.
     """
     if output is not None:
-        from siamese.files import require_writable
-
         if output.suffix not in (".html", ".png"):
             raise InputError(f"--output {output}: give a name that ends in .html or .png")
         if image_dir is None:
@@ -537,11 +538,13 @@ def search(
         searcher = Searcher(embedder(**model, recorded=opened.model), opened)
         found = searcher.search(images, k)
         if output is not None and image_dir is not None:
-            from siamese.reports import results_page, results_picture
+            from siamese.reports import results_page, results_picture, write_picture
 
             require_some(image_dir, found)
-            write = results_page if output.suffix == ".html" else results_picture
-            write(found, image_dir, output)
+            if output.suffix == ".html":
+                results_page(found, image_dir, output)
+            else:
+                write_picture(results_picture(found, image_dir), output)
     if as_json:
         print_json([query.as_dict() for query in found])
         return
@@ -581,6 +584,7 @@ def report(
         raise InputError(
             "report compares with the pretrained default; give --keras-model or --backbone"
         )
+    require_writable(output / "report.html")
     with keras_at_work():
         from siamese.reports.writing import write_report
 

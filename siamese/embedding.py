@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from siamese.catalogue import Catalogue, Picture
+from siamese.embedding_store import EmbeddingStore, Entry, FileState, OpenStore, Outcome
 from siamese.errors import InputError
 from siamese.images import PictureError, scaled, square_picture
+from siamese.progress import progress
+from siamese.threads import in_threads
+from siamese.words import counted
 
 if TYPE_CHECKING:
     import keras
     from PIL import Image
 
     Source = str | os.PathLike[str] | bytes | Image.Image
+
+T = TypeVar("T")
 
 BATCH_SIZE = 32
 
@@ -81,8 +87,11 @@ class Embedder:
     """
 
     def __init__(self, model: keras.Model, name: str, path: Path | None = None) -> None:
+        from siamese.devices import embedding_precision
         from siamese.fingerprint import fingerprint
+        from siamese.networks import set_precision
 
+        set_precision(model, embedding_precision())
         self.model = model
         self.facts = ModelFacts(
             name=name,
@@ -91,6 +100,11 @@ class Embedder:
             picture_size=model.input_shape[1],
             path=None if path is None else str(path.resolve()),
         )
+
+    def __repr__(self) -> str:
+        facts = self.facts
+        size = f"{facts.embedding_size} dimensions, {facts.picture_size} px"
+        return f"Embedder({facts.name!r}, {size})"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Embedder:
@@ -147,72 +161,153 @@ class Embedder:
         """
         if isinstance(sources, str | bytes | os.PathLike):
             raise TypeError("embed takes a list of pictures; put the one into a list")
-        vectors, broken = self._embed(sources, batch_size, None)
+        size = self.facts.picture_size
+
+        def prepare(row: int) -> np.ndarray | str:
+            try:
+                return square_picture(sources[row], size)
+            except PictureError as error:
+                return str(error)
+
+        vectors = np.empty((len(sources), self.facts.embedding_size), np.float32)
+        broken: dict[int, str] = {}
+        with closing(self._embedded(range(len(sources)), prepare, batch_size)) as batches:
+            for row, outcome in chain.from_iterable(batches):
+                if isinstance(outcome, str):
+                    broken[row] = outcome
+                else:
+                    vectors[row] = outcome
         if broken:
             raise InputError(f"{_name(sources[row])}: {why}" for row, why in broken.items())
         return vectors
 
-    def embed_catalogue(self, catalogue: Catalogue, *, batch_size: int = BATCH_SIZE) -> Embeddings:
-        """Embed every picture of a catalogue, with progress; broken ones are skipped and listed."""
-        pictures = catalogue.pictures
-        paths = [catalogue.path_of(picture) for picture in pictures]
-        vectors, broken = self._embed(paths, batch_size, "embedding")
-        return Embeddings(
-            [picture for row, picture in enumerate(pictures) if row not in broken],
-            vectors,
-            [
-                Skipped(pictures[row].item_id, pictures[row].filename, reason)
-                for row, reason in broken.items()
-            ],
-        )
+    def embed_catalogue(
+        self,
+        catalogue: Catalogue,
+        *,
+        batch_size: int = BATCH_SIZE,
+        store: EmbeddingStore | None = None,
+    ) -> Embeddings:
+        """Embed every picture of a catalogue, with progress; broken ones are skipped and listed.
 
-    def _embed(
-        self, sources: Sequence[Source], batch_size: int, progress: str | None
-    ) -> tuple[np.ndarray, dict[int, str]]:
-        """The vectors of the usable sources, in order, and why the others are not."""
+        Parameters
+        ----------
+        store : keeps the vectors as they come. What it holds already, from a run that was stopped
+            or from an earlier one, is not embedded again; in the end it holds this catalogue.
+
+        Raises
+        ------
+        InputError
+            The store cannot be used; see `EmbeddingStore.open`.
+        """
+        pictures = catalogue.pictures
+        first_rows: dict[str, int] = {}
+        for row, picture in enumerate(pictures):
+            first_rows.setdefault(picture.filename, row)
+        paths = {name: catalogue.path_of(pictures[row]) for name, row in first_rows.items()}
+        vectors = np.empty((len(pictures), self.facts.embedding_size), np.float32)
+        broken: dict[str, str] = {}
+        with nullcontext() if store is None else store.open(self.facts) as kept:
+            with closing(self._outcomes(paths, batch_size, kept)) as outcomes:
+                for filename, outcome in outcomes:
+                    if isinstance(outcome, str):
+                        broken[filename] = outcome
+                    else:
+                        vectors[first_rows[filename]] = outcome
+            if kept is not None:
+                kept.merge(paths)
+
+        # In place, because a copy would take as much memory again. What is overwritten has been
+        # moved, or belongs to a broken picture.
+        whole: list[Picture] = []
+        for picture in pictures:
+            if picture.filename not in broken:
+                vectors[len(whole)] = vectors[first_rows[picture.filename]]
+                first_rows[picture.filename] = len(whole)
+                whole.append(picture)
+        skipped = [
+            Skipped(picture.item_id, picture.filename, broken[picture.filename])
+            for picture in pictures
+            if picture.filename in broken
+        ]
+        return Embeddings(whole, vectors[: len(whole)], skipped)
+
+    def _outcomes(
+        self, paths: Mapping[str, Path], batch_size: int, kept: OpenStore | None
+    ) -> Generator[tuple[str, Outcome]]:
+        """What becomes of each file: first what is kept of an earlier run, then what is new."""
         size = self.facts.picture_size
-        batch_size = min(batch_size, len(sources))
-        vectors = np.empty((len(sources), self.facts.embedding_size), np.float32)
-        broken: dict[int, str] = {}
+        known = set() if kept is None else kept.known(paths)
+        if kept is not None and known:
+            yield from kept.read(known)
+            count = counted(len(paths), "picture")
+            print(f"{len(known):,} of {count} embedded already", file=sys.stderr)
+        states: dict[str, FileState] = {}
+
+        def prepare(filename: str) -> np.ndarray | str:
+            square: np.ndarray | str
+            # Before it is decoded: should it change meanwhile, that is seen the next time.
+            state = None if kept is None else FileState.of(paths[filename])
+            try:
+                square = square_picture(paths[filename], size)
+            except PictureError as error:
+                square = str(error)
+                state = None if _may_pass(error) else state
+            if state is not None:
+                states[filename] = state
+            return square
+
+        unknown = [filename for filename in paths if filename not in known]
+        with (
+            progress("embedding", len(unknown)) as bar,
+            closing(self._embedded(unknown, prepare, batch_size)) as batches,
+        ):
+            for batch in batches:
+                if kept is not None:
+                    kept.add(
+                        Entry(filename, states.pop(filename), outcome)
+                        for filename, outcome in batch
+                        if filename in states
+                    )
+                yield from batch
+                bar.update(len(batch))
+
+    def _embedded(
+        self, items: Sequence[T], prepare: Callable[[T], np.ndarray | str], batch_size: int
+    ) -> Generator[list[tuple[T, Outcome]]]:
+        """Embed the square pictures of some items, a batch at a time; reasons are passed on.
+
+        Parameters
+        ----------
+        prepare : an item's square picture, uint8 (s, s, 3), or a reason; called in threads
+        """
+        size = self.facts.picture_size
+        batch_size = min(batch_size, len(items))
         # Always a whole batch, the last one filled up with what is left over: another shape
         # would have the model compiled anew.
         batch = np.zeros((batch_size, size, size, 3), np.float32)
-        done = filled = 0
-        bar = tqdm(total=len(sources), desc=progress, unit=" pictures", disable=progress is None)
-        with bar:
-            for row, square in enumerate(_prepared(sources, size, ahead=2 * batch_size)):
-                if isinstance(square, PictureError):
-                    broken[row] = str(square)
+        whole: list[T] = []
+        broken: list[tuple[T, Outcome]] = []
+        with closing(in_threads(prepare, items, ahead=2 * batch_size)) as squares:
+            for number, (item, square) in enumerate(zip(items, squares, strict=True), start=1):
+                if isinstance(square, str):
+                    broken.append((item, square))
                 else:
-                    batch[filled] = scaled(square)
-                    filled += 1
-                last = row == len(sources) - 1
-                if filled == batch_size or (last and filled):
-                    vectors[done : done + filled] = self.model.predict_on_batch(batch)[:filled]
-                    done, filled = done + filled, 0
-                bar.update()
-        return vectors[:done], broken
+                    batch[len(whole)] = scaled(square)
+                    whole.append(item)
+                if whole and (len(whole) == batch_size or number == len(items)):
+                    vectors = self.model.predict_on_batch(batch)
+                    yield [*zip(whole, vectors, strict=False), *broken]
+                    whole, broken = [], []
+        yield broken
 
 
-def _prepared(
-    sources: Sequence[Source], size: int, ahead: int
-) -> Iterator[np.ndarray | PictureError]:
-    """Square pictures in order, decoded by threads that keep at most `ahead` of them waiting."""
-
-    def prepare(source: Source) -> np.ndarray | PictureError:
-        try:
-            return square_picture(source, size)
-        except PictureError as error:
-            return error
-
-    waiting: deque[Future[np.ndarray | PictureError]] = deque()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for source in sources:
-            waiting.append(pool.submit(prepare, source))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+def _may_pass(error: PictureError) -> bool:
+    """Whether the system refused, not the picture: it may be there, or readable, another time."""
+    cause = error.__context__
+    return isinstance(cause, MemoryError) or (
+        isinstance(cause, OSError) and cause.errno is not None
+    )
 
 
 def _name(source: Source) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese.check import quick_check
+from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.files import atomic_path, require_writable
 from siamese.indexes import BallTreeIndex
@@ -35,6 +36,8 @@ def index_catalogue(
     """Embed a catalogue and write its BallTree to `output`, whole or not at all.
 
     Pictures that cannot be used are skipped and listed in `<output stem>.skipped.json` beside it.
+    The embeddings are kept in `<output stem>.embeddings/`, an `EmbeddingStore`: indexing again,
+    after a stop or with more pictures, embeds only what is not there.
 
     Raises
     ------
@@ -44,7 +47,9 @@ def index_catalogue(
     require_writable(output)
     if fatal := quick_check(catalogue).fatal:
         raise InputError(str(problem) for problem in fatal)
-    embeddings = embedder.embed_catalogue(catalogue, batch_size=batch_size)
+    embeddings = embedder.embed_catalogue(
+        catalogue, batch_size=batch_size, store=EmbeddingStore(kept_embeddings(output))
+    )
     if not embeddings.pictures:
         raise InputError(
             f"none of the {len(catalogue.pictures)} pictures in {catalogue.image_dir} can be "
@@ -62,6 +67,11 @@ def index_catalogue(
     _list_skipped(embeddings.skipped, skipped_list(output))
     index.save(output)
     return Indexed(output, len(index), index.embedding_size, embeddings.skipped)
+
+
+def kept_embeddings(output: Path) -> Path:
+    """Where the embeddings are kept for an index at `output`."""
+    return output.with_name(f"{output.stem}.embeddings")
 
 
 def skipped_list(output: Path) -> Path:

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import siamese.embedding as module
 from siamese.catalogue import Catalogue
 from siamese.embedding import Embedder
+from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.images import square_picture
 
@@ -38,6 +43,10 @@ def test_facts(embedder, checkpoint):
         "path": str(checkpoint),
     }
     assert len(fingerprint) == 64 and int(fingerprint, 16)
+
+
+def test_an_embedder_shows_what_it_is(embedder):
+    assert repr(embedder) == "Embedder('final_model.hdf5', 16 dimensions, 32 px)"
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 48, 100])
@@ -108,3 +117,172 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path):
 def test_one_name_is_no_list_of_pictures(checkpoint):
     with pytest.raises(TypeError, match="into a list"):
         Embedder.load(checkpoint).embed("photo.jpg")
+
+
+def test_a_file_that_is_named_twice_is_embedded_once(embedder, catalogue, tmp_path, opened):
+    names = [picture.filename for picture in catalogue.pictures[:4]]
+    form = {"a": ["gone.png", names[0], names[1], names[0]], "b": [names[2], "gone.png", names[1]]}
+    form["b"].append(names[3])
+    items = {item: {"images": [{"filename": name} for name in form[item]]} for item in form}
+    (tmp_path / "items.json").write_text(json.dumps(items))
+    double = Catalogue.read(tmp_path / "items.json", catalogue.image_dir)
+    got = embedder.embed_catalogue(double, batch_size=2)
+    assert sorted(opened) == sorted([*names, "gone.png"])
+    assert [picture.filename for picture in got.pictures] == [
+        names[row] for row in (0, 1, 0, 2, 1, 3)
+    ]
+    single = embedder.embed([catalogue.image_dir / name for name in names], batch_size=2)
+    np.testing.assert_allclose(got.vectors, single[[0, 1, 0, 2, 1, 3]], atol=1e-5)
+    assert [(one.item_id, one.filename) for one in got.skipped] == [
+        ("a", "gone.png"),
+        ("b", "gone.png"),
+    ]
+
+
+# --- with a store
+
+
+@pytest.fixture
+def copied(catalogue, tmp_path):
+    """A catalogue of the same pictures that a test may spoil."""
+    folder = tmp_path / "photos"
+    shutil.copytree(catalogue.image_dir, folder)
+    return Catalogue.read(folder / "items.json")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return EmbeddingStore(tmp_path / "kept")
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The names of the files that are decoded, as they are."""
+    names: list[str] = []
+
+    def square(source, size):
+        names.append(Path(source).name)
+        return square_picture(source, size)
+
+    monkeypatch.setattr(module, "square_picture", square)
+    return names
+
+
+def require_same(one, other):
+    assert one.pictures == other.pictures
+    assert one.vectors.tobytes() == other.vectors.tobytes()
+    assert one.skipped == other.skipped
+
+
+def test_a_store_changes_nothing_but_that_nothing_is_embedded_twice(
+    embedder, copied, store, opened, capsys
+):
+    copied.path_of(copied.pictures[5]).write_text("no picture")
+    without = embedder.embed_catalogue(copied, batch_size=7)
+    assert capsys.readouterr().err == ""
+    del opened[:]
+    require_same(embedder.embed_catalogue(copied, batch_size=7, store=store), without)
+    assert capsys.readouterr().err == ""
+    assert len(opened) == 48
+    require_same(embedder.embed_catalogue(copied, batch_size=16, store=store), without)
+    assert len(opened) == 48
+    assert capsys.readouterr().err == "48 of 48 pictures embedded already\n"
+
+
+def test_only_new_and_changed_pictures_are_embedded(embedder, copied, store, opened, capsys):
+    pictures = copied.pictures
+    few = Catalogue(
+        *({item: part[item] for item in list(part)[:11]} for part in (copied._raw, copied.items)),
+        copied.image_dir,
+    )
+    before = embedder.embed_catalogue(few, store=store)
+    shutil.copy(copied.path_of(pictures[0]), copied.path_of(pictures[1]))
+    del opened[:]
+    after = embedder.embed_catalogue(copied, store=store)
+    assert sorted(opened) == sorted(pictures[row].filename for row in (1, 44, 45, 46, 47))
+    assert capsys.readouterr().err == "43 of 48 pictures embedded already\n"
+    assert after.pictures == pictures
+    kept = [row for row in range(44) if row != 1]
+    assert after.vectors[kept].tobytes() == before.vectors[kept].tobytes()
+    np.testing.assert_allclose(after.vectors[1], after.vectors[0], atol=1e-5)
+    whole = embedder.embed_catalogue(copied)
+    np.testing.assert_allclose(after.vectors, whole.vectors, atol=1e-5)
+    # What the catalogue no longer names is gone from the store.
+    embedder.embed_catalogue(few, store=store)
+    del opened[:]
+    embedder.embed_catalogue(copied, store=store)
+    assert sorted(opened) == sorted(picture.filename for picture in pictures[44:])
+
+
+def test_a_broken_picture_is_not_tried_again_until_it_changes(embedder, copied, store, opened):
+    paths = [copied.path_of(picture) for picture in copied.pictures]
+    whole = paths[0].read_bytes()
+    paths[0].write_text("no picture")
+    paths[1].unlink()
+    paths[2].unlink()
+    paths[2].mkdir()
+    for again in (False, True):
+        del opened[:]
+        got = embedder.embed_catalogue(copied, store=store)
+        assert [one.reason for one in got.skipped] == [
+            "not a picture",
+            "file missing",
+            "is a folder",
+        ]
+        # What is not there may come back any time, and looking costs nothing.
+        assert (sorted(opened) == sorted(path.name for path in paths[1:3])) == again
+    for path in paths[:3]:
+        path.rmdir() if path.is_dir() else None
+        path.write_bytes(whole)
+    del opened[:]
+    assert embedder.embed_catalogue(copied, store=store).skipped == []
+    assert sorted(opened) == sorted(path.name for path in paths[:3])
+
+
+@pytest.mark.parametrize("trouble", [MemoryError(), OSError(5, "Input/output error")])
+def test_what_the_system_refused_is_tried_again(embedder, copied, store, monkeypatch, trouble):
+    def refuse(*_: object) -> None:
+        raise trouble
+
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.Image.open", refuse)
+        got = embedder.embed_catalogue(copied, store=store)
+        assert len(got.skipped) == 48
+    assert embedder.embed_catalogue(copied, store=store).skipped == []
+
+
+def test_a_run_that_breaks_off_keeps_what_it_did(embedder, copied, store, opened, monkeypatch):
+    predict, batches = embedder.model.predict_on_batch, []
+
+    def predict_some(batch: np.ndarray) -> np.ndarray:
+        batches.append(len(batch))
+        if len(batches) == 4:
+            raise KeyboardInterrupt
+        return predict(batch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(embedder.model, "predict_on_batch", predict_some)
+        embedder.embed_catalogue(copied, batch_size=8, store=store)
+    del opened[:]
+    got = embedder.embed_catalogue(copied, batch_size=8, store=store)
+    assert len(opened) == 24
+    require_same(got, embedder.embed_catalogue(copied, batch_size=8))
+
+
+def test_a_picture_that_changes_while_it_is_embedded_is_embedded_again(
+    embedder, copied, store, monkeypatch
+):
+    changing, other = (copied.path_of(copied.pictures[row]) for row in (0, 47))
+
+    def square(source, size):
+        decoded = square_picture(source, size)
+        if source == changing:
+            shutil.copyfile(other, changing)
+            os.utime(changing, ns=(5, 5))
+        return decoded
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "square_picture", square)
+        embedder.embed_catalogue(copied, store=store)
+    got = embedder.embed_catalogue(copied, store=store)
+    np.testing.assert_allclose(got.vectors[0], got.vectors[47], atol=1e-5)

@@ -1,15 +1,27 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
+from pyarrow import parquet
 
+import utilities
 from siamese.catalogue import Catalogue
 from siamese.embedding import Embedder
 from siamese.errors import InputError
 from siamese.indexes import open_index
-from siamese.indexing import index_catalogue, skipped_list
+from siamese.indexing import index_catalogue, kept_embeddings, skipped_list
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +80,8 @@ def test_nothing_usable_writes_nothing(embedder, copied, tmp_path):
         copied.path_of(picture).write_text("no picture")
     with pytest.raises(InputError, match="none of the 48 pictures"):
         index_catalogue(embedder, copied, tmp_path / "search_index.pkl")
-    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    assert not (tmp_path / "search_index.pkl").exists()
+    assert not skipped_list(tmp_path / "search_index.pkl").exists()
 
 
 def test_a_link_out_of_the_folder_stops_everything(embedder, copied, tmp_path):
@@ -86,3 +99,157 @@ def test_an_unwritable_output_is_said_before_any_work(catalogue, tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         # No embedder: it would fail otherwise as soon as it were asked.
         index_catalogue(None, catalogue, tmp_path / "file" / "search_index.pkl")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("what", ["balltree", "savedmodel"])
+def test_an_unwritable_output_is_said_before_keras_is_loaded(
+    what, catalogue, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(utilities, "keras_at_work", None)
+    (tmp_path / "file").write_text("")
+    data = ("--labeled-data", str(catalogue.image_dir / "items.json"))
+    words = ("--export", what, *data, "--output", str(tmp_path / "file" / "out"))
+    result = CliRunner().invoke(utilities.main, words)
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+
+
+def test_three_more_photos_are_three_pictures_to_embed(embedder, copied, tmp_path, capsys):
+    items = copied.image_dir / "items.json"
+    index_catalogue(embedder, copied, tmp_path / "first" / "search_index.pkl")
+    assert kept_embeddings(tmp_path / "first" / "search_index.pkl").is_dir()
+    form = json.loads(items.read_text())
+    for number in range(3):
+        shutil.copy(copied.path_of(copied.pictures[number]), copied.image_dir / f"{number}.png")
+        form["red-disc"]["images"].append({"filename": f"{number}.png"})
+    items.write_text(json.dumps(form))
+    # The results were copied in between, with whatever times.
+    shutil.copytree(tmp_path / "first", tmp_path / "second", copy_function=shutil.copyfile)
+    done = index_catalogue(
+        embedder, Catalogue.read(items), tmp_path / "second" / "search_index.pkl"
+    )
+    assert done.pictures == 51
+    assert capsys.readouterr().err == "48 of 51 pictures embedded already\n"
+
+
+def test_a_second_run_on_one_output_is_one_line(embedder, catalogue, tmp_path):
+    from siamese.embedding_store import EmbeddingStore
+
+    output = tmp_path / "search_index.pkl"
+    with (
+        EmbeddingStore(kept_embeddings(output)).open(embedder.facts),
+        pytest.raises(InputError, match=r"search_index\.embeddings: another run is writing it"),
+    ):
+        index_catalogue(embedder, catalogue, output)
+    assert not output.exists()
+
+
+# --- as processes that end in the middle
+
+AT_THE_NTH = """
+import os, signal, sys
+import siamese.embedding_store as store
+import utilities
+
+store.SHARD_PICTURES = 8
+event, name, count, number = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+seen = 0
+
+def hook(happened, arguments):
+    global seen
+    if happened == event and os.path.basename(arguments[0]).startswith(name):
+        seen += 1
+        if seen == count:
+            os.kill(os.getpid(), number)
+
+sys.addaudithook(hook)
+utilities.main(sys.argv[5:])
+"""
+
+
+@pytest.fixture
+def words(copied, checkpoint):
+    copied.path_of(copied.pictures[3]).write_text("no picture")
+    return (
+        *("--export", "balltree", "--keras-model", str(checkpoint), "--batch-size", "8"),
+        *("--labeled-data", str(copied.image_dir / "items.json")),
+    )
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def end_in_the_middle(
+    words: tuple[str, ...], event: str, name: str, count: int, number: int
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", AT_THE_NTH, event, name, str(count), str(number), *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def kept_rows() -> set[str]:
+    names: set[str] = set()
+    for path in Path("search_index.embeddings").glob("part-*"):
+        names.update(parquet.read_table(path)["filename"].to_pylist())
+    return names
+
+
+def half_made() -> list[str]:
+    return [path.name for path in Path().rglob(".*.tmp")]
+
+
+def require_goes_on(words: tuple[str, ...], known: int) -> None:
+    """The same command embeds the rest, and ends where it would have without a stop."""
+    runner = CliRunner()
+    again = runner.invoke(utilities.main, words)
+    assert again.exit_code == 3, again.output  # the broken picture
+    assert "item red-square, file red-square-3.png: not a picture" in again.stderr
+    assert f"{known} of 48 pictures embedded already" in again.stderr.splitlines()
+    assert len(kept_rows()) == 48
+    kept = sorted(path.name for path in Path("search_index.embeddings").iterdir())
+    assert kept[:2] == [".lock", "manifest.json"]
+    assert len(kept) == 3
+
+    whole = runner.invoke(utilities.main, (*words, "--output", "whole.pkl"))
+    assert whole.exit_code == 3
+    gone_on, at_once = open_index(Path("search_index.pkl")), open_index(Path("whole.pkl"))
+    assert gone_on.metadata == at_once.metadata
+    assert gone_on.model == at_once.model
+    vectors = [np.asarray(index.tree.data) for index in (gone_on, at_once)]
+    np.testing.assert_allclose(*vectors, atol=1e-5)
+    assert (
+        skipped_list(Path("search_index.pkl")).read_text() == Path("whole.skipped.json").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "count", "known"),
+    [
+        ("os.rename", 3, 17),  # the third file is complete, but not in its place
+        ("os.remove", 1, 48),  # all is merged, and not one of the parts removed
+    ],
+)
+def test_after_sigkill_the_same_command_goes_on(words, event, count, known):
+    ended = end_in_the_middle(words, event, "part-", count, 9)
+    assert ended.returncode == -9, ended.stderr
+    assert not Path("search_index.pkl").exists()
+    assert len(kept_rows()) == known
+    require_goes_on(words, known)
+    assert half_made() == []
+
+
+def test_after_sigterm_the_same_command_goes_on(words):
+    ended = end_in_the_middle(words, "os.rename", "part-", 3, 15)
+    assert ended.returncode == 143
+    assert ended.stderr.splitlines()[-1].startswith("stopped; ")
+    assert "Traceback" not in ended.stderr
+    assert half_made() == []
+    assert not Path("search_index.pkl").exists()
+    known = len(kept_rows())
+    assert 16 <= known < 48
+    require_goes_on(words, known)

@@ -12,6 +12,8 @@ import pytest
 
 from siamese.images import square_picture
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

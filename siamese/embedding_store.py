@@ -1,0 +1,424 @@
+"""Vectors of pictures on disk, written as they are made, so that a stop costs seconds of work.
+
+A store is a folder: `manifest.json` says which model made the vectors, and Parquet files
+`part-00000.parquet`, … hold them, a row a picture. Each file is written whole or not at all; where
+a picture stands in several, the one with the highest number holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import sys
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from itertools import chain
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from siamese.errors import InputError
+from siamese.files import atomic_path, require_writable
+from siamese.progress import progress
+from siamese.threads import in_threads
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from siamese.embedding import ModelFacts
+
+FORMAT = 1
+"""Of the folder, in its manifest; a newer one is refused."""
+
+MANIFEST = "manifest.json"
+
+SHARD_PICTURES = 1024
+"""So many new pictures are written as a file …"""
+
+SHARD_SECONDS = 15.0
+"""… or fewer, where that takes longer than this."""
+
+Outcome: TypeAlias = np.ndarray | str
+"""A picture's vector, float32 (d,), or the reason why it has none."""
+
+MERGED_PICTURES = 65_536
+"""About so many pictures at most in a file of those that remain at the end."""
+
+
+class FileState(NamedTuple):
+    """What tells whether a picture's file is still the same.
+
+    Attributes
+    ----------
+    size : bytes
+    modified : when, in nanoseconds
+    content : BLAKE2b of its bytes, 16 bytes
+    """
+
+    size: int
+    modified: int
+    content: bytes
+
+    @classmethod
+    def of(cls, path: Path) -> FileState | None:
+        """Read a file; None where it is missing, unreadable or no regular file."""
+        try:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
+                return None
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+        except OSError:
+            return None
+        return cls(found.st_size, found.st_mtime_ns, content.digest())
+
+
+class Entry(NamedTuple):
+    """What became of a picture.
+
+    Attributes
+    ----------
+    filename : as in the catalogue
+    state : of the file, taken before it was decoded
+    outcome : see `Outcome`
+    """
+
+    filename: str
+    state: FileState
+    outcome: Outcome
+
+
+class EmbeddingStore:
+    """A folder that keeps the vectors of one model.
+
+    >>> embedder.embed_catalogue(catalogue, store=EmbeddingStore("search_index.embeddings"))
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+
+    @contextmanager
+    def open(self, facts: ModelFacts) -> Iterator[OpenStore]:
+        """Open the store for the vectors of a model, alone; write what was added at the end.
+
+        The vectors of another model are dropped, and a damaged file is: both are said on standard
+        error.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be written to, is being written by another run, is no store, or is
+            one of a newer version.
+        """
+        require_writable(self.folder / MANIFEST)
+        with _locked(self.folder):
+            for left_over in self.folder.glob(".*.tmp"):  # by a run that was killed
+                shutil.rmtree(left_over, ignore_errors=True)
+            self._require(facts)
+            opened = OpenStore(self.folder, facts.embedding_size)
+            try:
+                yield opened
+            finally:
+                opened.write()
+
+    def _require(self, facts: ModelFacts) -> None:
+        """Make the store one of this model, emptying it where it is another's."""
+        recorded, now = self._recorded(), facts.as_dict()
+        if recorded == now:
+            return
+        if recorded is not None and recorded.get("fingerprint") != facts.fingerprint:
+            print(
+                f"{self.folder}: holds embeddings of another model ({recorded.get('name')}); "
+                f"begun anew for {facts.name}",
+                file=sys.stderr,
+            )
+            # Before the new manifest: between the two there is no vector, rather than wrong ones.
+            for path in _shards(self.folder).values():
+                path.unlink()
+        with atomic_path(self.folder / MANIFEST) as temporary:
+            manifest = {"format": FORMAT, "model": now}
+            temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+
+    def _recorded(self) -> dict[str, Any] | None:
+        """The facts of the model in the manifest; None without one."""
+        path = self.folder / MANIFEST
+        remedy = f"remove {self.folder} to begin anew, or choose another place"
+        try:
+            manifest = json.loads(path.read_bytes())
+            number, model = manifest["format"], manifest.get("model")
+        except FileNotFoundError:
+            if _shards(self.folder):
+                line = f"{self.folder}: Parquet files without their {MANIFEST}; {remedy}"
+                raise InputError(line) from None
+            return None
+        except OSError as error:
+            raise InputError(f"{path}: unreadable ({error.strerror or error})") from error
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise InputError(f"{path}: damaged; {remedy}") from None
+        if isinstance(number, int) and number > FORMAT:
+            raise InputError(f"{path}: written by a newer version (format {number}); {remedy}")
+        if number != FORMAT or not isinstance(model, dict):
+            raise InputError(f"{path}: damaged; {remedy}")
+        return model
+
+
+class OpenStore:
+    """An `EmbeddingStore` that this process alone writes; see `EmbeddingStore.open`."""
+
+    def __init__(self, folder: Path, embedding_size: int) -> None:
+        self.folder = folder
+        self.embedding_size = embedding_size
+        self._pending: dict[str, Entry] = {}
+        self._written = monotonic()
+        self._rows: dict[int, int] = {}
+        self._newest: dict[str, _Row] = {}
+        self._touched: set[int] = set()
+        for number, path in _shards(folder).items():
+            try:
+                rows = list(self._read_rows(number))
+            except _DamagedError as damaged:
+                print(f"{damaged}; its pictures are embedded again", file=sys.stderr)
+                path.unlink()
+            else:
+                self._rows[number] = len(rows)
+                self._newest.update(rows)
+
+    def known(self, paths: Mapping[str, Path]) -> set[str]:
+        """Find the pictures that have not changed: the same size, and the same time or bytes.
+
+        Parameters
+        ----------
+        paths : the file of each filename
+        """
+        known: set[str] = set()
+        same_size = []
+        for filename, path in paths.items():
+            if filename not in self._newest:
+                continue
+            state = self._newest[filename].state
+            with contextlib.suppress(OSError):
+                found = path.stat()
+                if found.st_size != state.size or not stat.S_ISREG(found.st_mode):
+                    continue
+                if found.st_mtime_ns == state.modified:
+                    known.add(filename)
+                else:
+                    same_size.append(filename)
+        # A copy, or a checkout, has another time and the same bytes.
+        states = in_threads(lambda filename: FileState.of(paths[filename]), same_size, ahead=64)
+        with closing(states), progress("comparing", len(same_size)) as bar:
+            for filename, now in zip(same_size, states, strict=True):
+                row = self._newest[filename]
+                if now is not None and now.content == row.state.content:
+                    known.add(filename)
+                    self._newest[filename] = row._replace(state=now)
+                    self._touched.add(row.shard)
+                bar.update()
+        return known
+
+    def read(self, filenames: Container[str]) -> Iterator[tuple[str, Outcome]]:
+        """Read what was written of some pictures, in no special order."""
+        for number in self._rows:
+            for batch in self._newest_rows(number, filenames):
+                values = batch["vector"].flatten().to_numpy()  # of those that have one
+                vectors = iter(values.reshape(-1, self.embedding_size))
+                names, errors = batch["filename"].to_pylist(), batch["error"].to_pylist()
+                for filename, error in zip(names, errors, strict=True):
+                    yield filename, next(vectors) if error is None else error
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Take pictures, and write them with those before as soon as that is worth a file."""
+        self._pending.update((entry.filename, entry) for entry in entries)
+        waited = monotonic() - self._written
+        if len(self._pending) >= SHARD_PICTURES or waited >= SHARD_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Write what was added, now.
+
+        Raises
+        ------
+        InputError
+            Where it cannot be, on a full disk for one; what was written before stands.
+        """
+        import pyarrow as pa
+
+        if self._pending:
+            entries = self._pending.values()
+            names, states, outcomes = zip(*entries, strict=True)
+            sizes, times, contents = zip(*states, strict=True)
+            vectors = [None if isinstance(one, str) else one for one in outcomes]
+            errors = [one if isinstance(one, str) else None for one in outcomes]
+            columns = [names, sizes, times, contents, vectors, errors]
+            schema = self._schema()
+            arrays = [
+                pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)
+            ]
+            number = self._next()
+            self._write_shard(number, [pa.RecordBatch.from_arrays(arrays, schema=schema)])
+            self._newest.update(
+                (name, _Row(state, number)) for name, state in zip(names, states, strict=True)
+            )
+            self._pending = {}
+        self._written = monotonic()
+
+    def merge(self, filenames: Container[str]) -> None:
+        """Turn many small files into few, with none but the newest rows of `filenames`.
+
+        Files that are large and have nothing to lose stay, so that adding a few pictures to many
+        is quick. Stopped in between, some rows stand in two files, which does no harm.
+        """
+        self.write()
+        live = Counter(row.shard for name, row in self._newest.items() if name in filenames)
+
+        def fine(number: int) -> bool:
+            return self._rows[number] == live[number] and number not in self._touched
+
+        small = [
+            number
+            for number, rows in self._rows.items()
+            if rows < MERGED_PICTURES // 2 or not fine(number)
+        ]
+        if len(small) == 1 and fine(small[0]):
+            return
+        merged: dict[str, _Row] = {}
+        batches = chain.from_iterable(self._newest_rows(number, filenames) for number in small)
+        for batch in batches:
+            number = self._next()
+            self._write_shard(number, chain([batch], batches), MERGED_PICTURES)
+            merged.update(self._read_rows(number))  # before anything is removed
+        self._newest = {name: row for name, row in self._newest.items() if name in filenames}
+        self._newest |= merged
+        for number in small:
+            self._path(number).unlink()
+            del self._rows[number]
+        self._touched.clear()
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"part-{number:05}.parquet"
+
+    def _next(self) -> int:
+        return max(self._rows, default=-1) + 1
+
+    def _schema(self) -> pyarrow.Schema:
+        import pyarrow as pa
+
+        return pa.schema(
+            [
+                ("filename", pa.string()),
+                ("size", pa.int64()),
+                ("modified", pa.int64()),
+                ("content", pa.binary(16)),
+                ("vector", pa.list_(pa.float32())),  # of a fixed size, many versions write no null
+                ("error", pa.string()),
+            ]
+        )
+
+    def _write_shard(
+        self, number: int, batches: Iterable[pyarrow.RecordBatch], most: float = float("inf")
+    ) -> None:
+        """Write a file of the next rows of `batches`, until there are at least `most`."""
+        from pyarrow import parquet
+
+        rows = 0
+        with (
+            atomic_path(self._path(number)) as temporary,
+            temporary.open("wb") as file,  # Python's own, for its clear errors
+            parquet.ParquetWriter(
+                file, self._schema(), use_dictionary=False, write_page_checksum=True
+            ) as writer,
+        ):
+            for batch in batches:
+                writer.write_batch(batch)
+                rows += batch.num_rows
+                if rows >= most:
+                    break
+        self._rows[number] = rows
+
+    def _read_rows(self, number: int) -> Iterator[tuple[str, _Row]]:
+        for batch in self._batches(number):
+            columns = (batch[name].to_pylist() for name in ("size", "modified", "content"))
+            states = map(FileState, *columns)
+            for filename, state in zip(batch["filename"].to_pylist(), states, strict=True):
+                yield filename, _Row(state, number)
+
+    def _newest_rows(self, number: int, filenames: Container[str]) -> Iterator[pyarrow.RecordBatch]:
+        """The rows of a file that no later one supersedes, of some filenames only."""
+        import pyarrow as pa
+
+        for batch in self._batches(number):
+            names = batch["filename"].to_pylist()
+            newest = [name in filenames and self._newest[name].shard == number for name in names]
+            if not any(newest):
+                continue
+            rows = batch.filter(pa.array(newest, pa.bool_()))
+            times = [self._newest[name].state.modified for name in rows["filename"].to_pylist()]
+            place = rows.schema.get_field_index("modified")
+            yield rows.set_column(place, "modified", pa.array(times, pa.int64()))
+
+    def _batches(self, number: int) -> Iterator[pyarrow.RecordBatch]:
+        """All rows of a file, a part at a time, checked against their sums."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        path = self._path(number)
+        try:
+            with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+                if not file.schema_arrow.equals(self._schema()):
+                    raise _DamagedError(f"{path}: damaged")
+                for batch in file.iter_batches(SHARD_PICTURES):
+                    vectors = batch.num_rows - batch["vector"].null_count
+                    if len(batch["vector"].flatten()) != vectors * self.embedding_size:
+                        raise _DamagedError(f"{path}: damaged")
+                    yield batch
+        except (OSError, pa.ArrowException) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise InputError(f"{path}: unreadable ({error.strerror})") from error
+            raise _DamagedError(f"{path}: damaged") from error
+
+
+class _Row(NamedTuple):
+    """What is remembered of a picture: its file as it was, and where its outcome is written."""
+
+    state: FileState
+    shard: int
+
+
+class _DamagedError(InputError):
+    pass
+
+
+def _shards(folder: Path) -> dict[int, Path]:
+    """The Parquet files by number, lowest first."""
+    matches = (re.fullmatch(r"part-(\d{5,})\.parquet", path.name) for path in folder.iterdir())
+    found = sorted((int(match[1]), match.string) for match in matches if match)
+    return {number: folder / name for number, name in found}
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out, where the system has locks; a killed run leaves none behind."""
+    with (folder / ".lock").open("w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"{folder}: another run is writing it; wait for it to end"
+                ) from None
+            except OSError:  # a network folder without locks
+                pass
+        yield

@@ -1,0 +1,31 @@
+"""Work in threads, in order, that ends at once when it is stopped."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def in_threads(work: Callable[[S], T], values: Iterable[S], ahead: int) -> Generator[T]:
+    """Yield `work(value)` of each value, in order; at most `ahead` results wait to be taken.
+
+    Close it (`contextlib.closing`) where it may be left early: what has not begun by then never
+    begins. Otherwise a process that is stopped would first do all that is waiting.
+    """
+    waiting: deque[Future[T]] = deque()
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for value in values:
+            waiting.append(pool.submit(work, value))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

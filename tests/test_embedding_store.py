@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+import siamese.embedding_store as module
+from siamese.embedding import ModelFacts
+from siamese.embedding_store import EmbeddingStore, Entry, FileState
+from siamese.errors import InputError
+from siamese.files import atomic_path
+
+FACTS = ModelFacts("model.hdf5", "f" * 64, 3, 32, None)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Ten files; the store does not care what is in them."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(10):
+        (folder / f"{number}.png").write_text(f"picture {number}")
+    return {path.name: path for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return EmbeddingStore(tmp_path / "kept")
+
+
+def vector(number: int) -> np.ndarray:
+    return np.random.default_rng(number).standard_normal(3).astype(np.float32)
+
+
+def entry(path: Path, outcome: np.ndarray | str | None = None) -> Entry:
+    state = FileState.of(path)
+    assert state is not None
+    return Entry(path.name, state, vector(int(path.stem)) if outcome is None else outcome)
+
+
+def fill(store: EmbeddingStore, photos: dict[str, Path], shards: int = 1) -> None:
+    with store.open(FACTS) as opened:
+        paths = list(photos.values())
+        for part in range(shards):
+            opened.add(map(entry, paths[part::shards]))
+            opened.write()
+
+
+def known(store: EmbeddingStore, photos: dict[str, Path]) -> set[str]:
+    with store.open(FACTS) as opened:
+        return opened.known(photos)
+
+
+def content(store: EmbeddingStore, photos: dict[str, Path]) -> dict[str, object]:
+    with store.open(FACTS) as opened:
+        return dict(opened.read(opened.known(photos)))
+
+
+def shards(store: EmbeddingStore) -> list[str]:
+    return sorted(path.name for path in store.folder.glob("part-*"))
+
+
+def on_disk(store: EmbeddingStore) -> list[str]:
+    """The filenames of all rows, read without this project."""
+    names: list[str] = []
+    for path in store.folder.glob("part-*"):
+        names += parquet.read_table(path)["filename"].to_pylist()
+    return sorted(names)
+
+
+def test_what_is_written_is_read_bit_by_bit(store, photos):
+    strange = np.array([np.nan, -0.0, 1e-45], np.float32)
+    with store.open(FACTS) as opened:
+        opened.add([entry(photos["0.png"]), entry(photos["1.png"], "not a picture")])
+        opened.add([entry(photos["2.png"], strange)])
+    got = content(store, photos)
+    assert got.keys() == {"0.png", "1.png", "2.png"}
+    assert got["0.png"].tobytes() == vector(0).tobytes()
+    assert got["1.png"] == "not a picture"
+    assert got["2.png"].tobytes() == strange.tobytes()
+
+
+def test_the_files_are_plain(store, photos):
+    fill(store, photos)
+    assert json.loads((store.folder / "manifest.json").read_text()) == {
+        "format": 1,
+        "model": FACTS.as_dict(),
+    }
+    table = parquet.read_table(store.folder / "part-00000.parquet")
+    assert [(field.name, str(field.type).split("<")[0]) for field in table.schema] == [
+        ("filename", "string"),
+        ("size", "int64"),
+        ("modified", "int64"),
+        ("content", "fixed_size_binary[16]"),
+        ("vector", "list"),
+        ("error", "string"),
+    ]
+    (row,) = table.filter(np.array(table["filename"]) == "3.png").to_pylist()
+    path = photos["3.png"]
+    assert (row["size"], row["modified"]) == (path.stat().st_size, path.stat().st_mtime_ns)
+    assert row["vector"] == vector(3).tolist()
+    assert row["error"] is None
+
+
+def test_a_file_is_known_by_its_time_or_by_its_bytes(store, photos):
+    os.utime(photos["3.png"], ns=(5, photos["9.png"].stat().st_mtime_ns))
+    fill(store, photos)
+    os.utime(photos["1.png"], ns=(5, 5))  # another time, the same bytes
+    photos["2.png"].write_text("PICTURE 2")  # the same size, other bytes
+    photos["3.png"].write_text("a longer picture 3")
+    os.utime(photos["3.png"], ns=(5, photos["9.png"].stat().st_mtime_ns))
+    photos["4.png"].unlink()
+    photos["5.png"].unlink()
+    photos["5.png"].mkdir()
+    photos["new.png"] = photos["0.png"].with_name("new.png")
+    photos["new.png"].write_text("picture 0")
+    assert known(store, photos) == {"0.png", "1.png", "6.png", "7.png", "8.png", "9.png"}
+
+
+def test_bytes_are_compared_only_where_the_time_differs(store, photos, monkeypatch):
+    fill(store, photos)
+    for path in photos.values():
+        os.utime(path, ns=(5, 5))
+    with store.open(FACTS) as opened:
+        assert opened.known(photos) == photos.keys()
+        opened.merge(photos)  # remembers the new times
+    monkeypatch.setattr(FileState, "of", None)
+    assert known(store, photos) == photos.keys()
+
+
+def test_a_state_is_of_a_regular_file_that_can_be_read(tmp_path):
+    assert FileState.of(tmp_path / "gone.png") is None
+    assert FileState.of(tmp_path) is None
+    os.mkfifo(tmp_path / "pipe.png")
+    assert FileState.of(tmp_path / "pipe.png") is None
+    secret = tmp_path / "secret.png"
+    secret.write_text("x")
+    secret.chmod(0)
+    if not os.access(secret, os.R_OK):  # root may read everything
+        assert FileState.of(secret) is None
+
+
+def test_the_newest_entry_holds(store, photos):
+    fill(store, photos)
+    newer = np.ones(3, np.float32)
+    with store.open(FACTS) as opened:
+        opened.add([entry(photos["3.png"], newer * 2), entry(photos["3.png"], newer)])
+    assert content(store, photos)["3.png"].tolist() == [1, 1, 1]
+    with store.open(FACTS) as opened:
+        opened.merge(photos)
+    assert content(store, photos)["3.png"].tolist() == [1, 1, 1]
+    assert on_disk(store) == sorted(photos)
+
+
+def test_a_file_is_written_when_enough_came_together_or_enough_time_went_by(
+    store, photos, monkeypatch
+):
+    monkeypatch.setattr(module, "SHARD_PICTURES", 4)
+    with store.open(FACTS) as opened:
+        for path in photos.values():
+            opened.add([entry(path)])
+        assert len(shards(store)) == 2
+    assert len(shards(store)) == 3  # what was left over
+    monkeypatch.setattr(module, "SHARD_SECONDS", 0.0)
+    with store.open(FACTS) as opened:
+        opened.add([entry(photos["0.png"])])
+        assert len(shards(store)) == 4
+
+
+def test_what_was_added_before_an_error_is_kept(store, photos):
+    with pytest.raises(KeyboardInterrupt), store.open(FACTS) as opened:
+        opened.add([entry(photos["0.png"])])
+        raise KeyboardInterrupt
+    assert known(store, photos) == {"0.png"}
+
+
+def test_merging_leaves_few_files_and_drops_what_is_not_wanted(store, photos, monkeypatch):
+    monkeypatch.setattr(module, "SHARD_PICTURES", 1)  # the largest part that is read at once
+    monkeypatch.setattr(module, "MERGED_PICTURES", 4)
+    fill(store, photos, shards=10)
+    wanted = {name: path for name, path in photos.items() if name != "7.png"}
+    with store.open(FACTS) as opened:
+        opened.merge(wanted)
+        assert dict(opened.read(photos)).keys() == wanted.keys()  # and goes on from there
+    assert len(shards(store)) == 3
+    assert on_disk(store) == sorted(wanted)
+    got = content(store, photos)
+    for name in wanted:
+        assert got[name].tobytes() == vector(int(name[0])).tobytes()
+
+
+def test_merging_leaves_alone_what_is_large_or_the_only_one(store, photos, monkeypatch):
+    monkeypatch.setattr(module, "MERGED_PICTURES", 8)
+    fill(store, {name: photos[name] for name in ("0.png", "1.png", "2.png", "3.png")})
+    fill(store, {name: photos[name] for name in ("4.png", "5.png")})
+    for _ in range(2):
+        with store.open(FACTS) as opened:
+            opened.merge(photos)
+        assert shards(store) == ["part-00000.parquet", "part-00001.parquet"]
+    with store.open(FACTS) as opened:
+        opened.add([entry(photos["6.png"])])
+        opened.merge(photos)
+    assert shards(store) == ["part-00000.parquet", "part-00003.parquet"]
+    with store.open(FACTS) as opened:
+        opened.merge({name for name in photos if name != "0.png"})
+    assert shards(store) == ["part-00004.parquet"]
+    assert on_disk(store) == ["1.png", "2.png", "3.png", "4.png", "5.png", "6.png"]
+    with store.open(FACTS) as opened:
+        opened.merge(())
+    assert shards(store) == []
+
+
+def test_a_merge_that_is_stopped_before_anything_is_removed_does_no_harm(
+    store, photos, monkeypatch
+):
+    fill(store, photos, shards=3)
+    (photos["0.png"]).write_text("changed 0")
+    with store.open(FACTS) as opened:
+        opened.add([entry(photos["0.png"], np.ones(3, np.float32))])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "unlink", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+        with store.open(FACTS) as opened:
+            opened.merge(photos)
+    assert len(shards(store)) == 5
+    for _ in range(2):
+        got = content(store, photos)
+        assert got.keys() == photos.keys()
+        assert got["0.png"].tolist() == [1, 1, 1]
+        with store.open(FACTS) as opened:
+            opened.merge(photos)
+    assert len(shards(store)) == 1
+    assert on_disk(store) == sorted(photos)
+
+
+def test_another_model_begins_anew(store, photos, capsys):
+    fill(store, photos)
+    assert capsys.readouterr().err == ""
+    other = replace(FACTS, name="other.hdf5", fingerprint="e" * 64, embedding_size=5)
+    with store.open(other) as opened:
+        assert opened.known(photos) == set()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "another model (model.hdf5)" in line and "other.hdf5" in line
+    assert shards(store) == []
+    with store.open(other) as opened:
+        opened.add([entry(photos["0.png"], np.zeros(5, np.float32))])
+    with store.open(other) as opened:
+        assert opened.known(photos) == {"0.png"}
+
+
+def test_a_model_that_was_moved_is_the_same(store, photos, capsys):
+    fill(store, photos)
+    moved = replace(FACTS, name="moved.hdf5", path="/elsewhere/moved.hdf5")
+    with store.open(moved) as opened:
+        assert opened.known(photos) == photos.keys()
+    assert capsys.readouterr().err == ""
+    assert json.loads((store.folder / "manifest.json").read_text())["model"] == moved.as_dict()
+
+
+def middle_turned(data: bytes) -> bytes:
+    middle = data.index(vector(4).tobytes())
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: b"",
+        lambda data: b"no Parquet file",
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-1],
+        middle_turned,
+    ],
+    ids=["empty", "other", "half", "end", "bit"],
+)
+def test_a_damaged_file_is_dropped_and_said(store, photos, spoil, capsys, monkeypatch):
+    # Uncompressed, so that the vectors can be found in it.
+    writer = parquet.ParquetWriter
+    monkeypatch.setattr(
+        parquet, "ParquetWriter", lambda *args, **kw: writer(*args, compression="none", **kw)
+    )
+    fill(store, photos, shards=2)
+    path = store.folder / "part-00000.parquet"
+    path.write_bytes(spoil(path.read_bytes()))
+    got = content(store, photos)
+    assert got.keys() == {f"{number}.png" for number in (1, 3, 5, 7, 9)}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"{path}: damaged; its pictures are embedded again"
+    assert shards(store) == ["part-00001.parquet"]
+
+
+def test_a_file_of_other_columns_is_dropped(store, photos, capsys):
+    fill(store, photos)
+    other = EmbeddingStore(store.folder.with_name("other"))
+    with other.open(replace(FACTS, embedding_size=4)) as opened:
+        opened.add([entry(photos["0.png"], np.zeros(4, np.float32))])
+    shutil.copy(other.folder / "part-00000.parquet", store.folder / "part-00001.parquet")
+    assert known(store, photos) == photos.keys()
+    assert "part-00001.parquet: damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("manifest", "line"),
+    [
+        (b'{"format": 2, "model": "of the future"}', "written by a newer version (format 2)"),
+        (b'{"format": 1', "damaged"),
+        (b'{"format": 1}', "damaged"),
+        (b'{"format": "1", "model": {}}', "damaged"),
+        (b'["format"]', "damaged"),
+        (b"\xff\xfe", "damaged"),
+        (None, "Parquet files without their manifest.json"),
+    ],
+)
+def test_what_is_no_store_of_this_version_is_left_as_it_is(store, photos, manifest, line):
+    fill(store, photos)
+    path = store.folder / "manifest.json"
+    path.unlink() if manifest is None else path.write_bytes(manifest)
+    with pytest.raises(InputError) as raised, store.open(FACTS):
+        pass
+    (told,) = raised.value.lines
+    assert line in told
+    assert f"remove {store.folder} to begin anew" in told
+    assert shards(store) == ["part-00000.parquet"]
+
+
+def test_two_runs_exclude_each_other(store, photos):
+    with store.open(FACTS) as opened:
+        with (
+            pytest.raises(InputError, match="another run is writing it; wait for it to end"),
+            store.open(FACTS),
+        ):
+            pass
+        opened.add([entry(photos["0.png"])])
+    assert known(store, photos) == {"0.png"}
+
+
+def test_what_a_killed_run_left_half_written_is_removed(store, photos):
+    fill(store, photos)
+    left_over = store.folder / ".x.tmp"
+    left_over.mkdir()
+    (left_over / "part-00001.parquet").write_bytes(b"half")
+    assert known(store, photos) == photos.keys()
+    assert not left_over.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(store):
+    store.folder.mkdir()
+    store.folder.chmod(0o555)
+    if os.access(store.folder, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    with pytest.raises(InputError, match="cannot be written"), store.open(FACTS):
+        pass
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_line(store):
+    store.folder.write_text("")
+    with pytest.raises(InputError, match="cannot be written"), store.open(FACTS):
+        pass
+
+
+def test_a_full_disk_is_one_line_and_what_was_written_stands(store, photos, monkeypatch):
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("no /dev/full on this system")
+    fill(store, {"0.png": photos["0.png"]})
+
+    @contextmanager
+    def full_disk(path):
+        with atomic_path(path) as temporary:
+            temporary.symlink_to("/dev/full")
+            yield temporary
+
+    monkeypatch.setattr(module, "atomic_path", full_disk)
+    with (
+        pytest.raises(InputError, match=r"cannot be written \(No space left on device\)"),
+        store.open(FACTS) as opened,
+    ):
+        opened.add([entry(photos["1.png"])])
+    monkeypatch.undo()
+    assert known(store, photos) == {"0.png"}
+    assert sorted(path.name for path in store.folder.iterdir()) == [
+        ".lock",
+        "manifest.json",
+        "part-00000.parquet",
+    ]
