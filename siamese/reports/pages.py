@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese.files import atomic_path
-from siamese.reports.pictures import thumbnail
+from siamese.reports.drawing import thumbnail
 
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue

@@ -11,6 +11,7 @@ from siamese.embedding import Embedder, Skipped
 from siamese.errors import InputError
 from siamese.files import atomic_path, require_writable
 from siamese.reports.comparison import Comparison, compare
+from siamese.reports.drawing import write_picture
 from siamese.reports.pages import report_page
 from siamese.reports.pictures import collage, neighbours_picture
 
@@ -51,8 +52,8 @@ def write_report(
         raise InputError(f"no picture in {catalogue.image_dir} can be used; run siamese check")
     comparison = compare(*embedded)
     skipped = embedded[0].skipped
-    collage(catalogue, output / "catalogue.png")
-    neighbours_picture(comparison, catalogue, output / "neighbours.png")
+    write_picture(collage(catalogue), output / "catalogue.png")
+    write_picture(neighbours_picture(comparison, catalogue), output / "neighbours.png")
     with atomic_path(output / "metrics.json") as temporary:
         temporary.write_text(json.dumps(comparison.as_dict(), indent=2) + "\n")
     report_page(

@@ -1,24 +1,35 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pytest
 from PIL import Image, ImageColor
 
-from siamese.reports import collage, neighbours_picture, results_picture
-from siamese.reports.pictures import OTHER, SAME, thumbnail
+from siamese.catalogue import Catalogue
+from siamese.errors import InputError
+from siamese.reports import collage, neighbours_picture, results_picture, write_picture
+from siamese.reports.drawing import OTHER, SAME, thumbnail
 from siamese.search import QueryResult, Result
 
 
-def count(path, colour: str) -> int:
-    pixels = np.asarray(Image.open(path).convert("RGB"), int)
+def count(picture: Image.Image, colour: str) -> int:
+    pixels = np.asarray(picture, int)
     return int((np.abs(pixels - ImageColor.getrgb(colour)).sum(axis=2) < 24).sum())
 
 
 def test_thumbnail_keeps_the_shape_of_the_picture(tmp_path):
-    Image.new("RGB", (200, 100), "blue").save(tmp_path / "wide.png")
-    pixels = np.asarray(thumbnail(tmp_path / "wide.png", 60))
-    assert pixels.shape == (60, 60, 3)
-    assert (pixels[30, 30] == (0, 0, 255)).all()
-    assert (pixels[5, 30] == 255).all()
+    for width, height in ((200, 100), (20, 10)):
+        Image.new("RGB", (width, height), "blue").save(tmp_path / "wide.png")
+        pixels = np.asarray(thumbnail(tmp_path / "wide.png", 60))
+        assert pixels.shape == (60, 60, 3)
+        assert (pixels[16:44] == (0, 0, 255)).all()  # across the whole tile, also a small one
+        assert (pixels[:14] == 255).all() and (pixels[46:] == 255).all()
+
+
+def test_thumbnail_of_a_strip(tmp_path):
+    Image.new("RGB", (900, 1), "blue").save(tmp_path / "strip.png")
+    assert thumbnail(tmp_path / "strip.png", 60).size == (60, 60)
 
 
 def test_thumbnail_of_a_broken_file_says_why(tmp_path):
@@ -29,13 +40,21 @@ def test_thumbnail_of_a_broken_file_says_why(tmp_path):
     assert np.ptp(columns) > 240 / 3  # a tile twice as large is as legible
 
 
-def test_photos_keep_their_colours(catalogue, tmp_path):
+def test_photos_keep_their_colours(tmp_path):
     rng = np.random.default_rng(0)
     photo = rng.integers(0, 256, (120, 120, 3), np.uint8)
     Image.fromarray(photo).save(tmp_path / "photo.png")
     query = QueryResult(str(tmp_path / "photo.png"), [Result(1, 0.0, "a", "photo.png", [])])
-    results_picture([query], tmp_path, tmp_path / "results.png")
-    assert len(Image.open(tmp_path / "results.png").getcolors(2**24)) > 10_000
+    write_picture(results_picture([query], tmp_path), tmp_path / "results.png")
+    with Image.open(tmp_path / "results.png") as written:
+        assert written.format == "PNG"
+        assert len(written.getcolors(2**24)) > 10_000
+
+
+def test_a_picture_that_cannot_be_written_is_said_in_a_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        write_picture(Image.new("RGB", (4, 4)), tmp_path / "file" / "a.png")
 
 
 def test_a_name_with_a_line_break_stays_on_its_line(tmp_path):
@@ -43,37 +62,45 @@ def test_a_name_with_a_line_break_stays_on_its_line(tmp_path):
     drawn = []
     for name in ("a\nb", "a\ufffdb"):
         found = [QueryResult(str(tmp_path / "a.png"), [Result(1, 0.0, name, "a.png", [name])])]
-        results_picture(found, tmp_path, tmp_path / "results.png")
-        drawn.append(np.asarray(Image.open(tmp_path / "results.png")))
+        drawn.append(np.asarray(results_picture(found, tmp_path)))
     assert np.array_equal(*drawn)
 
 
-def test_collage_shows_a_row_an_item(catalogue, tmp_path):
-    collage(catalogue, tmp_path / "few.png", items=2)
-    collage(catalogue, tmp_path / "more.png", items=4)
-    few, more = (Image.open(tmp_path / name) for name in ("few.png", "more.png"))
+def test_collage_shows_a_row_an_item(catalogue):
+    few, more = collage(catalogue, items=2), collage(catalogue, items=4)
     assert few.width == more.width
     assert more.height > 1.7 * few.height
+    assert collage(catalogue, items=2, pictures=2).width < 0.7 * few.width
 
 
-def test_frames_are_green_for_the_same_item_and_red_for_another(catalogue, comparison, tmp_path):
-    path = tmp_path / "neighbours.png"
-    neighbours_picture(comparison, catalogue, path, rows=5)
+def test_collage_of_one_item_with_a_long_name_and_no_file(tmp_path):
+    name = "a-name-without-end-" * 40
+    form = {name: {"images": [{"filename": "gone.png"}], "labels": ["label " * 90]}}
+    (tmp_path / "items.json").write_text(json.dumps(form))
+    picture = collage(Catalogue.read(tmp_path / "items.json"))
+    pixels = np.asarray(picture)
+    assert (pixels[:, -40:] == 255).all()  # nothing runs out of the picture
+    assert pixels.min() < 100
+
+
+def test_frames_are_green_for_the_same_item_and_red_for_another(catalogue, comparison):
+    picture = neighbours_picture(comparison, catalogue, rows=5)
     hits = sum(one.same_item for query in comparison.queries for one in query.before + query.after)
     misses = 5 * 2 * 4 - hits
     assert hits
     assert misses
-    # A frame is as long everywhere; one of the same item is two and a half times as thick.
-    thickness = count(path, SAME) / hits / (count(path, OTHER) / misses)
-    assert 2.0 < thickness < 3.0
+    # A frame is as long everywhere; one of the same item is three times as thick.
+    thickness = count(picture, SAME) / hits / (count(picture, OTHER) / misses)
+    assert 2.5 < thickness < 3.5
 
 
-def test_results_are_drawn_query_first(catalogue, tmp_path):
+def test_results_are_drawn_query_first(catalogue):
     one, other = catalogue.pictures[0], catalogue.pictures[5]
     result = Result(1, 0.25, other.item_id, other.filename, list(other.labels))
     found = [QueryResult(str(catalogue.path_of(one)), [result, result])]
-    results_picture(found, catalogue.image_dir, tmp_path / "one.png")
-    results_picture(found * 3, catalogue.image_dir, tmp_path / "three.png")
-    one_row, three_rows = (Image.open(tmp_path / name) for name in ("one.png", "three.png"))
+    one_row = results_picture(found, catalogue.image_dir)
+    three_rows = results_picture(found * 3, catalogue.image_dir)
     assert three_rows.height > 2 * one_row.height
-    assert three_rows.format == "PNG"
+    shown = np.asarray(one_row)
+    tile = np.asarray(thumbnail(catalogue.path_of(one), 224))  # within a frame, and apart from it
+    assert np.array_equal(shown[64 + 8 : 64 + 232, 64 + 8 : 64 + 232], tile)

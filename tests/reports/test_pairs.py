@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageColor
+
+from siamese.catalogue import Catalogue
+from siamese.pairs import PairGenerator
+from siamese.reports import pairs as module
+from siamese.reports import pairs_picture
+from siamese.reports.drawing import FAINT, OTHER, SAME
+
+
+def groups_of(generator, monkeypatch, pairs=6):
+    """What is drawn, by its sign: pairs of the generator's rows."""
+    drawn = []
+    real = module._pair
+
+    def noted(canvas, generator, group, rows, x, y):
+        drawn.append((group.sign, rows))
+        real(canvas, generator, group, rows, x, y)
+
+    monkeypatch.setattr(module, "_pair", noted)
+    picture = pairs_picture(generator, pairs=pairs)
+    return picture, {
+        sign: [rows for other, rows in drawn if other == sign] for sign in ("=", "≠", "?")
+    }
+
+
+def frames(picture: Image.Image, colour: str) -> int:
+    """How many columns of frames of that colour there are, in the thickest row of them."""
+    same = (np.asarray(picture) == ImageColor.getrgb(colour)).all(axis=2)
+    return int(same.sum(axis=1).max())
+
+
+@pytest.mark.parametrize("sampling", ["batch-pairs", "random-pairs"])
+def test_pairs_are_what_the_signs_say(catalogue, sampling, monkeypatch):
+    generator = PairGenerator(catalogue, picture_size=16, sampling=sampling, batch_size=32)
+    picture, groups = groups_of(generator, monkeypatch)
+    assert len(groups["="]) == len(groups["≠"]) == 6
+    shown = generator.pictures
+    for one, other in groups["="]:
+        assert shown[one].item_id == shown[other].item_id and one != other
+    for one, other in groups["≠"]:
+        assert not set(shown[one].labels) & set(shown[other].labels)
+    for one, other in groups["?"]:
+        assert shown[one].item_id != shown[other].item_id
+        assert set(shown[one].labels) & set(shown[other].labels)
+    assert bool(groups["?"]) == (sampling == "batch-pairs")
+    if sampling == "batch-pairs":
+        batch = set(generator.draw()[0].tolist())
+        assert {row for pairs in groups.values() for rows in pairs for row in rows} <= batch
+    else:
+        drawn = set(zip(*(side.tolist() for side in generator.draw()[:2]), strict=True))
+        assert set(groups["="] + groups["≠"]) <= drawn
+    assert picture.width < 2 * 900
+
+
+def test_positives_are_of_different_items_while_there_are_some(catalogue, monkeypatch):
+    generator = PairGenerator(catalogue, picture_size=16, batch_size=48)
+    _, groups = groups_of(generator, monkeypatch, pairs=12)
+    items = [generator.pictures[one].item_id for one, _ in groups["="]]
+    assert len(set(items)) == 12
+
+
+def test_a_picture_that_a_batch_holds_twice_is_no_pair(catalogue, monkeypatch):
+    generator = PairGenerator(catalogue, picture_size=16)
+    # 0 and 1 are of one item; 4 of another with the same label; 20 of one with another label.
+    monkeypatch.setattr(generator, "draw", lambda: np.array([[0, 0, 1, 4, 20]]))
+    _, groups = groups_of(generator, monkeypatch, pairs=50)
+    assert sorted(groups["="]) == [(0, 1)]
+    assert sorted(groups["≠"]) == [(0, 20), (1, 20), (4, 20)]
+    assert sorted(groups["?"]) == [(0, 4), (1, 4)]
+
+
+def test_another_epoch_shows_other_pairs(catalogue):
+    generator = PairGenerator(catalogue, picture_size=16, sampling="random-pairs")
+    first = pairs_picture(generator)
+    generator.on_epoch_end()
+    assert not np.array_equal(first, pairs_picture(generator))
+
+
+def test_frames_are_green_for_one_item_and_red_for_two(catalogue):
+    generator = PairGenerator(catalogue, picture_size=16, batch_size=32)
+    picture = pairs_picture(generator, pairs=3)
+    thirds = [picture.crop((0, y, picture.width, y + 400)) for y in (64, 500, 900)]
+    tiles = 6 * 2 * (module.TILE - 2)
+    for part, colour in zip(thirds, (SAME, OTHER, FAINT), strict=True):
+        assert frames(part, colour) > tiles
+        for other in {SAME, OTHER} - {colour}:
+            assert frames(part, other) < tiles
+
+
+def test_two_items_without_labels_and_with_long_names(tmp_path, monkeypatch):
+    form = {}
+    for name in ("one" * 50, "two" * 50):
+        files = [f"{name[:3]}{view}.png" for view in range(2)]
+        for file in files:
+            Image.new("RGB", (9, 9), "blue").save(tmp_path / file)
+        form[name] = {"images": [{"filename": file} for file in files]}
+    (tmp_path / "items.json").write_text(json.dumps(form))
+    catalogue = Catalogue.read(tmp_path / "items.json")
+    generator = PairGenerator(catalogue, picture_size=16)
+    picture, groups = groups_of(generator, monkeypatch)
+    assert [len(groups[sign]) for sign in ("=", "≠", "?")] == [2, 4, 0]
+    assert (np.asarray(picture)[:, -60:] == 255).all()

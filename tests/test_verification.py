@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from siamese import verification
+from siamese.catalogue import Picture
+from siamese.embedding import Embeddings
+from siamese.errors import InputError
+from siamese.labels import relations
+from siamese.verification import pair_distances, verify, verify_embeddings
+
+ITEMS = ["a", "a", "b", "c", "b", "a", "d", "e", "e", "c"]
+LABELS_OF = {"a": ["red"], "b": ["red", "blue"], "c": ["blue"], "d": [], "e": []}
+LABELS = [LABELS_OF[item] for item in ITEMS]
+
+
+def directions(count: int, size: int = 6) -> np.ndarray:
+    vectors = np.random.default_rng(3).normal(size=(count, size))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def every_pair(vectors, items, labels) -> tuple[list[float], list[float]]:
+    """Distances of all positives and of all negatives, pair by pair."""
+    related = relations(items, labels)
+    kinds: dict[int, list[float]] = {1: [], 0: [], -1: []}
+    for i, j in combinations(range(len(items)), 2):
+        kinds[int(related[i, j])].append(float(np.sqrt(((vectors[i] - vectors[j]) ** 2).sum())))
+    return kinds[1], kinds[-1]
+
+
+def test_few_pairs_are_all_taken_once():
+    vectors = directions(len(ITEMS))
+    distances, y = pair_distances(vectors, ITEMS, LABELS)
+    positives, negatives = every_pair(vectors, ITEMS, LABELS)
+    assert distances.dtype == np.float32 and y.dtype == np.int8
+    assert sorted(distances[y == 1]) == pytest.approx(sorted(positives), abs=1e-6)
+    assert sorted(distances[y == 0]) == pytest.approx(sorted(negatives), abs=1e-6)
+
+
+def test_many_pairs_are_drawn_without_repetition(monkeypatch):
+    monkeypatch.setattr(verification, "BLOCK_ROWS", 40)  # rows in several blocks
+    rng = np.random.default_rng(0)
+    items = rng.integers(30, size=200).tolist()
+    labels = [[str(item % 5), str(item % 7)] for item in items]
+    vectors = directions(200)
+    positives, negatives = every_pair(vectors, items, labels)
+    assert len(positives) > 300 and len(negatives) > 300
+    distances, y = pair_distances(vectors, items, labels, pairs=600)
+    for kind, known in ((1, positives), (0, negatives)):
+        drawn = distances[y == kind]
+        assert 290 < len(drawn) <= 300
+        assert len(np.unique(drawn)) == len(drawn)  # no two pairs here are equally distant
+        gap = np.abs(np.array(known)[:, None] - drawn).min(axis=0)
+        assert gap.max() < 1e-6
+        # A fair draw: neither the near nor the far ones alone.
+        assert np.mean(drawn) == pytest.approx(np.mean(known), abs=0.08)
+
+
+def test_pairs_are_equally_likely():
+    """6 positives and 8 negatives, one of each drawn 3,000 times."""
+    items, labels = list("aaaabb"), [["x"]] * 4 + [["y"]] * 2
+    vectors = directions(6)
+    positives, negatives = every_pair(vectors, items, labels)
+    seen: dict[float, int] = {}
+    for seed in range(3000):
+        for distance in pair_distances(vectors, items, labels, pairs=2, seed=seed)[0]:
+            seen[round(float(distance), 4)] = seen.get(round(float(distance), 4), 0) + 1
+    for known in (positives, negatives):
+        counts = [seen[round(distance, 4)] for distance in known]
+        assert sum(counts) == 3000
+        assert counts == pytest.approx([3000 / len(known)] * len(known), abs=5 * 3000**0.5 / 2)
+
+
+def test_the_seed_decides_the_pairs():
+    vectors = directions(len(ITEMS))
+    draws = [pair_distances(vectors, ITEMS, LABELS, pairs=6, seed=seed)[0] for seed in (1, 1, 2)]
+    assert np.array_equal(draws[0], draws[1])
+    assert not np.array_equal(draws[0], draws[2])
+
+
+def test_both_kinds_of_pairs_are_needed():
+    vectors = directions(3)
+    with pytest.raises(InputError, match="no positive pair"):
+        pair_distances(vectors, ["a", "b", "c"], [[], [], []])
+    with pytest.raises(InputError, match="no negative pair"):
+        pair_distances(vectors, ["a", "a", "b"], [["red"], ["red"], ["red"]])
+    with pytest.raises(InputError, match="one kind"):
+        verify(np.array([0.5, 0.7]), np.array([1, 1]))
+
+
+def test_vectors_must_be_usable():
+    with pytest.raises(InputError, match="3 vectors, but 2 item ids"):
+        pair_distances(directions(3), ["a", "a"], [[], []])
+    with pytest.raises(InputError, match="not finite"):
+        pair_distances(np.full((2, 2), np.nan, np.float32), ["a", "a"], [[], []])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_figures_are_those_of_naive_loops(seed):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(2, size=60)
+    distances = (rng.integers(0, 40, 60) / 20 + 0.4 * (1 - y)).astype(np.float32)  # with ties
+    positives, negatives = distances[y == 1], distances[y == 0]
+    found = verify(distances, y)
+
+    wins = [(one < other) + (one == other) / 2 for one in positives for other in negatives]
+    assert found.auc == pytest.approx(np.mean(wins))
+
+    def rates(threshold: float) -> tuple[float, float]:
+        return float(np.mean(negatives <= threshold)), float(np.mean(positives <= threshold))
+
+    curve = [(0.0, 0.0)] + [rates(threshold) for threshold in sorted(set(distances.tolist()))]
+    got = np.stack([found.false_positive_rate, found.true_positive_rate], axis=1)
+    np.testing.assert_allclose(got, curve)
+    balanced = [(true + 1 - false) / 2 for false, true in curve]
+    assert found.accuracy == pytest.approx(max(balanced))
+    false, true = rates(found.threshold)
+    assert (true + 1 - false) / 2 == pytest.approx(found.accuracy)
+    assert found.threshold not in distances  # half-way between two of them
+
+    # The equal error rate lies on the curve, and both errors are equal there.
+    rate = found.equal_error_rate
+    before = max(point for point in curve if point[0] <= 1 - point[1])
+    after = min(point for point in curve if point[0] >= 1 - point[1])
+    part = 0.0 if after == before else (rate - before[0]) / max(after[0] - before[0], 1e-12)
+    if after[0] > before[0]:
+        assert before[1] + part * (after[1] - before[1]) == pytest.approx(1 - rate)
+    else:
+        assert rate == pytest.approx(before[0])
+
+
+def test_distances_that_separate():
+    found = verify(np.array([0.25, 0.5, 1.0, 1.5]), np.array([1, 1, 0, 0]))
+    assert (found.threshold, found.accuracy, found.auc, found.equal_error_rate) == (0.75, 1, 1, 0)
+
+
+def test_distances_that_say_the_opposite():
+    found = verify(np.array([1.0, 0.5]), np.array([1, 0]))
+    assert (found.accuracy, found.auc, found.equal_error_rate) == (0.5, 0, 1)
+    assert np.isfinite(found.threshold)
+
+
+def test_embeddings_are_verified_by_item_and_label():
+    vectors = directions(len(ITEMS))
+    pictures = [
+        Picture(item, "a.png", tuple(labels)) for item, labels in zip(ITEMS, LABELS, strict=True)
+    ]
+    done = verify_embeddings(Embeddings(pictures, vectors, []))
+    distances, y = pair_distances(vectors, ITEMS, LABELS)
+    np.testing.assert_array_equal(done.distances, distances)
+    np.testing.assert_array_equal(done.y, y)
+    assert str(done).startswith(
+        f"balanced accuracy {verify(distances, y).accuracy:.3f} at distance"
+    )
