@@ -6,12 +6,57 @@ VENV_PYTHON := .venv/bin/python
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
-demo: setup ## Train, export, index and search a real catalogue of emoji; look at demo/report.html
+demo: setup ## Train, export, index and search emoji, and look at demo/report.html
 	@npm --version >/dev/null 2>&1 || $(VENV_PYTHON) -m pip install -qq --requirement requirements-node.txt
 	@$(VENV_PYTHON) -m examples.demo
+
+# Settings of the container targets, from the environment or after make: DATA=/my/folder make notebook
+export DATA LABELED_DATA IMAGE_DIR KERAS_MODEL PORT
+IN_DOCKER := sh tools/docker.sh
+
+.PHONY: build-cpu
+build-cpu: ## Build the image siamese:cpu
+	@$(IN_DOCKER) build cpu
+
+.PHONY: build-gpu
+build-gpu: ## Build the image siamese:gpu, for NVIDIA GPUs
+	@$(IN_DOCKER) build gpu
+
+.PHONY: notebook
+notebook: ## Train in JupyterLab on the GPU; DATA=/my/folder is its /data, PORT=8888 its port
+	@$(IN_DOCKER) notebook gpu
+
+.PHONY: notebook-cpu
+notebook-cpu: ## The same without a GPU
+	@$(IN_DOCKER) notebook cpu
+
+.PHONY: bash-cpu
+bash-cpu: ## A shell in the container, in this folder: python utilities.py, siamese; DATA=
+	@$(IN_DOCKER) bash cpu
+
+.PHONY: bash-gpu
+bash-gpu: ## The same with the GPU
+	@$(IN_DOCKER) bash gpu
+
+.PHONY: index-cpu
+index-cpu: ## Index DATA; LABELED_DATA=/data/items.json, IMAGE_DIR=, KERAS_MODEL=
+	@$(IN_DOCKER) index cpu
+
+.PHONY: index-gpu
+index-gpu: ## The same on the GPU
+	@$(IN_DOCKER) index gpu
+
+.PHONY: test-docker
+test-docker: setup ## Build siamese:cpu and try in containers what is said of it
+	@$(IN_DOCKER) test cpu
+	SIAMESE_IMAGE=siamese:cpu $(VENV_PYTHON) -m pytest tests/docker
+
+.PHONY: notebook-execute
+notebook-execute: setup ## Make the notebook of its script and run it on the emoji: 15 minutes
+	$(VENV_PYTHON) -m tools.make_notebook
 
 .PHONY: test
 test: lint ## Run every check: make lint, then the tests
@@ -29,15 +74,17 @@ format: setup ## Bring the code into the style that make lint asks for
 	$(VENV_PYTHON) -m ruff format
 
 .PHONY: setup
-setup: ## Make .venv with all that is needed; the targets that need it do so themselves
+setup: ## Make .venv with all that is needed; targets that need it do so themselves
 	@sh tools/setup.sh
 
 # Versions already pinned stay; delete requirements*.txt first to move all to the newest.
 PIN := $(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest
 
 .PHONY: requirements
-requirements: setup ## Pin what pyproject.toml asks for in requirements.txt, -dev.txt and -node.txt
+requirements: setup ## Pin what pyproject.toml asks for in requirements*.txt
 	$(PIN) pyproject.toml --extra notebook --output-file requirements.txt
+	$(PIN) pyproject.toml --extra notebook --extra gpu --constraint requirements.txt \
+		--no-annotate --output-file requirements-gpu.txt
 	$(PIN) pyproject.toml --extra notebook --group dev --constraint requirements.txt \
 		--no-annotate --output-file requirements-dev.txt
 	$(PIN) --group node --output-file requirements-node.txt
