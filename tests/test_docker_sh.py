@@ -94,14 +94,15 @@ def test_without_an_engine(fake: Fake, reason: str, remedy: str) -> None:
         (
             "docker: Error response from daemon: driver failed programming external connectivity: "
             "failed to bind port 127.0.0.1:8888/tcp: address already in use.",
-            "port 8888 is taken; choose another: PORT=8889 make notebook-",
+            "port 8888 is taken; choose another: PORT=8889 make notebook",
         ),
         ("docker: Error response from daemon: no space left", "no space left"),
     ],
 )
 def test_what_docker_cannot_do(fake: Fake, reason: str, remedy: str) -> None:
     fake.docker(probe=f"echo '{reason}' >&2; exit 125")
-    assert remedy in refusal(fake.run("notebook", "gpu"))
+    line = refusal(fake.run("notebook", "gpu"))
+    assert line.startswith("make notebook: ") and remedy in line
 
 
 def test_data_that_is_not_there_or_not_named(fake: Fake, tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_data_that_is_not_there_or_not_named(fake: Fake, tmp_path: Path) -> None
 def test_the_notebook_is_published_on_this_machine_alone(fake: Fake) -> None:
     fake.docker()
     assert fake.run("notebook", "cpu", PORT="9999").returncode == 0
-    assert "--publish 127.0.0.1:9999:8888" in fake.last
+    assert "--publish 127.0.0.1:9999:9999" in fake.last
     assert fake.last.endswith("--interactive siamese:cpu jupyter")
     assert "--gpus" not in fake.last and "--tty" not in fake.last
 

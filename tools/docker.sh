@@ -4,10 +4,11 @@
 # writes belongs to the caller. Reads the settings that `make help` names from the environment.
 set -eu
 cd "$(dirname "$0")/.."
-job=$1 device=$2 image=siamese:$2 port=${PORT:-8888}
+job=$1 device=$2 target=$1-$2 image=siamese:$2 port=${PORT:-8888}
+[ "$target" != notebook-gpu ] || target=notebook
 
 die() {
-    echo "make $job-$device: $*" >&2
+    echo "make $target: $*" >&2
     exit 2
 }
 
@@ -15,13 +16,13 @@ command -v docker >/dev/null ||
     die "Docker is not installed; see https://docs.docker.com/engine/install"
 reason=$(docker version 2>&1 >/dev/null) || case $reason in
 *'permission denied'*)
-    die "you may not use Docker: sudo usermod -aG docker $(id -un), then log in again"
+    die "you may not use Docker: sudo usermod -aG docker \$USER, then log in again"
     ;;
 *) die "Docker's engine does not answer; start it (sudo systemctl start docker, or Docker Desktop)" ;;
 esac
 [ -z "${DATA:-}" ] || [ -d "$DATA" ] || die "DATA=$DATA: no such folder"
 [ "$job" != index ] || [ -n "${DATA:-}" ] ||
-    die "where is the catalogue? DATA=/my/folder make index-$device"
+    die "where is the catalogue? DATA=/my/folder make $target"
 
 build() {
     DOCKER_BUILDKIT=1 docker build --file "Dockerfile.$device" "$@" \
@@ -45,7 +46,7 @@ build --quiet --tag "$image" >/dev/null
 set -- --rm --user "$(id -u):$(id -g)" --volume "$PWD:/app" --workdir /app
 [ -z "${DATA:-}" ] || set -- "$@" --volume "$(cd "$DATA" && pwd):/data"
 [ "$device" = cpu ] || set -- "$@" --gpus all
-[ "$job" != notebook ] || set -- "$@" --publish "127.0.0.1:$port:8888" --env "PORT=$port"
+[ "$job" != notebook ] || set -- "$@" --publish "127.0.0.1:$port:$port" --env "PORT=$port"
 
 # A container that does nothing tells what Docker cannot do.
 reason=$(docker run "$@" --entrypoint true "$image" 2>&1) || case $reason in
@@ -54,7 +55,7 @@ reason=$(docker run "$@" --entrypoint true "$image" 2>&1) || case $reason in
         "(https://docs.nvidia.com/datacenter/cloud-native/container-toolkit), or make $job-cpu"
     ;;
 *'already allocated'* | *'already in use'*)
-    die "port $port is taken; choose another: PORT=$((port + 1)) make $job-$device"
+    die "port $port is taken; choose another: PORT=$((port + 1)) make $target"
     ;;
 *) die "$reason" ;;
 esac

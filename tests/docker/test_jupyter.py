@@ -129,7 +129,7 @@ def test_it_listens_on_this_machine_alone(jupyter: Jupyter):
         text=True,
         check=True,
     ).stdout
-    assert ports.strip() == f"127.0.0.1:{jupyter.port}->8888/tcp"
+    assert ports.strip() == f"127.0.0.1:{jupyter.port}->{jupyter.port}/tcp"
 
 
 def test_a_taken_port_is_one_clear_line(jupyter: Jupyter):
