@@ -51,12 +51,22 @@ _HOMES = {
     "train": "siamese.training",
 }
 
+_ON_KERAS = {
+    "siamese.embedding",
+    "siamese.losses",
+    "siamese.networks",
+    "siamese.pairs",
+    "siamese.training",
+}
+
 __all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'siamese' has no attribute {name!r}")
+    if _HOMES[name] in _ON_KERAS:
+        import_module("siamese.quiet").import_keras()
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -17,6 +17,7 @@ from siamese.errors import InputError
 from siamese.files import require_writable
 from siamese.recipe import Recipe
 from siamese.stopping import stoppable
+from siamese.words import counted
 
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue
@@ -710,7 +711,7 @@ def end(skipped: Iterable[Skipped]) -> None:
     for line in lines:
         click.echo(line, err=True)
     if lines:
-        click.echo(f"{len(lines):,} pictures skipped", err=True)
+        click.echo(f"{counted(len(lines), 'picture')} skipped", err=True)
         sys.exit(SOME_SKIPPED)
 
 

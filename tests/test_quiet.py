@@ -32,3 +32,12 @@ def test_where_the_import_fails_what_was_kept_back_is_shown():
     assert done.returncode == 1
     assert "a reason from below" in done.stderr
     assert "no tensorflow here" in done.stderr
+
+
+def test_the_names_of_the_package_are_as_quiet():
+    done = run(
+        "import siamese\n"
+        "assert siamese.PairGenerator and siamese.Recipe\n"
+        "siamese.Embedder.pretrained(picture_size=32)"
+    )
+    assert (done.stdout, done.stderr) == ("", "")
