@@ -22,7 +22,7 @@ class _Lines(tqdm):  # type: ignore[type-arg]
 
 def progress(what: str, total: int, unit: str = " pictures") -> tqdm[Any]:
     """Start to show progress on standard error: call `update(n)`, and `close()` or use `with`."""
-    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+    if sys.stderr.isatty() or _in_notebook():
         return tqdm(total=total, desc=what, unit=unit, leave=False)
     return _Lines(
         total=total,
@@ -34,3 +34,9 @@ def progress(what: str, total: int, unit: str = " pictures") -> tqdm[Any]:
         ncols=90,
         file=io.StringIO(),  # the line ends and returns of a bar
     )
+
+
+def _in_notebook() -> bool:
+    """Whether this runs in a kernel; who never imported IPython does not."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")

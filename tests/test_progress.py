@@ -2,16 +2,12 @@ from __future__ import annotations
 
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from siamese import progress as module
 from siamese.progress import progress
-
-
-@pytest.fixture(autouse=True)
-def no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
 
 
 def test_a_log_gets_whole_lines_now_and_then(
@@ -46,7 +42,8 @@ def test_who_looks_on_gets_a_bar_that_goes_away(
     if where == "terminal":
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     else:
-        monkeypatch.setitem(sys.modules, "ipykernel", sys)
+        shell = SimpleNamespace(kernel=None)
+        monkeypatch.setattr("IPython.get_ipython", lambda: shell)
     with progress("embedding", 3) as bar:
         bar.update(3)
     said = capsys.readouterr().err
