@@ -241,7 +241,7 @@ class _Keeper(keras.callbacks.Callback):
             self.view.begin_epoch(epoch)
         if self.watch is None:
             what = f"epoch {epoch + 1}/{self.params['epochs']}"
-            self.bar = progress(what, self.params["steps"], " batches")
+            self.bar = progress(what, self.params["steps"], "batch")
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         mean_loss = float((logs or {})["loss"])
