@@ -12,7 +12,7 @@ import posixpath
 import stat
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -21,6 +21,7 @@ import msgspec
 from siamese.catalogue import Catalogue, Kind, Picture, Problem, read_with_problems
 from siamese.images import PictureError, open_picture
 from siamese.progress import progress
+from siamese.threads import in_threads
 from siamese.words import counted
 
 S = TypeVar("S")
@@ -92,7 +93,7 @@ def check_catalogue(
     catalogue, problems = read_with_problems(labeled_data, image_dir)
     if catalogue.items:
         files, found = _survey(catalogue)
-        reasons = _in_threads(_not_a_picture, files, "decoding")
+        reasons = _all_done(_not_a_picture, files, "decoding")
         problems += found
         problems += [
             Problem("picture", reason, picture.item_id, picture.filename)
@@ -241,7 +242,7 @@ def _same_bytes(files: Iterable[_File]) -> Iterator[Problem]:
     """Only files of one size are read again."""
     by_size = _grouped(files, [file.size for file in files])
     suspects = [file for group in by_size if len(group) > 1 for file in group]
-    for group in _grouped(suspects, _in_threads(_digest, suspects, "comparing")):
+    for group in _grouped(suspects, _all_done(_digest, suspects, "comparing")):
         for file in group[1:]:
             yield _double(file.pictures[0], group[0].pictures[0], "bytes")
 
@@ -258,16 +259,15 @@ def _grouped(values: Iterable[T], keys: Iterable[Hashable]) -> list[list[T]]:
     return list(groups.values())
 
 
-def _in_threads(work: Callable[[S], T], values: Sequence[S], what: str) -> list[T]:
+def _all_done(work: Callable[[S], T], values: Sequence[S], what: str) -> list[T]:
     done: list[T] = []
     with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        closing(in_threads(work, values, ahead=1024)) as results,
         progress(what, len(values)) as bar,
     ):
-        for start in range(0, len(values), 1024):  # a million futures at once weigh a gigabyte
-            for result in pool.map(work, values[start : start + 1024]):
-                done.append(result)
-                bar.update()
+        for result in results:
+            done.append(result)
+            bar.update()
     return done
 
 

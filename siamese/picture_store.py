@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from siamese.errors import InputError
 from siamese.images import PictureError, square_picture
 from siamese.progress import progress
+from siamese.threads import in_threads
 
 MEMORY_LIMIT = 4 * 2**30
 """Bytes of prepared pictures kept in memory; the rest is decoded anew whenever it is drawn."""
@@ -46,10 +46,10 @@ class PictureStore:
 
         rows = range(len(self.paths))
         with (
-            ThreadPoolExecutor(os.cpu_count()) as pool,
-            progress("opening", len(self.paths)) as bar,
+            closing(in_threads(self._open, rows, ahead=1024)) as reasons,
+            progress("opening", len(rows)) as bar,
         ):
-            for row, reason in zip(rows, pool.map(self._open, rows), strict=True):
+            for row, reason in zip(rows, reasons, strict=True):
                 if reason is not None:
                     self.broken[row] = reason
                 bar.update()
