@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +36,24 @@ def grocery() -> Path:
     if not (folder / "test.json").is_file():
         pytest.skip(f"no grocery photos in {folder}: name their folder in SIAMESE_GROCERY")
     return folder
+
+
+@pytest.fixture
+def under_jax() -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Return what runs the tests of a file once more, with JAX as the backend of Keras."""
+    if os.environ.get("KERAS_BACKEND") == "jax" or importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed, or this is the run under it")
+
+    def run(file: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file],
+            env={**os.environ, "KERAS_BACKEND": "jax"},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
 
 
 def draw_shape(kind: str, colour: str, rng: np.random.Generator) -> Image.Image:

@@ -1,11 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
 from math import floor
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -171,16 +166,6 @@ def test_xla_can_compile_it():
     assert "gather" in lowered(stage="hlo")
 
 
-@pytest.mark.skipif(
-    os.environ.get("KERAS_BACKEND") == "jax" or importlib.util.find_spec("jax") is None,
-    reason="jax is not installed, or this is the run under it",
-)
-def test_the_same_under_jax():
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-    )
+def test_the_same_under_jax(under_jax):
+    done = under_jax(__file__)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -186,3 +186,14 @@ def test_wheel_holds_the_whole_package(tmp_path: Path) -> None:
     files = {path.relative_to(tmp_path).as_posix() for path in package.rglob("*") if path.is_file()}
     with ZipFile(wheel) as archive:
         assert {name for name in archive.namelist() if ".dist-info/" not in name} == files
+
+
+def test_both_images_are_built_alike() -> None:
+    """What differs is the packages, what NVIDIA's toolkit reads, the name, and the tests' stage."""
+    cpu, gpu = ((ROOT / f"Dockerfile.{device}").read_text() for device in ("cpu", "gpu"))
+    before, stage, after = cpu.partition("# For make test-docker")
+    shared = before + after[after.index("FROM runtime\n") :]
+    added = [line for line in gpu.splitlines() if line not in shared.splitlines()]
+    words = ("#", "requirements-gpu.txt", "NVIDIA_", "PYTHONDONTWRITEBYTECODE", "(GPU)")
+    assert stage and added
+    assert [line for line in added if not any(word in line for word in words)] == []
