@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Sampling = Literal["batch-pairs", "random-pairs"]
+Batches = Literal["uniform", "label-balanced", "hard-items"]
 
 
 @dataclass(frozen=True)

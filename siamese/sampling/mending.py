@@ -1,0 +1,121 @@
+"""Batches that all pairs are of one kind in, mended by swaps with others.
+
+Chance makes few of them, but very unequal items (one has 500 pictures, three have 2) or labels
+that nearly every item has do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from siamese.sampling.items import Items
+
+PROBES = 16
+"""Pairs of a batch that are looked at for a negative one before all are."""
+
+
+def mended(batches: np.ndarray, items: Items) -> np.ndarray:
+    """Swap rows between batches until each holds a positive and a negative pair, if it can be.
+
+    A batch without a positive pair receives both rows of one, a batch without a negative pair a
+    row that makes one; it gives as many rows back, and neither batch may lose a kind of pair by
+    that. Batches that hold both kinds are left as they are unless they give.
+
+    Parameters
+    ----------
+    batches : int (steps, batch_size), rows
+
+    Returns
+    -------
+    int (steps, batch_size), the same rows
+    """
+    batches = batches.copy()
+    for lacking, gifts in ((_has_negative, _strangers), (_has_positive, _siblings)):
+        has = lacking(batches, items)
+        givers = deque(np.flatnonzero(has).tolist())
+        for batch in np.flatnonzero(~has).tolist():
+            # One that cannot give to this batch is not asked for the next: it is nearly always
+            # for want of something to give, and asking all for each would take forever.
+            while givers:
+                giver = givers.popleft()
+                if _give(
+                    batches, giver, batch, gifts(batches[giver], batches[batch], items), items
+                ):
+                    givers.append(giver)
+                    break
+    return batches
+
+
+def _give(
+    batches: np.ndarray, giver: int, receiver: int, gifts: list[list[int]], items: Items
+) -> bool:
+    """Swap the first gift that leaves neither batch with fewer kinds, and the receiver with more.
+
+    Parameters
+    ----------
+    gifts : places in the giving batch
+    """
+    both = batches[[giver, receiver]]
+    before = _kinds(both, items)
+    for gift in gifts:
+        for back in _expendable(both[1], len(gift), items):
+            after = both.copy()
+            after[0, gift], after[1, back] = both[1, back], both[0, gift]
+            kinds = _kinds(after, items)
+            if (kinds >= before).all() and (kinds[1] > before[1]).any():
+                batches[[giver, receiver]] = after
+                return True
+    return False
+
+
+def _strangers(giver: np.ndarray, receiver: np.ndarray, items: Items) -> list[list[int]]:
+    """Places of rows in the giving batch that make a negative pair in the other: one an item."""
+    of_giver, places = np.unique(items.of_row[giver], return_index=True)
+    of_receiver = np.unique(items.of_row[receiver])
+    fits = items.rule.compatible_negatives(of_giver, of_receiver).any(axis=1)
+    return [[place] for place in places[fits].tolist()]
+
+
+def _siblings(giver: np.ndarray, receiver: np.ndarray, items: Items) -> list[list[int]]:
+    """Places of two rows of one item in the giving batch: one pair an item."""
+    rows, places = np.unique(giver, return_index=True)
+    places = places[np.argsort(items.of_row[rows], kind="stable")]
+    _, starts, counts = np.unique(
+        items.of_row[giver[places]], return_index=True, return_counts=True
+    )
+    return [places[start : start + 2].tolist() for start in starts[counts > 1]]
+
+
+def _expendable(batch: np.ndarray, count: int, items: Items) -> list[list[int]]:
+    """Places of a batch to give back, two choices: of its commonest items, of its rarest."""
+    _, inverse, counts = np.unique(items.of_row[batch], return_inverse=True, return_counts=True)
+    order = np.argsort(-counts[inverse], kind="stable")
+    return [order[:count].tolist(), order[-count:].tolist()]
+
+
+def _kinds(batches: np.ndarray, items: Items) -> np.ndarray:
+    return np.stack([_has_positive(batches, items), _has_negative(batches, items)], axis=1)
+
+
+def _has_positive(batches: np.ndarray, items: Items) -> np.ndarray:
+    """Which batches hold two rows of one item: bool (steps,)."""
+    order = np.lexsort((batches, items.of_row[batches]))
+    rows = np.take_along_axis(batches, order, axis=1)
+    same_item = np.diff(items.of_row[rows], axis=1) == 0
+    return (same_item & (np.diff(rows, axis=1) != 0)).any(axis=1)
+
+
+def _has_negative(batches: np.ndarray, items: Items) -> np.ndarray:
+    """Which batches hold two rows that make a negative pair: bool (steps,)."""
+    steps, size = batches.shape
+    places = np.linspace(0, size - 1, min(size, PROBES)).astype(int)
+    probes = items.of_row[batches]
+    one, other = probes[:, places], probes[:, (places + size // 2) % size]
+    found = items.rule.compatible_negative(one.ravel(), other.ravel())
+    has = np.asarray(found.reshape(steps, -1).any(axis=1))
+    for batch in np.flatnonzero(~has):
+        different = np.unique(probes[batch])
+        has[batch] = items.rule.compatible_negatives(different, different).any()
+    return has
