@@ -159,7 +159,7 @@ class PairGenerator(keras.utils.PyDataset):
             raise ValueError(f"{len(vectors)} vectors, but {len(self.pictures)} pictures")
         if not np.isfinite(vectors).all():
             raise InputError("vectors that are not finite; the model that made them is broken")
-        self._vectors = np.array(vectors, np.float32)
+        self._vectors = np.asarray(vectors, np.float32)
 
     def draw(self) -> Any:
         """What this epoch shows: int (steps, batch_size) rows of `pictures`, or `Pairs` of them."""

@@ -19,9 +19,9 @@ PROBES = 16
 def mended(batches: np.ndarray, items: Items) -> np.ndarray:
     """Swap rows between batches until each holds a positive and a negative pair, if it can be.
 
-    A batch without a positive pair receives both rows of one, a batch without a negative pair a
-    row that makes one; it gives as many rows back, and neither batch may lose a kind of pair by
-    that. Batches that hold both kinds are left as they are unless they give.
+    A batch without a positive pair receives a row that makes one or both rows of one, a batch
+    without a negative pair a row that makes one; it gives as many rows back, and neither batch may
+    lose a kind of pair by that. Batches that hold both kinds are left as they are unless they give.
 
     Parameters
     ----------
@@ -32,19 +32,18 @@ def mended(batches: np.ndarray, items: Items) -> np.ndarray:
     int (steps, batch_size), the same rows
     """
     batches = batches.copy()
-    for lacking, gifts in ((_has_negative, _strangers), (_has_positive, _siblings)):
-        has = lacking(batches, items)
-        givers = deque(np.flatnonzero(has).tolist())
+    for has_kind, gifts in ((_has_negative, _strangers), (_has_positive, _siblings)):
+        has = has_kind(batches, items)
+        # Those that lack the kind themselves come last: two such may help each other.
+        givers = deque(np.argsort(~has, kind="stable").tolist())
         for batch in np.flatnonzero(~has).tolist():
             # One that cannot give to this batch is not asked for the next: it is nearly always
             # for want of something to give, and asking all for each would take forever.
-            while givers:
+            while givers and not has_kind(batches[[batch]], items)[0]:
                 giver = givers.popleft()
-                if _give(
-                    batches, giver, batch, gifts(batches[giver], batches[batch], items), items
-                ):
+                offered = gifts(batches[giver], batches[batch], items)
+                if giver != batch and _give(batches, giver, batch, offered, items):
                     givers.append(giver)
-                    break
     return batches
 
 
@@ -79,13 +78,15 @@ def _strangers(giver: np.ndarray, receiver: np.ndarray, items: Items) -> list[li
 
 
 def _siblings(giver: np.ndarray, receiver: np.ndarray, items: Items) -> list[list[int]]:
-    """Places of two rows of one item in the giving batch: one pair an item."""
+    """Places of a row in the giving batch that has a sibling in the other, or of two siblings."""
+    single = np.isin(items.of_row[giver], items.of_row[receiver]) & ~np.isin(giver, receiver)
     rows, places = np.unique(giver, return_index=True)
     places = places[np.argsort(items.of_row[rows], kind="stable")]
     _, starts, counts = np.unique(
         items.of_row[giver[places]], return_index=True, return_counts=True
     )
-    return [places[start : start + 2].tolist() for start in starts[counts > 1]]
+    pairs = [places[start : start + 2].tolist() for start in starts[counts > 1]]
+    return [[place] for place in np.flatnonzero(single).tolist()] + pairs
 
 
 def _expendable(batch: np.ndarray, count: int, items: Items) -> list[list[int]]:
