@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siamese.labels import relations
+from siamese.labels import LabelRule, relations
 
 ITEM = st.tuples(st.integers(0, 5), st.lists(st.sampled_from("abcd"), max_size=3))
 
@@ -52,3 +52,50 @@ def test_a_label_is_a_whole_word() -> None:
 def test_a_row_without_its_labels_is_refused() -> None:
     with pytest.raises(ValueError, match="2 item ids but 1 sets of labels"):
         relations(["a", "b"], [[]])
+
+
+@given(st.lists(ITEM, min_size=1, max_size=12), st.data())
+def test_a_compatible_negative_is_of_another_item_without_a_common_label(rows, data) -> None:
+    item_ids, labels = [item_id for item_id, _ in rows], [of_row for _, of_row in rows]
+    number = st.integers(0, len(rows) - 1)
+    pairs = np.array(data.draw(st.lists(st.tuples(number, number), min_size=1)))
+    rule = LabelRule(item_ids, labels)
+    expected = [
+        item_ids[i] != item_ids[j] and not set(labels[i]) & set(labels[j]) for i, j in pairs
+    ]
+    assert rule.compatible_negative(pairs[:, 0], pairs[:, 1]).tolist() == expected
+    of_each = rule.compatible_negatives(pairs[:, 0], pairs[:, 1])
+    assert of_each.shape == (len(pairs), len(pairs))
+    assert np.diag(of_each).tolist() == expected
+
+
+@pytest.mark.parametrize("tries", [LabelRule.TRIES, 0])
+def test_random_negatives_are_equally_likely(tries, monkeypatch) -> None:
+    monkeypatch.setattr(LabelRule, "TRIES", tries)
+    labels = [["a"], ["b"], ["a", "b"], [], ["c"], ["a", "c"]]
+    rule = LabelRule(range(6), labels)
+    every = np.arange(6)
+    compatible = rule.compatible_negatives(every, every)
+    drawn = rule.random_negatives(np.repeat(every, 3000), np.random.default_rng(0))
+    counts = np.zeros((6, 6), int)
+    np.add.at(counts, (np.repeat(every, 3000), drawn), 1)
+    assert ((counts > 0) == compatible).all()
+    expected = 3000 / compatible.sum(axis=1, keepdims=True)
+    assert (np.abs(counts - expected)[compatible] < 5 * 3000**0.5 / 2).all()
+
+
+def test_who_has_no_negative_gets_none(monkeypatch) -> None:
+    monkeypatch.setattr(LabelRule, "CELLS", 3)  # a row at a time
+    rule = LabelRule(range(5), [["a"], ["a", "b"], ["b"], ["a", "b", "c"], ["c"]])
+    drawn = rule.random_negatives(np.array([3, 0, 3, 1]), np.random.default_rng(0))
+    assert drawn[[0, 2]].tolist() == [-1, -1] and drawn[1] in (2, 4) and drawn[3] == 4
+    alone = LabelRule(range(3), [["a"]] * 3)
+    assert alone.random_negatives(np.arange(3), np.random.default_rng(0)).tolist() == [-1] * 3
+
+
+def test_the_commonest_label_is_number_0() -> None:
+    numbers, ends, count = LabelRule(
+        range(4), [["x"], [], ["y", "x"], ["y", "z", "y", "y"]]
+    ).labels_of()
+    assert [part.tolist() for part in np.split(numbers, ends[:-1])] == [[0], [], [0, 1], [1, 2]]
+    assert count == 3

@@ -150,3 +150,135 @@ def test_fit_takes_every_batch_of_every_epoch_once(catalogue, sampling, workers)
     # Keras looks at the first batches for their shapes and ends that epoch before it begins.
     every = [(epoch, step) for epoch in (1, 2, 3) for step in range(3)]
     assert sorted(pairs.asked[2:]) == every
+
+
+def naive_relation(one, other):
+    if one == other:
+        return 0
+    if one.item_id == other.item_id:
+        return 1
+    return 0 if set(one.labels) & set(other.labels) else -1
+
+
+@pytest.mark.parametrize(("memory", "slots"), [(7, 0), (8, 8), (20, 16), (1000, 40)])
+def test_relations_to_a_memory(catalogue, memory, slots):
+    pairs = generator(catalogue, batch_size=8, memory=memory)
+    assert len(pairs) == 6 and pairs.memory == slots
+    for _ in range(2):
+        held = []
+        for step, (_, got) in enumerate(epoch_of(pairs)):
+            batch = [pairs.pictures[row] for row in pairs.draw()[step]]
+            expected = np.zeros((8, 8 + slots), int)
+            for i, one in enumerate(batch):
+                for j, other in enumerate(batch + held):
+                    expected[i, j] = naive_relation(one, other)
+            np.testing.assert_array_equal(got, expected)
+            assert got.dtype == np.int8
+            held = (batch + held)[:slots]  # as the model keeps it
+        pairs.on_epoch_end()
+
+
+def test_the_own_picture_in_the_memory_is_left_out(catalogue):
+    # 48 pictures in batches of 20: the last is topped up with pictures that were shown before.
+    pairs = generator(catalogue, memory=40)
+    seen = pairs.draw()[:2][::-1].ravel()
+    again = pairs.draw()[2][:, None] == seen
+    assert again.any()
+    assert (pairs[2][1][:, 20:][again] == 0).all()
+
+
+def test_relations_to_proxies(catalogue):
+    pairs = generator(catalogue, proxies=True)
+    assert pairs.item_ids == list(catalogue.items)
+    for step, (_, got) in enumerate(epoch_of(pairs)):
+        assert got.dtype == np.int8 and got.shape == (20, 32)
+        assert not got[:, :20].any()
+        for place, row in enumerate(pairs.draw()[step]):
+            own = pairs.pictures[row]
+            for column, (item_id, item) in enumerate(catalogue.items.items()):
+                if item_id == own.item_id:
+                    expected = 1
+                else:
+                    expected = 0 if set(item.labels) & set(own.labels) else -1
+                assert got[place, 20 + column] == expected
+
+
+def random_vectors(pairs, seed=0):
+    vectors = np.random.default_rng(seed).normal(size=(len(pairs.pictures), 5))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "options", [{"batches": "hard-items"}, {"sampling": "random-pairs", "hard_negatives": True}]
+)
+def test_embeddings_decide_the_next_draws(catalogue, options):
+    pairs = generator(catalogue, **options)
+    plain = generator(catalogue, **{**options, "batches": "uniform", "hard_negatives": False})
+    assert_same(pairs.draw(), plain.draw())
+    for one in (pairs, plain):
+        one.on_epoch_end()
+    before = pairs.draw()
+    assert_same(before, plain.draw())
+    pairs.set_embeddings(random_vectors(pairs))
+    mined = pairs.draw()
+    assert any((one != other).any() for one, other in zip(mined, before, strict=True))
+    assert pairs.draw() is mined
+    resumed = generator(catalogue, **options)
+    resumed.epoch = 1
+    resumed.set_embeddings(random_vectors(pairs))
+    assert_same(resumed.draw(), mined)
+    plain.set_embeddings(random_vectors(pairs))
+    assert_same(plain.draw(), before)  # who does not look at them draws the same
+
+
+def test_labels_are_balanced_where_asked_for(catalogue):
+    pairs = generator(catalogue, batches="label-balanced", batch_size=16)
+    for rows in pairs.draw():
+        labels = [pairs.pictures[row].labels[0] for row in rows]
+        assert sorted(map(labels.count, set(labels))) == [4, 4, 4, 4]
+
+
+def test_embeddings_must_be_usable(catalogue):
+    pairs = generator(catalogue, batches="hard-items")
+    with pytest.raises(ValueError, match="3 vectors, but 48 pictures"):
+        pairs.set_embeddings(np.ones((3, 2), np.float32))
+    with pytest.raises(InputError, match="not finite"):
+        pairs.set_embeddings(np.full((48, 2), np.nan, np.float32))
+
+
+def test_what_a_way_of_drawing_has_no_use_for_is_refused(catalogue):
+    with pytest.raises(InputError) as raised:
+        generator(catalogue, sampling="random-pairs", batches="hard-items", memory=8, proxies=True)
+    assert len(raised.value.lines) == 4
+    with pytest.raises(InputError, match="hard negatives need random-pairs"):
+        generator(catalogue, hard_negatives=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_fit_draws_by_embeddings_that_a_callback_sets(catalogue, workers):
+    """As training does: after each epoch, before the next one draws."""
+    pairs = Witness(
+        catalogue, picture_size=SIZE, batch_size=16, batches="hard-items", workers=workers
+    )
+    shown = {}
+    original = pairs.relations
+
+    def relations_of(rows, others=None):
+        shown.setdefault(pairs.epoch, []).append(rows.tolist())
+        return original(rows, others)
+
+    pairs.relations = relations_of
+    inputs = keras.Input((SIZE, SIZE, 3))
+    vectors = keras.layers.Dense(4)(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, keras.layers.UnitNormalization()(vectors))
+    model.compile("adam", MultiSimilarityLoss())
+    embed = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: pairs.set_embeddings(random_vectors(pairs, epoch))
+    )
+    model.fit(pairs, epochs=3, verbose=0, shuffle=False, callbacks=[embed])
+    for epoch in (1, 2, 3):
+        fresh = generator(catalogue, batch_size=16, batches="hard-items")
+        fresh.epoch = epoch
+        if epoch > 1:
+            fresh.set_embeddings(random_vectors(fresh, epoch - 2))
+        assert sorted(shown[epoch]) == sorted(fresh.draw().tolist())

@@ -14,6 +14,8 @@ from siamese.sampling.items import Items
 
 PROBES = 16
 """Pairs of a batch that are looked at for a negative one before all are."""
+CHOICES = 8
+"""What is tried at most of what a batch could give, and as many of what it could get for it."""
 
 
 def mended(batches: np.ndarray, items: Items) -> np.ndarray:
@@ -58,7 +60,7 @@ def _give(
     """
     both = batches[[giver, receiver]]
     before = _kinds(both, items)
-    for gift in gifts:
+    for gift in gifts[:CHOICES]:
         for back in _expendable(both[1], len(gift), items):
             after = both.copy()
             after[0, gift], after[1, back] = both[1, back], both[0, gift]
@@ -90,10 +92,11 @@ def _siblings(giver: np.ndarray, receiver: np.ndarray, items: Items) -> list[lis
 
 
 def _expendable(batch: np.ndarray, count: int, items: Items) -> list[list[int]]:
-    """Places of a batch to give back, two choices: of its commonest items, of its rarest."""
+    """Places of a batch to give back: from those of its commonest items to those of its rarest."""
     _, inverse, counts = np.unique(items.of_row[batch], return_inverse=True, return_counts=True)
-    order = np.argsort(-counts[inverse], kind="stable")
-    return [order[:count].tolist(), order[-count:].tolist()]
+    order = np.argsort(-counts[inverse], kind="stable").tolist()
+    starts = np.unique(np.linspace(0, len(batch) - count, CHOICES).astype(int))
+    return [order[start : start + count] for start in starts.tolist()]
 
 
 def _kinds(batches: np.ndarray, items: Items) -> np.ndarray:
