@@ -29,8 +29,8 @@ class LabelRule:
 
     TRIES = 20
     """Random things tried before all the compatible ones are listed, which is slow and sure."""
-    CELLS = 2**24
-    """Most pairs that are looked at in one go: 16 MB."""
+    CELLS = 2**22
+    """Most pairs that are looked at in one go when all are listed: 32 MB."""
 
     def __init__(self, item_ids: Sequence[Hashable], labels: Sequence[Iterable[Hashable]]) -> None:
         if len(item_ids) != len(labels):

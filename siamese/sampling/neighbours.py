@@ -36,7 +36,7 @@ def neighbours_together(
 
     After C. Wu et al., "Sampling Matters in Deep Embedding Learning", ICCV 2017, on why negatives
     are not left to chance, and W. Ge et al., "Deep Metric Learning with Hierarchical Triplet
-    Loss", ECCV 2018, section 4.2, on batches of a few random classes with the nearest of each.
+    Loss", ECCV 2018, on batches of a few random classes with the nearest of each.
 
     Parameters
     ----------
