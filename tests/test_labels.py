@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siamese.labels import LabelRule, relations
@@ -18,6 +18,7 @@ def naive_relation(i: int, j: int, item_ids: list[int], labels: list[list[str]])
     return 0 if set(labels[i]) & set(labels[j]) else -1
 
 
+@settings(deadline=None)  # the first call imports scipy
 @given(st.lists(ITEM, max_size=12))
 def test_is_the_rule_said_pair_by_pair(rows: list[tuple[int, list[str]]]) -> None:
     item_ids = [item_id for item_id, _ in rows]
@@ -54,6 +55,7 @@ def test_a_row_without_its_labels_is_refused() -> None:
         relations(["a", "b"], [[]])
 
 
+@settings(deadline=None)  # the first call imports scipy
 @given(st.lists(ITEM, min_size=1, max_size=12), st.data())
 def test_a_compatible_negative_is_of_another_item_without_a_common_label(rows, data) -> None:
     item_ids, labels = [item_id for item_id, _ in rows], [of_row for _, of_row in rows]

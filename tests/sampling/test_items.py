@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siamese.errors import InputError
@@ -47,6 +47,7 @@ def test_rows_of_items_in_the_order_in_which_they_appear():
     assert items.with_sibling.tolist() == [True, True, False, False, True]
 
 
+@settings(deadline=None)  # the first call imports scipy
 @given(CATALOGUES)
 def test_which_rows_can_anchor_a_negative_pair(catalogue):
     if not has_both_kinds(catalogue):
@@ -62,6 +63,7 @@ def test_which_rows_can_anchor_a_negative_pair(catalogue):
     assert Items(item_ids, labels).with_negative.tolist() == expected
 
 
+@settings(deadline=None)  # the first call imports scipy
 @given(CATALOGUES, st.lists(st.integers(0, 40), max_size=12), st.lists(st.integers(0, 40)))
 def test_relations_are_the_rule_said_pair_by_pair(catalogue, rows, others):
     if not has_both_kinds(catalogue):
