@@ -6,6 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 Sampling = Literal["batch-pairs", "random-pairs"]
+LossName = Literal[
+    "multi-similarity",
+    "contrastive",
+    "triplet",
+    "triplet-hard",
+    "supervised-contrastive",
+    "circle",
+    "proxy-anchor",
+    "cosface",
+]
 
 
 @dataclass(frozen=True)
