@@ -22,8 +22,8 @@ class CircleLoss(keras.losses.Loss):
     positive or without a negative has no loss, since one of its sums is 0, and is not in the mean.
 
     Y. Sun et al., "Circle Loss: A Unified Perspective of Pair Similarity Optimization", CVPR
-    2020, equations 6 and 8. The default is its setting for person re-identification; for
-    fine-grained retrieval it takes m = 0.4 and γ = 80.
+    2020, equations 6 and 8. The defaults are its setting for faces; for fine-grained image
+    retrieval it takes m = 0.4 and γ = 80.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class CircleLoss(keras.losses.Loss):
     """
 
     def __init__(
-        self, margin: float = 0.25, scale: float = 128.0, name: str = "circle_loss", **kwargs: Any
+        self, margin: float = 0.25, scale: float = 256.0, name: str = "circle_loss", **kwargs: Any
     ) -> None:
         super().__init__(name=name, **kwargs)
         self.margin = margin

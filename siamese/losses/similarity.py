@@ -10,8 +10,8 @@ EPSILON = 1e-6
 """Squared distances up to it are 0: about what float32 makes of two equal vectors of length 1."""
 
 NOTHING = -1e9
-"""In place of what a mask leaves out: exp of it is 0, and so is its gradient. -inf would turn a
-row without anything into NaN."""
+"""In place of what a mask leaves out: exp of it is 0, and so is its gradient. It is finite, for
+∞ − ∞ and 0 · ∞ are NaN."""
 
 
 def cosines(relations: Any, embeddings: Any) -> Any:
@@ -28,11 +28,8 @@ def squared_distances(similarity: Any) -> Any:
 
 def distances(similarity: Any) -> Any:
     """d = √(2 − 2 S) of vectors of length 1; at most √ε is 0, without a gradient."""
-    squared = squared_distances(similarity)
-    # The gradient of √x is infinite at 0, and 0 times infinity is NaN: keep 0 from the root.
-    apart = squared > 0
-    root = ops.sqrt(ops.where(apart, squared, ops.ones_like(squared)))
-    return ops.where(apart, root, ops.zeros_like(root))
+    # The slope of √x is infinite at 0, but what is 0 here passes no gradient on.
+    return ops.sqrt(squared_distances(similarity))
 
 
 def log_sum_exp(x: Any, mask: Any, axis: int = 1) -> Any:

@@ -80,19 +80,20 @@ def compared(request):
 
 
 @pytest.fixture
-def gradient():
-    """Return what tells d loss / d value, whichever the backend."""
+def value_and_gradient():
+    """Return what tells a loss and its slope with each embedding, whichever the backend."""
 
-    def of(loss, target, value):
+    def of(loss, target, embeddings):
         if keras.backend.backend() == "jax":
             import jax
 
-            return np.asarray(jax.grad(lambda v: loss(target, v))(value))
+            value, slope = jax.value_and_grad(lambda given: loss(target, given))(embeddings)
+            return float(value), np.asarray(slope)
         import tensorflow as tf
 
-        value = tf.Variable(value)
+        variable = tf.Variable(embeddings)
         with tf.GradientTape() as tape:
-            answer = loss(target, value)
-        return tf.convert_to_tensor(tape.gradient(answer, value)).numpy()
+            value = loss(target, variable)
+        return float(value), tf.convert_to_tensor(tape.gradient(value, variable)).numpy()
 
     return of

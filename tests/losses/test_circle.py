@@ -29,11 +29,12 @@ def test_its_formula(compared, margin, scale):
     assert got == pytest.approx(naive(compared, margin, scale), rel=1e-4)
 
 
-def test_the_weights_are_constants_to_the_gradient(gradient):
+def test_the_weights_are_constants_to_the_gradient(value_and_gradient):
     # One anchor at 0°, a positive and a negative: L = log(1 + exp(x)) with x linear in cosines.
     margin, scale = 0.25, 4.0
     vectors = np.array([[1, 0], [0.8, 0.6], [0.6, -0.8]], np.float32)
-    got = gradient(CircleLoss(margin, scale), np.array([[0, 1, -1]]), vectors)
+    loss, relation = CircleLoss(margin, scale), np.array([[0, 1, -1]])
+    _, got = value_and_gradient(loss, relation, vectors)
     pull, push = weights(0.8, margin)[0], weights(0.6, margin)[1]
     x = scale * (push * (0.6 - margin) - pull * (0.8 - 1 + margin))
     slope = scale / (1 + exp(-x))

@@ -33,13 +33,13 @@ def test_by_hand():
 
 @pytest.mark.parametrize("y", [0, 1])
 @pytest.mark.parametrize("apart", [0.0, 1e-9, 1.0])
-def test_gradients_are_finite_at_zero_and_at_the_margin(y, apart, gradient):
+def test_gradients_are_finite_at_zero_and_at_the_margin(y, apart, value_and_gradient):
     def loss(target, vectors):
         distance = EuclideanDistance()([vectors[:1], vectors[1:]])
         return ContrastiveLoss(margin=1.0)(target, distance)
 
     vectors = np.array([[0.0, 0.0], [apart, 0.0]], np.float32)
-    got = gradient(loss, np.array([y]), vectors)
+    _, got = value_and_gradient(loss, np.array([y]), vectors)
     assert np.isfinite(got).all()
     if y == 1 and apart == 1:
         np.testing.assert_allclose(got, [[-1, 0], [1, 0]], atol=1e-5)

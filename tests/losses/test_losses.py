@@ -26,19 +26,20 @@ from siamese.recipe import LossName
 
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
+every_kind = pytest.mark.parametrize("kind", ["batch", "memory", "proxies"])
+
 ITEMS = {
-    "no negatives": ["a", "a", "a"],
-    "no positives": ["a", "b", "c"],
-    "one without a positive": ["a", "a", "b"],
-    "all": ["a", "a", "b", "b"],
-    "alone": ["a"],
+    "no negatives": "aaaa",
+    "no positives": "abcd",
+    "one without a positive": "aaab",
+    "each with both": "aabb",
+    "alone": "a",
 }
 
 
 def against(items, kind):
     """Relations of a batch with itself, with a memory of it, or with one proxy an item."""
-    n = len(items)
-    others = {"batch": [], "memory": items, "proxies": sorted(set(items))}[kind]
+    n, others = len(items), {"batch": "", "memory": items, "proxies": "abcd"}[kind]
     relation = relations([*items, *others], [[]] * (n + len(others)))[:n]
     if kind == "proxies":
         relation[:, :n] = 0
@@ -50,6 +51,11 @@ def unit(seed, n, d=5):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+def directions(*degrees):
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
 def test_the_registry_has_the_names_that_the_recipe_offers():
     assert tuple(LOSSES) == get_args(LossName)
     assert [name for name, kind in LOSSES.items() if kind.needs_proxies] == [
@@ -57,34 +63,24 @@ def test_the_registry_has_the_names_that_the_recipe_offers():
         "cosface",
     ]
     for kind in LOSSES.values():
-        assert getattr(siamese, type(kind.make()).__name__) is type(kind.make())
+        assert type(kind.make()).__name__ in siamese.__all__
     assert LOSSES["triplet"].make().mining == "semi-hard"
     assert LOSSES["triplet-hard"].make().mining == "hard"
 
 
 @every_loss
-@pytest.mark.parametrize("kind", ["batch", "memory", "proxies"])
+@every_kind
 @pytest.mark.parametrize("items", ITEMS.values(), ids=ITEMS)
-def test_gradients_are_finite(name, items, kind, gradient):
+def test_finite_with_equal_and_opposite_vectors(name, kind, items, value_and_gradient):
     relation, loss = against(items, kind), LOSSES[name].make()
-    vectors = unit(2, relation.shape[1])
-    opposite = vectors.copy()
-    opposite[:] = vectors[0]
+    equal = np.repeat(unit(2, 1), relation.shape[1], axis=0)
+    opposite = equal.copy()
     opposite[1::2] *= -1
-    for embeddings in (vectors, np.repeat(vectors[:1], len(vectors), axis=0), opposite):
-        value = float(loss(relation, embeddings))
+    for vectors in (equal, opposite):
+        value, slope = value_and_gradient(loss, relation, vectors)
         assert np.isfinite(value)
         assert value >= 0
-        assert np.isfinite(gradient(loss, relation, embeddings)).all()
-
-
-@every_loss
-@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (3, 8)])
-def test_nothing_to_compare_costs_nothing(name, shape, gradient):
-    relation, vectors = np.zeros(shape, np.int8), unit(0, shape[1])
-    loss = LOSSES[name].make()
-    assert float(loss(relation, vectors)) == 0
-    assert not gradient(loss, relation, vectors).any()
+        assert np.isfinite(slope).all()
 
 
 @pytest.mark.parametrize(
@@ -98,59 +94,58 @@ def test_nothing_to_compare_costs_nothing(name, shape, gradient):
     ],
     ids=lambda given: getattr(given, "name", None),
 )
-def test_gradients_are_finite_at_the_margin(loss, degrees, gradient):
-    angles = np.radians([0, *degrees])
-    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    relation = np.array([[0, 1, -1]])
-    assert np.isfinite(float(loss(relation, vectors)))
-    assert np.isfinite(gradient(loss, relation, vectors)).all()
+def test_finite_at_the_margin(loss, degrees, value_and_gradient):
+    value, slope = value_and_gradient(loss, np.array([[0, 1, -1]]), directions(0, *degrees))
+    assert np.isfinite(value)
+    assert np.isfinite(slope).all()
 
 
 @every_loss
-@pytest.mark.parametrize("kind", ["batch", "memory", "proxies"])
-def test_what_is_left_out_has_no_part(name, kind, gradient):
-    relation, loss = against(["a", "a", "b", "b", "c"], kind), LOSSES[name].make()
-    vectors = unit(0, relation.shape[1])
-    column = relation.shape[1] - 1  # of c, or of its proxy
-    assert gradient(loss, relation, np.abs(vectors))[column].any()
-    relation[:, column] = 0
-    if kind != "proxies":
-        relation[4] = 0
-    value = float(loss(relation, vectors))
-    if column > 4 or kind == "batch":
-        assert not gradient(loss, relation, vectors)[column].any()
-        vectors[column] = -vectors[column]
-        assert float(loss(relation, vectors)) == value
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (4, 8)])
+def test_nothing_to_compare_costs_nothing(name, shape, value_and_gradient):
+    relation, loss = np.zeros(shape, np.int8), LOSSES[name].make()
+    value, slope = value_and_gradient(loss, relation, unit(0, shape[1]))
+    assert value == 0
+    assert not slope.any()
 
 
 @every_loss
-def test_few_positives_weigh_no_less(name):
-    """Rows with nothing to compare do not thin out the others."""
-    if name == "multi-similarity":
-        pytest.skip("one value an anchor: its paper takes the mean over all")
-    vectors = unit(0, 9)
-    relation = against(["a", "a", "b", "b"], "batch")
-    alone = float(LOSSES[name].make()(relation, vectors[:4]))
-    more = np.zeros((9, 9), np.int8)
-    more[:4, :4] = relation
-    assert float(LOSSES[name].make()(more, vectors)) == pytest.approx(alone, rel=1e-5)
+@every_kind
+def test_what_is_left_out_has_no_part(name, kind, value_and_gradient):
+    relation, loss = against("caab", kind), LOSSES[name].make()
+    vectors = np.abs(unit(0, relation.shape[1]))
+    out = {"batch": 3, "memory": 7, "proxies": 5}[kind]  # b, remembered or the proxy of it
+    _, slope = value_and_gradient(loss, relation, vectors)
+    assert slope[out].any()
+    relation[3] = relation[:, out] = 0
+    before, slope = value_and_gradient(loss, relation, vectors)
+    assert not slope[out].any()
+    vectors[out] = -vectors[out]
+    assert float(loss(relation, vectors)) == pytest.approx(before, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "multi-similarity"])
+def test_rows_with_nothing_to_compare_do_not_thin_out_the_others(name):
+    vectors, loss = unit(0, 8), LOSSES[name].make()
+    relation = np.zeros((8, 8), np.int8)
+    relation[:4, :4] = against("aabb", "batch")
+    alone = float(loss(relation[:4, :4], vectors[:4]))
+    assert float(loss(relation, vectors)) == pytest.approx(alone, rel=1e-5)
 
 
 @every_loss
-def test_a_pull_brings_nearer_and_a_push_drives_apart(name, gradient):
-    # An anchor at 0°, a positive at 50° and a negative, nearer, at -40°.
-    angles = np.radians([0, 50, -40])
-    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    moved = vectors - 1e-3 * gradient(LOSSES[name].make(), np.array([[0, 1, -1]]), vectors)
+def test_a_pull_brings_nearer_and_a_push_drives_apart(name, value_and_gradient):
+    vectors = directions(0, 50, -40)  # an anchor, a positive, and a negative that is nearer
+    _, slope = value_and_gradient(LOSSES[name].make(), np.array([[0, 1, -1]]), vectors)
+    moved = vectors - 1e-3 * slope
     assert moved[0] @ moved[1] > vectors[0] @ vectors[1]
     assert moved[0] @ moved[2] < vectors[0] @ vectors[2]
 
 
 @every_loss
-@pytest.mark.parametrize("kind", ["batch", "memory", "proxies"])
-def test_the_same_compiled_and_of_unknown_shape(name, kind):
-    relation, loss = against(["a", "a", "b", "b", "c"], kind), LOSSES[name].make()
-    vectors = unit(0, relation.shape[1])
+def test_the_same_compiled_for_unknown_shapes(name):
+    relation, loss = against("aabc", "memory"), LOSSES[name].make()
+    vectors = unit(0, 8)
     if keras.backend.backend() == "jax":
         import jax
 
@@ -160,9 +155,18 @@ def test_the_same_compiled_and_of_unknown_shape(name, kind):
 
         shapes = [tf.TensorSpec([None, None], tf.int8), tf.TensorSpec([None, 5], tf.float32)]
         compiled = tf.function(loss, input_signature=shapes)
-    assert float(compiled(relation, vectors)) == pytest.approx(
-        float(loss(relation, vectors)), rel=1e-5
-    )
+    again = float(compiled(relation, vectors))
+    assert again == pytest.approx(float(loss(relation, vectors)), rel=1e-5)
+
+
+@every_loss
+def test_keras_trains_with_it(name):
+    relation, loss, pictures = against("aabb", "batch"), LOSSES[name].make(), unit(0, 4, 6)
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, keras.layers.UnitNormalization()(keras.layers.Dense(5)(inputs)))
+    model.compile("sgd", loss, run_eagerly=True)
+    before = float(loss(relation, model(pictures)))
+    assert float(model.train_on_batch(pictures, relation)) == pytest.approx(before, rel=1e-5)
 
 
 @pytest.mark.parametrize(

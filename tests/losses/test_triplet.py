@@ -53,12 +53,12 @@ POSITIVE = 2 - 2 * np.cos(np.radians(40))
         ((90, 120, 150), None),  # the nearest lies beyond the margin
     ],
 )
-def test_the_negative_that_is_mined(negatives, chosen, gradient):
+def test_the_negative_that_is_mined(negatives, chosen, value_and_gradient):
     angles = np.radians([0, 40, *negatives])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     relation = np.array([[0, 1, -1, -1, -1]], np.int8)
-    loss = TripletLoss()
-    got, moved = float(loss(relation, vectors)), gradient(loss, relation, vectors).any(axis=1)
+    got, slope = value_and_gradient(TripletLoss(), relation, vectors)
+    moved = slope.any(axis=1)
     if chosen is None:
         assert got == 0
         assert not moved.any()
