@@ -190,6 +190,8 @@ def test_serialisation_keeps_the_settings(loss):
     assert loss.get_config() != type(loss)().get_config()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # JAX compiles every operation for every shape
 def test_the_same_under_jax(under_jax):
     done = under_jax(str(Path(__file__).parent))
     assert done.returncode == 0, done.stdout + done.stderr
