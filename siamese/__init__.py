@@ -20,8 +20,14 @@ if TYPE_CHECKING:
     from siamese.errors import InputError as InputError
     from siamese.evaluation import evaluate as evaluate
     from siamese.indexes import open_index as open_index
+    from siamese.losses import BatchContrastiveLoss as BatchContrastiveLoss
+    from siamese.losses import CircleLoss as CircleLoss
     from siamese.losses import ContrastiveLoss as ContrastiveLoss
+    from siamese.losses import CosFaceLoss as CosFaceLoss
     from siamese.losses import MultiSimilarityLoss as MultiSimilarityLoss
+    from siamese.losses import ProxyAnchorLoss as ProxyAnchorLoss
+    from siamese.losses import SupervisedContrastiveLoss as SupervisedContrastiveLoss
+    from siamese.losses import TripletLoss as TripletLoss
     from siamese.metrics import retrieval_metrics as retrieval_metrics
     from siamese.networks import base_cnn as base_cnn
     from siamese.networks import embedding_model as embedding_model
@@ -34,14 +40,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BatchContrastiveLoss": "siamese.losses",
     "Catalogue": "siamese.catalogue",
+    "CircleLoss": "siamese.losses",
     "ContrastiveLoss": "siamese.losses",
+    "CosFaceLoss": "siamese.losses",
     "Embedder": "siamese.embedding",
     "InputError": "siamese.errors",
     "MultiSimilarityLoss": "siamese.losses",
     "PairGenerator": "siamese.pairs",
+    "ProxyAnchorLoss": "siamese.losses",
     "Recipe": "siamese.recipe",
     "Searcher": "siamese.search",
+    "SupervisedContrastiveLoss": "siamese.losses",
+    "TripletLoss": "siamese.losses",
     "base_cnn": "siamese.networks",
     "embedding_model": "siamese.networks",
     "evaluate": "siamese.evaluation",

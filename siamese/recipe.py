@@ -7,6 +7,16 @@ from typing import Literal
 
 Sampling = Literal["batch-pairs", "random-pairs"]
 Batches = Literal["uniform", "label-balanced", "hard-items"]
+LossName = Literal[
+    "multi-similarity",
+    "contrastive",
+    "triplet",
+    "triplet-hard",
+    "supervised-contrastive",
+    "circle",
+    "proxy-anchor",
+    "cosface",
+]
 
 
 @dataclass(frozen=True)
