@@ -83,14 +83,14 @@ def grid() -> Iterator[Method]:
     """The settings among which the default ones were chosen."""
     yield Method("none", Nearest())
     for neighbours in (1, 2, 3, 5, 10):
-        for alpha in (0, 3, 8):
+        for alpha in (0, 3, 5, 8):
             expansion = Expansion(neighbours, alpha)
             yield Method(f"expansion {neighbours} {alpha}", expansion)
             augmentation = Augmentation(neighbours, alpha)
             yield Method(f"augmented gallery {neighbours} {alpha}", Nearest(), augmentation)
-    for k1 in (5, 10, 20, 40):
-        for k2 in (0, 2, 5):
-            for own_share in (0.1, 0.3, 0.6):
+    for k1 in (5, 10, 20):
+        for k2 in (0, 1, 2, 5):
+            for own_share in (0.3, 0.6, 0.8, 0.9):
                 reciprocal = Reciprocal(k1=k1, k2=k2, own_share=own_share)
                 yield Method(f"reciprocal {k1} {k2} {own_share}", reciprocal)
     for candidates in (50, 200, 400):

@@ -13,7 +13,7 @@ BLOCK_BYTES = 64 * 2**20
 
 
 def augmented_gallery(
-    vectors: NDArray[np.floating], neighbours: int = 5, alpha: float = 3.0
+    vectors: NDArray[np.floating], neighbours: int = 3, alpha: float = 3.0
 ) -> NDArray[np.float32]:
     """Replace each vector by the weighted mean of itself and its nearest others (DBA).
 

@@ -55,8 +55,8 @@ class Expansion:
     alpha : see `expanded`
     """
 
-    neighbours: int = 5
-    alpha: float = 3.0
+    neighbours: int = 2
+    alpha: float = 5.0
 
     def __post_init__(self) -> None:
         if self.neighbours < 1 or not 0 <= self.alpha < np.inf:

@@ -86,9 +86,9 @@ class Reciprocal:
     """
 
     candidates: int = 100
-    k1: int = 20
-    k2: int = 5
-    own_share: float = 0.3
+    k1: int = 10
+    k2: int = 1
+    own_share: float = 0.8
 
     def __post_init__(self) -> None:
         if min(self.candidates, self.k1) < 1 or self.k2 < 0 or not 0 <= self.own_share <= 1:
