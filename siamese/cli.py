@@ -462,12 +462,19 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
     show_default=True,
     help="Index file to write.",
 )
+@click.option(
+    "--augment-gallery",
+    "augment",
+    is_flag=True,
+    help="Mix each vector with its three nearest: more is found, distances are to the mean.",
+)
 @batch_size_option
 @json_option
 def index(
     labeled_data: Path,
     image_dir: Path | None,
     output: Path,
+    augment: bool,
     batch_size: int,
     as_json: bool,
     **model: Any,
@@ -483,7 +490,9 @@ def index(
     with keras_at_work():
         from siamese.indexing import index_catalogue
 
-        done = index_catalogue(embedder(**model), catalogue, output, batch_size=batch_size)
+        done = index_catalogue(
+            embedder(**model), catalogue, output, batch_size=batch_size, augment=augment
+        )
     if as_json:
         print_json({**asdict(done), "path": str(done.path)})
     else:
