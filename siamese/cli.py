@@ -462,12 +462,19 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
     show_default=True,
     help="Index file to write.",
 )
+@click.option(
+    "--augment-gallery",
+    "augment",
+    is_flag=True,
+    help="Mix each vector with its three nearest: more is found, distances are to the mean.",
+)
 @batch_size_option
 @json_option
 def index(
     labeled_data: Path,
     image_dir: Path | None,
     output: Path,
+    augment: bool,
     batch_size: int,
     as_json: bool,
     **model: Any,
@@ -483,7 +490,9 @@ def index(
     with keras_at_work():
         from siamese.indexing import index_catalogue
 
-        done = index_catalogue(embedder(**model), catalogue, output, batch_size=batch_size)
+        done = index_catalogue(
+            embedder(**model), catalogue, output, batch_size=batch_size, augment=augment
+        )
     if as_json:
         print_json({**asdict(done), "path": str(done.path)})
     else:
@@ -502,6 +511,18 @@ def index(
     help="Index file.",
 )
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results a query.")
+@click.option(
+    "--rerank",
+    type=click.Choice(["none", "expansion", "reciprocal"]),
+    default="none",
+    show_default=True,
+    help="Nearest first, or a better order by the neighbours of what is found.",
+)
+@click.option(
+    "--by-item",
+    type=click.Choice(["best", "mean"]),
+    help="A result an item, ranked by its best picture or the mean of its three best.",
+)
 @model_options
 @click.option(
     "--image-dir", type=click.Path(path_type=Path), help="Folder of the indexed pictures."
@@ -514,6 +535,8 @@ def search(
     images: tuple[Path, ...],
     index_path: Path,
     k: int,
+    rerank: str,
+    by_item: str | None,
     image_dir: Path | None,
     output: Path | None,
     as_json: bool,
@@ -521,8 +544,8 @@ def search(
 ) -> None:
     """Find what looks most like a picture.
 
-    Ranks the pictures of an index for each of IMAGES. The model is the one that the index
-    records; another is refused.
+    Ranks the pictures, or the items, of an index for each of IMAGES. The model is the one that
+    the index records; another is refused.
     """
     if output is not None:
         if output.suffix not in (".html", ".png"):
@@ -537,7 +560,7 @@ def search(
         from siamese.search import Searcher
 
         searcher = Searcher(embedder(**model, recorded=opened.model), opened)
-        found = searcher.search(images, k)
+        found = searcher.search(images, k, rerank=rerank, by_item=by_item)
         if output is not None and image_dir is not None:
             from siamese.reports import results_page, results_picture, write_picture
 

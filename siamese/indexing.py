@@ -12,6 +12,7 @@ from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.files import atomic_path, require_writable
 from siamese.indexes import BallTreeIndex
+from siamese.reranking import augmented_gallery
 
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue
@@ -31,13 +32,19 @@ class Indexed:
 
 
 def index_catalogue(
-    embedder: Embedder, catalogue: Catalogue, output: Path = SEARCH_INDEX, *, batch_size: int = 32
+    embedder: Embedder,
+    catalogue: Catalogue,
+    output: Path = SEARCH_INDEX,
+    *,
+    batch_size: int = 32,
+    augment: bool = False,
 ) -> Indexed:
     """Embed a catalogue and write its BallTree to `output`, whole or not at all.
 
     Pictures that cannot be used are skipped and listed in `<output stem>.skipped.json` beside it.
     The embeddings are kept in `<output stem>.embeddings/`, an `EmbeddingStore`: indexing again,
-    after a stop or with more pictures, embeds only what is not there.
+    after a stop or with more pictures, embeds only what is not there. With `augment`, the index
+    holds the `augmented_gallery` of these; the embeddings that are kept stay as they are.
 
     Raises
     ------
@@ -56,7 +63,7 @@ def index_catalogue(
             "used; `siamese check` says why"
         )
     index = BallTreeIndex.build(
-        embeddings.vectors,
+        augmented_gallery(embeddings.vectors) if augment else embeddings.vectors,
         [
             {"item_id": p.item_id, "filename": p.filename, "labels": list(p.labels)}
             for p in embeddings.pictures

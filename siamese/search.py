@@ -5,19 +5,29 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from siamese.errors import InputError
 from siamese.indexes import Index
+from siamese.reranking import Ranking, item_order, ranking
 
 if TYPE_CHECKING:
     from siamese.embedding import Embedder, Source
 
+BY_ITEM = {"best": 1, "mean": 3}
+"""How many pictures of an item count, by the names that `siamese search --by-item` takes."""
+
 
 class Result(msgspec.Struct, frozen=True):
-    """One picture of the index: its place in the ranking (from 1), how far it is, what it is."""
+    """One picture of the index: its place in the ranking (from 1), how far it is, what it is.
+
+    The distance is the Euclidean one between this picture and the query, whatever ranked them.
+    """
 
     rank: int
     distance: float
@@ -27,7 +37,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class QueryResult(msgspec.Struct, frozen=True):
-    """The ranking for one query picture, nearest first."""
+    """The ranking for one query picture, best first."""
 
     query: str
     results: list[Result]
@@ -77,13 +87,25 @@ class Searcher:
         self.embedder = embedder
         self.index = index
 
-    def search(self, sources: Sequence[Source], k: int = 10) -> list[QueryResult]:
-        """Find the pictures of the index that are nearest to each query picture.
+    def search(
+        self,
+        sources: Sequence[Source],
+        k: int = 10,
+        *,
+        rerank: Ranking | str | None = None,
+        by_item: str | None = None,
+    ) -> list[QueryResult]:
+        """Find the pictures of the index that are most like each query picture.
 
         Parameters
         ----------
         sources : the query pictures: files, encoded bytes or PIL pictures
         k : how many results for each; fewer where the index has fewer
+        rerank : what puts the pictures in order: None for the nearest first, "expansion",
+            "reciprocal", or one of `siamese.reranking` with settings of its own
+        by_item : None for a result a picture; "best" or "mean" for a result an item, shown by
+            its best picture: items are in the order of that one, or of the mean score of their
+            three best
 
         Returns
         -------
@@ -93,22 +115,60 @@ class Searcher:
         Raises
         ------
         InputError
-            Listing every query that is no usable picture; or if k < 1.
+            Listing every query that is no usable picture; or if k < 1, or `rerank` or `by_item`
+            is unknown.
         """
-        distances, rows = self.index.query(self.embedder.embed(sources), k)
-        metadata = self.index.metadata
+        order = ranking(rerank)
+        if k < 1:
+            raise InputError(f"k is {k}; ask for at least 1 result")
+        if by_item is not None and by_item not in BY_ITEM:
+            raise InputError(f"by_item is {by_item!r}; there are {', '.join(BY_ITEM)}")
+        queries = self.embedder.embed(sources)
+        if by_item is None:
+            found = list(order.rank(self.index, queries, k)[1])
+        else:
+            found = [
+                self._best_of_items(order, query[None], k, BY_ITEM[by_item]) for query in queries
+            ]
         return [
-            QueryResult(
-                _name(source, place),
-                [
-                    Result(rank, float(distance), **metadata[row])
-                    for rank, (distance, row) in enumerate(zip(near, at, strict=True), 1)
-                ],
-            )
-            for place, (source, near, at) in enumerate(
-                zip(sources, distances, rows, strict=True), 1
+            QueryResult(_name(source, place), self._results(query, rows))
+            for place, (source, query, rows) in enumerate(
+                zip(sources, queries, found, strict=True), 1
             )
         ]
+
+    def _results(self, query: NDArray[np.float32], rows: NDArray[np.intp]) -> list[Result]:
+        distances = np.linalg.norm(self.index.vectors(rows) - query, axis=1)
+        metadata = self.index.metadata
+        return [
+            Result(rank, float(distance), **metadata[row])
+            for rank, (distance, row) in enumerate(zip(distances, rows, strict=True), 1)
+        ]
+
+    def _best_of_items(
+        self, order: Ranking, query: NDArray[np.float32], k: int, pictures: int
+    ) -> NDArray[np.intp]:
+        """The best picture of each of the first k items: their rows."""
+        items, sizes = self._items
+        k = min(k, len(sizes))
+        depth = 4 * k * pictures
+        # Deeper until all that counts for the first k items has been seen.
+        while True:
+            (scores,), (rows,) = order.rank(self.index, query, depth)
+            ordered = item_order(scores, items[rows], sizes, pictures)
+            if len(rows) == len(self.index) or (len(ordered.sure) >= k and ordered.sure[:k].all()):
+                return rows[ordered.places[:k]]
+            depth *= 4
+
+    @cached_property
+    def _items(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The number of the item of each row, and how many pictures each item has."""
+        _, items, sizes = np.unique(
+            [known["item_id"] for known in self.index.metadata],
+            return_inverse=True,
+            return_counts=True,
+        )
+        return items, sizes
 
 
 def _name(source: Source, place: int) -> str:

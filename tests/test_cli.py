@@ -380,6 +380,29 @@ def test_search_shows_results_as_page_and_picture(index, catalogue, tmp_path):
     assert ".html or .png" in refused("search", "--index", index, "--output", "r.gif", path)[0]
 
 
+def test_index_augments_its_vectors(items, index, catalogue, checkpoint, tmp_path):
+    mixed = tmp_path / "search_index.pkl"
+    words = ("--keras-model", checkpoint, "--output", mixed, "--augment-gallery")
+    done("index", "--labeled-data", items, *words)
+    path = catalogue.path_of(catalogue.pictures[0])
+    for file, itself in ((index, True), (mixed, False)):
+        (found,) = json.loads(done("search", "--index", file, "-k", 48, "--json", path).stdout)
+        nearest = min(result["distance"] for result in found["results"])
+        assert (nearest < 1e-5) == itself
+
+
+@pytest.mark.parametrize("rerank", ["none", "expansion", "reciprocal"])
+def test_search_ranks_items_and_reranks(index, catalogue, rerank):
+    path = catalogue.path_of(catalogue.pictures[5])
+    words = ("search", "--index", index, "-k", 5, "--rerank", rerank, "--json")
+    (found,) = json.loads(done(*words, path).stdout)
+    assert [result["rank"] for result in found["results"]] == [1, 2, 3, 4, 5]
+    for by_item in ("best", "mean"):
+        (found,) = json.loads(done(*words, "--by-item", by_item, path).stdout)
+        assert len({result["item_id"] for result in found["results"]}) == 5
+        assert list(found["results"][0]) == ["rank", "distance", "item_id", "filename", "labels"]
+
+
 def test_results_without_their_pictures_are_refused(index, catalogue, tmp_path):
     path = catalogue.path_of(catalogue.pictures[0])
     words = ("--image-dir", tmp_path, "--output", tmp_path / "results.html")

@@ -18,6 +18,7 @@ from siamese.embedding import Embedder
 from siamese.errors import InputError
 from siamese.indexes import open_index
 from siamese.indexing import index_catalogue, kept_embeddings, skipped_list
+from siamese.reranking import augmented_gallery
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +53,21 @@ def test_every_picture_is_a_row_with_its_vector(embedder, catalogue, tmp_path):
     distances, rows = index.query(vectors, k=1)
     assert rows[:, 0].tolist() == [0, 1, 2]
     assert distances.max() < 1e-3
+
+
+def test_an_augmented_index_holds_means_and_keeps_the_embeddings(embedder, catalogue, tmp_path):
+    output = tmp_path / "search_index.pkl"
+    plain = open_index(index_catalogue(embedder, catalogue, output).path)
+    mixed = open_index(index_catalogue(embedder, catalogue, output, augment=True).path)
+    rows = range(len(catalogue.pictures))
+    np.testing.assert_allclose(
+        mixed.vectors(rows), augmented_gallery(plain.vectors(rows)), atol=1e-6
+    )
+    assert mixed.metadata == plain.metadata and mixed.model == plain.model
+    assert abs(mixed.vectors(rows) - plain.vectors(rows)).max() > 1e-3
+    # Without it again: of the embeddings that were kept, which are not augmented twice.
+    again = open_index(index_catalogue(embedder, catalogue, output).path)
+    np.testing.assert_array_equal(again.vectors(rows), plain.vectors(rows))
 
 
 def test_broken_pictures_are_skipped_and_listed(embedder, copied, tmp_path):

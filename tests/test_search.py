@@ -11,6 +11,7 @@ from siamese.embedding import ModelFacts
 from siamese.errors import InputError
 from siamese.images import PictureError, square_picture
 from siamese.indexes import BallTreeIndex, open_index
+from siamese.reranking import Expansion, Reciprocal
 from siamese.search import Searcher
 
 FACTS = ModelFacts("mean colour", "f" * 64, 3, 8, None)
@@ -118,3 +119,94 @@ def test_an_index_without_its_model_is_taken_with_a_warning(paths, index):
     wider.facts = replace(FACTS, embedding_size=4)
     with pytest.raises(InputError, match="3 dimensions, mean colour makes 4"):
         Searcher(wider, index)
+
+
+# --- another order
+
+
+class Angles:
+    """An embedder of pictures that are angles in degrees."""
+
+    facts = replace(FACTS, embedding_size=2)
+
+    def embed(self, sources, *, batch_size=32):
+        angles = np.radians(np.array(sources, float))
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+def at_angles(*pictures):
+    """A searcher of pictures `(item, angle)`; the file of each is named by its angle."""
+    vectors = Angles().embed([angle for _, angle in pictures])
+    metadata = [{"item_id": item, "filename": str(a), "labels": []} for item, a in pictures]
+    return Searcher(Angles(), BallTreeIndex.build(vectors, metadata, Angles.facts.as_dict()))
+
+
+def order(found):
+    return [(result.item_id, result.filename) for result in found.results]
+
+
+def chord(degrees):
+    """The Euclidean distance of two vectors of length 1."""
+    return pytest.approx(2 * np.sin(np.radians(degrees / 2)), abs=1e-6)
+
+
+def test_a_reranked_picture_keeps_its_own_distance():
+    searcher = at_angles(("a", 10), ("a", 25), ("a", 40), ("a", 55), ("b", -45))
+    (plain,) = searcher.search([0], k=5)
+    assert [result.filename for result in plain.results] == ["10", "25", "40", "-45", "55"]
+    for rerank in (Expansion(neighbours=2, alpha=1), Reciprocal(k1=3, k2=1, own_share=0.3)):
+        (found,) = searcher.search([0], k=5, rerank=rerank)
+        assert [result.filename for result in found.results] == ["10", "25", "40", "55", "-45"]
+        assert [result.rank for result in found.results] == [1, 2, 3, 4, 5]
+        for result in found.results:
+            assert result.distance == chord(abs(int(result.filename)))
+
+
+@pytest.mark.parametrize(
+    ("name", "same"), [("none", None), ("expansion", Expansion()), ("reciprocal", Reciprocal())]
+)
+def test_rerank_by_name(name, same):
+    angles = np.random.default_rng(0).uniform(0, 90, size=150)
+    searcher = at_angles(*(("a", angle) for angle in angles))
+    queries = range(5, 90, 5)
+    found = searcher.search(queries, k=150, rerank=name)
+    assert found == searcher.search(queries, k=150, rerank=same)
+    assert (found == searcher.search(queries, k=150)) == (name == "none")
+
+
+def test_a_result_an_item_by_its_best_picture_or_by_the_mean_of_three():
+    pictures = [("lone", 3), ("near", 1), ("near", 50), ("near", 60), ("near", 70)]
+    pictures += [("many", 4), ("many", 5), ("many", -6), ("many", 89), ("far", 80)]
+    searcher = at_angles(*pictures)
+    (best,) = searcher.search([0], by_item="best")
+    assert order(best) == [("near", "1"), ("lone", "3"), ("many", "4"), ("far", "80")]
+    (mean,) = searcher.search([0], by_item="mean")
+    assert order(mean) == [("lone", "3"), ("many", "4"), ("near", "1"), ("far", "80")]
+    assert [result.rank for result in mean.results] == [1, 2, 3, 4]
+    assert [result.distance for result in mean.results] == [chord(a) for a in (3, 4, 1, 80)]
+
+
+@pytest.mark.parametrize("by_item", ["best", "mean"])
+@pytest.mark.parametrize("rerank", [None, "expansion", "reciprocal"])
+def test_however_many_pictures_stand_before_them_the_first_items_are_found(by_item, rerank):
+    # 300 pictures of one item before the first of the next; then items of few.
+    pictures = [("crowd", angle) for angle in np.linspace(0, 30, 300)]
+    pictures += [(f"few {n}", 31 + n + third / 3) for n in range(20) for third in range(3)]
+    searcher = at_angles(*pictures)
+    (found,) = searcher.search([0], k=4, rerank=rerank, by_item=by_item)
+    assert [result.item_id for result in found.results] == ["crowd", "few 0", "few 1", "few 2"]
+    (all_of_them,) = searcher.search([0], k=99, rerank=rerank, by_item=by_item)
+    assert len(all_of_them.results) == 21
+    assert order(all_of_them)[:4] == order(found)
+
+
+def test_a_searcher_that_cannot_be_asked_so():
+    searcher = at_angles(("a", 1))
+    for words, line in (
+        ({"rerank": "best"}, "rerank is 'best'; there are none, expansion, reciprocal"),
+        ({"by_item": "all"}, "by_item is 'all'; there are best, mean"),
+        ({"k": 0, "rerank": "reciprocal"}, "k is 0; ask for at least 1"),
+        ({"k": -1, "by_item": "best"}, "k is -1; ask for at least 1"),
+    ):
+        with pytest.raises(InputError, match=line):
+            searcher.search([0], **words)

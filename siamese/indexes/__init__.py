@@ -32,6 +32,8 @@ class Index(Protocol):
 
     def query(self, X: ArrayLike, k: int = 10) -> tuple[NDArray[np.float64], NDArray[np.intp]]: ...
 
+    def vectors(self, rows: ArrayLike) -> NDArray[np.float64]: ...
+
 
 def open_index(path: str | os.PathLike[str]) -> Index:
     """Open an index, whatever engine made it.

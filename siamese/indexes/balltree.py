@@ -169,6 +169,10 @@ class BallTreeIndex:
         distances, rows = self.tree.query(X, k=k)
         return distances, rows
 
+    def vectors(self, rows: ArrayLike) -> NDArray[np.float64]:
+        """Return the vectors of some rows, float64 (n, d), of length 1."""
+        return np.asarray(self.tree.get_arrays()[0])[np.asarray(rows, np.intp)]
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index file; it stands under its name only once it is complete.
 

@@ -51,6 +51,17 @@ def write(tmp_path):
     return to_file
 
 
+def test_the_vectors_of_rows_are_those_it_was_made_of(tmp_path):
+    made(100).save(tmp_path / "search_index.pkl")
+    for index in (made(100), open_index(tmp_path / "search_index.pkl")):
+        found = index.vectors([7, 0, 7])
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, unit(100)[[7, 0, 7]])
+        assert index.vectors([]).shape == (0, 6)
+        found[:] = 0  # a copy: the tree stays what it is
+        np.testing.assert_array_equal(index.vectors([7]), unit(100)[[7]])
+
+
 @pytest.mark.parametrize("count", [1, 2, 40, 41, 80, 81, 82, 163, 1000])
 def test_saved_and_opened_it_answers_as_a_loop_over_all(tmp_path, count):
     path = tmp_path / "search_index.pkl"

@@ -1,0 +1,90 @@
+"""A better order at search time: from the vectors that are there, with no training.
+
+Each method is a small object with its settings and one way to be asked, `Ranking`. What they
+compute stands beside them as plain functions of arrays.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siamese.errors import InputError
+from siamese.indexes import Index
+from siamese.reranking.augmentation import augmented_gallery
+from siamese.reranking.expansion import Expansion, expanded
+from siamese.reranking.items import ItemOrder, item_order
+from siamese.reranking.reciprocal import Reciprocal, reciprocal_distances
+
+
+class Ranking(Protocol):
+    """How the pictures of an index are put in order for a query."""
+
+    def rank(
+        self, index: Index, queries: NDArray[np.floating], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Put the pictures in order.
+
+        Parameters
+        ----------
+        index : what is searched
+        queries : (n, d), of length 1
+        k : how many; as many as there are, where there are fewer
+
+        Returns
+        -------
+        scores : float64 (n, k), ascending in each row; what they are is the method's own
+        rows : int (n, k), of the index
+        """
+
+
+class Nearest:
+    """By Euclidean distance, as the index finds them."""
+
+    def rank(
+        self, index: Index, queries: NDArray[np.floating], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """See `Ranking`; the scores are the distances."""
+        return index.query(queries, k)
+
+
+RANKINGS: dict[str, type[Nearest] | type[Expansion] | type[Reciprocal]] = {
+    "none": Nearest,
+    "expansion": Expansion,
+    "reciprocal": Reciprocal,
+}
+"""By the names that `siamese search --rerank` takes."""
+
+
+def ranking(given: Ranking | str | None) -> Ranking:
+    """Return the ranking itself, the one of that name with its default settings, or the nearest.
+
+    Raises
+    ------
+    InputError
+        There is none of that name.
+    """
+    if given is None:
+        return Nearest()
+    if not isinstance(given, str):
+        return given
+    if given not in RANKINGS:
+        raise InputError(f"rerank is {given!r}; there are {', '.join(RANKINGS)}")
+    return RANKINGS[given]()
+
+
+__all__ = [
+    "RANKINGS",
+    "Expansion",
+    "ItemOrder",
+    "Nearest",
+    "Ranking",
+    "Reciprocal",
+    "augmented_gallery",
+    "expanded",
+    "item_order",
+    "ranking",
+    "reciprocal_distances",
+]

@@ -1,0 +1,63 @@
+"""Database-side augmentation: each picture of a gallery speaks for its neighbours too."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siamese.errors import InputError
+from siamese.reranking.expansion import expanded
+
+BLOCK_BYTES = 64 * 2**20
+"""Memory for the similarities of one block of pictures, whatever the size of the gallery."""
+
+
+def augmented_gallery(
+    vectors: NDArray[np.floating], neighbours: int = 3, alpha: float = 3.0
+) -> NDArray[np.float32]:
+    """Replace each vector by the weighted mean of itself and its nearest others (DBA).
+
+    The mean is that of `expanded`: ``v_i + Σ_j max(cos(v_i, v_j), 0)^α · v_j`` over the nearest
+    pictures j ≠ i, scaled to length 1. It takes n² · d steps for n pictures, once, and costs a
+    search nothing.
+
+    Parameters
+    ----------
+    vectors : (n, d), of length 1
+    neighbours : how many others; all, where there are fewer
+    alpha : see `expanded`
+
+    Returns
+    -------
+    float32 (n, d), of length 1
+
+    Raises
+    ------
+    InputError
+        If neighbours < 1 or alpha < 0.
+
+    References
+    ----------
+    Arandjelović, Zisserman, "Three things everyone should know to improve object retrieval",
+    CVPR 2012 (DBA); Gordo et al., "End-to-end learning of deep visual representations for image
+    retrieval", IJCV 2017 (weighted).
+    """
+    if neighbours < 1 or not 0 <= alpha < np.inf:
+        raise InputError(
+            f"neighbours is {neighbours}, alpha {alpha}; they must be at least 1 and 0"
+        )
+    vectors = np.asarray(vectors, np.float32)
+    count = len(vectors)
+    neighbours = min(neighbours, count - 1)
+    if neighbours < 1:
+        return vectors.copy()
+    augmented = np.empty_like(vectors)
+    size = max(1, BLOCK_BYTES // (vectors.itemsize * count))
+    for start in range(0, count, size):
+        similarity = vectors[start : start + size] @ vectors.T
+        at = np.arange(len(similarity))
+        similarity[at, start + at] = -np.inf  # itself
+        nearest = np.argpartition(similarity, -neighbours, axis=1)[:, -neighbours:]
+        for row, near in enumerate(nearest, start):
+            augmented[row] = expanded(vectors[row], vectors[near], alpha)
+    return augmented

@@ -1,0 +1,74 @@
+"""Query expansion: what is found for a query says more about it than the query alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siamese.errors import InputError
+from siamese.indexes import Index
+
+
+def expanded(
+    vector: NDArray[np.floating], neighbours: NDArray[np.floating], alpha: float
+) -> NDArray[np.float64]:
+    """Move a vector towards its neighbours, the nearer ones counting more (αQE).
+
+    ::
+
+        v' = v + Σ_i max(cos(v, v_i), 0)^α · v_i,    scaled to length 1
+
+    With α = 0 all count alike, the average query expansion; the greater α, the less the far
+    ones count.
+
+    Parameters
+    ----------
+    vector : (d,), of length 1
+    neighbours : (n, d), of length 1
+    alpha : α ≥ 0
+
+    Returns
+    -------
+    float64 (d,), of length 1
+
+    References
+    ----------
+    Radenović, Tolias, Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation",
+    TPAMI 2019 (αQE).
+    """
+    vector = np.asarray(vector, np.float64)
+    # Opposite neighbours do not count: no root of a negative cosine, and no pushing away.
+    weights = np.maximum(neighbours @ vector, 0) ** alpha
+    moved = vector + weights @ neighbours
+    return moved / np.linalg.norm(moved)
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Search once, move the query towards what was found, and search again.
+
+    Attributes
+    ----------
+    neighbours : how many of the nearest pictures the query is moved towards
+    alpha : see `expanded`
+    """
+
+    neighbours: int = 2
+    alpha: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1 or not 0 <= self.alpha < np.inf:
+            raise InputError(f"{self}: neighbours must be at least 1, alpha at least 0")
+
+    def rank(
+        self, index: Index, queries: NDArray[np.floating], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """See `Ranking`; the scores are the distances from the expanded query."""
+        _, rows = index.query(queries, self.neighbours)
+        moved = [
+            expanded(query, index.vectors(near), self.alpha)
+            for query, near in zip(queries, rows, strict=True)
+        ]
+        return index.query(np.reshape(moved, np.shape(queries)), k)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from siamese.errors import InputError
+from siamese.indexes import BallTreeIndex
+from siamese.reranking import Expansion, expanded
+
+
+def unit(rng, count, size):
+    vectors = rng.normal(size=(count, size))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def naive(vector, neighbours, alpha):
+    """The formula, number by number."""
+    total = [float(x) for x in vector]
+    for neighbour in neighbours:
+        cosine = sum(float(a) * float(b) for a, b in zip(vector, neighbour, strict=True))
+        weight = max(cosine, 0.0) ** alpha
+        total = [t + weight * float(x) for t, x in zip(total, neighbour, strict=True)]
+    length = math.sqrt(sum(t * t for t in total))
+    return [t / length for t in total]
+
+
+@pytest.mark.parametrize("alpha", [0, 0.5, 3, 10.0])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_expanded_agrees_with_a_loop(alpha, count):
+    rng = np.random.default_rng(count)
+    (vector,), neighbours = unit(rng, 1, 5), unit(rng, count, 5)
+    found = expanded(vector.astype(np.float32), neighbours, alpha)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, naive(vector, neighbours, alpha), atol=1e-6)
+
+
+def test_an_opposite_neighbour_does_not_push():
+    there = np.array([1.0, 0.0])
+    np.testing.assert_array_equal(expanded(there, np.array([[-0.6, 0.8]]), 0.5), there)
+
+
+def test_a_second_search_finds_what_the_first_one_only_touched():
+    # A row of pictures, 15 degrees apart, and one that is off on the other side of the query.
+    degrees = np.radians([10, 25, 40, 55, -45])
+    vectors = np.stack([np.cos(degrees), np.sin(degrees)], axis=1)
+    metadata = [{"item_id": str(row), "filename": "", "labels": []} for row in range(5)]
+    facts = {"name": "", "fingerprint": "", "embedding_size": 2, "picture_size": 1, "path": None}
+    index = BallTreeIndex.build(vectors, metadata, facts)
+    query = np.array([[1.0, 0.0]])
+    assert index.query(query, 5)[1].tolist() == [[0, 1, 2, 4, 3]]
+    scores, rows = Expansion(neighbours=2, alpha=1).rank(index, query, 5)
+    moved = naive(query[0], vectors[[0, 1]], 1)
+    assert rows.tolist() == [[0, 1, 2, 3, 4]]
+    np.testing.assert_allclose(scores[0], np.linalg.norm(vectors - moved, axis=1)[rows[0]])
+
+
+def test_no_query_no_ranking_and_more_neighbours_than_there_are():
+    facts = {"name": "", "fingerprint": "", "embedding_size": 3, "picture_size": 1, "path": None}
+    metadata = [{"item_id": "", "filename": "", "labels": []}] * 2
+    index = BallTreeIndex.build(np.eye(3)[:2], metadata, facts)
+    scores, rows = Expansion().rank(index, np.empty((0, 3)), 5)
+    assert scores.shape == rows.shape == (0, 2)
+    assert Expansion(neighbours=9).rank(index, np.eye(3)[1:2], 5)[1].tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("wrong", [{"neighbours": 0}, {"alpha": -1}, {"alpha": math.nan}])
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(InputError, match="neighbours must be at least 1, alpha at least 0"):
+        Expansion(**wrong)
