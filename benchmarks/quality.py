@@ -385,6 +385,7 @@ def _arguments() -> argparse.Namespace:
         "--python", default=sys.executable, help="Python 3.11 for the peers' environments"
     )
     given = parser.parse_args()
+    given.only = [method for method in METHODS if method in given.only]
     given.work_dir, given.weights = given.work_dir.absolute(), given.weights.absolute()
     return given
 
