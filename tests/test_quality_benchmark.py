@@ -1,0 +1,97 @@
+"""The benchmark of retrieval quality, as far as it goes without the peers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from siamese.catalogue import Catalogue
+from siamese.recipe import Recipe
+from tests.conftest import ROOT
+
+PEERS = ROOT / "benchmarks" / "quality_peers"
+
+
+@pytest.fixture(scope="module")
+def quality() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("quality", ROOT / "benchmarks" / "quality.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_says_mean_and_deviation(quality: ModuleType) -> None:
+    runs = [
+        {
+            "figures": {"recall@1": recall, "map@r": 0.5},
+            "pictures_seen": 1000,
+            "seconds": seconds,
+        }
+        for recall, seconds in ((0.6, 50), (0.7, 100), (0.8, 150))
+    ]
+    untrained = [{"figures": {"recall@1": 0.25, "map@r": 0.125}}]
+    rows = quality.table({"untrained": untrained, "siamese": runs}).splitlines()[2:]
+    assert rows == [
+        "| no training | .250 | .125 | – | – | – |",
+        # 1000/50, 1000/100, 1000/150: 12.2 on average
+        "| **siamese train** | .700 ± .100 | .500 ± .000 | 1,000 | 100 ± 50 | 12 |",
+    ]
+
+
+def test_every_peer_has_pins_a_script_and_the_recipes(quality: ModuleType) -> None:
+    for method in quality.METHODS.values():
+        if method.peer is not None:
+            assert all("==" in pin for pin in quality.ENVIRONMENTS[method.peer])
+            script = (PEERS / f"train_{method.peer}.py").read_text()
+            assert f'    "{method.recipe}": Recipe(' in script
+
+
+def test_every_method_is_told_of_in_the_documentation(quality: ModuleType) -> None:
+    told = (ROOT / "docs" / "quality.md").read_text()
+    for method in quality.METHODS.values():
+        assert f"\n| {method.title} |" in told
+
+
+def test_pictures_seen_are_whole_epochs_of_ours(quality: ModuleType, tmp_path: Path) -> None:
+    # 100 items of 4 pictures: 90 are learnt from, in 3 batches of 128.
+    form = {
+        f"item {i}": {"images": [{"filename": f"{i}-{view}.png"} for view in range(4)]}
+        for i in range(100)
+    }
+    train = tmp_path / "train.json"
+    train.write_text(json.dumps(form))
+    assert (Recipe.held_out, Recipe.batch_size) == (0.1, 128)
+
+    def planned(pictures_seen: int) -> tuple[int, int]:
+        facts = [tmp_path, tmp_path, [], tmp_path, 32, pictures_seen, tmp_path, "python"]
+        return quality.Benchmark("some", train, train, *facts).planned(seed=0)
+
+    assert planned(384 * 5 + 100) == (5, 384 * 5)
+    assert planned(384 * 5 - 100) == (5, 384 * 5)
+    assert planned(100) == (1, 100)
+
+
+def test_pictures_are_prepared_without_the_broken_ones(
+    quality: ModuleType, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    shown = {"good": ["red-disc-0.png", "red-disc-1.png"], "half": ["red-disc-2.png", "broken.png"]}
+    for name in (*shown["good"], "red-disc-2.png"):
+        shutil.copy(catalogue.image_dir / name, tmp_path / name)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    form = {
+        item_id: {"images": [{"filename": name} for name in names]}
+        for item_id, names in shown.items()
+    }
+    (tmp_path / "items.json").write_text(json.dumps(form))
+    items = Catalogue.read(tmp_path / "items.json")
+    assert quality._squares(items, 16, tmp_path / "train") == ["good", "good", "half"]
+    squares = np.load(tmp_path / "train.npy")
+    assert (squares.shape, squares.dtype) == ((3, 16, 16, 3), np.uint8)
