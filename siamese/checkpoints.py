@@ -7,7 +7,7 @@ that a training run needs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,12 @@ FINAL_MODEL = "final_model.hdf5"
 TRAINING_STATE = "training_state.hdf5"
 """The last finished epoch, with the optimizer's state: where `--resume` goes on."""
 
-_STATE, _OPTIMIZER, _LOSS_SCALE = "training_state", "training_optimizer", "training_loss_scale"
+_STATE, _OPTIMIZER, _LOSS_SCALE, _VARIABLES = (
+    "training_state",
+    "training_optimizer",
+    "training_loss_scale",
+    "training_variables",
+)
 
 
 def checkpoint_name(epoch: int, val_loss: float) -> str:
@@ -33,10 +38,21 @@ def checkpoint_name(epoch: int, val_loss: float) -> str:
     return f"weights.{epoch:03d}-{val_loss:.5f}.hdf5"
 
 
-def save_model(model: keras.Model, path: Path, *, state: dict[str, Any] | None = None) -> None:
+def save_model(
+    model: keras.Model,
+    path: Path,
+    *,
+    state: dict[str, Any] | None = None,
+    variables: Sequence[keras.Variable] = (),
+) -> None:
     """Write a whole model to HDF5, with its optimizer's variables only where `state` is given.
 
     Whatever precision it is trained in, the file holds it in float32, for any device.
+
+    Parameters
+    ----------
+    state : where a training is
+    variables : what else was trained, beside the model; only with `state`
 
     Raises
     ------
@@ -56,7 +72,7 @@ def save_model(model: keras.Model, path: Path, *, state: dict[str, Any] | None =
             with h5py.File(temporary, "r+") as file:
                 file[_STATE] = json.dumps(state)
                 # Not by Keras: it writes them, but reads back none for a functional model.
-                for name, variable in _stored(model.optimizer):
+                for name, variable in _stored(model.optimizer, variables):
                     file[name] = keras.ops.convert_to_numpy(variable)
 
 
@@ -106,23 +122,35 @@ def read_training_state(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def restore_optimizer(
-    optimizer: keras.optimizers.Optimizer, network: keras.Model, path: Path
+def restore_training(
+    path: Path,
+    optimizer: keras.optimizers.Optimizer,
+    fitted: keras.Model,
+    variables: Sequence[keras.Variable] = (),
 ) -> None:
-    """Set a new optimizer of a network to where the one was that `save_model` wrote."""
-    optimizer.build(network.trainable_variables)
+    """Set a new optimizer of a model, and the `variables` beside it, to what `save_model` wrote.
+
+    A file that was written before the optimizer had taken a step leaves it new.
+    """
+    optimizer.build(fitted.trainable_variables)
     with h5py.File(path, "r") as file:
-        for name, variable in _stored(optimizer):
+        if _OPTIMIZER not in file:
+            return
+        for name, variable in _stored(optimizer, variables):
             if name.startswith(_LOSS_SCALE) and name not in file:
                 continue  # it was trained in another precision until now
             variable.assign(file[name][()])
 
 
-def _stored(optimizer: keras.optimizers.Optimizer) -> Iterator[tuple[str, keras.Variable]]:
-    """The variables of an optimizer under the same names with and without loss scaling."""
+def _stored(
+    optimizer: keras.optimizers.Optimizer | None, variables: Sequence[keras.Variable]
+) -> Iterator[tuple[str, keras.Variable]]:
+    """All variables of a training, under the same names with and without loss scaling."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         yield f"{_LOSS_SCALE}/scale", optimizer.dynamic_scale
         yield f"{_LOSS_SCALE}/steps", optimizer.step_counter
         optimizer = optimizer.inner_optimizer
-    for place, variable in enumerate(optimizer.variables):
+    for place, variable in enumerate(optimizer.variables if optimizer is not None else ()):
         yield f"{_OPTIMIZER}/{place}", variable
+    for place, variable in enumerate(variables):
+        yield f"{_VARIABLES}/{place}", variable

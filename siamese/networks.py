@@ -26,10 +26,14 @@ from keras import layers, ops
 from siamese.devices import Precision, grow_memory
 from siamese.efficientnet_lite import efficientnet_lite0
 from siamese.errors import InputError
+from siamese.pooling import GeneralisedMean, pooled
+from siamese.recipe import Pooling
 
 DEFAULT_BACKBONE = "EfficientNetLite0"
 DEFAULT_PICTURE_SIZE = 224
 EMBEDDING_MODEL = "embedding_model"
+POOLING, PROJECTION = "pooling", "projection"
+"""Names of layers of a fresh embedding model; the projection only where there is one."""
 
 
 @keras.saving.register_keras_serializable("siamese")
@@ -113,6 +117,7 @@ def embedding_model(
     picture_size: int = DEFAULT_PICTURE_SIZE,
     *,
     embedding_size: int | None = None,
+    pooling: Pooling = "average",
     weights: str | None = "imagenet",
 ) -> keras.Model:
     """Build the network that embeds one picture.
@@ -123,6 +128,7 @@ def embedding_model(
     picture_size : pixels of a side
     embedding_size : d of a learned projection behind the pooled features; None leaves them as
         they are (1,280 for the default)
+    pooling : how the backbone's grid of features becomes one vector, see `siamese.pooling`
     weights : "imagenet", a weights file of this backbone without its classifier, or None for
         random ones; `base_cnn` always starts from random
 
@@ -139,9 +145,9 @@ def embedding_model(
     inputs = keras.Input((picture_size, picture_size, 3), name="input")
     features, scaling = _backbone(backbone, picture_size, weights)
     x = features(scaling(inputs))
-    x = layers.GlobalAveragePooling2D(name="pooling")(x)
+    x = pooled(x, pooling)
     if embedding_size is not None:
-        x = layers.Dense(embedding_size, name="projection")(x)
+        x = layers.Dense(embedding_size, name=PROJECTION)(x)
     x = layers.UnitNormalization(name="embedding", dtype="float32")(x)
     return keras.Model(inputs, x, name=EMBEDDING_MODEL)
 
@@ -181,6 +187,22 @@ def siamese_network(embedding_model: keras.Model) -> keras.Model:
     return keras.Model([anchor, other], distance, name="siamese_network")
 
 
+def allow_any_size(model: keras.Model) -> None:
+    """Let a built model be called on pictures of other sizes than it was built for.
+
+    What it is made of must not depend on the size: convolutions and pooling do not.
+    """
+    for one in _models(model):
+        one.input_spec = None
+
+
+def freeze_batch_norm(model: keras.Model) -> None:
+    """Keep the statistics of a pretrained backbone: small batches would only blur them."""
+    for layer in all_layers(model):
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
+
+
 def set_precision(model: keras.Model, precision: Precision) -> None:
     """Have a built model compute in a precision from now on; its weights stay float32.
 
@@ -215,6 +237,7 @@ def in_float32(model: keras.Model) -> Iterator[None]:
 _IN_FLOAT32 = (
     PictureScaling,
     EuclideanDistance,
+    GeneralisedMean,
     layers.Normalization,
     layers.Rescaling,
     layers.UnitNormalization,
@@ -227,6 +250,15 @@ def _models(model: keras.Model) -> Iterator[keras.Model]:
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _models(layer)
+
+
+def all_layers(model: keras.Model) -> Iterator[layers.Layer]:
+    """The layers of a model and of the models in it, from the input on."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from all_layers(layer)
+        else:
+            yield layer
 
 
 def _layers_of_a_precision(model: keras.Model) -> Iterator[layers.Layer]:

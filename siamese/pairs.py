@@ -121,6 +121,7 @@ class PairGenerator(keras.utils.PyDataset):
             self.batch_size = min(batch_size, len(items))
         self.item_ids = self._sampler.items.ids
         self.memory = min(memory // self.batch_size, len(self) - 1) * self.batch_size
+        self.draws_by_embeddings = hard_negatives or batches == "hard-items"
         self._vectors: np.ndarray | None = None
         self._draw: tuple[int, np.ndarray | None, Any] = (-1, None, None)
         self._drawing = threading.Lock()

@@ -17,6 +17,11 @@ LossName = Literal[
     "proxy-anchor",
     "cosface",
 ]
+Pooling = Literal["average", "max", "gem", "sum"]
+Layers = Literal["all", "head", "head-then-all"]
+
+HEAD_SIZE = 256
+"""Dimensions of a head that is trained alone, where none are given."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +30,29 @@ class Recipe:
 
     Attributes
     ----------
-    backbone, weights, picture_size, embedding_size : see `siamese.networks.embedding_model`
-    sampling, batch_size, pictures_per_item : see `siamese.pairs.PairGenerator`; the loss is
-        multi-similarity for batch-pairs, contrastive for random-pairs
-    margin : of the contrastive loss
-    epochs : each shows every picture once
-    learning_rate : the highest; reached after `warm_up` of all steps, then a cosine down to zero
+    backbone, weights, picture_size, embedding_size, pooling : see
+        `siamese.networks.embedding_model`
+    layers : which are trained. "all"; "head": a projection alone, on features that are computed
+        once (see `siamese.head`), which takes seconds; "head-then-all": the head is the first epoch
+    sampling, batch_size, pictures_per_item, batches, memory, hard_negatives : see
+        `siamese.pairs.PairGenerator`
+    loss : one of `siamese.losses.LOSSES` over the pairs of a batch, by default multi-similarity;
+        random-pairs have the contrastive loss of pairs
+    margin : of the loss; None is the loss's own
+    epochs : each shows every picture once, or as many where batches are label-balanced
+    budget : seconds for all of it, opening and measuring too. The learning rate comes down in this
+        time, or in `epochs`, whichever ends first
+    patience : epochs without a better one after which training ends; None goes on to the end
+    learning_rate : the highest; reached after `warm_up` of the way, then a cosine down to zero
+    first_layer_rate : rate of the backbone's first layer, in parts of its last one's
+    projection_rate : rate of a projection, in parts of `learning_rate`
+    weight_average : momentum of an average of the weights, which is then what is measured and
+        kept; 0 keeps the weights themselves
     augmented : show each picture in a new random view each time
+    flip : mirror half of the views, where left and right do not matter
+    erasing : share of the views in which a rectangle is covered
+    first_picture_size : pixels of a side to begin with; they grow to `picture_size` over the first
+        two thirds of the epochs
     held_out : share of the items kept from training to measure retrieval on, each epoch
     seed : decides the held-out items, the first weights, every draw and every random view
     """
@@ -39,14 +60,61 @@ class Recipe:
     backbone: str = "EfficientNetLite0"
     weights: str | None = "imagenet"
     picture_size: int = 160
+    pooling: Pooling = "average"
     embedding_size: int | None = None
+    layers: Layers = "all"
     sampling: Sampling = "batch-pairs"
     batch_size: int = 128
     pictures_per_item: int = 4
-    margin: float = 1.0
+    batches: Batches = "uniform"
+    memory: int = 0
+    hard_negatives: bool = False
+    loss: LossName | None = None
+    margin: float | None = None
     epochs: int = 6
+    budget: float | None = None
+    patience: int | None = None
     learning_rate: float = 3e-4
     warm_up: float = 0.1
+    first_layer_rate: float = 1.0
+    projection_rate: float = 1.0
+    weight_average: float = 0.0
     augmented: bool = True
+    flip: bool = False
+    erasing: float = 0.0
+    first_picture_size: int | None = None
     held_out: float = 0.1
     seed: int = 0
+
+    def picture_size_of(self, epoch: int) -> int:
+        """Pixels of a side in an epoch (from 0): in steps of 32, the networks' stride."""
+        if self.first_picture_size is None or self.first_picture_size >= self.picture_size:
+            return self.picture_size
+        share = min(1.0, epoch / max(1, round(self.epochs * 2 / 3)))
+        grown = self.first_picture_size + share * (self.picture_size - self.first_picture_size)
+        return self.picture_size if share == 1 else max(32, round(grown / 32) * 32)
+
+    def problems(self) -> list[str]:
+        """What does not go together, a line each."""
+        problems = []
+        if self.sampling == "random-pairs" and self.loss not in (None, "contrastive"):
+            problems.append(f"--loss {self.loss} needs batch-pairs; random-pairs take contrastive")
+        if self.memory and self.loss in ("proxy-anchor", "cosface"):
+            problems.append(
+                f"--memory with --loss {self.loss}: it compares with items; leave it out"
+            )
+        if self.layers == "head":
+            for flag, value in (
+                ("--sampling random-pairs", self.sampling == "random-pairs"),
+                ("--first-picture-size", self.first_picture_size is not None),
+                (f"--loss {self.loss}", self.loss not in (None, "multi-similarity")),
+                ("--memory", self.memory),
+                (f"--batches {self.batches}", self.batches != "uniform"),
+            ):
+                if value:
+                    problems.append(f"--layers head with {flag}: it is for training all layers")
+        elif self.layers == "head-then-all" and self.epochs < 2:
+            problems.append(
+                "--layers head-then-all needs --epochs 2 or more: the head is the first"
+            )
+        return problems

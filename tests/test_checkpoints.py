@@ -15,7 +15,7 @@ from siamese.checkpoints import (
     checkpoint_name,
     load_model,
     read_training_state,
-    restore_optimizer,
+    restore_training,
     save_model,
 )
 from siamese.errors import InputError
@@ -76,7 +76,7 @@ def test_a_training_state_comes_back_with_its_optimizer(tmp_path):
     assert read_training_state(path) == {"epoch": 2, "best": None}
     loaded = load_model(path)
     optimizer = keras.optimizers.Adam(0.01)
-    restore_optimizer(optimizer, loaded, path)
+    restore_training(path, optimizer, loaded)
     assert int(optimizer.iterations) == 2 and len(optimizer.variables) == 6
     for one, other in zip(optimizer.variables, model.optimizer.variables, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -102,7 +102,7 @@ def test_a_training_state_comes_back_with_its_loss_scale_and_in_another_precisio
 
     again, plain = loss_scaled(), keras.optimizers.Adam(0.01)
     for optimizer in (again, plain):
-        restore_optimizer(optimizer, load_model(path), path)
+        restore_training(path, optimizer, load_model(path))
         assert int(optimizer.iterations) == 2
     assert float(again.dynamic_scale) == 128 and int(again.step_counter) == 2
     inner = model.optimizer.inner_optimizer.variables
@@ -116,7 +116,7 @@ def test_a_training_state_comes_back_with_its_loss_scale_and_in_another_precisio
     model.compile(plain, "mse")
     save_model(model, path, state={})
     resumed = loss_scaled()
-    restore_optimizer(resumed, load_model(path), path)
+    restore_training(path, resumed, load_model(path))
     assert int(resumed.iterations) == 2 and float(resumed.dynamic_scale) == 64
 
 

@@ -17,6 +17,7 @@ from siamese.networks import (
     _scaling_of,
     backbone_names,
     embedding_model,
+    freeze_batch_norm,
     in_float32,
     inner_embedding_model,
     set_precision,
@@ -284,3 +285,14 @@ def test_in_float32_for_a_while():
         assert set(policies(network).values()) == {"float32"}
         raise RuntimeError
     assert policies(network) == before and "mixed_float16" in before.values()
+
+
+def test_batch_norm_is_frozen_wherever_it_is():
+    model = embedding_model("MobileNet", 32, weights=None)
+    outer = keras.Sequential([model])
+    freeze_batch_norm(outer)
+    kinds = {type(layer): layer.trainable for layer in model.layers[2]._flatten_layers()}
+    assert kinds[keras.layers.BatchNormalization] is False
+    assert kinds[keras.layers.Conv2D] is True
+    pictures = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
+    np.testing.assert_allclose(model(pictures, training=True), model(pictures), atol=1e-5)

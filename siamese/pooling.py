@@ -1,0 +1,64 @@
+"""From a grid of features to one vector a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from siamese.recipe import Pooling
+
+
+@keras.saving.register_keras_serializable("siamese")
+class GeneralisedMean(layers.Layer):
+    """GeM pooling: f_c = (1/|X| Σ_{x ∈ X} max(x_c, ε)ᵖ)^(1/p) over the places X of the grid.
+
+    p = 1 is the average and p → ∞ the maximum; p is learned.
+
+    F. Radenović, G. Tolias, O. Chum, "Fine-Tuning CNN Image Retrieval with No Human Annotation",
+    TPAMI 2019, equation 3, and its start p = 3.
+
+    Call
+    ----
+    (n, h, w, c) → (n, c)
+    """
+
+    EPSILON = 1e-6
+
+    def __init__(self, power: float = 3.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.power = power
+
+    def build(self, input_shape: Any) -> None:
+        self.p = self.add_weight(
+            name="p", shape=(), initializer=keras.initializers.Constant(self.power)
+        )
+
+    def call(self, inputs: Any) -> Any:
+        p = ops.cast(self.p, inputs.dtype)
+        powers = ops.power(ops.maximum(inputs, self.EPSILON), p)
+        return ops.power(ops.mean(powers, axis=(1, 2)), 1 / p)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (input_shape[0], input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "power": self.power}
+
+
+def pooled(features: Any, pooling: Pooling) -> Any:
+    """Pool features (n, h, w, c) to (n, c); "sum" adds up the three others."""
+    if pooling == "average":
+        return layers.GlobalAveragePooling2D(name="pooling")(features)
+    if pooling == "max":
+        return layers.GlobalMaxPooling2D(name="pooling")(features)
+    if pooling == "gem":
+        return GeneralisedMean(name="pooling", dtype="float32")(features)
+    return layers.Add(name="pooling")(
+        [
+            layers.GlobalAveragePooling2D(name="average")(features),
+            layers.GlobalMaxPooling2D(name="max")(features),
+            GeneralisedMean(name="gem", dtype="float32")(features),
+        ]
+    )
