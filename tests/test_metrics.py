@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamese import metrics
+from siamese import metrics, ranking
 from siamese.errors import InputError
 from siamese.metrics import retrieval_metrics
 
@@ -23,7 +23,7 @@ def naive(vectors, item_ids, gallery=None, gallery_item_ids=None, own_rows=None)
     if gallery is None:
         gallery, gallery_item_ids, own_rows = vectors, item_ids, range(len(vectors))
     own_rows = [-1] * len(vectors) if own_rows is None else own_rows
-    rows = {name: [] for name in metrics._FIGURES}
+    rows = {name: [] for name in metrics.FIGURES}
     for vector, item_id, own in zip(vectors, item_ids, own_rows, strict=True):
         others = [row for row in range(len(gallery)) if row != own]
         others.sort(key=lambda row: -float(np.dot(vector, gallery[row])))  # a stable sort
@@ -102,9 +102,11 @@ def test_the_map_at_r_examples_of_the_paper():
 
 
 @pytest.mark.parametrize("items", [2, 5, 40])  # R about 29, 11 and 0 to 4
-@pytest.mark.parametrize("block_bytes", [1, metrics.BLOCK_BYTES])
-def test_agrees_with_naive_loop(monkeypatch, items, block_bytes):
-    monkeypatch.setattr(metrics, "BLOCK_BYTES", block_bytes)
+@pytest.mark.parametrize("block_rows", [1, 7, ranking.BLOCK_ROWS])
+@pytest.mark.parametrize("kept", [-1, ranking.RELEVANT_KEPT])  # one way, both ways
+def test_agrees_with_naive_loop(monkeypatch, items, block_rows, kept):
+    monkeypatch.setattr(ranking, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(ranking, "RELEVANT_KEPT", kept)
     rng = np.random.default_rng(items)
     vectors, gallery = unit(rng, 60, 6), unit(rng, 50, 6)
     ids = [f"item{n}" for n in rng.integers(items, size=60)]
@@ -119,13 +121,16 @@ def test_agrees_with_naive_loop(monkeypatch, items, block_bytes):
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(range(len(EXACT))), st.sampled_from("abcd")), min_size=2),
-    st.integers(1, 4096),
+    st.integers(1, 12),
+    st.booleans(),
 )
-def test_ties_and_duplicates_agree_with_naive_loop(pictures, block_bytes):
+def test_ties_and_duplicates_agree_with_naive_loop(pictures, block_rows, one_way):
     vectors = np.array([EXACT[place] for place, _ in pictures])
     ids = [item_id for _, item_id in pictures]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "BLOCK_BYTES", block_bytes)
+        patch.setattr(ranking, "BLOCK_ROWS", block_rows)
+        if one_way:
+            patch.setattr(ranking, "RELEVANT_KEPT", -1)
         if len(set(ids)) == len(ids):
             with pytest.raises(InputError, match="no query has another picture"):
                 retrieval_metrics(vectors, ids)
