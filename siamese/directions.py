@@ -72,3 +72,23 @@ def dots(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.flo
     A matrix product is far faster, but rounds by where in the matrix a vector stands.
     """
     return np.vecdot(one[:, None], other[None])
+
+
+def make_exact(
+    cosines: NDArray[np.float32],
+    ours: NDArray[np.float32],
+    theirs: Directions,
+    twin: NDArray[Any],
+) -> None:
+    """Compute some columns of a matrix product anew with `dots`, in place.
+
+    Parameters
+    ----------
+    cosines : float32 (n, m)
+    ours : float32 (n, d)
+    twin : int (m,), the row of `theirs` that a column is of; -1 where the product will do
+    """
+    (columns,) = np.nonzero(twin >= 0)
+    if len(columns):
+        rows, place = np.unique(twin[columns], return_inverse=True)
+        cosines[:, columns] = dots(ours, theirs.take(rows))[:, place]

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.directions import Directions, dots
+from siamese.directions import Directions, dots, make_exact
 from siamese.threads import in_threads
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -224,9 +224,9 @@ class _Ranking:
         cosines = ours @ theirs.T
         # An equal vector of another item must tie, but a matrix product may round equal columns
         # differently, by where they stand.
-        self._exact(cosines, ours, self.twin[begin:end])
+        make_exact(cosines, ours, self.gallery, self.twin[begin:end])
         if self.queries is self.gallery:
-            self._exact(cosines.T, theirs, self.twin[block.start : block.stop])
+            make_exact(cosines.T, theirs, self.gallery, self.twin[block.start : block.stop])
         first = block.start + block.edges[:-1]
         there = (self.begin[first] < end) & (self.end[first] > begin)
         for item in np.flatnonzero(there):
@@ -237,13 +237,6 @@ class _Ranking:
         (with_own,) = np.nonzero((begin <= own) & (own < end))
         cosines[with_own, own[with_own] - begin] = -np.inf
         return cosines
-
-    def _exact(self, cosines: Floats, ours: Floats, twin: Ints) -> None:
-        """Compute the columns of equal vectors anew, as `_block` does."""
-        (columns,) = np.nonzero(twin >= 0)
-        if len(columns):
-            rows, place = np.unique(twin[columns], return_inverse=True)
-            cosines[:, columns] = dots(ours, self.gallery.take(rows))[:, place]
 
     def _found(self, block: _Block, cosines: Floats, begin: int, end: int) -> tuple[Ints, Floats]:
         """How many of a part of the gallery stand before each relevant picture; the nearest.
