@@ -1,4 +1,4 @@
-"""Pictures that are in the gallery twice: each is found at once, and makes every figure too good."""
+"""Pictures that are in the gallery twice: found at once, they make every figure too good."""
 
 from __future__ import annotations
 
