@@ -150,7 +150,9 @@ def retrieval(
         done.nearest_other[part.rows] = part.nearest_other
         done.figures[part.rows[part.relevant > 0]] = _figures(part)
     if not done.answerable.any():
-        raise InputError("no query has another picture of its item in the gallery")
+        raise InputError(
+            "no query has another picture of its item in the gallery; give some items a second one"
+        )
     return done
 
 
