@@ -41,5 +41,5 @@ def test_equal_vectors_have_equal_dots_wherever_they_stand():
 
 @pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
 def test_a_vector_without_direction_is_one_line(bad):
-    with pytest.raises(InputError, match="1 of 3 have no direction.*the first in row 1"):
+    with pytest.raises(InputError, match=r"1 of 3 have no direction .*, the first in row 1"):
         Directions([[1, 1], [bad, bad], [1, 0]], "vectors")
