@@ -22,12 +22,15 @@ from siamese.words import counted
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue
     from siamese.embedding import Embedder, Skipped
+    from siamese.evaluation import Evaluation
     from siamese.search import QueryResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 SOME_SKIPPED = 3
 """Exit code: done, but some pictures were skipped."""
+WEAKEST = 5
+"""Labels that `evaluate` names; `--json` has them all."""
 
 
 class Verbs(click.Group):
@@ -392,6 +395,12 @@ def train(
     type=click.Path(path_type=Path),
     help="Labelled data to search for in --labeled-data.  [default: leave one out]",
 )
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help='Write the threshold of "we don\'t have this" beside --keras-model.',
+)
+@seed_option
 @model_options
 @batch_size_option
 @json_option
@@ -399,34 +408,49 @@ def evaluate(
     labeled_data: Path,
     image_dir: Path | None,
     queries: Path | None,
+    calibrate: bool,
+    seed: int,
     batch_size: int,
     as_json: bool,
     **model: Any,
 ) -> None:
     """Measure how well pictures of one item are found.
 
-    By recall@k, precision@10, MAP@R, mAP and nDCG@10.
+    By recall@k, precision@10, MAP@R, mAP and nDCG@10, over the pictures and by item, with 95 %
+    intervals from drawing the items anew; for each label; and by pairs of pictures.
     """
+    keras_model = model["keras_model"]
+    if calibrate and keras_model is None:
+        raise InputError("--calibrate writes beside a checkpoint; give --keras-model too")
     gallery = read_usable(labeled_data, image_dir)
     asked = read_usable(queries, image_dir or labeled_data.parent) if queries else None
     with keras_at_work():
+        from siamese.calibration import calibration_path
         from siamese.evaluation import evaluate as run
 
-        done = run(embedder(**model), gallery, asked, batch_size=batch_size)
+        if calibrate:
+            require_writable(calibration_path(keras_model))
+        measured_on = f"{queries} in {labeled_data}" if queries else str(labeled_data)
+        done = run(
+            embedder(**model),
+            gallery,
+            asked,
+            batch_size=batch_size,
+            seed=seed,
+            measured_on=measured_on,
+        )
+        if calibrate:
+            if done.calibration is None:
+                raise InputError(
+                    f"{measured_on}: --calibrate needs pictures of at least two items; give more"
+                )
+            done.calibration.write(calibration_path(keras_model))
     if as_json:
         print_json(done.as_dict())
     else:
-        print_table(
-            ("figure", "value"),
-            (
-                (name, f"{value:.3f}" if isinstance(value, float) else f"{value:,}")
-                for name, value in done.figures.items()
-            ),
-        )
-        if done.unanswerable:
-            click.echo(
-                f"{done.unanswerable:,} queries left out: no other picture of their item", err=True
-            )
+        print_evaluation(done)
+        if calibrate:
+            click.echo(calibration_path(keras_model))
     end(done.skipped)
 
 
@@ -712,6 +736,76 @@ def converted(catalogue: Catalogue, output: Path, as_json: bool) -> None:
         print_json({"path": str(output), "items": items, "pictures": pictures})
     else:
         click.echo(f"{output}: {items:,} items, {pictures:,} pictures")
+
+
+def print_evaluation(done: Evaluation) -> None:
+    """Say how well items are found, which labels worst, and how far that can be trusted."""
+    intervals = done.intervals or {}
+
+    def interval(kind: str, name: str) -> str:
+        ends = (intervals.get(kind) or {}).get(name)
+        return f"{ends[0]:.3f} – {ends[1]:.3f}" if ends else "–"
+
+    rows = [
+        (
+            name,
+            f"{done.figures[name]:.3f}",
+            interval("figures", name),
+            f"{done.by_item[name]:.3f}",
+            interval("by_item", name),
+        )
+        for name in done.by_item
+    ]
+    print_table(("figure", "by picture", "95 %", "by item", "95 %"), rows)
+    worst = sorted(done.by_label.items(), key=lambda entry: (entry[1]["map@r"], entry[0]))
+    if len(worst) > 1:
+        print_table(
+            (f"weakest of {len(worst):,} labels", "items", "queries", "recall@1", "map@r"),
+            (
+                (
+                    label,
+                    f"{of['items']:,}",
+                    f"{of['queries']:,}",
+                    f"{of['recall@1']:.3f}",
+                    f"{of['map@r']:.3f}",
+                )
+                for label, of in worst[:WEAKEST]
+            ),
+        )
+    figures = done.figures
+    lines = [
+        f"{figures['queries']:,} queries, {figures['gallery']:,} pictures of {figures['items']:,} "
+        "items searched"
+    ]
+    if done.label_recall is not None:
+        names = ("recall@1", "recall@5", "recall@10")
+        shares = ", ".join(f"{done.label_recall[name]:.3f}" for name in names)
+        lines.append(f"a common label among the nearest 1, 5 and 10: {shares}")
+    if (pairs := done.verification) is not None:
+        lines.append(
+            f"pairs: ROC AUC {pairs['auc']:.3f}, equal error rate "
+            f"{pairs['equal_error_rate']:.3f}, FNMR {pairs['fnmr@fmr=1e-2']:.3f} at FMR 0.01 and "
+            f"{pairs['fnmr@fmr=1e-3']:.3f} at 0.001"
+        )
+    if (told := done.calibration) is not None:
+        lines.append(
+            f"not in the gallery: beyond distance {told.threshold:.3f}, with precision "
+            f"{told.precision:.3f} and recall {told.recall:.3f}"
+        )
+    if twice := done.duplicates["queries"]:
+        lines.append(
+            f"duplicates: {twice:,} queries have their like in the gallery, "
+            f"{done.duplicates['same_bytes']:,} of them byte for byte; they make every figure too "
+            "good"
+        )
+    else:
+        lines.append("duplicates: none among what was searched for and the gallery")
+    for line in lines:
+        click.echo(line)
+    if done.unanswerable:
+        click.echo(
+            f"{done.unanswerable:,} queries left out: no other picture of their item", err=True
+        )
 
 
 def print_export(done: Any) -> None:

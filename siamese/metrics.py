@@ -2,18 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from siamese.directions import Directions
 from siamese.errors import InputError
+from siamese.ranking import Ranked, ranked
 
 ItemIds: TypeAlias = Sequence[object] | NDArray[Any]
 
-BLOCK_BYTES = 64 * 2**20
-"""Memory for the similarities of one block of queries, whatever the number of queries."""
+FIGURES = ("recall@1", "recall@5", "recall@10", "precision@10", "map@r", "map", "ndcg@10")
+
+
+@dataclass(frozen=True, eq=False)
+class Retrieval:
+    """The ranking of every query in figures.
+
+    Attributes
+    ----------
+    figures : float32 (n, 7), a row a query in the order of `FIGURES`; NaN where R = 0
+    items : int (n,), each query's item, numbered from 0
+    relevant : int (n,), R: the pictures there are to find
+    nearest_relevant : float32 (n,), the cosine to the nearest of them, -inf where R = 0
+    nearest_other : float32 (n,), the cosine to the nearest picture of another item, -inf without
+    gallery : how many pictures are searched
+    gallery_items : how many items they show
+    """
+
+    figures: NDArray[np.float32]
+    items: NDArray[np.intp]
+    relevant: NDArray[np.intp]
+    nearest_relevant: NDArray[np.float32]
+    nearest_other: NDArray[np.float32]
+    gallery: int
+    gallery_items: int
+
+    @property
+    def answerable(self) -> NDArray[np.bool_]:
+        """bool (n,): R > 0."""
+        return self.relevant > 0
+
+    def by_query(self) -> dict[str, float | int]:
+        """Average over the queries, as `retrieval_metrics` returns it."""
+        means = self.figures[self.answerable].mean(axis=0, dtype=np.float64)
+        return {
+            **dict(zip(FIGURES, means.tolist(), strict=True)),
+            "queries": int(self.answerable.sum()),
+            "gallery": self.gallery,
+            "items": self.gallery_items,
+        }
 
 
 def retrieval_metrics(
@@ -40,7 +81,7 @@ def retrieval_metrics(
 
     Parameters
     ----------
-    vectors : (n, d), the queries; scaled to length 1 here
+    vectors : (n, d), the queries; of any length, compared by cosine
     item_ids : (n,), the item of each query
     gallery : (m, d), what is searched; by default `vectors` themselves, leave-one-out: a query
         is never in its own ranking
@@ -63,7 +104,21 @@ def retrieval_metrics(
     ----------
     Musgrave, Belongie, Lim, "A Metric Learning Reality Check", ECCV 2020 (MAP@R).
     """
-    queries = _normalised(vectors, "vectors")
+    return retrieval(
+        vectors, item_ids, gallery=gallery, gallery_item_ids=gallery_item_ids, own_rows=own_rows
+    ).by_query()
+
+
+def retrieval(
+    vectors: ArrayLike,
+    item_ids: ItemIds,
+    *,
+    gallery: ArrayLike | None = None,
+    gallery_item_ids: ItemIds | None = None,
+    own_rows: ArrayLike | None = None,
+) -> Retrieval:
+    """Rank as `retrieval_metrics` does, and keep the figures of every query."""
+    queries = Directions(vectors, "vectors")
     if gallery is None:
         if gallery_item_ids is not None or own_rows is not None:
             raise InputError("gallery_item_ids and own_rows go with a gallery; give it too")
@@ -71,116 +126,73 @@ def retrieval_metrics(
     else:
         if gallery_item_ids is None:
             raise InputError("a gallery needs its item ids; give gallery_item_ids too")
-        searched, searched_ids = _normalised(gallery, "gallery"), gallery_item_ids
+        searched, searched_ids = Directions(gallery, "gallery"), gallery_item_ids
         own = np.full(len(queries), -1) if own_rows is None else np.asarray(own_rows)
     _require_agreement(queries, item_ids, searched, searched_ids, own)
 
-    rows_of: dict[object, list[int]] = {}
-    for row, item_id in enumerate(searched_ids):
-        rows_of.setdefault(item_id, []).append(row)
-    relevant_rows = {item_id: np.array(rows) for item_id, rows in rows_of.items()}
+    numbers: dict[object, int] = {}
+    searched_items = np.array([numbers.setdefault(one, len(numbers)) for one in searched_ids])
+    gallery_items = len(numbers)
+    items = np.array([numbers.setdefault(one, len(numbers)) for one in item_ids])
+    done = Retrieval(
+        figures=np.full((len(queries), len(FIGURES)), np.nan, np.float32),
+        items=items,
+        relevant=np.zeros(len(queries), np.intp),
+        nearest_relevant=np.empty(len(queries), np.float32),
+        nearest_other=np.empty(len(queries), np.float32),
+        gallery=len(searched),
+        gallery_items=gallery_items,
+    )
+    known = np.where(items < gallery_items, items, -1)
+    for part in ranked(queries, known, searched, searched_items, own):
+        done.relevant[part.rows] = part.relevant
+        done.nearest_relevant[part.rows] = part.nearest_relevant
+        done.nearest_other[part.rows] = part.nearest_other
+        done.figures[part.rows[part.relevant > 0]] = _figures(part)
+    if not done.answerable.any():
+        raise InputError(
+            "no query has another picture of its item in the gallery; give some items a second one"
+        )
+    return done
 
-    total, answered = np.zeros(len(_FIGURES)), 0
-    for query, similarity, ascending in _rankings(queries, searched, own):
-        relevant = relevant_rows.get(item_ids[query], _NONE)
-        relevant = relevant[relevant != own[query]]
-        if len(relevant):
-            total += _figures(_ranks(relevant, similarity, ascending))
-            answered += 1
-    if not answered:
-        raise InputError("no query has another picture of its item in the gallery")
-    return {
-        **dict(zip(_FIGURES, (total / answered).tolist(), strict=True)),
-        "queries": answered,
-        "gallery": len(searched),
-        "items": len(rows_of),
-    }
 
-
-_FIGURES = ("recall@1", "recall@5", "recall@10", "precision@10", "map@r", "map", "ndcg@10")
-_NONE = np.empty(0, int)
 _GAINS = 1 / np.log2(np.arange(2, 12))  # of the ranks 1 to 10
 _IDEAL = np.cumsum(_GAINS)
 
 
-def _figures(ranks: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The figures of one query, in the order of `_FIGURES`, from its ascending ranks."""
-    relevant = len(ranks)
-    precision = np.arange(1, relevant + 1) / ranks
-    top = ranks[ranks <= 10]
-    return np.array(
+def _figures(part: Ranked) -> NDArray[np.float64]:
+    """(n, 7), the figures of the queries with R > 0, in the order of `FIGURES`."""
+    relevant = part.relevant[part.relevant > 0]
+    if not len(relevant):
+        return np.empty((0, len(FIGURES)))
+    first = np.cumsum(relevant) - relevant
+    of_query = np.repeat(relevant, relevant)
+    ranks = part.ranks
+    precision = (np.arange(1, len(ranks) + 1) - np.repeat(first, relevant)) / ranks
+    top = ranks <= 10
+    gains = np.where(top, _GAINS[np.minimum(ranks, 10) - 1], 0)
+
+    def total(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.add.reduceat(values.astype(np.float64), first)
+
+    return np.stack(
         [
-            ranks[0] <= 1,
-            ranks[0] <= 5,
-            ranks[0] <= 10,
-            len(top) / 10,
-            precision[ranks <= relevant].sum() / relevant,
-            precision.sum() / relevant,
-            _GAINS[top - 1].sum() / _IDEAL[min(relevant, 10) - 1],
-        ]
+            ranks[first] <= 1,
+            ranks[first] <= 5,
+            ranks[first] <= 10,
+            total(top) / 10,
+            total(np.where(ranks <= of_query, precision, 0)) / relevant,
+            total(precision) / relevant,
+            total(gains) / _IDEAL[np.minimum(relevant, 10) - 1],
+        ],
+        axis=1,
     )
 
 
-def _ranks(
-    rows: NDArray[np.intp], similarity: NDArray[np.float32], ascending: NDArray[np.float32]
-) -> NDArray[np.intp]:
-    """Where some gallery rows stand in a ranking, ascending, without sorting out all the others.
-
-    rank = 1 + |{more similar rows}| + |{equally similar rows before it}|
-    """
-    values = similarity[rows]
-    upto = np.searchsorted(ascending, values, side="right")
-    tied = upto - np.searchsorted(ascending, values, side="left") > 1
-    ranks = 1 + len(ascending) - upto
-    for place in np.flatnonzero(tied):
-        ranks[place] += np.count_nonzero(similarity[: rows[place]] == values[place])
-    return np.sort(ranks)
-
-
-def _rankings(
-    queries: NDArray[np.float32], gallery: NDArray[np.float32], own: NDArray[np.intp]
-) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
-    """For each query: its row, its similarity to the gallery rows, and the same sorted.
-
-    Its own picture is given the similarity -inf, which is behind all others.
-    """
-    # A matrix product may round equal columns differently, by where they stand; multiplied
-    # once and copied, equal vectors stay equal.
-    as_bytes = gallery.view(np.dtype((np.void, gallery.itemsize * gallery.shape[1]))).ravel()
-    _, first, place = np.unique(as_bytes, return_index=True, return_inverse=True)
-    distinct = gallery if len(first) == len(gallery) else gallery[first]
-
-    size = max(1, BLOCK_BYTES // (3 * gallery.itemsize * len(gallery)))
-    for start in range(0, len(queries), size):
-        similarity = queries[start : start + size] @ distinct.T
-        if distinct is not gallery:
-            similarity = similarity[:, place]
-        (with_own,) = np.nonzero(own[start : start + size] >= 0)
-        similarity[with_own, own[start + with_own]] = -np.inf
-        ascending = np.sort(similarity, axis=1)
-        for row in range(len(similarity)):
-            yield start + row, similarity[row], ascending[row]
-
-
-def _normalised(vectors: ArrayLike, name: str) -> NDArray[np.float32]:
-    """As float32 (n, d) of length 1."""
-    array = np.asarray(vectors, np.float32)
-    if array.ndim != 2 or 0 in array.shape:
-        raise InputError(f"{name}: the shape is {array.shape}, not (pictures, dimensions)")
-    length = np.linalg.norm(array.astype(np.float64), axis=1, keepdims=True)
-    if len(bad := np.flatnonzero(~np.isfinite(length) | (length == 0))):
-        raise InputError(
-            f"{name}: {len(bad)} of {len(array)} have no direction (NaN, infinite or all 0), "
-            f"the first in row {bad[0]}; the model that made them is broken"
-        )
-    # + 0: there is no -0.0 then, and equal vectors have equal bytes.
-    return (array / length).astype(np.float32) + np.float32(0)
-
-
 def _require_agreement(
-    queries: NDArray[np.float32],
+    queries: Directions,
     item_ids: ItemIds,
-    gallery: NDArray[np.float32],
+    gallery: Directions,
     gallery_item_ids: ItemIds,
     own: NDArray[np.intp],
 ) -> None:
@@ -188,9 +200,9 @@ def _require_agreement(
         raise InputError(f"{len(queries)} vectors, but {len(item_ids)} item ids")
     if len(gallery_item_ids) != len(gallery):
         raise InputError(f"{len(gallery)} gallery vectors, but {len(gallery_item_ids)} item ids")
-    if queries.shape[1] != gallery.shape[1]:
+    if queries.size != gallery.size:
         raise InputError(
-            f"queries have {queries.shape[1]} dimensions, the gallery {gallery.shape[1]}; "
+            f"queries have {queries.size} dimensions, the gallery {gallery.size}; "
             "embed both with one model"
         )
     if own.shape != (len(queries),) or own.dtype.kind not in "iu":

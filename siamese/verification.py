@@ -43,6 +43,26 @@ class Verification:
     false_positive_rate: np.ndarray
     true_positive_rate: np.ndarray
 
+    def false_non_match_rate(self, false_match_rate: float) -> float:
+        """FNMR at FMR: the least share of the positives refused by a threshold that accepts no
+        more than this share of the negatives.
+        """
+        kept = self.false_positive_rate <= false_match_rate
+        return float(1 - self.true_positive_rate[kept].max())
+
+    def as_dict(self) -> dict[str, float | int]:
+        """The figures, without the pairs and the curve."""
+        return {
+            "auc": self.auc,
+            "equal_error_rate": self.equal_error_rate,
+            "fnmr@fmr=1e-2": self.false_non_match_rate(1e-2),
+            "fnmr@fmr=1e-3": self.false_non_match_rate(1e-3),
+            "accuracy": self.accuracy,
+            "threshold": self.threshold,
+            "positives": int((self.y == 1).sum()),
+            "negatives": int((self.y == 0).sum()),
+        }
+
     def __str__(self) -> str:
         return (
             f"balanced accuracy {self.accuracy:.3f} at distance {self.threshold:.2f}, area under "

@@ -356,6 +356,40 @@ def test_queries_against_a_gallery(items, checkpoint, tmp_path):
     assert figures["queries"] == 16
 
 
+def test_calibrate_writes_beside_the_checkpoint(items, checkpoint, tmp_path):
+    model = tmp_path / "own.hdf5"
+    model.write_bytes(checkpoint.read_bytes())
+    words = ("evaluate", "--labeled-data", items, "--keras-model", model, "--calibrate")
+    told = json.loads(done(*words, "--json").stdout)
+    written = tmp_path / "own.calibration.json"
+    assert json.loads(written.read_text()) == told["calibration"]
+    assert told["calibration"]["fingerprint"] == told["model"]["fingerprint"]
+    assert told["calibration"]["measured_on"] == str(items)
+    assert str(written) in done(*words).stdout
+    (line,) = refused("evaluate", "--labeled-data", items, "--calibrate")
+    assert "give --keras-model" in line
+
+
+def test_an_evaluation_is_a_short_table(items, checkpoint):
+    told = done("evaluate", "--labeled-data", items, "--keras-model", checkpoint).stdout
+    for words in ("by picture", "by item", "95 %", "recall@1", "ROC AUC", "duplicates:"):
+        assert words in told
+    assert len(told.splitlines()) < 30
+
+
+def test_nothing_to_find_is_one_line(items, checkpoint, tmp_path):
+    form = {
+        name: {**one, "images": one["images"][:1]}
+        for name, one in json.loads(items.read_text()).items()
+    }
+    single = tmp_path / "single.json"
+    single.write_text(json.dumps(form))
+    words = ("--labeled-data", single, "--image-dir", items.parent, "--keras-model", checkpoint)
+    assert refused("evaluate", *words) == [
+        "no query has another picture of its item in the gallery; give some items a second one"
+    ]
+
+
 # --- index and search
 
 

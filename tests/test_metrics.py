@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamese import metrics
+from siamese import metrics, ranking
 from siamese.errors import InputError
-from siamese.metrics import retrieval_metrics
+from siamese.metrics import retrieval, retrieval_metrics
 
 COUNTS = {"queries", "gallery", "items"}
 # Their cosines are multiples of 1/4, exact in any arithmetic: ties are ties.
@@ -23,7 +23,7 @@ def naive(vectors, item_ids, gallery=None, gallery_item_ids=None, own_rows=None)
     if gallery is None:
         gallery, gallery_item_ids, own_rows = vectors, item_ids, range(len(vectors))
     own_rows = [-1] * len(vectors) if own_rows is None else own_rows
-    rows = {name: [] for name in metrics._FIGURES}
+    rows = {name: [] for name in metrics.FIGURES}
     for vector, item_id, own in zip(vectors, item_ids, own_rows, strict=True):
         others = [row for row in range(len(gallery)) if row != own]
         others.sort(key=lambda row: -float(np.dot(vector, gallery[row])))  # a stable sort
@@ -102,9 +102,11 @@ def test_the_map_at_r_examples_of_the_paper():
 
 
 @pytest.mark.parametrize("items", [2, 5, 40])  # R about 29, 11 and 0 to 4
-@pytest.mark.parametrize("block_bytes", [1, metrics.BLOCK_BYTES])
-def test_agrees_with_naive_loop(monkeypatch, items, block_bytes):
-    monkeypatch.setattr(metrics, "BLOCK_BYTES", block_bytes)
+@pytest.mark.parametrize("block_rows", [1, 7, ranking.BLOCK_ROWS])
+@pytest.mark.parametrize("kept", [-1, ranking.RELEVANT_KEPT])  # one way, both ways
+def test_agrees_with_naive_loop(monkeypatch, items, block_rows, kept):
+    monkeypatch.setattr(ranking, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(ranking, "RELEVANT_KEPT", kept)
     rng = np.random.default_rng(items)
     vectors, gallery = unit(rng, 60, 6), unit(rng, 50, 6)
     ids = [f"item{n}" for n in rng.integers(items, size=60)]
@@ -116,16 +118,63 @@ def test_agrees_with_naive_loop(monkeypatch, items, block_bytes):
     ) == pytest.approx(naive(vectors, ids, gallery, gallery_ids, own))
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.parametrize("kept", [-1, ranking.RELEVANT_KEPT])
+@pytest.mark.parametrize("block_rows", [5, ranking.BLOCK_ROWS])
+def test_equal_vectors_of_different_items_tie_in_blocks(monkeypatch, block_rows, kept):
+    # Of no exact cosines; a few vectors stand in several items, and several times in one.
+    monkeypatch.setattr(ranking, "BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(ranking, "RELEVANT_KEPT", kept)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        vectors = unit(rng, 40, 33).astype(np.float32)[rng.integers(40, size=90)]
+        ids = rng.integers(12, size=90).tolist()
+        assert retrieval_metrics(vectors, ids) == pytest.approx(naive(vectors, ids))
+        assert retrieval_metrics(
+            vectors[:30], ids[:30], gallery=vectors, gallery_item_ids=ids, own_rows=np.arange(30)
+        ) == pytest.approx(naive(vectors[:30], ids[:30], vectors, ids, range(30)))
+
+
+def test_items_of_many_pictures(monkeypatch):
+    monkeypatch.setattr(ranking, "RELEVANT_AT_ONCE", 120)  # a query or two a block
+    monkeypatch.setattr(ranking, "MOST_COLUMNS", 50)
+    monkeypatch.setattr(ranking, "BLOCK_ROWS", 10)
+    rng = np.random.default_rng(0)
+    vectors, ids = unit(rng, 120, 4), rng.integers(2, size=120).tolist()
+    for kept in (0, ranking.RELEVANT_KEPT):
+        monkeypatch.setattr(ranking, "RELEVANT_KEPT", kept)
+        assert retrieval_metrics(vectors, ids) == pytest.approx(naive(vectors, ids))
+
+
+def test_what_is_known_of_every_query():
+    rng = np.random.default_rng(1)
+    vectors, ids = unit(rng, 40, 5), [*rng.integers(9, size=39).tolist(), 99]
+    done = retrieval(vectors, ids)
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -np.inf)
+    same = np.array(ids)[:, None] == np.array(ids)
+    for row in range(40):
+        others = np.delete(np.arange(40), row)
+        own = cosines[row][others[same[row][others]]]
+        assert done.relevant[row] == len(own)
+        assert done.nearest_relevant[row] == pytest.approx(own.max(initial=-np.inf), abs=1e-6)
+        assert done.nearest_other[row] == pytest.approx(cosines[row][~same[row]].max(), abs=1e-6)
+    assert done.figures.dtype == np.float32 and done.figures.shape == (40, 7)
+    assert np.isnan(done.figures[~done.answerable]).all() and not done.answerable[39]
+
+
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(range(len(EXACT))), st.sampled_from("abcd")), min_size=2),
-    st.integers(1, 4096),
+    st.integers(1, 12),
+    st.booleans(),
 )
-def test_ties_and_duplicates_agree_with_naive_loop(pictures, block_bytes):
+def test_ties_and_duplicates_agree_with_naive_loop(pictures, block_rows, one_way):
     vectors = np.array([EXACT[place] for place, _ in pictures])
     ids = [item_id for _, item_id in pictures]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "BLOCK_BYTES", block_bytes)
+        patch.setattr(ranking, "BLOCK_ROWS", block_rows)
+        if one_way:
+            patch.setattr(ranking, "RELEVANT_KEPT", -1)
         if len(set(ids)) == len(ids):
             with pytest.raises(InputError, match="no query has another picture"):
                 retrieval_metrics(vectors, ids)

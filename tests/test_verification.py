@@ -132,6 +132,31 @@ def test_figures_are_those_of_naive_loops(seed):
         assert rate == pytest.approx(before[0])
 
 
+@pytest.mark.parametrize("rate", [0, 0.05, 0.3, 1])
+def test_fnmr_at_fmr_is_that_of_a_naive_loop(rate):
+    rng = np.random.default_rng(7)
+    y = rng.integers(2, size=80)
+    distances = (rng.integers(0, 40, 80) / 20 + 0.4 * (1 - y)).astype(np.float32)
+    positives, negatives = distances[y == 1], distances[y == 0]
+    allowed = [t for t in (-1, *distances) if np.mean(negatives <= t) <= rate]
+    expected = min(np.mean(positives > threshold) for threshold in allowed)
+    assert verify(distances, y).false_non_match_rate(rate) == pytest.approx(expected)
+
+
+def test_the_figures_are_named_for_json():
+    figures = verify(np.array([0.25, 0.5, 1.0, 1.5]), np.array([1, 1, 0, 0])).as_dict()
+    assert figures == {
+        "auc": 1,
+        "equal_error_rate": 0,
+        "fnmr@fmr=1e-2": 0,
+        "fnmr@fmr=1e-3": 0,
+        "accuracy": 1,
+        "threshold": 0.75,
+        "positives": 2,
+        "negatives": 2,
+    }
+
+
 def test_distances_that_separate():
     found = verify(np.array([0.25, 0.5, 1.0, 1.5]), np.array([1, 1, 0, 0]))
     assert (found.threshold, found.accuracy, found.auc, found.equal_error_rate) == (0.75, 1, 1, 0)

@@ -10,7 +10,10 @@ import numpy as np
 from siamese.catalogue import Picture
 from siamese.embedding import Embeddings
 from siamese.errors import InputError
-from siamese.metrics import BLOCK_BYTES, retrieval_metrics
+from siamese.metrics import retrieval_metrics
+
+BLOCK_BYTES = 64 * 2**20
+"""Memory for the similarities of one block of queries, whatever the number of queries."""
 
 
 @dataclass(frozen=True)
