@@ -72,7 +72,7 @@ def save_model(
             with h5py.File(temporary, "r+") as file:
                 file[_STATE] = json.dumps(state)
                 # Not by Keras: it writes them, but reads back none for a functional model.
-                for name, variable in _stored(model.optimizer, variables):
+                for name, variable in _stored(getattr(model, "optimizer", None), variables):
                     file[name] = keras.ops.convert_to_numpy(variable)
 
 

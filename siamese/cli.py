@@ -16,6 +16,7 @@ from siamese import __version__
 from siamese.errors import InputError
 from siamese.files import require_writable
 from siamese.recipe import Recipe
+from siamese.recipe_options import recipe_options
 from siamese.stopping import stoppable
 from siamese.words import counted
 
@@ -112,13 +113,6 @@ def model_options(function: F) -> F:
     ):
         function = option(function)
     return function
-
-
-def recipe_option(
-    flag: str, name: str, default: object, kind: click.ParamType[Any], text: str
-) -> Callable[[F], F]:
-    """A flag of the training recipe: None where it is not given, so that `--resume` can tell."""
-    return click.option(flag, name, type=kind, help=f"{text}  [default: {default}]")
 
 
 output_type = click.Path(path_type=Path)
@@ -282,78 +276,22 @@ def from_csv(source: Path, output: Path, as_json: bool) -> None:
     help="Folder for the checkpoints.",
 )
 @click.option(
-    "--held-out", type=click.Path(path_type=Path), help="Labelled data to measure on each epoch."
-)
-@recipe_option(
-    "--held-out-share",
-    "held_out_share",
-    Recipe.held_out,
-    click.FloatRange(0, 0.5),
-    "Without --held-out, the share of the items kept for that.",
+    "--held-out",
+    "held_out_items",
+    type=click.Path(path_type=Path),
+    help="Labelled data to measure on each epoch.",
 )
 @click.option(
     "--resume", is_flag=True, help="Go on with the run in --output, after its last epoch."
 )
-@recipe_option(
-    "--epochs", "epochs", Recipe.epochs, click.IntRange(1), "Each shows every picture once."
-)
-@recipe_option(
-    "--sampling",
-    "sampling",
-    Recipe.sampling,
-    click.Choice(["batch-pairs", "random-pairs"]),
-    "Every pair of a batch, or independent random pairs.",
-)
-@recipe_option(
-    "--batch-size",
-    "batch_size",
-    Recipe.batch_size,
-    click.IntRange(2),
-    "Pictures, or random pairs, a step.",
-)
-@recipe_option(
-    "--pictures-per-item",
-    "pictures_per_item",
-    Recipe.pictures_per_item,
-    click.IntRange(2),
-    "Pictures of one item in a batch.",
-)
-@recipe_option(
-    "--learning-rate",
-    "learning_rate",
-    Recipe.learning_rate,
-    click.FloatRange(0, min_open=True),
-    "The highest; after a warm-up, down a cosine.",
-)
-@recipe_option(
-    "--margin",
-    "margin",
-    Recipe.margin,
-    click.FloatRange(0, min_open=True),
-    "Of the contrastive loss of random pairs.",
-)
-@click.option(
-    "--augmentation/--no-augmentation",
-    "augmented",
-    default=None,
-    help="Show pictures in a new random view each time.  [default: --augmentation]",
-)
-@recipe_option(
-    "--embedding-size",
-    "embedding_size",
-    "the backbone's features as they are",
-    click.IntRange(2),
-    "Dimensions of a learned projection.",
-)
-@recipe_option("--seed", "seed", Recipe.seed, click.IntRange(0), "Another seed, another run.")
+@recipe_options
 @model_options
 @json_option
 def train(
     labeled_data: Path,
     image_dir: Path | None,
     output: Path,
-    held_out: Path | None,
-    held_out_share: float | None,
+    held_out_items: Path | None,
     resume: bool,
     keras_model: Path | None,
     as_json: bool,
@@ -366,13 +304,12 @@ def train(
     dissimilar. Stopped? The same command with --resume.
     """
     catalogue = read_usable(labeled_data, image_dir)
-    others = read_usable(held_out, image_dir or labeled_data.parent) if held_out else None
+    folder = image_dir or labeled_data.parent
+    others = read_usable(held_out_items, folder) if held_out_items else None
     given = {name: value for name, value in flags.items() if value is not None}
     if keras_model is not None:
-        fresh = ("backbone", "picture_size", "weights", "embedding_size")
+        fresh = ("backbone", "picture_size", "weights", "embedding_size", "pooling")
         require_alone(**{name: flags[name] for name in fresh})
-    if held_out_share is not None:
-        given["held_out"] = held_out_share
     require_writable(output / "final_model.hdf5")
     with keras_at_work():
         from siamese.training import recorded_recipe
@@ -602,6 +539,11 @@ def search(
             ((str(r.rank), f"{r.distance:.3f}", r.item_id, r.filename) for r in query.results),
             title=query.query,
         )
+        if query.in_catalogue is False:
+            click.echo(
+                "nothing in the catalogue is close enough: the nearest is farther than "
+                f"{searcher.threshold:.3f}, the threshold of {searcher.embedder.facts.name}"
+            )
     if output is not None:
         click.echo(output)
 

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from siamese.calibration import read_calibration
 from siamese.errors import InputError
 from siamese.indexes import Index
 from siamese.reranking import Ranking, item_order, ranking
@@ -37,10 +38,15 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class QueryResult(msgspec.Struct, frozen=True):
-    """The ranking for one query picture, best first."""
+    """The ranking for one query picture, best first.
+
+    `in_catalogue` tells whether the nearest of its results is within the model's calibrated
+    distance (see `siamese.calibration`); None where the model has no calibration.
+    """
 
     query: str
     results: list[Result]
+    in_catalogue: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As ``{"query": …, "results": [{"rank": …, "distance": …, …}, …]}``."""
@@ -54,6 +60,11 @@ class Searcher:
     ----------
     embedder : makes the vectors of the query pictures
     index : as `siamese.open_index` returns it
+
+    Attributes
+    ----------
+    threshold : distance beyond which a query is taken not to be in the catalogue, from the
+        calibration beside the model; None where there is none
 
     Raises
     ------
@@ -86,6 +97,8 @@ class Searcher:
             )
         self.embedder = embedder
         self.index = index
+        calibration = read_calibration(facts.path, facts.fingerprint) if facts.path else None
+        self.threshold = None if calibration is None else calibration.threshold
 
     def search(
         self,
@@ -131,19 +144,23 @@ class Searcher:
                 self._best_of_items(order, query[None], k, BY_ITEM[by_item]) for query in queries
             ]
         return [
-            QueryResult(_name(source, place), self._results(query, rows))
+            self._query_result(_name(source, place), query, rows)
             for place, (source, query, rows) in enumerate(
                 zip(sources, queries, found, strict=True), 1
             )
         ]
 
-    def _results(self, query: NDArray[np.float32], rows: NDArray[np.intp]) -> list[Result]:
+    def _query_result(
+        self, name: str, query: NDArray[np.float32], rows: NDArray[np.intp]
+    ) -> QueryResult:
         distances = np.linalg.norm(self.index.vectors(rows) - query, axis=1)
         metadata = self.index.metadata
-        return [
+        results = [
             Result(rank, float(distance), **metadata[row])
             for rank, (distance, row) in enumerate(zip(distances, rows, strict=True), 1)
         ]
+        within = None if self.threshold is None else bool(distances.min() <= self.threshold)
+        return QueryResult(name, results, within)
 
     def _best_of_items(
         self, order: Ranking, query: NDArray[np.float32], k: int, pictures: int

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from siamese.augmentation import RandomView
+from siamese.calibration import calibrate_retrieval, calibration_path
 from siamese.catalogue import Catalogue
 from siamese.checkpoints import (
     FINAL_MODEL,
@@ -21,12 +22,13 @@ from siamese.checkpoints import (
     restore_training,
 )
 from siamese.devices import training_precision
-from siamese.embedding import Skipped
+from siamese.embedding import Embedder, Skipped
 from siamese.errors import InputError
 from siamese.files import atomic_path, require_writable
 from siamese.fitting import batch_context, compares_with_items, fitted_model, make_loss
-from siamese.head import train_head
+from siamese.head import embed_pictures, train_head
 from siamese.keeper import Clock, Keeper, Progress
+from siamese.metrics import retrieval
 from siamese.networks import (
     EMBEDDING_MODEL,
     POOLING,
@@ -82,8 +84,8 @@ def train(
     catalogue : what to learn from; see `siamese.catalogue`
     recipe : how
     output : folder for `weights.{epoch}-{val_loss}.hdf5` (each best one so far),
-        `final_model.hdf5` (the best of all), `training_state.hdf5` (for `resume`) and
-        `training_log.csv`
+        `final_model.hdf5` (the best of all), `final_model.calibration.json` (from held-out items,
+        see `siamese.calibration`), `training_state.hdf5` (for `resume`) and `training_log.csv`
     held_out : items to measure retrieval on; otherwise a share of `catalogue` is kept for that
     start : a checkpoint whose embedding model is trained further, instead of a fresh one
     resume : go on after the last finished epoch of the run in `output`, which must have had the
@@ -149,6 +151,7 @@ def train(
     try:
         if not state["history"]:
             keeper.begin(before_training)
+        keeper.look()
         if recipe.layers != "all" and state["epoch"] == 0:
             losses = train_head(model, generator, recipe.seed)
             keeper.finish(1, {"loss": losses[-1]})
@@ -156,11 +159,12 @@ def train(
             _fit(keeper, loss, state_path if resume else None)
     finally:
         keeper.close()
-    keeper.look()
     best = output / state["best"]["file"]
     final = output / FINAL_MODEL
     with atomic_path(final) as temporary:
         shutil.copyfile(best, temporary)
+    if validation is not None:
+        _calibrate(final, validation)
     _say_if_in_vain(state)
     skipped = generator.skipped + (validation.skipped if validation else [])
     return Trained(
@@ -268,6 +272,22 @@ def _headless(model: keras.Model, recipe: Recipe, start: Path | None) -> keras.M
         return model
     features = model.get_layer(POOLING).output
     return keras.Model(model.input, keras.layers.UnitNormalization(dtype="float32")(features))
+
+
+def _calibrate(final: Path, validation: PairGenerator) -> None:
+    """Write the distance beyond which a thing is not in the catalogue, where that can be told."""
+    embedder = Embedder.load(final)
+    vectors = embed_pictures(embedder.model, validation)
+    item_ids = [picture.item_id for picture in validation.pictures]
+    try:
+        calibrated = calibrate_retrieval(
+            retrieval(vectors, item_ids),
+            fingerprint=embedder.facts.fingerprint,
+            measured_on="the held-out items of its training",
+        )
+    except InputError:  # too few items or pictures
+        return
+    calibrated.write(calibration_path(final))
 
 
 def _say_if_in_vain(state: dict[str, Any]) -> None:
