@@ -59,8 +59,8 @@ notebook-execute: setup ## Make the notebook of its script and run it on the emo
 	$(VENV_PYTHON) -m tools.make_notebook
 
 .PHONY: test
-test: lint ## Run every check: make lint, then the tests
-	$(VENV_PYTHON) -m pytest
+test: lint ## Run every check: make lint, then the tests, in two processes
+	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: lint
 lint: setup ## Check style and types, without running anything
