@@ -42,10 +42,10 @@ class CrossBatchMemory(layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:
             return inputs
-        remembered = ops.convert_to_tensor(self.kept)
-        batch = ops.stop_gradient(inputs)
-        self.kept.assign(ops.concatenate([batch, remembered])[: self.size])
-        return ops.concatenate([inputs, remembered])
+        # Before the assignment: under TensorFlow a variable is read where it is used.
+        compared = ops.concatenate([inputs, self.kept])
+        self.kept.assign(ops.stop_gradient(compared)[: self.size])
+        return compared
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (None, input_shape[-1])

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from siamese.augmentation import RandomView
 from siamese.batch_context import CrossBatchMemory, ItemProxies
@@ -81,7 +81,7 @@ def fitted_model(
     own_size = keras.tree.flatten(model.input)[0].shape[1]
     before: Sequence[layers.Layer] = [view] if view is not None else []
     if picture_size != own_size:
-        allow_any_size(model)
+        _allow_size(model, picture_size)
         before = [layers.Resizing(picture_size, picture_size, name="smaller"), *before]
     if not before and context is None:
         return model
@@ -89,11 +89,21 @@ def fitted_model(
     seen = inputs
     for layer in before:
         seen = keras.tree.map_structure(layer, seen)
+    outputs = model(seen)
+    return keras.Model(inputs, outputs if context is None else context(outputs))
+
+
+def _allow_size(model: keras.Model, picture_size: int) -> None:
+    allow_any_size(model)
+    # One picture in earnest: Keras builds a graph without asking its layers whether they fit.
+    picture = keras.tree.map_structure(
+        lambda one: ops.zeros((1, picture_size, picture_size, one.shape[-1])), model.input
+    )
     try:
-        outputs = model(seen)
-    except ValueError as error:
+        model(picture)
+    except Exception as error:  # which it is depends on the layer and on the backend
+        own_size = keras.tree.flatten(model.input)[0].shape[1]
         raise InputError(
             f"--first-picture-size: the network takes no pictures of {picture_size} px, only of "
             f"{own_size}; leave it out"
         ) from error
-    return keras.Model(inputs, outputs if context is None else context(outputs))

@@ -92,7 +92,8 @@ class Recipe:
             return self.picture_size
         share = min(1.0, epoch / max(1, round(self.epochs * 2 / 3)))
         grown = self.first_picture_size + share * (self.picture_size - self.first_picture_size)
-        return self.picture_size if share == 1 else max(32, round(grown / 32) * 32)
+        stepped = max(32, round(grown / 32) * 32)
+        return self.picture_size if share == 1 else min(stepped, self.picture_size)
 
     def problems(self) -> list[str]:
         """What does not go together, a line each."""

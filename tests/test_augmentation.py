@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from siamese.augmentation import ANGLE, ASPECT, SHIFT, ZOOM, RandomView, _resampled, _seen
+from siamese.augmentation import (
+    ANGLE,
+    ASPECT,
+    ERASED,
+    LOG_RATIO,
+    SHIFT,
+    ZOOM,
+    RandomView,
+    _erased,
+    _resampled,
+    _seen,
+)
 from siamese.images import scaled
 
 
@@ -88,6 +99,95 @@ def test_nothing_is_mirrored():
         assert np.argwhere(blue)[:, 1].mean() < np.argwhere(yellow)[:, 1].mean()
 
 
+def noise(size=32):
+    """A picture that is alike nowhere."""
+    return np.random.default_rng(4).uniform(-0.5, 0.5, (size, size, 3)).astype(np.float32)
+
+
+def test_flipping_mirrors_about_half_of_the_views_and_changes_nothing_else():
+    count, picture = 200, noise(16)
+    both = np.stack([picture, picture[:, ::-1]])
+    # The same seed draws the same views; those that are mirrored look at the picture's mirror.
+    plain, of_mirror = (
+        np.asarray(RandomView(seed=5)(np.stack([one] * count), training=True)) for one in both
+    )
+    flipping = RandomView(seed=5, flip=True)
+    flipped = np.asarray(flipping(np.stack([picture] * count), training=True))
+    as_before = np.abs(flipped - plain).max(axis=(1, 2, 3)) < 1e-4
+    mirrored = np.abs(flipped - of_mirror).max(axis=(1, 2, 3)) < 1e-4
+    assert (as_before != mirrored).all()
+    assert 0.4 < mirrored.mean() < 0.6
+    np.testing.assert_array_equal(flipping(both), both)
+
+
+def covered_by(erasing, count=200, size=32):
+    """Where each view is covered, bool (n, s, s), and the views: all else is as without it."""
+    pictures = np.stack([noise(size)] * count)
+    plain = np.asarray(RandomView(seed=5)(pictures, training=True))
+    erased = np.asarray(RandomView(seed=5, erasing=erasing)(pictures, training=True))
+    return (erased != plain).any(axis=-1), erased
+
+
+@pytest.mark.parametrize(("erasing", "least", "most"), [(0.3, 0.2, 0.4), (1.0, 1, 1), (0, 0, 0)])
+def test_a_rectangle_of_one_colour_covers_a_share_of_the_views(erasing, least, most):
+    covered, views = covered_by(erasing)
+    chosen = covered.any(axis=(1, 2))
+    assert least <= chosen.mean() <= most
+    colours = set()
+    for where, view in zip(covered[chosen], views[chosen], strict=True):
+        rows, columns = where.any(axis=1), where.any(axis=0)
+        np.testing.assert_array_equal(where, rows[:, None] & columns)
+        high, wide = rows.sum(), columns.sum()
+        for side, length in ((rows, high), (columns, wide)):
+            assert np.ptp(np.flatnonzero(side)) == length - 1, "in two parts"
+        # A side that is cut at an edge, not rounded to whole pixels, would cover too little.
+        assert (high + 1) * (wide + 1) > ERASED[0] * where.size
+        assert (high - 1) * (wide - 1) < ERASED[1] * where.size
+        assert (max(wide, high) - 1) / (min(wide, high) + 1) < np.exp(LOG_RATIO)
+        (colour,) = np.unique(view[where], axis=0)
+        assert np.abs(colour).max() <= 1
+        colours.add(tuple(colour))
+    assert len(colours) == chosen.sum()
+
+
+def naive_erased(view, chosen, area, ratio, right, down, colour):
+    if not chosen:
+        return view
+    size = len(view)
+    wide, high = np.sqrt(area * np.exp(ratio)), np.sqrt(area / np.exp(ratio))
+    left, top = (1 + right) / 2 * (1 - wide), (1 + down) / 2 * (1 - high)
+    erased = view.copy()
+    for row, column in np.ndindex(size, size):
+        x, y = (column + 0.5) / size, (row + 0.5) / size
+        if left < x < left + wide and top < y < top + high:
+            erased[row, column] = colour
+    return erased
+
+
+def test_the_rectangle_is_where_it_was_drawn():
+    rng = np.random.default_rng(6)
+    drawn = rng.uniform(-1, 1, (12, 8)).astype(np.float32)
+    drawn[:4, 3:5] = [[-1, -1], [-1, 1], [1, -1], [1, 1]]  # into the corners
+    views = rng.uniform(-1, 1, (12, 20, 20, 3)).astype(np.float32)
+    got = np.asarray(_erased(views, 0.75, *drawn.T))
+    smallest, largest = ERASED
+    kept = 0
+    for view, one, numbers in zip(views, got, drawn, strict=True):
+        chance, area, ratio, right, down, *colour = numbers.astype(float)
+        expected = naive_erased(
+            view,
+            (chance + 1) / 2 < 0.75,
+            smallest + (area + 1) / 2 * (largest - smallest),
+            LOG_RATIO * ratio,
+            right,
+            down,
+            colour,
+        )
+        np.testing.assert_array_equal(one, expected.astype(np.float32))
+        kept += (one == view).all()
+    assert 0 < kept < 12
+
+
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_one_colour_stays_one_colour_within_the_range(value):
     for view in views(scaled(np.full((16, 16, 3), value, np.uint8)), 20):
@@ -149,19 +249,23 @@ def test_a_view_is_drawn_within_its_limits():
     np.testing.assert_allclose(x + 1j * y, expected, atol=1e-5)
 
 
-def test_serialisation_keeps_the_seed():
+def test_serialisation_keeps_what_was_chosen():
     inputs = keras.Input((16, 16, 3))
-    model = keras.Model(inputs, RandomView(seed=9)(inputs))
-    again = keras.Model.from_config(model.get_config())
-    assert again.layers[1].seed == 9 and again.layers[1].compute_dtype == "float32"
+    model = keras.Model(inputs, RandomView(seed=9, flip=True, erasing=0.25)(inputs))
+    again = keras.Model.from_config(model.get_config()).layers[1]
+    assert (again.seed, again.flip, again.erasing) == (9, True, 0.25)
+    assert again.compute_dtype == "float32"
+    plain = RandomView.from_config(RandomView(seed=2).get_config())
+    assert (plain.seed, plain.flip, plain.erasing) == (2, False, 0.0)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow")
-def test_xla_can_compile_it():
+@pytest.mark.parametrize("options", [{}, {"flip": True, "erasing": 0.5}])
+def test_xla_can_compile_it(options):
     """A GPU trains through XLA, which refuses the whole network for one operation it lacks."""
     import tensorflow as tf
 
-    compiled = tf.function(RandomView(), jit_compile=True)
+    compiled = tf.function(RandomView(**options), jit_compile=True)
     lowered = compiled.experimental_get_compiler_ir(tf.ones((2, 16, 16, 3)), training=True)
     assert "gather" in lowered(stage="hlo")
 
