@@ -18,6 +18,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from siamese.errors import InputError
 from siamese.losses import MultiSimilarityLoss
 from siamese.networks import POOLING, PROJECTION
 from siamese.pairs import PairGenerator
@@ -97,12 +98,22 @@ def discriminants(
     Returns
     -------
     weights : float32 (c, d), bias : float32 (d,); y has mean 0 and a mean length of 1
+
+    Raises
+    ------
+    InputError
+        If the features are all alike.
     """
     mean = features.mean(axis=0, dtype=np.float64)
     centred = features - mean
     _, item, count = np.unique(
         np.asarray(items, dtype=str), return_inverse=True, return_counts=True
     )
+    if np.abs(centred).max() <= 1e-6 * max(np.abs(mean).max(), 1e-6):
+        raise InputError(
+            "the features of all pictures are alike, so there is nothing for a head to learn; "
+            "start from another model"
+        )
     means = np.zeros((len(count), features.shape[1]))
     np.add.at(means, item, centred)
     means /= count[:, None]

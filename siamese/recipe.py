@@ -88,10 +88,11 @@ class Recipe:
 
     def picture_size_of(self, epoch: int) -> int:
         """Pixels of a side in an epoch (from 0): in steps of 32, the networks' stride."""
-        if self.first_picture_size is None or self.first_picture_size >= self.picture_size:
+        first = self.first_picture_size
+        if first is None or first >= self.picture_size or epoch >= self.epochs - 1:
             return self.picture_size
         share = min(1.0, epoch / max(1, round(self.epochs * 2 / 3)))
-        grown = self.first_picture_size + share * (self.picture_size - self.first_picture_size)
+        grown = first + share * (self.picture_size - first)
         stepped = max(32, round(grown / 32) * 32)
         return self.picture_size if share == 1 else min(stepped, self.picture_size)
 

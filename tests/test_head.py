@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from siamese.errors import InputError
 from siamese.head import SHRINKAGE, discriminants, embed_pictures, pooled_features, train_head
 from siamese.metrics import retrieval
 from siamese.networks import PROJECTION, embedding_model
@@ -149,3 +150,8 @@ def test_a_head_is_trained_from_the_discriminants_and_nothing_else(pairs):
     start = _map_at_r(retrieval(vectors, items))
     end = _map_at_r(retrieval(np.asarray(model(pictures)), items))
     assert end > start + 0.1 and end > _map_at_r(retrieval(_of_length_1(features), items)) + 0.1
+
+
+def test_features_that_are_all_alike_are_refused():
+    with pytest.raises(InputError, match="all pictures are alike"):
+        discriminants(np.full((6, 4), 0.3, np.float32), list("aabbcc"), 2)
