@@ -168,7 +168,9 @@ class Keeper(keras.callbacks.Callback):
     def finish(self, epoch: int, figures: dict[str, float]) -> None:
         """Measure after an epoch (from 1), keep it if it is the best so far, and the state."""
         if self.average is not None:
-            self.average.on_predict_begin()  # the average of the weights takes their place
+            # The average of the weights takes their place. Not by on_predict_begin: what ends
+            # that in Keras does not bring the weights back.
+            self.average.on_test_begin()
         try:
             figures |= self._measured(self.network.get_layer(EMBEDDING_MODEL))
             self._add({"epoch": epoch, **figures})
@@ -181,7 +183,7 @@ class Keeper(keras.callbacks.Callback):
                 save_model(self.network, self.output / name)
         finally:
             if self.average is not None:
-                self.average.on_predict_end()
+                self.average.on_test_end()
         self.state["epoch"] = epoch
         self.state["seconds"] = self.clock.seconds
         patience = self.recipe.patience
@@ -252,8 +254,8 @@ class Keeper(keras.callbacks.Callback):
         """
         if self.spread < COLLAPSED * self.state["spread"]:
             tqdm.write(
-                f"epoch {epoch}: the embeddings have collapsed, all pictures are alike (mean cosine "
-                f"{1 - self.spread:.5f}); unless a later epoch mends it, train anew with a lower "
+                f"epoch {epoch}: the embeddings have collapsed, all pictures are alike (mean "
+                f"cosine {1 - self.spread:.5f}); unless a later epoch mends it, train anew with a lower "
                 "--learning-rate, the default --loss or more items in a batch",
                 file=sys.stderr,
             )
