@@ -255,8 +255,8 @@ class Keeper(keras.callbacks.Callback):
         if self.spread < COLLAPSED * self.state["spread"]:
             tqdm.write(
                 f"epoch {epoch}: the embeddings have collapsed, all pictures are alike (mean "
-                f"cosine {1 - self.spread:.5f}); unless a later epoch mends it, train anew with a lower "
-                "--learning-rate, the default --loss or more items in a batch",
+                f"cosine {1 - self.spread:.5f}); unless a later epoch mends it, train anew with a "
+                "lower --learning-rate, the default --loss or more items in a batch",
                 file=sys.stderr,
             )
 
