@@ -168,7 +168,9 @@ class Keeper(keras.callbacks.Callback):
     def finish(self, epoch: int, figures: dict[str, float]) -> None:
         """Measure after an epoch (from 1), keep it if it is the best so far, and the state."""
         if self.average is not None:
-            self.average.on_predict_begin()  # the average of the weights takes their place
+            # The average of the weights takes their place. Not by on_predict_begin: what ends
+            # that in Keras does not bring the weights back.
+            self.average.on_test_begin()
         try:
             figures |= self._measured(self.network.get_layer(EMBEDDING_MODEL))
             self._add({"epoch": epoch, **figures})
@@ -181,7 +183,7 @@ class Keeper(keras.callbacks.Callback):
                 save_model(self.network, self.output / name)
         finally:
             if self.average is not None:
-                self.average.on_predict_end()
+                self.average.on_test_end()
         self.state["epoch"] = epoch
         self.state["seconds"] = self.clock.seconds
         patience = self.recipe.patience

@@ -196,13 +196,14 @@ def _fit(keeper: Keeper, loss: keras.losses.Loss, resumed_from: Path | None) -> 
     context = batch_context(recipe, generator)
     # Held-out items have no proxies, and so no loss to tell.
     validation = None if compares_with_items(recipe) else keeper.validation
-    generator.epoch = state["epoch"]
     optimizer = None
     for picture_size, end in _phases(recipe, state["epoch"]):
+        generator.epoch = state["epoch"]  # the end of `fit` leaves it elsewhere
         fitted = fitted_model(trained, picture_size, view=keeper.view, context=context)
         if optimizer is None:
             epochs = recipe.epochs - (recipe.layers == "head-then-all")
             optimizer = make_optimizer(fitted, recipe, epochs * len(generator))
+            optimizer.schedule.budget_used.assign(keeper.clock.used)
             if training_precision() == "mixed_float16":
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
             keeper.kept_variables = context.trainable_variables if context is not None else []

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from siamese.calibration import calibrate, calibration_path
 from siamese.embedding import ModelFacts
 from siamese.errors import InputError
 from siamese.images import PictureError, square_picture
@@ -82,9 +83,29 @@ def test_bytes_and_pictures_are_queries_too(paths, index):
 def test_as_dict_is_the_json_form(paths, index):
     (found,) = Searcher(MeanColour(), index).search(paths[:1], k=100)
     form = json.loads(json.dumps(found.as_dict()))
-    assert list(form) == ["query", "results"] and len(form["results"]) == 4
+    assert list(form) == ["query", "results", "in_catalogue"] and len(form["results"]) == 4
     assert list(form["results"][0]) == ["rank", "distance", "item_id", "filename", "labels"]
     assert form["results"][0]["labels"] == ["warm"] and form["results"][3]["labels"] == []
+
+
+def test_in_catalogue_is_told_with_a_calibration_beside_the_model(tmp_path, paths, index):
+    path = tmp_path / "final_model.hdf5"
+    embedder = MeanColour()
+    embedder.facts = replace(FACTS, path=str(path))
+    other = Image.new("RGB", (4, 4), (250, 5, 250))
+    found = Searcher(embedder, index).search([paths[0], other])
+    assert [query.in_catalogue for query in found] == [None, None]
+
+    told = calibrate(
+        [0.1, 0.2], [0.4, 0.5], gallery=4, fingerprint=FACTS.fingerprint, measured_on="colours"
+    )
+    told.write(calibration_path(path))
+    searcher = Searcher(embedder, index)
+    assert searcher.threshold == told.threshold
+    for ways in ({}, {"k": 1}, {"by_item": "best"}, {"rerank": "reciprocal"}):
+        found = searcher.search([paths[0], other], **ways)
+        assert [query.in_catalogue for query in found] == [True, False]
+    assert found[0].as_dict()["in_catalogue"] is True
 
 
 def test_no_query_no_ranking(index):

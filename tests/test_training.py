@@ -14,6 +14,7 @@ import pytest
 
 import siamese.keeper
 import siamese.training
+from siamese.calibration import calibration_path
 from siamese.checkpoints import (
     FINAL_MODEL,
     TRAINING_STATE,
@@ -80,7 +81,8 @@ def test_the_files_of_a_run(run):
     assert trained.model == output / FINAL_MODEL and trained.skipped == []
     names = sorted(path.name for path in output.iterdir())
     checkpoints = [name for name in names if name.startswith("weights.")]
-    assert set(names) == {FINAL_MODEL, TRAINING_STATE, TRAINING_LOG, *checkpoints}
+    beside = {calibration_path(FINAL_MODEL).name, TRAINING_STATE, TRAINING_LOG}
+    assert set(names) == {FINAL_MODEL, *beside, *checkpoints}
     best, score = 0, -np.inf
     expected = []
     for row in trained.history[1:]:

@@ -1,0 +1,88 @@
+"""Catalogues that the defaults were not tuned on: each is learned from, or told why it cannot be.
+
+Items are patches of two colours of their own; each picture of one is under another light, with
+noise. The recipe is the default one, but for a small network, small pictures and few epochs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from siamese.catalogue import Catalogue
+from siamese.errors import InputError
+from siamese.training import Recipe, train
+
+pytestmark = pytest.mark.slow
+
+SIZE = 16
+RECIPE = Recipe(backbone="base_cnn", weights=None, picture_size=SIZE, epochs=4, seed=0)
+
+
+def draw(rng, first, second):
+    """Draw an item in a light: two colours, halved at a line that moves, and noise."""
+    picture = np.where(np.arange(SIZE)[:, None, None] < rng.integers(5, 11), first, second)
+    picture = picture * rng.uniform(0.4, 1.2, 3) + rng.normal(0, 25, (SIZE, SIZE, 3))
+    return Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
+
+
+def make_catalogue(folder, sizes, labels=None, seed=0):
+    """Draw items of these many pictures; labels by the number of the item."""
+    rng = np.random.default_rng(seed)
+    form = {}
+    for item, size in enumerate(sizes):
+        colours = rng.uniform(0, 255, (2, 3))
+        names = [f"{item}-{view}.bmp" for view in range(size)]
+        for name in names:
+            draw(rng, *colours).save(folder / name)
+        form[f"item {item}"] = {
+            "images": [{"filename": name} for name in names],
+            "labels": labels(item) if labels else [],
+        }
+    (folder / "items.json").write_text(json.dumps(form))
+    return Catalogue.read(folder / "items.json")
+
+
+def no_watch(now):
+    pass
+
+
+def map_at_r(trained):
+    """MAP@R on held-out items before training and at its best epoch."""
+    return trained.history[0]["val_map@r"], trained.history[trained.best_epoch]["val_map@r"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "labels", "held_out"),
+    [
+        ([8] * 10, None, 0.3),
+        ([4] * 60, lambda item: [f"kind {item % 3}"], 0.2),
+    ],
+    ids=["ten items", "labels of three kinds"],
+)
+def test_it_learns(sizes, labels, held_out, tmp_path):
+    catalogue = make_catalogue(tmp_path, sizes, labels)
+    recipe = replace(RECIPE, held_out=held_out)
+    trained = train(catalogue, recipe, tmp_path / "run", watch=no_watch)
+    before, best = map_at_r(trained)
+    assert best > before + 0.05
+
+
+@pytest.mark.parametrize(
+    ("sizes", "labels", "why"),
+    [
+        ([2] * 6, lambda item: ["thing"], "no negative pair: every two items share a label"),
+        ([1] * 6, None, "no positive pair: no item has two usable pictures"),
+        ([6], None, "no negative pair: there is a single item"),
+    ],
+    ids=["equal labels", "one picture an item", "one item"],
+)
+def test_it_cannot_learn_and_says_why_in_one_line(sizes, labels, why, tmp_path):
+    catalogue = make_catalogue(tmp_path, sizes, labels)
+    with pytest.raises(InputError, match=why) as raised:
+        train(catalogue, RECIPE, tmp_path / "run", watch=no_watch)
+    assert len(raised.value.lines) == 1
