@@ -53,7 +53,9 @@ def test_every_flag_has_a_help_text_and_no_summary_is_cut(verb):
 
 def test_documented_defaults_of_training_are_those_of_the_recipe():
     rows = dict(re.findall(r"^\| `--([a-z-]+)` \| `?([\w.-]+)`? \|", DOCS, re.MULTILINE))
-    assert set(rows) >= {"epochs", "batch-size", "learning-rate", "sampling", "margin"}
+    assert set(rows) >= {"epochs", "batch-size", "learning-rate", "sampling", "pooling"}
+    # What the sampling decides: random pairs have a loss of their own.
+    assert rows.pop("loss") == "multi-similarity"
     for flag, documented in rows.items():
         field = {"held-out-share": "held_out"}.get(flag, flag.replace("-", "_"))
         value = getattr(Recipe, field)
