@@ -135,7 +135,8 @@ class Embedder:
         InputError
             Unknown backbone, one that knows nothing yet, or weights that cannot be had.
         """
-        from siamese.networks import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE, embedding_model
+        from siamese.networks import DEFAULT_PICTURE_SIZE, embedding_model
+        from siamese.recipe import DEFAULT_BACKBONE
 
         backbone = backbone or DEFAULT_BACKBONE
         if backbone == "base_cnn":

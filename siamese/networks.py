@@ -27,9 +27,8 @@ from siamese.devices import Precision, grow_memory
 from siamese.efficientnet_lite import efficientnet_lite0
 from siamese.errors import InputError
 from siamese.pooling import GeneralisedMean, pooled
-from siamese.recipe import Pooling
+from siamese.recipe import DEFAULT_BACKBONE, Pooling
 
-DEFAULT_BACKBONE = "EfficientNetLite0"
 DEFAULT_PICTURE_SIZE = 224
 EMBEDDING_MODEL = "embedding_model"
 POOLING, PROJECTION = "pooling", "projection"

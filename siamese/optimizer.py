@@ -75,7 +75,7 @@ class WarmUpThenCosine(keras.optimizers.schedules.LearningRateSchedule):
 def make_optimizer(fitted: keras.Model, recipe: Recipe, steps: int) -> AdamAtRates:
     """Adam for a model, at the recipe's rates, over this many steps."""
     return AdamAtRates(
-        WarmUpThenCosine(recipe.learning_rate, steps, recipe.warm_up),
+        WarmUpThenCosine(recipe.highest_rate, steps, recipe.warm_up),
         rates(fitted, recipe),
         use_ema=recipe.weight_average > 0,
         ema_momentum=recipe.weight_average,

@@ -20,6 +20,9 @@ LossName = Literal[
 Pooling = Literal["average", "max", "gem", "sum"]
 Layers = Literal["all", "head", "head-then-all"]
 
+DEFAULT_BACKBONE = "EfficientNetLite0"
+LEARNING_RATE, OTHERS_LEARNING_RATE = 3e-4, 1e-4
+"""Of the default backbone, and of the others; see docs/recipe.md."""
 HEAD_SIZE = 256
 """Dimensions of a head that is trained alone, where none are given."""
 
@@ -43,7 +46,8 @@ class Recipe:
     budget : seconds for all of it, opening and measuring too. The learning rate comes down in this
         time, or in `epochs`, whichever ends first
     patience : epochs without a better one after which training ends; None goes on to the end
-    learning_rate : the highest; reached after `warm_up` of the way, then a cosine down to zero
+    learning_rate : the highest; reached after `warm_up` of the way, then a cosine down to zero.
+        None is `LEARNING_RATE`, or `OTHERS_LEARNING_RATE` for another backbone than the default
     first_layer_rate : rate of the backbone's first layer, in parts of its last one's
     projection_rate : rate of a projection, in parts of `learning_rate`
     weight_average : momentum of an average of the weights, which is then what is measured and
@@ -57,7 +61,7 @@ class Recipe:
     seed : decides the held-out items, the first weights, every draw and every random view
     """
 
-    backbone: str = "EfficientNetLite0"
+    backbone: str = DEFAULT_BACKBONE
     weights: str | None = "imagenet"
     picture_size: int = 160
     pooling: Pooling = "average"
@@ -74,7 +78,7 @@ class Recipe:
     epochs: int = 6
     budget: float | None = None
     patience: int | None = None
-    learning_rate: float = 3e-4
+    learning_rate: float | None = None
     warm_up: float = 0.1
     first_layer_rate: float = 1.0
     projection_rate: float = 1.0
@@ -85,6 +89,13 @@ class Recipe:
     first_picture_size: int | None = None
     held_out: float = 0.1
     seed: int = 0
+
+    @property
+    def highest_rate(self) -> float:
+        """The learning rate, given or by the backbone."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return LEARNING_RATE if self.backbone == DEFAULT_BACKBONE else OTHERS_LEARNING_RATE
 
     def picture_size_of(self, epoch: int) -> int:
         """Pixels of a side in an epoch (from 0): in steps of 32, the networks' stride."""

@@ -8,7 +8,17 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from siamese.recipe import HEAD_SIZE, Batches, Layers, LossName, Pooling, Recipe, Sampling
+from siamese.recipe import (
+    HEAD_SIZE,
+    LEARNING_RATE,
+    OTHERS_LEARNING_RATE,
+    Batches,
+    Layers,
+    LossName,
+    Pooling,
+    Recipe,
+    Sampling,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,6 +111,7 @@ _OPTIONS = (
         "--learning-rate",
         click.FloatRange(0, min_open=True),
         "The highest; after a warm-up, down a cosine.",
+        f"{LEARNING_RATE}; {OTHERS_LEARNING_RATE} with another --backbone",
     ),
     _flag("--warm-up", click.FloatRange(0, 0.9), "Share of the way on which the rate goes up."),
     _flag(
