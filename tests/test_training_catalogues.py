@@ -73,6 +73,32 @@ def test_it_learns(sizes, labels, held_out, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("sizes", "held_out", "epochs"),
+    [
+        ([2] * 60, 0.3, 3),
+        ([200] * 4, 0.5, 1),
+        ([100, *[2] * 30, *[1] * 10], 0.3, 3),
+    ],
+    ids=["two pictures an item", "200 pictures an item", "very unequal items"],
+)
+def test_it_learns_or_says_that_there_was_nothing_to(sizes, held_out, epochs, tmp_path, capsys):
+    catalogue = make_catalogue(tmp_path, sizes)
+    recipe = replace(RECIPE, held_out=held_out, epochs=epochs)
+    before, best = map_at_r(train(catalogue, recipe, tmp_path / "run", watch=no_watch))
+    assert (best > before) != ("no epoch was better than the start" in capsys.readouterr().err)
+
+
+def test_ten_thousand_items_are_learned_from_within_a_budget(tmp_path):
+    catalogue = make_catalogue(tmp_path, [2] * 10_000)
+    trained = train(catalogue, replace(RECIPE, budget=25.0), tmp_path / "run", watch=no_watch)
+    assert trained.model.is_file() and trained.skipped == []
+    before, best = map_at_r(trained)
+    assert best > before
+    # Two files an item, 10,000 items: the budget ends it, or four epochs do.
+    assert 1 <= len(trained.history) - 1 <= RECIPE.epochs
+
+
+@pytest.mark.parametrize(
     ("sizes", "labels", "why"),
     [
         ([2] * 6, lambda item: ["thing"], "no negative pair: every two items share a label"),
