@@ -188,7 +188,7 @@ class Keeper(keras.callbacks.Callback):
         self.state["seconds"] = self.clock.seconds
         patience = self.recipe.patience
         self.state["finished"] = (
-            epoch >= self.recipe.epochs
+            epoch >= (1 if self.recipe.layers == "head" else self.recipe.epochs)
             or self.clock.used >= 1
             or (patience is not None and epoch - self.state["best"]["epoch"] >= patience)
         )

@@ -97,8 +97,7 @@ def train(
     ------
     InputError
         No pairs to learn from, choices that do not go together, nothing to resume or another
-        recipe, an unwritable folder, a loss that is no longer a number, embeddings that are all
-        alike.
+        recipe, an unwritable folder, a loss or embeddings that are no longer numbers.
     """
     if problems := recipe.problems():
         raise InputError(problems)

@@ -190,6 +190,7 @@ def test_an_average_of_weights_goes_on(catalogue, start, tmp_path):
 def test_a_head_alone_is_the_first_epoch_and_the_last(catalogue, start, tmp_path):
     trained = train(catalogue, replace(RECIPE, layers="head"), tmp_path, start=start)
     assert [row["epoch"] for row in trained.history] == [0, 1] and trained.best_epoch == 1
+    assert read_state(tmp_path / TRAINING_STATE)["finished"]
     *backbone, kernel, bias = zip(weights(trained.model), weights(start), strict=True)
     for one, other in backbone:
         np.testing.assert_array_equal(one, other)
