@@ -22,7 +22,8 @@ Layers = Literal["all", "head", "head-then-all"]
 
 DEFAULT_BACKBONE = "EfficientNetLite0"
 LEARNING_RATE, OTHERS_LEARNING_RATE = 3e-4, 1e-4
-"""Of the default backbone, and of the others; see docs/recipe.md."""
+"""Of the default backbone and of base_cnn, which starts from nothing; and of other pretrained ones,
+which it would spoil. See docs/recipe.md."""
 HEAD_SIZE = 256
 """Dimensions of a head that is trained alone, where none are given."""
 
@@ -47,7 +48,7 @@ class Recipe:
         time, or in `epochs`, whichever ends first
     patience : epochs without a better one after which training ends; None goes on to the end
     learning_rate : the highest; reached after `warm_up` of the way, then a cosine down to zero.
-        None is `LEARNING_RATE`, or `OTHERS_LEARNING_RATE` for another backbone than the default
+        None is `LEARNING_RATE`, or `OTHERS_LEARNING_RATE` for another pretrained backbone
     first_layer_rate : rate of the backbone's first layer, in parts of its last one's
     projection_rate : rate of a projection, in parts of `learning_rate`
     weight_average : momentum of an average of the weights, which is then what is measured and
@@ -95,7 +96,8 @@ class Recipe:
         """The learning rate, given or by the backbone."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return LEARNING_RATE if self.backbone == DEFAULT_BACKBONE else OTHERS_LEARNING_RATE
+        usual = self.backbone in (DEFAULT_BACKBONE, "base_cnn")
+        return LEARNING_RATE if usual else OTHERS_LEARNING_RATE
 
     def picture_size_of(self, epoch: int) -> int:
         """Pixels of a side in an epoch (from 0): in steps of 32, the networks' stride."""

@@ -111,7 +111,7 @@ _OPTIONS = (
         "--learning-rate",
         click.FloatRange(0, min_open=True),
         "The highest; after a warm-up, down a cosine.",
-        f"{LEARNING_RATE}; {OTHERS_LEARNING_RATE} with another --backbone",
+        f"{LEARNING_RATE}; {OTHERS_LEARNING_RATE} with another pretrained --backbone",
     ),
     _flag("--warm-up", click.FloatRange(0, 0.9), "Share of the way on which the rate goes up."),
     _flag(

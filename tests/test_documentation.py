@@ -56,7 +56,10 @@ def test_documented_defaults_of_training_are_those_of_the_recipe():
     assert set(rows) >= {"epochs", "batch-size", "warm-up", "sampling", "pooling"}
     # What the sampling decides: random pairs have a loss of their own.
     assert rows.pop("loss") == "multi-similarity"
-    assert f"| {LEARNING_RATE}, or {OTHERS_LEARNING_RATE} with another `--backbone` |" in DOCS
+    assert (
+        f"| {LEARNING_RATE}, or {OTHERS_LEARNING_RATE} with another pretrained `--backbone` |"
+        in DOCS
+    )
     for flag, documented in rows.items():
         field = {"held-out-share": "held_out"}.get(flag, flag.replace("-", "_"))
         value = getattr(Recipe, field)

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from siamese.recipe import Recipe
+from siamese.recipe import LEARNING_RATE, OTHERS_LEARNING_RATE, Recipe
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 6, 7, 20])
@@ -90,3 +90,16 @@ def test_all_problems_are_told_at_once():
     assert all(set(Recipe(**choices).problems()) <= set(lines) for choices in others)
     fewer = [len(Recipe(**{**worst, name: good}).problems()) for name, (_, good) in every.items()]
     assert max(fewer) < 7
+
+
+@pytest.mark.parametrize(
+    ("choices", "rate"),
+    [
+        ({}, LEARNING_RATE),
+        ({"backbone": "base_cnn"}, LEARNING_RATE),
+        ({"backbone": "MobileNetV2"}, OTHERS_LEARNING_RATE),
+        ({"backbone": "MobileNetV2", "learning_rate": 2e-3}, 2e-3),
+    ],
+)
+def test_the_rate_is_the_backbones_unless_it_is_given(choices, rate):
+    assert Recipe(**choices).highest_rate == rate
