@@ -12,7 +12,7 @@ pass over the catalogue, and learning goes on with vectors. Two steps:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -26,6 +26,8 @@ from siamese.progress import progress
 from siamese.sampling import BatchSampler
 
 EPOCHS, BATCH_SIZE, LEARNING_RATE = 3, 256, 1e-3
+BATCH = 64
+"""Pictures that are embedded at once."""
 SHRINKAGE = 1.0
 """Added to the eigenvalues of the covariance within items, in parts of their mean."""
 
@@ -38,15 +40,23 @@ def pooled_features(model: keras.Model, generator: PairGenerator) -> np.ndarray:
 
 def embed_pictures(model: keras.Model, generator: PairGenerator) -> np.ndarray:
     """What a model answers to each of the generator's pictures, as they are: float32 (n, d)."""
-    pictures, batch = len(generator.pictures), 64
-    # Whole batches, the last one filled up: another shape would be compiled anew.
-    rows = np.resize(np.arange(pictures), (-(-pictures // batch), batch))
     vectors = []
-    with progress("embedding", pictures) as bar:
-        for one in rows:
-            vectors.append(model.predict_on_batch(generator.prepared(one)))
-            bar.update(min(batch, pictures - bar.n))
-    return np.concatenate(vectors)[:pictures].astype(np.float32)
+    with progress("embedding", len(generator.pictures)) as bar:
+        for batch in embedded_batches(model, generator, len(generator.pictures)):
+            vectors.append(batch)
+            bar.update(len(batch))
+    return np.concatenate(vectors)
+
+
+def embedded_batches(
+    model: keras.Model, generator: PairGenerator, pictures: int
+) -> Iterator[np.ndarray]:
+    """The same of the first so many pictures, a batch at a time."""
+    # Whole batches, the last one filled up: another shape would be compiled anew.
+    for start in range(0, pictures, BATCH):
+        rows = np.arange(start, start + BATCH) % pictures
+        answers = model.predict_on_batch(generator.prepared(rows))
+        yield np.asarray(answers, np.float32)[: pictures - start]
 
 
 def train_head(model: keras.Model, generator: PairGenerator, seed: int) -> list[float]:

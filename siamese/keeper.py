@@ -18,7 +18,7 @@ from siamese.augmentation import RandomView
 from siamese.checkpoints import TRAINING_STATE, checkpoint_name, save_model
 from siamese.errors import InputError
 from siamese.files import atomic_path
-from siamese.head import embed_pictures
+from siamese.head import embed_pictures, embedded_batches
 from siamese.metrics import retrieval_metrics
 from siamese.networks import EMBEDDING_MODEL
 from siamese.pairs import PairGenerator
@@ -227,14 +227,11 @@ class Keeper(keras.callbacks.Callback):
 
     def _measured(self, model: keras.Model) -> dict[str, float]:
         """Retrieval among held-out pictures, if any; notes how far embeddings are spread."""
-        embed = model.predict_on_batch
         shown = self.generator if self.validation is None else self.validation
         pictures = len(shown.pictures)
         if self.validation is None:
             pictures = min(pictures, PROBE_PICTURES)
-        # Whole batches, the last one filled up: another shape would be compiled anew.
-        batches = np.resize(np.arange(pictures), (-(-pictures // 64), 64))
-        vectors = np.concatenate([embed(shown.prepared(rows)) for rows in batches])[:pictures]
+        vectors = np.concatenate(list(embedded_batches(model, shown, pictures)))
         if not np.isfinite(vectors).all():
             raise InputError(
                 "the embeddings are no longer numbers; train anew with a lower --learning-rate "
