@@ -13,6 +13,11 @@ from typing import Any
 import numpy as np
 
 POSITIVE, EXCLUDED, NEGATIVE = 1, 0, -1
+NO_NEGATIVE_PAIR = (
+    "no negative pair: every two items share a label, and such items are never treated as "
+    "dissimilar; give finer labels or leave them out"
+)
+"""Said wherever the rule leaves nothing to push apart."""
 
 
 class LabelRule:

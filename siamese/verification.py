@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese.errors import InputError
-from siamese.labels import NEGATIVE, relations
+from siamese.labels import NEGATIVE, NO_NEGATIVE_PAIR, relations
 
 if TYPE_CHECKING:
     from siamese.embedding import Embeddings
@@ -215,8 +215,5 @@ def _negatives(
         drawn = rng.choice(len(first), share, replace=False) if share else np.empty(0, int)
         found = np.union1d(found, rows[first[drawn]] * total + rows[second[drawn]])
     if not len(found):
-        raise InputError(
-            "no negative pair: every two items share a label, and such items are never treated "
-            "as dissimilar; give finer labels or leave them out"
-        )
+        raise InputError(NO_NEGATIVE_PAIR)
     return np.stack(np.divmod(found[rng.permutation(len(found))[:most]], total), axis=1)

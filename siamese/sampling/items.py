@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 
 from siamese.errors import InputError
-from siamese.labels import EXCLUDED, LabelRule, codes
+from siamese.labels import EXCLUDED, NO_NEGATIVE_PAIR, LabelRule, codes
 
 
 class Items:
@@ -48,10 +48,7 @@ class Items:
         negatives = self.rule.random_negatives(firsts, np.random.default_rng(0))
         self.with_negative = (negatives >= 0)[alike][self.of_row]
         if not self.with_negative.any():
-            raise InputError(
-                "no negative pair: every two items share a label, and such items are never "
-                "treated as dissimilar; give finer labels or leave them out"
-            )
+            raise InputError(NO_NEGATIVE_PAIR)
 
     def __len__(self) -> int:
         return len(self.ids)
