@@ -31,7 +31,7 @@ from rich.table import Table
 from siamese.catalogue import Catalogue
 from siamese.embedding import Embedder
 from siamese.embedding_store import EmbeddingStore
-from siamese.indexes import BallTreeIndex
+from siamese.indexes import EVERYTHING, BallTreeIndex, LabelFilter
 from siamese.metrics import retrieval_metrics
 from siamese.reranking import (
     Expansion,
@@ -115,7 +115,9 @@ class Gallery:
     def __init__(self, vectors: np.ndarray, missing: int = -1) -> None:
         self.data, self.missing = vectors, missing
 
-    def query(self, X: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def query(
+        self, X: np.ndarray, k: int, labels: LabelFilter = EVERYTHING
+    ) -> tuple[np.ndarray, np.ndarray]:
         """As `BallTreeIndex.query`, in the order of rows where equally far."""
         similarity = np.asarray(X, np.float32) @ self.data.T
         if self.missing >= 0:

@@ -26,14 +26,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from siamese.errors import InputError
-from siamese.files import atomic_path, require_writable
+from siamese.files import atomic_path, locked, require_writable
 from siamese.progress import progress
 from siamese.threads import in_threads
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     import pyarrow
@@ -124,7 +119,7 @@ class EmbeddingStore:
             one of a newer version.
         """
         require_writable(self.folder / MANIFEST)
-        with _locked(self.folder):
+        with locked(self.folder):
             for left_over in self.folder.glob(".*.tmp"):  # by a run that was killed
                 shutil.rmtree(left_over, ignore_errors=True)
             self._require(facts)
@@ -406,19 +401,3 @@ def _shards(folder: Path) -> dict[int, Path]:
     matches = (re.fullmatch(r"part-(\d{5,})\.parquet", path.name) for path in folder.iterdir())
     found = sorted((int(match[1]), match.string) for match in matches if match)
     return {number: folder / name for number, name in found}
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out, where the system has locks; a killed run leaves none behind."""
-    with (folder / ".lock").open("w") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"{folder}: another run is writing it; wait for it to end"
-                ) from None
-            except OSError:  # a network folder without locks
-                pass
-        yield

@@ -12,6 +12,11 @@ from pathlib import Path
 
 from siamese.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -71,6 +76,28 @@ def require_writable(path: str | os.PathLike[str]) -> None:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place"
         ) from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder, where the system has locks; a killed one leaves none behind.
+
+    Raises
+    ------
+    InputError
+        If another run is in it.
+    """
+    with (folder / ".lock").open("w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"{folder}: another run is writing it; wait for it to end"
+                ) from None
+            except OSError:  # a network folder without locks
+                pass
+        yield
 
 
 def _of_hdf5(text: str) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 import msgspec
 import numpy as np
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 
 from siamese.calibration import read_calibration
 from siamese.errors import InputError
-from siamese.indexes import Index
-from siamese.reranking import Ranking, item_order, ranking
+from siamese.indexes import EVERYTHING, Index, LabelFilter
+from siamese.reranking import Nearest, Ranking, item_order, ranking
 
 if TYPE_CHECKING:
     from siamese.embedding import Embedder, Source
@@ -35,6 +34,33 @@ class Result(msgspec.Struct, frozen=True):
     item_id: str
     filename: str
     labels: list[str]
+
+
+_Ranked: TypeAlias = tuple[NDArray[np.float64], NDArray[np.intp]]
+
+
+class Options(TypedDict, total=False):
+    """What a search may be told beside its queries.
+
+    Attributes
+    ----------
+    offset : how many of the first results to leave out: for the second page of 10, 10
+    labels : which pictures count, by their labels
+    max_distance : results that are farther are left out
+    own_items : for each query the item whose pictures are left out, because it is the query's
+        own; or None
+    rerank : what puts the pictures in order: None for the nearest first, "expansion",
+        "reciprocal", or one of `siamese.reranking` with settings of its own
+    by_item : None for a result a picture; "best" or "mean" for a result an item, shown by its
+        best picture: items are in the order of that one, or of the mean score of their three best
+    """
+
+    offset: int
+    labels: LabelFilter
+    max_distance: float | None
+    own_items: Sequence[str | None] | None
+    rerank: Ranking | str | None
+    by_item: str | None
 
 
 class QueryResult(msgspec.Struct, frozen=True):
@@ -105,8 +131,8 @@ class Searcher:
         sources: Sequence[Source],
         k: int = 10,
         *,
-        rerank: Ranking | str | None = None,
-        by_item: str | None = None,
+        together: bool = False,
+        **options: Unpack[Options],
     ) -> list[QueryResult]:
         """Find the pictures of the index that are most like each query picture.
 
@@ -114,11 +140,9 @@ class Searcher:
         ----------
         sources : the query pictures: files, encoded bytes or PIL pictures
         k : how many results for each; fewer where the index has fewer
-        rerank : what puts the pictures in order: None for the nearest first, "expansion",
-            "reciprocal", or one of `siamese.reranking` with settings of its own
-        by_item : None for a result a picture; "best" or "mean" for a result an item, shown by
-            its best picture: items are in the order of that one, or of the mean score of their
-            three best
+        together : whether all are views of one thing, which is searched once, by the mean of
+            their vectors
+        options : see `Options`
 
         Returns
         -------
@@ -128,64 +152,153 @@ class Searcher:
         Raises
         ------
         InputError
-            Listing every query that is no usable picture; or if k < 1, or `rerank` or `by_item`
-            is unknown.
+            Listing every query that is no usable picture; or if an option is not as it must be.
         """
-        order = ranking(rerank)
-        if k < 1:
-            raise InputError(f"k is {k}; ask for at least 1 result")
-        if by_item is not None and by_item not in BY_ITEM:
-            raise InputError(f"by_item is {by_item!r}; there are {', '.join(BY_ITEM)}")
-        queries = self.embedder.embed(sources)
-        if by_item is None:
-            found = list(order.rank(self.index, queries, k)[1])
-        else:
-            found = [
-                self._best_of_items(order, query[None], k, BY_ITEM[by_item]) for query in queries
-            ]
+        _check(k, options)  # before the slow part
+        vectors = self.embedder.embed(sources)
+        names = [_name(source, place) for place, source in enumerate(sources, 1)]
+        if together:
+            mean = vectors.mean(axis=0)
+            if not (length := np.linalg.norm(mean)):
+                raise InputError(f"{', '.join(names)}: opposite to each other, with no mean")
+            vectors, names = (mean / length)[None], [" + ".join(names)]
+        return self.search_vectors(vectors, k, names=names, **options)
+
+    def search_vectors(
+        self,
+        vectors: NDArray[np.floating[Any]],
+        k: int = 10,
+        *,
+        names: Sequence[str] | None = None,
+        **options: Unpack[Options],
+    ) -> list[QueryResult]:
+        """Find the pictures of the index that are most like each query, given by its vector.
+
+        Parameters
+        ----------
+        vectors : (n, d), of length 1, of the model that made the index
+        k : how many results for each; fewer where the index has fewer
+        names : (n,), what to call the queries; by their place if None
+        options : see `Options`
+
+        Raises
+        ------
+        InputError
+            If the vectors do not fit to the index, or an option is not as it must be.
+        """
+        _check(k, options)
+        if names is None:
+            names = [f"picture {place}" for place in range(1, len(vectors) + 1)]
+        own = options.get("own_items") or [None] * len(vectors)
+        if len(own) != len(vectors):
+            raise InputError(f"own_items are {len(own)} for {len(vectors)} queries")
+        offset = options.get("offset", 0)
+        most = options.get("max_distance")
+        rankings = self._rankings(vectors, offset + k, own, options)
+        shown = []
+        nearest = []
+        for distances, rows in rankings:
+            nearest.append(distances.min(initial=np.inf))
+            if most is not None:
+                near_enough = distances <= most
+                distances, rows = distances[near_enough], rows[near_enough]
+            page = slice(offset, offset + k)
+            shown.append((distances[page].tolist(), rows[page]))
+        # All at once: for some engines each call is a message to a server.
+        every = np.concatenate([rows for _, rows in shown]) if shown else np.empty(0, np.intp)
+        known = iter(self.index.metadata_of(every))
         return [
-            self._query_result(_name(source, place), query, rows)
-            for place, (source, query, rows) in enumerate(
-                zip(sources, queries, found, strict=True), 1
+            QueryResult(
+                name,
+                [
+                    Result(rank, distance, **next(known))
+                    for rank, distance in enumerate(distances, offset + 1)
+                ],
+                None if self.threshold is None else bool(least <= self.threshold),
             )
+            for name, (distances, _), least in zip(names, shown, nearest, strict=True)
         ]
 
-    def _query_result(
-        self, name: str, query: NDArray[np.float32], rows: NDArray[np.intp]
-    ) -> QueryResult:
-        distances = np.linalg.norm(self.index.vectors(rows) - query, axis=1)
-        metadata = self.index.metadata
-        results = [
-            Result(rank, float(distance), **metadata[row])
-            for rank, (distance, row) in enumerate(zip(distances, rows, strict=True), 1)
+    def _rankings(
+        self,
+        vectors: NDArray[np.floating[Any]],
+        k: int,
+        own: Sequence[str | None],
+        options: Options,
+    ) -> list[_Ranked]:
+        """The distances and the rows of at least the first k results of each query."""
+        order = ranking(options.get("rerank"))
+        labels = options.get("labels", EVERYTHING)
+        by_item = options.get("by_item")
+        if by_item is not None:
+            return [
+                self._best_of_items(order, query[None], k, labels, BY_ITEM[by_item], not_item)
+                for query, not_item in zip(vectors, own, strict=True)
+            ]
+        excluded = [
+            np.empty(0, np.intp) if item_id is None else self.index.find(item_id=item_id)
+            for item_id in own
         ]
-        within = None if self.threshold is None else bool(distances.min() <= self.threshold)
-        return QueryResult(name, results, within)
+        # No more than its own pictures can stand among the first: so many more are asked for.
+        depth = k + max(map(len, excluded), default=0)
+        scores, found = order.rank(self.index, vectors, depth, labels)
+        ranked = []
+        for query, score, rows, ours in zip(vectors, scores, found, excluded, strict=True):
+            distances = self._distances(order, query, score, rows)
+            if len(ours):
+                others = ~np.isin(rows, ours)
+                distances, rows = distances[others], rows[others]
+            ranked.append((distances, rows))
+        return ranked
+
+    def _distances(
+        self,
+        order: Ranking,
+        query: NDArray[np.floating[Any]],
+        scores: NDArray[np.float64],
+        rows: NDArray[np.intp],
+    ) -> NDArray[np.float64]:
+        """The Euclidean distances between a query and some rows, whatever ranked them."""
+        if isinstance(order, Nearest):
+            return scores
+        return np.linalg.norm(self.index.vectors(rows) - query, axis=1)
 
     def _best_of_items(
-        self, order: Ranking, query: NDArray[np.float32], k: int, pictures: int
-    ) -> NDArray[np.intp]:
-        """The best picture of each of the first k items: their rows."""
-        items, sizes = self._items
-        k = min(k, len(sizes))
-        depth = 4 * k * pictures
+        self,
+        order: Ranking,
+        query: NDArray[np.floating[Any]],
+        k: int,
+        labels: LabelFilter,
+        pictures: int,
+        not_item: str | None,
+    ) -> _Ranked:
+        """The best picture of each of the first k items, as `_rankings`."""
+        wanted = k + (not_item is not None)
+        depth = 4 * wanted * pictures
         # Deeper until all that counts for the first k items has been seen.
         while True:
-            (scores,), (rows,) = order.rank(self.index, query, depth)
-            ordered = item_order(scores, items[rows], sizes, pictures)
-            if len(rows) == len(self.index) or (len(ordered.sure) >= k and ordered.sure[:k].all()):
-                return rows[ordered.places[:k]]
+            (scores,), (rows,) = order.rank(self.index, query, depth, labels)
+            item_ids = [known["item_id"] for known in self.index.metadata_of(rows)]
+            items, numbers = np.unique(np.array(item_ids, object), return_inverse=True)
+            ordered = item_order(scores, numbers, self.index.item_sizes(list(items)), pictures)
+            all_of_them = len(rows) < depth
+            if all_of_them or (len(ordered.sure) >= wanted and ordered.sure[:wanted].all()):
+                break
             depth *= 4
+        places = [place for place in ordered.places if item_ids[place] != not_item][:k]
+        return self._distances(order, query[0], scores[places], rows[places]), rows[places]
 
-    @cached_property
-    def _items(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """The number of the item of each row, and how many pictures each item has."""
-        _, items, sizes = np.unique(
-            [known["item_id"] for known in self.index.metadata],
-            return_inverse=True,
-            return_counts=True,
-        )
-        return items, sizes
+
+def _check(k: int, options: Options) -> None:
+    """An `InputError` for options that are not as they must be."""
+    if k < 1:
+        raise InputError(f"k is {k}; ask for at least 1 result")
+    if (offset := options.get("offset", 0)) < 0:
+        raise InputError(f"offset is {offset}; it counts the results to leave out, from 0")
+    by_item = options.get("by_item")
+    if by_item is not None and by_item not in BY_ITEM:
+        raise InputError(f"by_item is {by_item!r}; there are {', '.join(BY_ITEM)}")
+    ranking(options.get("rerank"))
 
 
 def _name(source: Source, place: int) -> str:

@@ -1,38 +1,14 @@
-"""Where vectors are searched: one file an engine, all behind one small protocol."""
+"""Where vectors are searched: one file an engine, all behind one small protocol, `Index`."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import InputError
-from siamese.indexes.balltree import BallTreeIndex, Metadata, ModelFacts
-
-
-class Index(Protocol):
-    """What every engine offers; see `BallTreeIndex` for the meaning of each part."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def metadata(self) -> list[Metadata]: ...
-
-    @property
-    def model(self) -> ModelFacts | None: ...
-
-    @property
-    def embedding_size(self) -> int: ...
-
-    def __len__(self) -> int: ...
-
-    def query(self, X: ArrayLike, k: int = 10) -> tuple[NDArray[np.float64], NDArray[np.intp]]: ...
-
-    def vectors(self, rows: ArrayLike) -> NDArray[np.float64]: ...
+from siamese.indexes.balltree import BallTreeIndex
+from siamese.indexes.label_filter import EVERYTHING, LabelFilter
+from siamese.indexes.protocol import Entry, Index, Metadata, ModelFacts
 
 
 def open_index(path: str | os.PathLike[str]) -> Index:
@@ -52,4 +28,13 @@ def open_index(path: str | os.PathLike[str]) -> Index:
     return BallTreeIndex.open(path)
 
 
-__all__ = ["BallTreeIndex", "Index", "Metadata", "ModelFacts", "open_index"]
+__all__ = [
+    "EVERYTHING",
+    "BallTreeIndex",
+    "Entry",
+    "Index",
+    "LabelFilter",
+    "Metadata",
+    "ModelFacts",
+    "open_index",
+]

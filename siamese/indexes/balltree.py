@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import InputError
 from siamese.files import atomic_path
+from siamese.indexes.checks import checked_parts, checked_queries
+from siamese.indexes.exact import nearest_of
+from siamese.indexes.label_filter import EVERYTHING, LabelFilter, LabelTable
+from siamese.indexes.protocol import Entry, Metadata, ModelFacts
 from siamese.indexes.safe_pickle import NUMPY_NAMES, Made, Named, array, damaged, read_pickle
 
 if TYPE_CHECKING:
@@ -23,37 +28,19 @@ PROTOCOL = 4
 """Of the pickle: protocol 5 names functions of numpy 2 that numpy 1 does not have."""
 
 
-class Metadata(TypedDict):
-    """What an index knows of one picture."""
-
-    item_id: str
-    filename: str
-    labels: list[str]
-
-
-class ModelFacts(TypedDict):
-    """Which model made an index; `path` is None for a pretrained one."""
-
-    name: str
-    fingerprint: str
-    embedding_size: int
-    picture_size: int
-    path: str | None
-
-
 class BallTreeIndex:
-    """Exact nearest neighbours by Euclidean distance, on vectors of length 1.
+    """Exact nearest neighbours, in a file that scikit-learn alone can open; see `Index`.
 
-    On such vectors the order is that of cosine: ``distance² = 2 - 2 · cosine``. Made by `build`
-    or `open`. The file is a pickle of ::
+    Made by `build` or `open`. The file is a pickle of ::
 
         {"metadata": [{"item_id": …, "filename": …, "labels": […]}, …],
          "index": sklearn.neighbors.BallTree,
          "model": {"name", "fingerprint", "embedding_size", "picture_size", "path"}}
 
+    A tree cannot be changed: what is added or removed makes a new one when it is next needed.
+
     Attributes
     ----------
-    tree : the `sklearn.neighbors.BallTree`
     metadata : row i of the tree is ``metadata[i]``
     model : facts about the model whose vectors these are; None in files of older toolkits
     name : what to call the index in a message: its file, once it has one
@@ -62,7 +49,8 @@ class BallTreeIndex:
     def __init__(
         self, tree: BallTree, metadata: list[Metadata], model: ModelFacts | None, name: str
     ) -> None:
-        self.tree = tree
+        self._tree: BallTree | None = tree
+        self._data: NDArray[np.float64] = np.asarray(tree.get_arrays()[0])
         self.metadata = metadata
         self.model = model
         self.name = name
@@ -93,7 +81,7 @@ class BallTreeIndex:
         if not data.size:
             raise InputError("no picture to index")
         try:
-            checked, facts = _checked(data, list(metadata), dict(model))
+            checked, facts = checked_parts(data, list(metadata), dict(model))
         except ValueError as error:
             raise InputError(f"nothing indexed: {error}") from None
         return cls(BallTree(data, metric="euclidean"), checked, facts, "the index")
@@ -119,7 +107,7 @@ class BallTreeIndex:
             raise InputError(f"{path}: not an index file (it has no metadata and index)")
         try:
             state = _tree_state(content["index"])
-            metadata, model = _checked(state[0], content["metadata"], content.get("model"))
+            metadata, model = checked_parts(state[0], content["metadata"], content.get("model"))
         except ValueError as error:
             raise damaged(path, str(error)) from None
         euclidean = DistanceMetric.get_metric("euclidean", dtype=np.float64)
@@ -131,60 +119,106 @@ class BallTreeIndex:
         return len(self.metadata)
 
     @property
+    def tree(self) -> BallTree:
+        """The `sklearn.neighbors.BallTree`."""
+        from sklearn.neighbors import BallTree
+
+        if self._tree is None:
+            self._tree = BallTree(self._data, metric="euclidean")
+            self._data = np.asarray(self._tree.get_arrays()[0])  # not twice in memory
+        return self._tree
+
+    @property
     def embedding_size(self) -> int:
         """Dimensions of the vectors."""
-        return int(self.tree.get_arrays()[0].shape[1])
+        return self._data.shape[1]
 
-    def query(self, X: ArrayLike, k: int = 10) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find the nearest neighbours, as scikit-learn's `BallTree.query`.
+    def query(
+        self, X: ArrayLike, k: int = 10, labels: LabelFilter = EVERYTHING
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """See `Index.query`; where labels leave pictures out, the others are all compared."""
+        X = checked_queries(np.asarray(X, np.float64), k, self)
+        if not labels:
+            k = min(k, len(self))
+            if not len(X) or not k:
+                return np.empty((len(X), k)), np.empty((len(X), k), np.intp)
+            distances, rows = self.tree.query(X, k=k)
+            return distances, rows
+        kept = np.flatnonzero(self._labels.mask(labels))
+        return nearest_of(X, self._data, kept, k)
 
-        Parameters
-        ----------
-        X : (n, d), vectors of length 1
-        k : how many; as many as there are, where there are fewer
-
-        Returns
-        -------
-        distances : float64 (n, k), ascending in each row
-        rows : int (n, k), into `metadata`
-
-        Raises
-        ------
-        InputError
-            If the dimensions are not those of the index, a number is not finite, or k < 1.
-        """
-        X = np.asarray(X, np.float64)
-        if X.ndim != 2 or X.shape[1] != self.embedding_size:
-            raise InputError(
-                f"{self.name}: holds vectors of {self.embedding_size} dimensions, asked for "
-                f"those of shape {X.shape}; embed with the model that made the index"
-            )
-        if not np.isfinite(X).all():
-            raise InputError("a query vector is not finite; the model that made it is broken")
-        if k < 1:
-            raise InputError(f"k is {k}; ask for at least 1 result")
-        k = min(k, len(self))
-        if not len(X):
-            return np.empty((0, k)), np.empty((0, k), np.intp)
-        distances, rows = self.tree.query(X, k=k)
-        return distances, rows
+    def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
+        """See `Index.metadata_of`."""
+        return [self.metadata[row] for row in np.asarray(rows, np.intp)]
 
     def vectors(self, rows: ArrayLike) -> NDArray[np.float64]:
-        """Return the vectors of some rows, float64 (n, d), of length 1."""
-        return np.asarray(self.tree.get_arrays()[0])[np.asarray(rows, np.intp)]
+        """See `Index.vectors`."""
+        return self._data[np.asarray(rows, np.intp)]
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the index file; it stands under its name only once it is complete.
+    def find(self, *, item_id: str | None = None, filename: str | None = None) -> NDArray[np.intp]:
+        """See `Index.find`."""
+        found = [
+            row
+            for row, known in enumerate(self.metadata)
+            if item_id in (None, known["item_id"]) and filename in (None, known["filename"])
+        ]
+        return np.array(found, np.intp)
 
-        Raises
-        ------
-        InputError
-            If it cannot be written.
-        """
+    def item_sizes(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
+        """See `Index.item_sizes`."""
+        return np.array([self._sizes[item_id] for item_id in item_ids], np.intp)
+
+    def label_counts(self) -> dict[str, int]:
+        """See `Index.label_counts`."""
+        return self._labels.counts()
+
+    def entries(self) -> Iterator[Entry]:
+        """See `Index.entries`; the file has no room for what the pictures' files were."""
+        return (Entry(row, known, None) for row, known in enumerate(self.metadata))
+
+    def add(
+        self,
+        vectors: ArrayLike,
+        metadata: Sequence[Mapping[str, Any]],
+        contents: Sequence[bytes] | None = None,
+    ) -> None:
+        """See `Index.add`."""
+        data = np.asarray(vectors, np.float64)
+        try:
+            checked, _ = checked_parts(data, list(metadata), self.model)
+        except ValueError as error:
+            raise InputError(f"{self.name}: nothing added: {error}") from None
+        self._become(np.concatenate([self._data, data]), [*self.metadata, *checked])
+
+    def remove(self, rows: ArrayLike) -> None:
+        """See `Index.remove`."""
+        stays = np.ones(len(self), np.bool_)
+        stays[np.asarray(rows, np.intp)] = False
+        metadata = [known for known, here in zip(self.metadata, stays, strict=True) if here]
+        self._become(self._data[stays], metadata)
+
+    def save(self, path: str | os.PathLike[str] | None = None) -> None:
+        """See `Index.save`; the file stands under its name only once it is complete."""
+        path = self.name if path is None else path
+        if not len(self):
+            raise InputError(f"{path}: no picture is left to index")
         content = {"metadata": self.metadata, "index": self.tree, "model": self.model}
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             pickle.dump(content, file, protocol=PROTOCOL)
         self.name = str(path)
+
+    def _become(self, data: NDArray[np.float64], metadata: list[Metadata]) -> None:
+        self._data, self.metadata, self._tree = data, metadata, None
+        for computed in ("_labels", "_sizes"):
+            self.__dict__.pop(computed, None)
+
+    @cached_property
+    def _labels(self) -> LabelTable:
+        return LabelTable.of(known["labels"] for known in self.metadata)
+
+    @cached_property
+    def _sizes(self) -> Counter[str]:
+        return Counter(known["item_id"] for known in self.metadata)
 
 
 _NODE = np.dtype([("idx_start", "<i8"), ("idx_end", "<i8"), ("is_leaf", "<i8"), ("radius", "<f8")])
@@ -266,26 +300,3 @@ def _tree_state(made: object) -> tuple[Any, ...]:
     ):
         raise ValueError("the nodes of its tree do not fit together")
     return data, order, nodes, centres, leaf_size, n_levels, n_nodes
-
-
-def _checked(
-    data: NDArray[np.float64], metadata: object, model: object
-) -> tuple[list[Metadata], ModelFacts | None]:
-    """Metadata and facts of their form and fitting to the vectors, or a ValueError."""
-    if data.ndim != 2:
-        raise ValueError(f"vectors of shape {data.shape}, not (pictures, dimensions)")
-    length = np.sqrt(np.einsum("ij,ij->i", data, data))
-    if not (np.abs(length - 1) < 1e-3).all():  # NaN is not less
-        raise ValueError("vectors that are not of length 1")
-    try:
-        rows = msgspec.convert(metadata, list[Metadata])
-        facts = msgspec.convert(model, ModelFacts | None)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"metadata or model of another form: {error}") from None
-    if len(rows) != len(data):
-        raise ValueError(f"metadata of {len(rows)} pictures for {len(data)} vectors")
-    if facts is not None and facts["embedding_size"] != data.shape[1]:
-        raise ValueError(
-            f"vectors of {data.shape[1]} dimensions, its model makes {facts['embedding_size']}"
-        )
-    return rows, facts

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
-from siamese.indexes import Index
+from siamese.indexes import EVERYTHING, Index, LabelFilter
 from siamese.reranking.augmentation import augmented_gallery
 from siamese.reranking.expansion import Expansion, expanded
 from siamese.reranking.items import ItemOrder, item_order
@@ -23,7 +23,11 @@ class Ranking(Protocol):
     """How the pictures of an index are put in order for a query."""
 
     def rank(
-        self, index: Index, queries: NDArray[np.floating], k: int
+        self,
+        index: Index,
+        queries: NDArray[np.floating],
+        k: int,
+        labels: LabelFilter = EVERYTHING,
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Put the pictures in order.
 
@@ -32,6 +36,7 @@ class Ranking(Protocol):
         index : what is searched
         queries : (n, d), of length 1
         k : how many; as many as there are, where there are fewer
+        labels : which pictures count
 
         Returns
         -------
@@ -44,10 +49,14 @@ class Nearest:
     """By Euclidean distance, as the index finds them."""
 
     def rank(
-        self, index: Index, queries: NDArray[np.floating], k: int
+        self,
+        index: Index,
+        queries: NDArray[np.floating],
+        k: int,
+        labels: LabelFilter = EVERYTHING,
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """See `Ranking`; the scores are the distances."""
-        return index.query(queries, k)
+        return index.query(queries, k, labels)
 
 
 RANKINGS: dict[str, type[Nearest] | type[Expansion] | type[Reciprocal]] = {

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
-from siamese.indexes import Index
+from siamese.indexes import EVERYTHING, Index, LabelFilter
 
 
 def expanded(
@@ -63,12 +63,16 @@ class Expansion:
             raise InputError(f"{self}: neighbours must be at least 1, alpha at least 0")
 
     def rank(
-        self, index: Index, queries: NDArray[np.floating], k: int
+        self,
+        index: Index,
+        queries: NDArray[np.floating],
+        k: int,
+        labels: LabelFilter = EVERYTHING,
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """See `Ranking`; the scores are the distances from the expanded query."""
-        _, rows = index.query(queries, self.neighbours)
+        _, rows = index.query(queries, self.neighbours, labels)
         moved = [
             expanded(query, index.vectors(near), self.alpha)
             for query, near in zip(queries, rows, strict=True)
         ]
-        return index.query(np.reshape(moved, np.shape(queries)), k)
+        return index.query(np.reshape(moved, np.shape(queries)), k, labels)

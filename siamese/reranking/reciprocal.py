@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
-from siamese.indexes import Index
+from siamese.indexes import EVERYTHING, Index, LabelFilter
 
 
 def reciprocal_distances(
@@ -97,14 +97,18 @@ class Reciprocal:
             )
 
     def rank(
-        self, index: Index, queries: NDArray[np.floating], k: int
+        self,
+        index: Index,
+        queries: NDArray[np.floating],
+        k: int,
+        labels: LabelFilter = EVERYTHING,
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """See `Ranking`; the scores are the `reciprocal_distances`.
 
         What is no candidate has no neighbour in common with the query, as far as is known: its
         score is (1 - λ) + λ · d, which is behind all candidates.
         """
-        distances, rows = index.query(queries, max(k, self.candidates))
+        distances, rows = index.query(queries, max(k, self.candidates), labels)
         scores = 1 - self.own_share + self.own_share * distances**2 / 2  # d = distance² / 2
         for query, score, row in zip(queries, scores, rows, strict=True):
             found = index.vectors(row[: self.candidates])

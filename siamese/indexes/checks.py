@@ -1,0 +1,72 @@
+"""What every engine asks of what it is given, and the one line that says what is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from siamese.errors import InputError
+from siamese.indexes.protocol import Metadata, ModelFacts
+
+if TYPE_CHECKING:
+    from siamese.indexes.protocol import Index
+
+T = TypeVar("T", bound=np.floating)
+
+
+def checked_queries(X: NDArray[T], k: int, index: Index) -> NDArray[T]:
+    """Query vectors that fit to an index, as they are.
+
+    Raises
+    ------
+    InputError
+        If the dimensions are not those of the index, a number is not finite, or k < 1.
+    """
+    if X.ndim != 2 or X.shape[1] != index.embedding_size:
+        raise InputError(
+            f"{index.name}: holds vectors of {index.embedding_size} dimensions, asked for "
+            f"those of shape {X.shape}; embed with the model that made the index"
+        )
+    if not np.isfinite(X).all():
+        raise InputError("a query vector is not finite; the model that made it is broken")
+    if k < 1:
+        raise InputError(f"k is {k}; ask for at least 1 result")
+    return X
+
+
+def checked_parts(
+    data: NDArray[np.floating], metadata: object, model: object
+) -> tuple[list[Metadata], ModelFacts | None]:
+    """Metadata and facts of their form and fitting to the vectors.
+
+    Parameters
+    ----------
+    data : (n, d), to be of length 1
+    metadata : to be of n `Metadata`
+    model : to be `ModelFacts` of this d, or None
+
+    Raises
+    ------
+    ValueError
+        Saying what is not so.
+    """
+    if data.ndim != 2:
+        raise ValueError(f"vectors of shape {data.shape}, not (pictures, dimensions)")
+    length = np.sqrt(np.einsum("ij,ij->i", data, data))
+    if not (np.abs(length - 1) < 1e-3).all():  # NaN is not less
+        raise ValueError("vectors that are not of length 1")
+    try:
+        rows = msgspec.convert(metadata, list[Metadata])
+        facts = msgspec.convert(model, ModelFacts | None)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"metadata or model of another form: {error}") from None
+    if len(rows) != len(data):
+        raise ValueError(f"metadata of {len(rows)} pictures for {len(data)} vectors")
+    if facts is not None and facts["embedding_size"] != data.shape[1]:
+        raise ValueError(
+            f"vectors of {data.shape[1]} dimensions, its model makes {facts['embedding_size']}"
+        )
+    return rows, facts
