@@ -7,6 +7,7 @@ from pathlib import Path
 
 from siamese.errors import InputError
 from siamese.indexes.balltree import BallTreeIndex
+from siamese.indexes.folder import is_index_folder
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.indexes.protocol import Entry, Index, Metadata, ModelFacts
 
@@ -16,16 +17,24 @@ def open_index(path: str | os.PathLike[str]) -> Index:
 
     Parameters
     ----------
-    path : an index file, `search_index.pkl` by its usual name
+    path : the file of a balltree, or the folder of a faiss index
 
     Raises
     ------
     InputError
         One line: the file is missing, damaged, or no index.
     """
-    if Path(path).is_dir():
-        raise InputError(f"{path}: a folder; give the index file in it (search_index.pkl)")
-    return BallTreeIndex.open(path)
+    folder = Path(path)
+    if is_index_folder(folder):
+        from siamese.indexes.faiss import FaissIndex
+
+        return FaissIndex.open(folder)
+    if folder.is_dir():
+        raise InputError(
+            f"{path}: a folder that is no index; give the file of a balltree (search_index.pkl) or "
+            "the folder that a faiss index was written to"
+        )
+    return BallTreeIndex.open(folder)
 
 
 __all__ = [

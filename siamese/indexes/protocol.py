@@ -49,7 +49,7 @@ class Index(Protocol):
     """Vectors of length 1, searched by Euclidean distance: ``distance² = 2 - 2 · cosine``.
 
     A row is the number by which an engine knows a picture: its place, or a key. It holds until
-    the next `add` or `remove`. A picture is told from others by its item and its filename
+    the next `add`, `remove` or `save`. A picture is told from others by its item and its filename
     together: one file may be of two items.
 
     Attributes
