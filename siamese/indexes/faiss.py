@@ -204,17 +204,17 @@ class FaissIndex:
         vectors: ArrayLike,
         metadata: Sequence[Mapping[str, Any]],
         contents: Sequence[bytes] | None = None,
-    ) -> None:
+    ) -> NDArray[np.intp]:
         """See `Index.add`; the vectors are linked to the graph that is there."""
         data = np.ascontiguousarray(vectors, np.float32)
         known, _ = _checked(data, metadata, self.model, contents, f"{self.name}: nothing added")
-        if not len(data):
-            return
+        count = len(self._pictures)
         if self._mapped:  # a file is not written to while others read it
             self._vectors = faiss_vectors.in_memory(self._vectors)
         self._vectors.add(data)
         self._unmeasured += len(data)
         self._become(self._vectors, self._pictures.with_more(known, contents), mapped=False)
+        return np.arange(count, count + len(data))
 
     def remove(self, rows: ArrayLike) -> None:
         """See `Index.remove`."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from siamese.errors import InputError
@@ -36,7 +36,7 @@ RETRY_SECONDS = 60.0
 
 def is_milvus(path: str | os.PathLike[str]) -> bool:
     """Whether a path names a Milvus: the address of a server, or a folder of Milvus Lite."""
-    return _is_address(path) or (
+    return is_address(path) or (
         (Path(path) / "LOCK").is_file() and (Path(path) / "collections").is_dir()
     )
 
@@ -47,7 +47,8 @@ class Connection:
     Parameters
     ----------
     uri : ``http://host:19530``, also with https, tcp or unix; or a folder of Milvus Lite, which
-        is made where none is, unless it `must_exist`. The token is taken from the environment, MILVUS_TOKEN.
+        is made where none is, unless it `must_exist`. The token is taken from the environment,
+        MILVUS_TOKEN.
 
     Attributes
     ----------
@@ -68,7 +69,7 @@ class Connection:
             raise InputError(f"{uri}: no folder of Milvus Lite and no address of a server")
         _import_quietly()
         # Kept, because the folder is given free when nobody holds it any more.
-        self._lite = None if _is_address(uri) else _Lite.of(Path(uri))
+        self._lite = None if is_address(uri) else _Lite.of(Path(uri))
         address = self.uri if self._lite is None else self._lite.address
         with self._one_line():
             from pymilvus import MilvusClient
@@ -145,7 +146,7 @@ class _Lite:
     can enter, where a port would let everyone on the machine in.
     """
 
-    _running: weakref.WeakValueDictionary[Path, _Lite] = weakref.WeakValueDictionary()
+    _running: ClassVar[weakref.WeakValueDictionary[Path, _Lite]] = weakref.WeakValueDictionary()
     _starting = threading.Lock()
 
     @classmethod
@@ -192,7 +193,8 @@ def _stop(server: grpc.Server, database: MilvusLite, sockets: str) -> None:
     shutil.rmtree(sockets, ignore_errors=True)
 
 
-def _is_address(uri: str | os.PathLike[str]) -> bool:
+def is_address(uri: str | os.PathLike[str]) -> bool:
+    """Whether it is the address of a server, and no path."""
     return re.match(r"(https?|tcp)://|unix:", os.fspath(uri), re.IGNORECASE) is not None
 
 
