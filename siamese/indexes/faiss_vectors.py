@@ -136,11 +136,12 @@ class Sample:
         middles = starts + vectors[near[:, -1]]
         self.queries = middles / np.linalg.norm(middles, axis=1, keepdims=True)
         self.vectors = vectors
-        distances, _ = compared(self.queries, vectors, RECALL_AT)
+        self.k = min(RECALL_AT, len(vectors))
+        distances, _ = compared(self.queries, vectors, self.k)
         self.farthest = distances[:, -1:] + 1e-6
 
     def recall(self, rows: NDArray[np.intp]) -> float:
-        """The share of `rows`, int (queries, 10), that are as near as the 10 nearest.
+        """The share of `rows`, int (queries, k), that are as near as the k nearest.
 
         By distance and not by row: of vectors that are equal, each will do.
         """
@@ -171,7 +172,7 @@ def measured(graph: faiss.IndexHNSWSQ, sample: Sample, min_recall: float) -> Fou
     """The least effort that finds enough, set in the graph; the greatest where none does."""
     for effort in EFFORTS:
         graph.hnsw.efSearch = effort
-        recall = sample.recall(graph.search(sample.queries, RECALL_AT)[1])
+        recall = sample.recall(graph.search(sample.queries, sample.k)[1])
         if recall >= min_recall:
             break
     return Found("graph", bits_of(graph), links_of(graph), effort, recall, len(sample.queries))
