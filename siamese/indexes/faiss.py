@@ -127,7 +127,7 @@ class FaissIndex:
         folder = Path(path)
 
         def read(manifest: Manifest, paths: list[Path]) -> FaissIndex:
-            vectors = faiss_vectors.read(paths[0], mapped=True)
+            vectors = faiss_vectors.read(paths[0])
             pictures = PictureTable.open(paths[1])
             if not (
                 len(pictures) == vectors.ntotal == manifest.rows
