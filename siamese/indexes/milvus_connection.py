@@ -5,9 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
-import tempfile
-import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -18,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from siamese.errors import InputError
+from siamese.indexes.milvus_folder import MilvusFolder, is_milvus_folder
 
 if TYPE_CHECKING:
-    import grpc
-    from milvus_lite.db import MilvusLite
     from pymilvus import MilvusClient
 
 CONNECT_SECONDS = 10.0
@@ -36,9 +32,7 @@ RETRY_SECONDS = 60.0
 
 def is_milvus(path: str | os.PathLike[str]) -> bool:
     """Whether a path names a Milvus: the address of a server, or a folder of Milvus Lite."""
-    return _is_address(path) or (
-        (Path(path) / "LOCK").is_file() and (Path(path) / "collections").is_dir()
-    )
+    return _is_address(path) or is_milvus_folder(Path(path))
 
 
 class Connection:
@@ -47,7 +41,8 @@ class Connection:
     Parameters
     ----------
     uri : ``http://host:19530``, also with https, tcp or unix; or a folder of Milvus Lite, which
-        is made where none is, unless it `must_exist`. The token is taken from the environment, MILVUS_TOKEN.
+        is made where none is, unless it `must_exist`. The token is taken from the environment,
+        MILVUS_TOKEN.
 
     Attributes
     ----------
@@ -67,9 +62,9 @@ class Connection:
         if must_exist and not is_milvus(uri):
             raise InputError(f"{uri}: no folder of Milvus Lite and no address of a server")
         _import_quietly()
-        # Kept, because the folder is given free when nobody holds it any more.
-        self._lite = None if _is_address(uri) else _Lite.of(Path(uri))
-        address = self.uri if self._lite is None else self._lite.address
+        # Held, because a folder that nobody holds any more is given free.
+        self._folder = None if _is_address(uri) else MilvusFolder.of(Path(uri))
+        address = self.uri if self._folder is None else self._folder.address
         with self._one_line():
             from pymilvus import MilvusClient
 
@@ -136,60 +131,6 @@ class Connection:
             yield
         except (MilvusException, RpcError, FutureTimeoutError) as error:
             raise InputError(f"{self.name}: {_reason(error)}") from None
-
-
-class _Lite:
-    """Milvus Lite on a folder, for as long as someone in this process holds this object.
-
-    It is a server in a thread. Its address is a socket in a folder of ours that no other user
-    can enter, where a port would let everyone on the machine in.
-    """
-
-    _running: weakref.WeakValueDictionary[Path, _Lite] = weakref.WeakValueDictionary()
-    _starting = threading.Lock()
-
-    @classmethod
-    def of(cls, folder: Path) -> _Lite:
-        """Return the one on a folder, started where none runs in this process."""
-        folder = folder.absolute()
-        with cls._starting:
-            running = cls._running.get(folder)
-            if running is None:
-                running = cls._running[folder] = cls(folder)
-            return running
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            from milvus_lite.adapter.grpc.server import start_server_in_thread
-            from milvus_lite.exceptions import DataDirLockedError, MilvusLiteError
-        except ImportError:
-            raise InputError(
-                f"{folder}: Milvus Lite is not installed (there is none for Windows); "
-                "give the address of a Milvus server"
-            ) from None
-        sockets = tempfile.mkdtemp(prefix="siamese-")
-        try:
-            # It takes a host and a port, which together become the name of the socket.
-            server, database, _ = start_server_in_thread(
-                str(folder), host=f"unix:{sockets}/milvus", port=0
-            )
-        except DataDirLockedError:
-            shutil.rmtree(sockets, ignore_errors=True)
-            raise InputError(
-                f"{folder}: another process has it open; close that one, or run a server "
-                "(milvus-lite server) that both can ask"
-            ) from None
-        except (OSError, ValueError, MilvusLiteError) as error:
-            shutil.rmtree(sockets, ignore_errors=True)
-            raise InputError(f"{folder}: cannot be opened ({error})") from None
-        self.address = f"unix:{sockets}/milvus:0"
-        weakref.finalize(self, _stop, server, database, sockets)
-
-
-def _stop(server: grpc.Server, database: MilvusLite, sockets: str) -> None:
-    server.stop(grace=2).wait()
-    database.close()
-    shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _is_address(uri: str | os.PathLike[str]) -> bool:
