@@ -58,6 +58,7 @@ STALE_SECONDS = 86_400
 _PROPERTY = "siamese"
 _FIELDS = ("id", "item_id", "filename", "labels", "content", "vector")
 _EF, _MOST_EF = 128, 32_768  # how many pictures a search of HNSW keeps in sight
+_LITE_BYTES = 2**28  # of the differences between queries and vectors that it makes
 _Found: TypeAlias = list[tuple[NDArray[np.float64], list[int]]]
 
 
@@ -349,7 +350,7 @@ class MilvusIndex:
         most = max(1, min(ROWS, MESSAGE // (16 * k), MESSAGE // (4 * self._size)))
         if self._connection.is_lite:
             # It subtracts every query from every vector at once.
-            most = max(1, min(most, 16 * MESSAGE // (4 * self._size * max(1, len(self)))))
+            most = max(1, min(most, _LITE_BYTES // (4 * self._size * max(1, len(self)))))
         found = []
         for some in _chunks(X, most):
             answers = self._connection.call(
@@ -366,6 +367,8 @@ class MilvusIndex:
             )
             for answer in answers:
                 squared = np.array([hit["distance"] for hit in answer], np.float64)
+                if not np.isfinite(squared).all():
+                    raise InputError(f"{self.name}: damaged: a vector is not finite; index again")
                 found.append((np.sqrt(np.maximum(squared, 0)), [hit["id"] for hit in answer]))
         return found
 
@@ -452,10 +455,11 @@ def _create(connection: Connection, place: str, size: int, facts: ModelFacts | N
         "create_collection",
         place,
         schema=schema,
-        index_params=indexes,
         properties={_PROPERTY: json.dumps({"format": FORMAT, "model": facts})},
         consistency_level="Session",  # one finds what oneself has added
     )
+    connection.call("create_index", place, indexes, sync=False)  # there is nothing to wait for
+    connection.call("load_collection", place)
 
 
 def _upsert(connection: Connection, place: str, rows: Mapping[int, Row]) -> None:

@@ -29,6 +29,8 @@ CALL_SECONDS = 120.0
 RETRY_SECONDS = 60.0
 """How long a request is repeated while the server is away; a restart takes half of it."""
 
+_NOT_LOADED = 101
+
 
 def is_milvus(path: str | os.PathLike[str]) -> bool:
     """Whether a path names a Milvus: the address of a server, or a folder of Milvus Lite."""
@@ -73,6 +75,8 @@ class Connection:
                 token=os.environ.get("MILVUS_TOKEN", ""),
                 timeout=CONNECT_SECONDS,
                 dedicated=True,
+                # Or a server that has just been started counts as away for a while longer.
+                grpc_options={"grpc.use_local_subchannel_pool": 1},
             )
             weakref.finalize(self, self._client.close)
             version = self._client.get_server_version(timeout=CONNECT_SECONDS)
@@ -93,11 +97,17 @@ class Connection:
 
         until = time.monotonic() + RETRY_SECONDS
         wait = 0.25
+        loaded = False
         with self._one_line():
             while True:
                 try:
                     return getattr(self._client, method)(*args, timeout=timeout, **kwargs)
                 except (MilvusException, RpcError) as error:
+                    if _code(error) == _NOT_LOADED and not loaded:
+                        # Milvus Lite forgets it when it is started again.
+                        self._client.load_collection(args[0], timeout=timeout)
+                        loaded = True
+                        continue
                     if not _is_away(error) or time.monotonic() + wait > until:
                         raise
                 time.sleep(wait)
@@ -149,7 +159,7 @@ def _import_quietly() -> None:
     # Read once, by the first import of grpc: its C++ part writes to the terminal.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import_module("pymilvus")
-    for logger in ("pymilvus", "milvus_lite"):
+    for logger in ("pymilvus", "milvus_lite", "grpc._server"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
 
 
@@ -163,9 +173,17 @@ def _is_away(error: Exception) -> bool:
     )
 
 
-def _code(error: Exception) -> Any:
+def _code(error: BaseException) -> Any:
+    """The code of Milvus or of gRPC; where a wrong token lets no connection come about, of that."""
+    from grpc import RpcError, StatusCode
+    from pymilvus.client.types import Status
+
     code = getattr(error, "code", None)
-    return code() if callable(code) else code
+    code = code() if callable(code) else code
+    cause = error.__context__
+    if code == Status.CONNECT_FAILED and isinstance(cause, RpcError):
+        return StatusCode.UNAUTHENTICATED if _code(cause) == StatusCode.UNAUTHENTICATED else code
+    return code
 
 
 def _reason(error: Exception) -> str:
