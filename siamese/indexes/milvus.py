@@ -57,7 +57,8 @@ STALE_SECONDS = 86_400
 
 _PROPERTY = "siamese"
 _FIELDS = ("id", "item_id", "filename", "labels", "content", "vector")
-_EF, _MOST_EF = 128, 32_768  # how many pictures a search of HNSW keeps in sight
+_BREADTH = {"HNSW": "ef", "DISKANN": "search_list"}  # by kind of Milvus' index: what to call it
+_BROAD, _BROADEST = 128, 32_768  # how many pictures a search keeps in sight
 _LITE_BYTES = 2**28  # of the differences between queries and vectors that it makes
 _Found: TypeAlias = list[tuple[NDArray[np.float64], list[int]]]
 
@@ -92,7 +93,7 @@ class MilvusIndex:
             self.name += f" (collection {collection})"
         self.model: ModelFacts | None = self._verified()
         kind = connection.call("describe_index", collection, "vector")["index_type"]
-        self._has_ef = kind.startswith("HNSW")
+        self._breadth = next((name for of, name in _BREADTH.items() if kind.startswith(of)), None)
         connection.call("load_collection", collection)
 
     @classmethod
@@ -188,13 +189,13 @@ class MilvusIndex:
         if not len(X):
             k = min(k, self._count(expression))
             return np.empty((0, k)), np.empty((0, k), np.intp)
-        found = self._search(X, min(k, MOST_RESULTS), expression, _EF)
+        found = self._search(X, min(k, MOST_RESULTS), expression, _BROAD)
         if _fewest(found) < k:
             # Because there are no more, or because Milvus gives no more or has missed some.
             kept = self._count(expression)
             k = min(k, kept)
-            if _fewest(found) < k <= MOST_RESULTS and self._has_ef:
-                found = self._search(X, k, expression, _MOST_EF)
+            if _fewest(found) < k <= MOST_RESULTS and self._breadth:
+                found = self._search(X, k, expression, _BROADEST)
             if _fewest(found) < k:
                 return self._compare_all(X, k, expression, kept)
         distances = np.array([near[:k] for near, _ in found], np.float64)
@@ -345,12 +346,13 @@ class MilvusIndex:
             )
         )
 
-    def _search(self, X: NDArray[np.float32], k: int, expression: str, ef: int) -> _Found:
+    def _search(self, X: NDArray[np.float32], k: int, expression: str, breadth: int) -> _Found:
         """The distances and rows of the nearest, of each query as many as Milvus finds."""
         most = max(1, min(ROWS, MESSAGE // (16 * k), MESSAGE // (4 * self._size)))
         if self._connection.is_lite:
             # It subtracts every query from every vector at once.
             most = max(1, min(most, _LITE_BYTES // (4 * self._size * max(1, len(self)))))
+        params = {self._breadth: max(breadth, 2 * k)} if self._breadth else {}
         found = []
         for some in _chunks(X, most):
             answers = self._connection.call(
@@ -360,10 +362,7 @@ class MilvusIndex:
                 anns_field="vector",
                 filter=expression,
                 limit=k,
-                search_params={
-                    "metric_type": "L2",
-                    "params": {"ef": max(ef, 2 * k)} if self._has_ef else {},
-                },
+                search_params={"metric_type": "L2", "params": params},
             )
             for answer in answers:
                 squared = np.array([hit["distance"] for hit in answer], np.float64)

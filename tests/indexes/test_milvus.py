@@ -333,19 +333,19 @@ def test_an_answer_with_too_few_results_is_asked_for_again(tmp_path, monkeypatch
     expected = index.query(unit(4, seed=1), 12)
     search, seen, missing = index._search, [], 0
 
-    def misses(X, k, expression, ef):
-        seen.append(ef)
-        found = search(X, k, expression, ef)
+    def misses(X, k, expression, breadth):
+        seen.append(breadth)
+        found = search(X, k, expression, breadth)
         return [(near[:-3], rows[:-3]) for near, rows in found] if len(seen) <= missing else found
 
     monkeypatch.setattr(index, "_search", misses)
-    monkeypatch.setattr(index, "_has_ef", True)
+    monkeypatch.setattr(index, "_breadth", "ef")
     for missing in (1, 2):  # noqa: B007, it is what `misses` looks at
         seen.clear()
         distances, rows = index.query(unit(4, seed=1), 12)
         np.testing.assert_array_equal(rows, expected[1])
         np.testing.assert_allclose(distances, expected[0], atol=1e-6)
-        assert seen == [engine._EF, engine._MOST_EF]
+        assert seen == [engine._BROAD, engine._BROADEST]
 
 
 def count_calls(index, monkeypatch):
