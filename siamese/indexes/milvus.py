@@ -164,6 +164,17 @@ class MilvusIndex:
         """
         return cls(Connection(uri, must_exist=True), collection)
 
+    @staticmethod
+    def exists(uri: str | os.PathLike[str], collection: str = COLLECTION) -> bool:
+        """Tell whether there is such a collection, without opening it.
+
+        Raises
+        ------
+        InputError
+            If Milvus cannot be asked; see `Connection`.
+        """
+        return bool(Connection(uri, must_exist=True).call("has_collection", collection))
+
     def __len__(self) -> int:
         return self._count("")
 
@@ -262,7 +273,7 @@ class MilvusIndex:
         vectors: ArrayLike,
         metadata: Sequence[Mapping[str, Any]],
         contents: Sequence[bytes] | None = None,
-    ) -> None:
+    ) -> NDArray[np.intp]:
         """See `Index.add`; a picture that is there already is replaced.
 
         Where it fails in the middle, some are there and some are not: do the same again.
@@ -278,6 +289,8 @@ class MilvusIndex:
         except ValueError as error:
             raise InputError(f"{self.name}: nothing added: {error}") from None
         _upsert(self._connection, self._collection, rows)
+        keys = [key_of(known["item_id"], known["filename"]) for known in checked]
+        return np.array(keys, np.intp)
 
     def remove(self, rows: ArrayLike) -> None:
         """See `Index.remove`; what is not there any more is passed over."""

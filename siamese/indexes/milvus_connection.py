@@ -34,7 +34,7 @@ _NOT_LOADED = 101
 
 def is_milvus(path: str | os.PathLike[str]) -> bool:
     """Whether a path names a Milvus: the address of a server, or a folder of Milvus Lite."""
-    return _is_address(path) or is_milvus_folder(Path(path))
+    return is_address(path) or is_milvus_folder(Path(path))
 
 
 class Connection:
@@ -65,7 +65,7 @@ class Connection:
             raise InputError(f"{uri}: no folder of Milvus Lite and no address of a server")
         _import_quietly()
         # Held, because a folder that nobody holds any more is given free.
-        self._folder = None if _is_address(uri) else MilvusFolder.of(Path(uri))
+        self._folder = None if is_address(uri) else MilvusFolder.of(Path(uri))
         address = self.uri if self._folder is None else self._folder.address
         with self._one_line():
             from pymilvus import MilvusClient
@@ -143,7 +143,8 @@ class Connection:
             raise InputError(f"{self.name}: {_reason(error)}") from None
 
 
-def _is_address(uri: str | os.PathLike[str]) -> bool:
+def is_address(uri: str | os.PathLike[str]) -> bool:
+    """Whether it is the address of a server, and no path."""
     return re.match(r"(https?|tcp)://|unix:", os.fspath(uri), re.IGNORECASE) is not None
 
 
