@@ -186,13 +186,12 @@ class Usearch(Peer):
     title = "usearch, float16"
     modules = ("usearch.index",)
     packages = ("usearch",)
-    dtype = "f16"
 
     def build(self, prepared: Any, path: Path) -> None:
         from usearch.index import Index
 
         vectors, _ = prepared
-        index = Index(ndim=vectors.shape[1], metric="ip", dtype=self.dtype)
+        index = Index(ndim=vectors.shape[1], metric="ip", dtype="f16")
         index.add(np.arange(len(vectors)), vectors)
         index.save(path)
 
@@ -211,13 +210,6 @@ class Usearch(Peer):
 
     def query(self, X: NDArray[np.float32]) -> Any:
         return self._index.search(X, K).keys.reshape(len(X), -1).astype(np.intp)
-
-
-class UsearchInt8(Usearch):
-    """The same with a byte a dimension."""
-
-    title = "usearch, int8"
-    dtype = "i8"
 
 
 class Hnswlib(Peer):
@@ -245,7 +237,7 @@ class Hnswlib(Peer):
         count, dimensions = about["shape"].tolist()
         seldom = np.zeros(count, np.bool_)
         seldom[about["seldom"]] = True
-        self._seldom = seldom.tolist()
+        self._seldom, self._count = seldom.tolist(), int(seldom.sum())
         self._index = hnswlib.Index(space="ip", dim=dimensions)
         self._index.load_index(str(path / "index.bin"), max_elements=count)
 
@@ -261,7 +253,8 @@ class Hnswlib(Peer):
         return self._index.knn_query(X, K)[0].astype(np.intp)
 
     def seldom_query(self, X: NDArray[np.float32]) -> Any:
-        found, _ = self._index.knn_query(X, K, num_threads=1, filter=self._seldom.__getitem__)
+        k = min(K, self._count)  # it fails where fewer are found than are asked for
+        found, _ = self._index.knn_query(X, k, num_threads=1, filter=self._seldom.__getitem__)
         return found.astype(np.intp)
 
 
@@ -276,10 +269,9 @@ ENGINES = {
     "faiss": Faiss,
     "milvus": Milvus,
     "usearch": Usearch,
-    "usearch-int8": UsearchInt8,
     "hnswlib": Hnswlib,
 }
 """By the names of `--engines`, in the order of the table."""
 
-PEERS = ("usearch", "usearch-int8", "hnswlib")
+PEERS = ("usearch", "hnswlib")
 """Those that live in an environment of their own, and are measured at the recall of ours."""

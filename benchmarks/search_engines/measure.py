@@ -24,7 +24,7 @@ from search_engines.engines import ENGINES, MODEL, Engine, Ours
 FEWEST = 20
 """Queries that are asked one by one, however long they take."""
 WIDTHS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
-"""Tried upwards as the `ef` of a peer until its recall is that of ours."""
+"""Tried upwards as the `ef` of a peer until its recall is the one asked for."""
 
 
 def resident(of: str = "VmRSS") -> float:
@@ -38,8 +38,8 @@ def resident(of: str = "VmRSS") -> float:
 
     kilobytes = 0
     for pid in processes("self"):
-        status = Path(f"/proc/{pid}/status").read_text()
-        kilobytes += int(status.split(f"{of}:")[1].split()[0])
+        _, known, amount = Path(f"/proc/{pid}/status").read_text().partition(f"{of}:")
+        kilobytes += int(amount.split()[0]) if known else 0  # a process that has ended has none
     return kilobytes / 1024
 
 
