@@ -169,28 +169,35 @@ def logged(call: Sequence[object], log: Path, limit: float | None = None) -> Non
         raise InputError(f"{log}: {last}")
 
 
-def real_embeddings(given: argparse.Namespace) -> np.ndarray:
-    """The embeddings that the vectors are made of, float32 (n, `--dimensions`).
+def source_of(given: argparse.Namespace) -> Path:
+    """The file of the real embeddings; those of a catalogue are made, and kept in the work folder.
 
-    Those of a catalogue are kept in the work folder, under the hash of its JSON file.
+    They stand under the hash of the catalogue's JSON file.
+    """
+    if given.embeddings is not None:
+        return given.embeddings
+    source = (
+        given.work_dir / f"embeddings-{given.labeled_data.stem}-{_hash(given.labeled_data)}.npy"
+    )
+    if not source.is_file():
+        from siamese.embedding import Embedder
+
+        catalogue = Catalogue.read(given.labeled_data, given.image_dir)
+        with keras_at_work():
+            vectors = Embedder.pretrained().embed_catalogue(catalogue).vectors
+        with atomic_path(source) as temporary:
+            np.save(temporary, vectors)
+    return source
+
+
+def real_embeddings(source: Path, dimensions: int) -> np.ndarray:
+    """The embeddings that the vectors are made of, float32 (n, `dimensions`).
 
     Raises
     ------
     InputError
         If there are too few, or they have fewer dimensions.
     """
-    source = given.embeddings
-    if source is None:
-        digest = hashlib.blake2b(given.labeled_data.read_bytes(), digest_size=4).hexdigest()
-        source = given.work_dir / f"embeddings-{given.labeled_data.stem}-{digest}.npy"
-        if not source.is_file():
-            from siamese.embedding import Embedder
-
-            catalogue = Catalogue.read(given.labeled_data, given.image_dir)
-            with keras_at_work():
-                vectors = Embedder.pretrained().embed_catalogue(catalogue).vectors
-            with atomic_path(source) as temporary:
-                np.save(temporary, vectors)
     try:
         embeddings = np.load(source)
     except (OSError, ValueError) as error:
@@ -198,12 +205,16 @@ def real_embeddings(given: argparse.Namespace) -> np.ndarray:
     fewest = NEIGHBOURHOOD + ELSEWHERE + 1
     if embeddings.ndim != 2 or len(embeddings) < fewest:
         raise InputError(f"{source}: shape {embeddings.shape}; give at least {fewest} embeddings")
-    if embeddings.shape[1] < given.dimensions:
+    if embeddings.shape[1] < dimensions:
         raise InputError(
             f"{source}: embeddings of {embeddings.shape[1]} dimensions; give as many or fewer as "
             "--dimensions"
         )
-    return reduced(embeddings, given.dimensions)
+    return reduced(embeddings, dimensions)
+
+
+def _hash(file: Path) -> str:
+    return hashlib.blake2b(file.read_bytes(), digest_size=4).hexdigest()
 
 
 def table(results: Mapping[str, dict[str, Any]]) -> str:
@@ -353,8 +364,8 @@ def main() -> None:
 
 def compare(given: argparse.Namespace) -> list[str]:
     """Measure, print and write; returns what failed."""
-    real = real_embeddings(given)
-    digest = hashlib.blake2b(real.tobytes(), digest_size=4).hexdigest()
+    source = source_of(given)
+    real = real_embeddings(source, given.dimensions)
     distances, _ = nearest(real, real, K, own=True)
     document: dict[str, Any] = {"machine": machine(), "real": shape_of(distances), "sizes": {}}
     peers = given.peers_python
@@ -363,7 +374,7 @@ def compare(given: argparse.Namespace) -> list[str]:
     failures: list[str] = []
     print(shape_line(f"{len(real):,} real embeddings", document["real"]))
     for size in given.sizes:
-        name = f"{size}x{given.dimensions}-{given.queries}-{given.seed}-{digest}"
+        name = f"{size}x{given.dimensions}-{given.queries}-{given.seed}-{_hash(source)}"
         data = given.work_dir / "catalogues" / name
         facts = prepare(data, real, size, given.queries, given.seed)
         benchmark = Benchmark(
@@ -387,11 +398,10 @@ def compare(given: argparse.Namespace) -> list[str]:
         document["sizes"][size] = {**facts, "engines": results}
         print(f"\n### {size:,} × {given.dimensions}\n")
         print(shape_line(f"{facts['items']:,} items", facts["shape"]))
-        print()
-        print(table(results))
-        for engine in ("balltree", "faiss", "milvus"):
-            if engine in results:
-                print(f"\n{end_to_end_line(engine, results[engine]['ask'])}")
+        print(f"\n{table(results)}")
+        for engine, done in results.items():
+            if "search_vectors" in done["ask"]:
+                print(f"\n{end_to_end_line(engine, done['ask'])}", flush=True)
     print(f"\n{machine_line(document)}")
     if given.json is not None:
         with atomic_path(given.json) as temporary:

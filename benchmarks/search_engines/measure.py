@@ -123,16 +123,18 @@ def figures(
     exact: NDArray[np.intp],
     seconds: float,
 ) -> dict[str, float]:
-    """Ask the queries one by one, twice, and then together.
+    """Ask the queries one by one, twice if there is time for all, and then together.
 
     Returns
     -------
-    `asked`, how many queries there was time for; `p50_ms` and `p99_ms` of the second pass, and
+    `asked`, how many queries there was time for; `p50_ms` and `p99_ms` of the last pass, and
     `first_p50_ms` of the first, in which a memory-mapped file is not all in memory; `per_second`
     when asked together; `recall`
     """
-    first, _ = one_by_one(query, queries, seconds)
-    times, answers = one_by_one(query, queries[: len(first)], seconds)
+    first, answers = one_by_one(query, queries, seconds)
+    times = first
+    if len(first) == len(queries):
+        times, answers = one_by_one(query, queries, seconds)
     middle = float(np.median(times))
     together = queries[: max(1, int(seconds / max(middle, 1e-9)))]
     answered, start = 0, time.perf_counter()
