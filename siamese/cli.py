@@ -129,6 +129,9 @@ items_output_option = click.option(
     show_default=True,
     help="JSON file to write.",
 )
+collection_option = click.option(
+    "--collection", default="pictures", show_default=True, help="milvus: name of the collection."
+)
 seed_option = click.option(
     "--seed",
     type=click.IntRange(0),
@@ -417,11 +420,23 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
 @labeled_data_options
 @model_options
 @click.option(
+    "--backend",
+    type=click.Choice(["balltree", "faiss", "milvus"]),
+    help="Engine that searches.  [default: what suits --output, or balltree]",
+)
+@click.option(
     "--output",
-    type=output_type,
-    default="search_index.pkl",
-    show_default=True,
-    help="Index file to write.",
+    help="File, folder or address of a Milvus server.  [default: search_index.pkl, .faiss or "
+    ".milvus]",
+)
+@collection_option
+@click.option(
+    "--update", is_flag=True, help="Change only what is not as in the catalogue any more."
+)
+@click.option(
+    "--min-recall",
+    type=click.FloatRange(0, 1),
+    help="faiss: share of the nearest pictures to be found at least.  [default: 0.98]",
 )
 @click.option(
     "--augment-gallery",
@@ -434,7 +449,11 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
 def index(
     labeled_data: Path,
     image_dir: Path | None,
-    output: Path,
+    backend: str | None,
+    output: str | None,
+    collection: str,
+    update: bool,
+    min_recall: float | None,
     augment: bool,
     batch_size: int,
     as_json: bool,
@@ -442,20 +461,26 @@ def index(
 ) -> None:
     """Embed a catalogue and write a search index.
 
-    The index is a pickled scikit-learn BallTree. Pictures that cannot be used are skipped (exit
-    code 3) and listed beside the index. Stopped, or are there more pictures now? The same command
-    embeds only what is new.
+    A pickled scikit-learn BallTree, a folder of FAISS, or a collection of Milvus. Pictures that
+    cannot be used are skipped (exit code 3) and listed beside the index. Stopped, or are there
+    more pictures now? The same command embeds only what is new.
     """
-    catalogue = read(labeled_data, image_dir)
-    require_writable(output)
-    with keras_at_work():
-        from siamese.indexing import index_catalogue
+    from siamese.indexing import index_catalogue, prepare_index
 
-        done = index_catalogue(
-            embedder(**model), catalogue, output, batch_size=batch_size, augment=augment
-        )
+    catalogue = read(labeled_data, image_dir)
+    words: dict[str, Any] = {
+        "backend": backend,
+        "collection": collection,
+        "update": update,
+        "min_recall": min_recall,
+        "augment": augment,
+    }
+    prepare_index(output, **words)
+    with keras_at_work():
+        done = index_catalogue(embedder(**model), catalogue, output, batch_size=batch_size, **words)
     if as_json:
-        print_json({**asdict(done), "path": str(done.path)})
+        changes = done.changes and done.changes._asdict()
+        print_json({**asdict(done), "path": str(done.path), "changes": changes})
     else:
         print_indexed(done)
     end(done.skipped)
@@ -899,7 +924,10 @@ def print_export(done: Any) -> None:
 
 
 def print_indexed(done: Any) -> None:
-    """Say what is in a new index."""
+    """Say what is in an index, and what has changed in it."""
+    if done.changes is not None:
+        added, changed, removed = done.changes
+        click.echo(f"{added:,} added, {changed:,} changed, {removed:,} removed")
     click.echo(f"{done.path}: {done.pictures:,} pictures, {done.embedding_size:,} dimensions")
 
 
