@@ -410,7 +410,18 @@ def _print(
         f"embed {limits.embedded_a_second:.0f}/s, both {limits.together_a_second:.0f}/s; one "
         f"picture alone {limits.decode_ms:.1f} + {limits.embed_ms:.1f} ms"
     )
-    heads = ("", "answers", "a second", "p50 ms", "p99 ms", "max ms", "503", "503 p99 ms", "errors")
+    heads = (
+        "",
+        "answers",
+        "a second",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+        "503",
+        "p50 ms",
+        "p99 ms",
+        "errors",
+    )
     table = Table(*heads, box=None, pad_edge=False)
     for name, outcome in (("one client", alone), ("load", load), ("overload", overload)):
         accepted, refused = _percentiles(outcome.accepted), _percentiles(outcome.refused)
@@ -421,7 +432,7 @@ def _print(
             f"{outcome.rate:.1f}",
             *(f"{figure:.0f}" for figure in figures),
             f"{len(outcome.refused):,}",
-            f"{refused.get('p99', float('nan')):.0f}",
+            *(f"{refused.get(key, float('nan')):.0f}" for key in ("p50", "p99")),
             ", ".join(f"{count} {kind}" for kind, count in outcome.errors.items()) or "none",
         )
     console.print(table)

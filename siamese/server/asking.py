@@ -23,7 +23,7 @@ class Asked(msgspec.Struct, frozen=True):
     options: Options
 
 
-def asked(
+async def asked(
     k: Annotated[int, Form(ge=1, le=1000, description="How many results.")] = 20,
     offset: Annotated[
         int, Form(ge=0, le=10_000, description="How many of the first to leave out.")
@@ -60,7 +60,7 @@ def asked(
     )
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """The service that a request is for."""
     service: Service = request.app.state.service
     return service
