@@ -90,8 +90,9 @@ class LabelTable:
 
         The last answer is remembered: a search asks for the same one again and again.
         """
-        if self._kept is not None and self._kept[0] == labels:
-            return self._kept[1]
+        last = self._kept  # once: another thread may put its own there meanwhile
+        if last is not None and last[0] == labels:
+            return last[1]
         kept = np.ones(self._count, np.bool_)
         if labels.any_of:
             kept &= self._hits(labels.any_of) > 0
