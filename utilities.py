@@ -4,7 +4,8 @@
     python utilities.py --export savedmodel [--keras-model checkpoints/x.hdf5]
     python utilities.py --export balltree --labeled-data items.json --image-dir photos
 
-The same as `siamese export savedmodel` and `siamese index`.
+faiss and milvus stand in the place of balltree where it is too slow for so many pictures. The same
+as `siamese export savedmodel` and `siamese index`.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from siamese.files import require_writable
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--export",
-    type=click.Choice(["savedmodel", "balltree"]),
+    type=click.Choice(["savedmodel", "balltree", "faiss", "milvus"]),
     required=True,
-    help="For TensorFlow Serving, or a search index.",
+    help="For TensorFlow Serving, or a search index of that engine.",
 )
 @click.option(
     "--keras-model",
@@ -39,19 +40,18 @@ from siamese.files import require_writable
     help="Checkpoint (.hdf5, .h5, .keras).  [default: Google's pretrained ImageNet model]",
 )
 @click.option(
-    "--labeled-data", type=click.Path(path_type=Path), help="balltree: JSON file of the items."
+    "--labeled-data", type=click.Path(path_type=Path), help="Indexes: JSON file of the items."
 )
 @click.option(
-    "--image-dir", type=click.Path(path_type=Path), help="balltree: folder of the pictures."
+    "--image-dir", type=click.Path(path_type=Path), help="Indexes: folder of the pictures."
 )
 @click.option(
     "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Pictures at once."
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
-    help="Where to write.  [default: the next version in savedmodels/embedding_model, or "
-    "search_index.pkl]",
+    help="Where to write.  [default: the next version in savedmodels/embedding_model; "
+    "search_index.pkl, .faiss or .milvus]",
 )
 def main(
     export: str,
@@ -59,7 +59,7 @@ def main(
     labeled_data: Path | None,
     image_dir: Path | None,
     batch_size: int,
-    output: Path | None,
+    output: str | None,
 ) -> None:
     """Export a trained or the pretrained model, or a search index made with it.
 
@@ -70,24 +70,23 @@ def main(
         if export == "savedmodel":
             from siamese.export import SAVED_MODELS, export_savedmodel
 
-            output = output or SAVED_MODELS
-            require_writable(output / "next")
+            folder = Path(output) if output else SAVED_MODELS
+            require_writable(folder / "next")
             with keras_at_work():
-                exported = export_savedmodel(embedder(keras_model), output)
+                exported = export_savedmodel(embedder(keras_model), folder)
             print_export(exported)
         else:
             if labeled_data is None:
                 raise InputError(
-                    "--export balltree needs --labeled-data, the JSON file of the items"
+                    f"--export {export} needs --labeled-data, the JSON file of the items"
                 )
-            from siamese.indexing import SEARCH_INDEX, index_catalogue
+            from siamese.indexing import index_catalogue, prepare_index
 
             catalogue = read(labeled_data, image_dir)
-            output = output or SEARCH_INDEX
-            require_writable(output)
+            prepare_index(output, export)
             with keras_at_work():
                 done = index_catalogue(
-                    embedder(keras_model), catalogue, output, batch_size=batch_size
+                    embedder(keras_model), catalogue, output, backend=export, batch_size=batch_size
                 )
             print_indexed(done)
             end(done.skipped)

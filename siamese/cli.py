@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from siamese.catalogue import Catalogue
     from siamese.embedding import Embedder, Skipped
     from siamese.evaluation import Evaluation
-    from siamese.search import QueryResult
+    from siamese.search import QueryResult, Searcher
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -128,6 +128,9 @@ items_output_option = click.option(
     default="items.json",
     show_default=True,
     help="JSON file to write.",
+)
+collection_option = click.option(
+    "--collection", default="pictures", show_default=True, help="milvus: name of the collection."
 )
 seed_option = click.option(
     "--seed",
@@ -417,11 +420,23 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
 @labeled_data_options
 @model_options
 @click.option(
+    "--backend",
+    type=click.Choice(["balltree", "faiss", "milvus"]),
+    help="Engine that searches.  [default: what suits --output, or balltree]",
+)
+@click.option(
     "--output",
-    type=output_type,
-    default="search_index.pkl",
-    show_default=True,
-    help="Index file to write.",
+    help="File, folder or address of a Milvus server.  [default: search_index.pkl, .faiss or "
+    ".milvus]",
+)
+@collection_option
+@click.option(
+    "--update", is_flag=True, help="Change only what is not as in the catalogue any more."
+)
+@click.option(
+    "--min-recall",
+    type=click.FloatRange(0, 1),
+    help="faiss: share of the nearest pictures to be found at least.  [default: 0.98]",
 )
 @click.option(
     "--augment-gallery",
@@ -434,7 +449,11 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
 def index(
     labeled_data: Path,
     image_dir: Path | None,
-    output: Path,
+    backend: str | None,
+    output: str | None,
+    collection: str,
+    update: bool,
+    min_recall: float | None,
     augment: bool,
     batch_size: int,
     as_json: bool,
@@ -442,20 +461,26 @@ def index(
 ) -> None:
     """Embed a catalogue and write a search index.
 
-    The index is a pickled scikit-learn BallTree. Pictures that cannot be used are skipped (exit
-    code 3) and listed beside the index. Stopped, or are there more pictures now? The same command
-    embeds only what is new.
+    A pickled scikit-learn BallTree, a folder of FAISS, or a collection of Milvus. Pictures that
+    cannot be used are skipped (exit code 3) and listed beside the index. Stopped, or are there
+    more pictures now? The same command embeds only what is new.
     """
-    catalogue = read(labeled_data, image_dir)
-    require_writable(output)
-    with keras_at_work():
-        from siamese.indexing import index_catalogue
+    from siamese.indexing import index_catalogue, prepare_index
 
-        done = index_catalogue(
-            embedder(**model), catalogue, output, batch_size=batch_size, augment=augment
-        )
+    catalogue = read(labeled_data, image_dir)
+    words: dict[str, Any] = {
+        "backend": backend,
+        "collection": collection,
+        "update": update,
+        "min_recall": min_recall,
+        "augment": augment,
+    }
+    prepare_index(output, **words)
+    with keras_at_work():
+        done = index_catalogue(embedder(**model), catalogue, output, batch_size=batch_size, **words)
     if as_json:
-        print_json({**asdict(done), "path": str(done.path)})
+        changes = done.changes and done.changes._asdict()
+        print_json({**asdict(done), "path": str(done.path), "changes": changes})
     else:
         print_indexed(done)
     end(done.skipped)
@@ -546,6 +571,145 @@ def search(
             )
     if output is not None:
         click.echo(output)
+
+
+@cli.command()
+@click.option(
+    "--index",
+    "index_path",
+    default="search_index.pkl",
+    show_default=True,
+    help="Index to serve; a new one in its place is served without a stop.",
+)
+@model_options
+@click.option(
+    "--image-dir", type=click.Path(path_type=Path), help="Folder of the indexed pictures, to show."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port."
+)
+@click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    help="Keys that clients must give, a line each.  [default: SIAMESE_API_KEY, if set]",
+)
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    multiple=True,
+    help="Site whose pages may ask, https://shop.example; may be repeated.",
+)
+@click.option(
+    "--max-upload",
+    type=click.FloatRange(0, 1000, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="Megabytes of a request's pictures.",
+)
+@click.option(
+    "--max-pixels",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=50.0,
+    show_default=True,
+    help="Megapixels of a picture.",
+)
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(0, 3600, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Time a request may take.",
+)
+@click.option(
+    "--max-in-flight",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Requests at once; more are told to come again.",
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"], case_sensitive=False),
+    default=["JPEG", "PNG", "WEBP", "AVIF"],
+    show_default=True,
+    help="Format of uploads; may be repeated.",
+)
+@click.option(
+    "--watch-seconds",
+    type=click.FloatRange(0),
+    default=2.0,
+    show_default=True,
+    help="How often to look for a new index; 0 for never.",
+)
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="From SIGTERM until nothing new is taken.",
+)
+def serve(
+    index_path: str,
+    image_dir: Path | None,
+    host: str,
+    port: int,
+    api_key_file: Path | None,
+    cors_origins: tuple[str, ...],
+    max_upload: float,
+    max_pixels: float,
+    max_seconds: float,
+    max_in_flight: int,
+    formats: tuple[str, ...],
+    watch_seconds: float,
+    drain_seconds: float,
+    **model: Any,
+) -> None:
+    """Serve an index: a page to search with, and an API.
+
+    The model is the one that the index records; another is refused. SIGTERM ends it with every
+    accepted request answered.
+    """
+    from siamese.server.settings import Limits, Settings, read_api_keys
+
+    if image_dir is not None and not image_dir.is_dir():
+        raise InputError(f"--image-dir {image_dir}: no such folder")
+    settings = Settings(
+        image_dir=image_dir,
+        api_keys=read_api_keys(api_key_file),
+        cors_origins=cors_origins,
+        limits=Limits(
+            upload_bytes=round(max_upload * 1e6),
+            pixels=round(max_pixels * 1e6),
+            seconds=max_seconds,
+            in_flight=max_in_flight,
+            formats=formats,
+        ),
+        watch_seconds=watch_seconds,
+        drain_seconds=drain_seconds,
+    )
+    from siamese.indexes import open_index
+    from siamese.server.running import bound, serve, url_of
+
+    listener = bound(host, port)
+
+    def load(before: Searcher | None) -> Searcher:
+        from siamese.search import Searcher
+
+        opened = open_index(index_path)
+        if before is not None and opened.model == before.index.model:
+            return Searcher(before.embedder, opened)
+        return Searcher(embedder(**model, recorded=opened.model), opened)
+
+    with keras_at_work():
+        from siamese.server.service import Service
+
+        service = Service(load, index_path, settings)
+    index = service.current.searcher.index
+    click.echo(f"{url_of(listener)}: {counted(len(index), 'picture')} of {index.name}")
+    sys.exit(serve(service, listener))
 
 
 @cli.command()
@@ -760,7 +924,10 @@ def print_export(done: Any) -> None:
 
 
 def print_indexed(done: Any) -> None:
-    """Say what is in a new index."""
+    """Say what is in an index, and what has changed in it."""
+    if done.changes is not None:
+        added, changed, removed = done.changes
+        click.echo(f"{added:,} added, {changed:,} changed, {removed:,} removed")
     click.echo(f"{done.path}: {done.pictures:,} pictures, {done.embedding_size:,} dimensions")
 
 

@@ -1,4 +1,4 @@
-"""From a catalogue to an index file, and the list of what could not be indexed."""
+"""From a catalogue to an index, or to one brought up to date, and what could not be indexed."""
 
 from __future__ import annotations
 
@@ -11,79 +11,195 @@ from siamese.check import quick_check
 from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.files import atomic_path, require_writable
-from siamese.indexes import BallTreeIndex
+from siamese.indexes import (
+    BACKENDS,
+    COLLECTION,
+    Index,
+    Metadata,
+    backend_at,
+    backend_for,
+    build_index,
+    open_index,
+)
+from siamese.indexes.changes import Changes, bring_up_to_date
+from siamese.indexes.milvus_connection import is_address
 from siamese.reranking import augmented_gallery
 
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue
     from siamese.embedding import Embedder, Skipped
 
-SEARCH_INDEX = Path("search_index.pkl")
-
 
 @dataclass(frozen=True)
 class Indexed:
-    """What indexing left behind: the index, its size, and what is not in it."""
+    """What indexing left behind: where, by which engine, its size, and what is not in it.
 
-    path: Path
+    `changes` tells what was added, changed and removed; None where the index was made anew.
+    """
+
+    path: Path | str
+    backend: str
     pictures: int
     embedding_size: int
+    changes: Changes | None
     skipped: list[Skipped]
 
 
 def index_catalogue(
     embedder: Embedder,
     catalogue: Catalogue,
-    output: Path = SEARCH_INDEX,
+    output: Path | str | None = None,
     *,
-    batch_size: int = 32,
+    backend: str | None = None,
+    collection: str = COLLECTION,
+    update: bool = False,
+    min_recall: float | None = None,
     augment: bool = False,
+    batch_size: int = 32,
 ) -> Indexed:
-    """Embed a catalogue and write its BallTree to `output`, whole or not at all.
+    """Embed a catalogue and write its index, whole or not at all.
 
     Pictures that cannot be used are skipped and listed in `<output stem>.skipped.json` beside it.
     The embeddings are kept in `<output stem>.embeddings/`, an `EmbeddingStore`: indexing again,
-    after a stop or with more pictures, embeds only what is not there. With `augment`, the index
-    holds the `augmented_gallery` of these; the embeddings that are kept stay as they are.
+    after a stop or with more pictures, embeds only what is not there.
+
+    Parameters
+    ----------
+    output : a file, a folder, or the URI of a Milvus server; None for `BACKENDS`' own
+    backend : one of `BACKENDS`; None for what suits `output`
+    collection : milvus: its name
+    update : where there is an index, change in it only what is not as in the catalogue
+    min_recall : faiss: the share of the nearest pictures to be found; None for its usual one
+    augment : index the `augmented_gallery`; the embeddings that are kept stay as they are
 
     Raises
     ------
     InputError
         Something is wrong that no skipping helps: listing every such problem.
     """
-    require_writable(output)
+    place, engine, before = prepare_index(
+        output,
+        backend,
+        collection=collection,
+        update=update,
+        min_recall=min_recall,
+        augment=augment,
+    )
+    if before is not None:
+        _require_model(before, embedder)
     if fatal := quick_check(catalogue).fatal:
         raise InputError(str(problem) for problem in fatal)
-    embeddings = embedder.embed_catalogue(
-        catalogue, batch_size=batch_size, store=EmbeddingStore(kept_embeddings(output))
-    )
+    store = EmbeddingStore(kept_embeddings(place, collection))
+    embeddings = embedder.embed_catalogue(catalogue, batch_size=batch_size, store=store)
     if not embeddings.pictures:
         raise InputError(
             f"none of the {len(catalogue.pictures)} pictures in {catalogue.image_dir} can be "
             "used; `siamese check` says why"
         )
-    index = BallTreeIndex.build(
-        augmented_gallery(embeddings.vectors) if augment else embeddings.vectors,
-        [
-            {"item_id": p.item_id, "filename": p.filename, "labels": list(p.labels)}
-            for p in embeddings.pictures
-        ],
-        embedder.facts.as_dict(),
+    # A picture that an item lists twice is found once.
+    once = list(
+        {(p.item_id, p.filename): row for row, p in enumerate(embeddings.pictures)}.values()
     )
+    vectors, contents = embeddings.vectors, [embeddings.contents[row] for row in once]
+    if len(once) < len(vectors):
+        vectors = vectors[once]
+    if augment:
+        vectors = augmented_gallery(vectors)
+    metadata = [
+        Metadata(item_id=p.item_id, filename=p.filename, labels=list(p.labels))
+        for p in (embeddings.pictures[row] for row in once)
+    ]
     # The list first: an index that lacks pictures never stands there without it.
-    _list_skipped(embeddings.skipped, skipped_list(output))
-    index.save(output)
-    return Indexed(output, len(index), index.embedding_size, embeddings.skipped)
+    _list_skipped(embeddings.skipped, skipped_list(place, collection))
+    changes = None
+    if before is None:
+        index = build_index(
+            engine,
+            place,
+            vectors,
+            metadata,
+            contents,
+            embedder.facts.as_dict(),
+            collection=collection,
+            min_recall=min_recall,
+            augmented=augment,
+        )
+    else:
+        index = before
+        changes = bring_up_to_date(index, vectors, metadata, contents)
+        if any(changes):
+            index.save()
+    return Indexed(place, engine, len(index), index.embedding_size, changes, embeddings.skipped)
 
 
-def kept_embeddings(output: Path) -> Path:
-    """Where the embeddings are kept for an index at `output`."""
-    return output.with_name(f"{output.stem}.embeddings")
+def prepare_index(
+    output: Path | str | None,
+    backend: str | None = None,
+    *,
+    collection: str = COLLECTION,
+    update: bool = False,
+    min_recall: float | None = None,
+    augment: bool = False,
+) -> tuple[Path | str, str, Index | None]:
+    """Prove before long work that an index can be made so.
+
+    Returns
+    -------
+    where it is written, by which engine, and the index that is to be changed, if any
+
+    Raises
+    ------
+    InputError
+        Listing everything that does not go together.
+    """
+    wanted = backend_for(output, backend)
+    place = BACKENDS[wanted] if output is None else output
+    place = place if is_address(place) else Path(place)
+    there = backend_at(place, collection) if update else None
+    engine = wanted if there is None else there
+    problems = []
+    if there is not None and backend not in (None, there):
+        problems.append(f"--backend {backend}: {place} is of {there}; leave one of the two out")
+    if min_recall is not None and engine != "faiss":
+        problems.append(f"--min-recall is for --backend faiss; {engine} has nothing to set")
+    if augment and engine == "milvus":
+        problems.append("--augment-gallery: not with milvus, where pictures come and go")
+    before = None if there is None or problems else open_index(place, collection)
+    # Which vectors are mixed into which is not known afterwards.
+    if there == "faiss" and (augment or getattr(before, "augmented", False)):
+        problems.append("--augment-gallery: not with --update; make the index anew without it")
+    if problems:
+        raise InputError(problems)
+    if isinstance(place, Path) and engine != "milvus":
+        require_writable(place / "manifest.json" if engine == "faiss" else place)
+    return place, engine, before
 
 
-def skipped_list(output: Path) -> Path:
-    """Where the list of skipped pictures stands for an index at `output`."""
-    return output.with_name(f"{output.stem}.skipped.json")
+def kept_embeddings(place: Path | str, collection: str = COLLECTION) -> Path:
+    """Where the embeddings are kept for an index."""
+    return _beside(place, collection, ".embeddings")
+
+
+def skipped_list(place: Path | str, collection: str = COLLECTION) -> Path:
+    """Where the list of skipped pictures stands for an index."""
+    return _beside(place, collection, ".skipped.json")
+
+
+def _beside(place: Path | str, collection: str, suffix: str) -> Path:
+    """Beside a file or a folder; in this folder for what lies on a server."""
+    if isinstance(place, Path):
+        return place.with_name(f"{place.stem}{suffix}")
+    return Path(f"{collection}{suffix}")
+
+
+def _require_model(index: Index, embedder: Embedder) -> None:
+    recorded = index.model
+    if recorded is None or recorded["fingerprint"] != embedder.facts.fingerprint:
+        maker = "an unknown model" if recorded is None else f"the model {recorded['name']!r}"
+        raise InputError(
+            f"{index.name}: made by {maker}, not by {embedder.facts.name!r} as it is now; give "
+            "that one, or make the index anew without --update"
+        )
 
 
 def _list_skipped(skipped: list[Skipped], path: Path) -> None:

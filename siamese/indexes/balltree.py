@@ -181,14 +181,16 @@ class BallTreeIndex:
         vectors: ArrayLike,
         metadata: Sequence[Mapping[str, Any]],
         contents: Sequence[bytes] | None = None,
-    ) -> None:
+    ) -> NDArray[np.intp]:
         """See `Index.add`."""
         data = np.asarray(vectors, np.float64)
         try:
             checked, _ = checked_parts(data, list(metadata), self.model)
         except ValueError as error:
             raise InputError(f"{self.name}: nothing added: {error}") from None
+        count = len(self)
         self._become(np.concatenate([self._data, data]), [*self.metadata, *checked])
+        return np.arange(count, len(self))
 
     def remove(self, rows: ArrayLike) -> None:
         """See `Index.remove`."""

@@ -73,9 +73,15 @@ class LabelTable:
             lengths.append(len(row))
         return cls(list(numbers), np.array(codes, np.intp), np.array(lengths, np.intp))
 
-    def counts(self) -> dict[str, int]:
-        """How many rows have each label, the most frequent first, then by name."""
-        counts = np.bincount(self._codes, minlength=len(self.names))
+    def counts(self, here: NDArray[np.bool_] | None = None) -> dict[str, int]:
+        """How many rows have each label, the most frequent first, then by name.
+
+        Parameters
+        ----------
+        here : bool (n,), the rows that count; None for all
+        """
+        codes = self._codes if here is None else self._codes[here[self._rows]]
+        counts = np.bincount(codes, minlength=len(self.names))
         order = sorted(range(len(self.names)), key=lambda code: (-counts[code], self.names[code]))
         return {self.names[code]: int(counts[code]) for code in order if counts[code]}
 
@@ -84,8 +90,9 @@ class LabelTable:
 
         The last answer is remembered: a search asks for the same one again and again.
         """
-        if self._kept is not None and self._kept[0] == labels:
-            return self._kept[1]
+        last = self._kept  # once: another thread may put its own there meanwhile
+        if last is not None and last[0] == labels:
+            return last[1]
         kept = np.ones(self._count, np.bool_)
         if labels.any_of:
             kept &= self._hits(labels.any_of) > 0

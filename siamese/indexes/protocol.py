@@ -49,7 +49,7 @@ class Index(Protocol):
     """Vectors of length 1, searched by Euclidean distance: ``distance² = 2 - 2 · cosine``.
 
     A row is the number by which an engine knows a picture: its place, or a key. It holds until
-    the next `add` or `remove`. A picture is told from others by its item and its filename
+    the next `remove` or `save`. A picture is told from others by its item and its filename
     together: one file may be of two items.
 
     Attributes
@@ -122,14 +122,21 @@ class Index(Protocol):
         vectors: ArrayLike,
         metadata: Sequence[Mapping[str, Any]],
         contents: Sequence[bytes] | None = None,
-    ) -> None:
-        """Add pictures that are not there yet.
+    ) -> NDArray[np.intp]:
+        """Add pictures.
+
+        One that is there already gets a second row, unless the engine knows it by a key: then it
+        is replaced, and keeps its row.
 
         Parameters
         ----------
         vectors : (n, d), of length 1
         metadata : (n,), the `Metadata` of each
         contents : (n,), see `Entry.content`
+
+        Returns
+        -------
+        int (n,), their rows
 
         Raises
         ------

@@ -1,0 +1,133 @@
+"""Which engine: by its name when an index is made, by what lies there when it is opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from siamese.errors import InputError
+from siamese.indexes.balltree import BallTreeIndex
+from siamese.indexes.folder import is_index_folder
+from siamese.indexes.milvus_connection import is_address, is_milvus
+from siamese.indexes.protocol import Index, Metadata
+
+BACKENDS = {
+    "balltree": "search_index.pkl",
+    "faiss": "search_index.faiss",
+    "milvus": "search_index.milvus",
+}
+"""The engines, and where each writes unless it is told otherwise."""
+COLLECTION = "pictures"
+"""Of Milvus, unless it is told otherwise."""
+
+
+def backend_at(place: str | os.PathLike[str], collection: str = COLLECTION) -> str | None:
+    """Tell which engine made the index that lies somewhere; None where there is none."""
+    if is_milvus(place):
+        from siamese.indexes.milvus import MilvusIndex
+
+        return "milvus" if MilvusIndex.exists(place, collection) else None
+    if is_index_folder(Path(place)):
+        return "faiss"
+    return "balltree" if Path(place).is_file() else None
+
+
+def open_index(place: str | os.PathLike[str], collection: str = COLLECTION) -> Index:
+    """Open an index, whatever engine made it.
+
+    Parameters
+    ----------
+    place : the file of a balltree, the folder of a faiss index or of Milvus Lite, or the URI of a
+        Milvus server
+    collection : milvus: its name
+
+    Raises
+    ------
+    InputError
+        One line: it is missing, damaged, or no index.
+    """
+    if is_milvus(place):
+        from siamese.indexes.milvus import MilvusIndex
+
+        return MilvusIndex.open(place, collection)
+    if is_index_folder(Path(place)):
+        from siamese.indexes.faiss import FaissIndex
+
+        return FaissIndex.open(place)
+    if Path(place).is_dir():
+        raise InputError(
+            f"{place}: a folder that is no index; give the file of a balltree (search_index.pkl), "
+            "or the folder that --backend faiss or milvus wrote"
+        )
+    return BallTreeIndex.open(place)
+
+
+def backend_for(place: str | os.PathLike[str] | None, backend: str | None) -> str:
+    """Choose the engine of an index to be made: the one that is named, or that the place suits.
+
+    Raises
+    ------
+    InputError
+        The two do not go together, or there is none of that name.
+    """
+    if backend is not None and backend not in BACKENDS:
+        raise InputError(f"backend is {backend!r}; there are {', '.join(BACKENDS)}")
+    if place is not None and is_address(place):
+        if backend not in (None, "milvus"):
+            raise InputError(f"{place}: an address is for --backend milvus, not {backend}")
+        return "milvus"
+    return backend or "balltree"
+
+
+def build_index(
+    backend: str,
+    place: str | os.PathLike[str],
+    vectors: ArrayLike,
+    metadata: Sequence[Metadata],
+    contents: Sequence[bytes],
+    model: Mapping[str, Any],
+    *,
+    collection: str = COLLECTION,
+    min_recall: float | None = None,
+    augmented: bool = False,
+) -> Index:
+    """Make an index and write it, whole or not at all.
+
+    Parameters
+    ----------
+    backend : one of `BACKENDS`
+    place : where; see `open_index`
+    vectors : (n, d), of length 1
+    metadata : (n,), the `Metadata` of each
+    contents : (n,), see `siamese.indexes.Entry`
+    model : the `ModelFacts` of the model whose vectors they are
+    collection : milvus: its name
+    min_recall : faiss: the share of the nearest to be found; None for its usual one
+    augmented : faiss: whether the vectors are mixed with their neighbours
+    """
+    index: Index
+    if backend == "milvus":
+        from siamese.indexes.milvus import MilvusIndex
+
+        return MilvusIndex.build(
+            vectors, metadata, model, contents, uri=place, collection=collection
+        )
+    if backend == "faiss":
+        from siamese.indexes.faiss import MIN_RECALL, FaissIndex
+
+        index = FaissIndex.build(
+            vectors,
+            metadata,
+            model,
+            contents,
+            min_recall=MIN_RECALL if min_recall is None else min_recall,
+            augmented=augmented,
+        )
+    else:
+        index = BallTreeIndex.build(vectors, metadata, model)
+    index.save(place)
+    return index

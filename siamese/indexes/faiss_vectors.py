@@ -1,0 +1,359 @@
+"""Vectors in FAISS: how they are laid out, how well they are found, and whether a file is sound.
+
+Few vectors are compared one by one. Many are linked to a graph, a hierarchical navigable small
+world (Malkov, Yashunin 2018, arXiv:1603.09320), and kept in half the bytes, or in a quarter.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from siamese.errors import InputError
+from siamese.progress import progress
+
+if TYPE_CHECKING:
+    import faiss
+
+EXACT_PICTURES = 10_000
+"""Up to here a query is compared with all of them, in less than a third of a millisecond."""
+HALF_BYTES = 4 * 2**30
+"""Up to here vectors are kept in 16 bits a number, beyond in 8."""
+LINKS = (16, 32)
+EFFORTS = (64, 128, 256, 512)
+"""How many candidates a query keeps (efSearch), each tried until the recall is high enough."""
+SAMPLE = 1_000
+"""Queries by which recall is measured."""
+RECALL_AT = 10
+BLOCK = 2**14
+
+
+class Found(msgspec.Struct, frozen=True):
+    """How vectors are laid out and how well they are found.
+
+    Attributes
+    ----------
+    kind : "exact", or "graph"
+    bits : of each number of a vector
+    links : neighbours that the graph keeps of a vector (M); 0 without
+    effort : candidates that a query keeps (efSearch); 0 without a graph
+    recall : share of the 10 nearest that are found, over `queries`; 1 where all are compared
+    queries : how many it was measured by
+    """
+
+    kind: str
+    bits: int
+    links: int
+    effort: int
+    recall: float
+    queries: int
+
+    def __str__(self) -> str:
+        if self.kind == "exact":
+            return "every picture is compared, because they are few"
+        return (
+            f"a graph of {self.links} links over vectors of {self.bits} bits: finds "
+            f"{self.recall:.4f} of the {RECALL_AT} nearest, by {self.queries:,} queries "
+            f"(efSearch {self.effort})"
+        )
+
+
+def build(vectors: NDArray[np.float32], min_recall: float) -> tuple[faiss.Index, Found]:
+    """Lay out vectors so that they are found fast, and well enough.
+
+    Parameters
+    ----------
+    vectors : (n, d), of length 1
+    min_recall : the share of the 10 nearest to be found
+
+    Raises
+    ------
+    InputError
+        No setting finds as many.
+    """
+    import faiss
+
+    count, size = vectors.shape
+    if count <= EXACT_PICTURES:
+        flat = faiss.IndexFlatL2(size)
+        flat.add(vectors)
+        return flat, Found("exact", 32, 0, 0, 1.0, 0)
+    sample = Sample(vectors)
+    best = 0.0
+    settings = [(bits, links) for bits in (8, 16) for links in LINKS]
+    for bits, links in settings:
+        if bits == 8 and count * size * 2 <= HALF_BYTES:
+            continue
+        graph = linked(vectors, bits, links)
+        found = measured(graph, sample, min_recall)
+        if found.recall >= min_recall:
+            return graph, found
+        best = max(best, found.recall)
+        print(f"{found}; below {min_recall}, so tried with more", file=sys.stderr)
+    raise InputError(
+        f"the graph finds {best:.4f} of the nearest pictures at most, --min-recall asks for "
+        f"{min_recall}; ask for less, or take --backend balltree, which finds all"
+    )
+
+
+def linked(vectors: NDArray[np.float32], bits: int, links: int) -> faiss.IndexHNSWSQ:
+    """Link vectors to a graph, with progress."""
+    import faiss
+
+    kinds = {8: faiss.ScalarQuantizer.QT_8bit, 16: faiss.ScalarQuantizer.QT_fp16}
+    graph = faiss.IndexHNSWSQ(vectors.shape[1], kinds[bits], links)
+    graph.hnsw.efConstruction = 5 * links
+    graph.train(vectors[:: -(-len(vectors) // 2**17)])  # the range of each number, of a part
+    with progress("linking", len(vectors)) as bar:
+        for start in range(0, len(vectors), BLOCK):
+            graph.add(np.ascontiguousarray(vectors[start : start + BLOCK], np.float32))
+            bar.update(min(BLOCK, len(vectors) - start))
+    return graph
+
+
+class Sample:
+    """Queries with the vectors that are nearest to them, by comparing with all.
+
+    A query lies half-way between a vector and its nearest other one, as a further photo of a thing
+    would: a vector of the index would be too easy to find.
+
+    Parameters
+    ----------
+    vectors : (n, d), of length 1
+    """
+
+    def __init__(self, vectors: NDArray[np.float32]) -> None:
+        rng = np.random.default_rng(0)
+        some = np.sort(rng.choice(len(vectors), min(SAMPLE, len(vectors)), replace=False))
+        starts = np.ascontiguousarray(vectors[some], np.float32)
+        _, near = compared(starts, vectors, 2)
+        middles = starts + vectors[near[:, -1]]
+        self.queries = middles / np.linalg.norm(middles, axis=1, keepdims=True)
+        self.vectors = vectors
+        distances, _ = compared(self.queries, vectors, RECALL_AT)
+        self.farthest = distances[:, -1:] + 1e-6
+
+    def recall(self, rows: NDArray[np.intp]) -> float:
+        """The share of `rows`, int (queries, 10), that are as near as the 10 nearest.
+
+        By distance and not by row: of vectors that are equal, each will do.
+        """
+        found = self.vectors[np.maximum(rows, 0)]
+        distances = ((found - self.queries[:, None]) ** 2).sum(axis=2)
+        return float(((distances <= self.farthest) & (rows >= 0)).mean())
+
+
+def compared(
+    queries: NDArray[np.float32], vectors: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """The k nearest vectors of each query by comparing with all: distances² and rows."""
+    import faiss
+
+    distances, rows = faiss.knn(queries, np.ascontiguousarray(vectors[:BLOCK]), k)
+    for start in range(BLOCK, len(vectors), BLOCK):
+        block = np.ascontiguousarray(vectors[start : start + BLOCK])
+        further, there = faiss.knn(queries, block, min(k, len(block)))
+        distances = np.concatenate([distances, further], axis=1)
+        rows = np.concatenate([rows, there + start], axis=1)
+        order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        distances = np.take_along_axis(distances, order, axis=1)
+        rows = np.take_along_axis(rows, order, axis=1)
+    return distances, rows
+
+
+def measured(graph: faiss.IndexHNSWSQ, sample: Sample, min_recall: float) -> Found:
+    """The least effort that finds enough, set in the graph; the greatest where none does."""
+    for effort in EFFORTS:
+        graph.hnsw.efSearch = effort
+        recall = sample.recall(graph.search(sample.queries, RECALL_AT)[1])
+        if recall >= min_recall:
+            break
+    return Found("graph", bits_of(graph), links_of(graph), effort, recall, len(sample.queries))
+
+
+def is_graph(index: faiss.Index) -> bool:
+    """Whether vectors are linked, or all compared."""
+    return hasattr(index, "hnsw")
+
+
+def bits_of(index: faiss.Index) -> int:
+    """Of each number of a vector, as it is kept."""
+    return 8 * codes_of(index).shape[1] // index.d
+
+
+def links_of(graph: faiss.IndexHNSWSQ) -> int:
+    """Neighbours that the graph keeps of a vector, M."""
+    return graph.hnsw.nb_neighbors(1)
+
+
+def in_memory(index: faiss.Index) -> faiss.Index:
+    """A copy of an index that is mapped from a file."""
+    import faiss
+
+    return faiss.deserialize_index(faiss.serialize_index(index))
+
+
+def decoded(index: faiss.Index, rows: NDArray[np.intp] | None = None) -> NDArray[np.float32]:
+    """The vectors of some rows, or of all, (n, d), as exact as they are kept."""
+    codes = codes_of(index) if rows is None else codes_of(index)[rows]
+    if not len(codes):
+        return np.empty((0, index.d), np.float32)
+    return store_of(index).sa_decode(np.ascontiguousarray(codes))
+
+
+def write(index: faiss.Index, path: Path) -> None:
+    """Write an index; an OSError where it cannot be."""
+    import faiss
+
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError:  # which tells of FAISS' own source, not of the disk
+        raise OSError(errno.EIO, "the disk may be full", str(path)) from None
+
+
+def version() -> str:
+    """Return the version of FAISS."""
+    import faiss
+
+    return faiss.__version__
+
+
+def store_of(index: faiss.Index) -> Any:
+    """What compares with all vectors: the index itself, or what is under the graph."""
+    import faiss
+
+    return faiss.downcast_index(index.storage) if hasattr(index, "storage") else index
+
+
+def codes_of(index: faiss.Index) -> NDArray[np.uint8]:
+    """The vectors as they are kept, (n, bytes), without a copy."""
+    import faiss
+
+    store = store_of(index)
+    if not store.ntotal:
+        return np.empty((0, store.code_size), np.uint8)
+    codes = faiss.rev_swig_ptr(store.codes.data(), store.codes.size())
+    return codes.reshape(store.ntotal, store.code_size)
+
+
+def some_of(index: faiss.Index, rows: NDArray[np.intp]) -> Any:
+    """An index of some of the vectors, kept in the same way, that compares with all of them."""
+    import faiss
+
+    part = faiss.clone_index(empty_store(index))
+    if len(rows):
+        part.add_sa_codes(np.ascontiguousarray(codes_of(index)[rows]))
+    return part
+
+
+def empty_store(index: faiss.Index) -> Any:
+    """A store without vectors that keeps them as that of an index does."""
+    import faiss
+
+    store = store_of(index)
+    if not hasattr(store, "sq"):
+        return faiss.IndexFlatL2(index.d)
+    empty = faiss.IndexScalarQuantizer(index.d, store.sq.qtype)
+    empty.sq.trained = store.sq.trained
+    empty.is_trained = True
+    return empty
+
+
+def read(path: Path, *, mapped: bool) -> faiss.Index:
+    """Read an index, proven safe to be searched.
+
+    Parameters
+    ----------
+    mapped : leave the vectors in the file, of which the system reads what is asked for; such an
+        index cannot be added to
+
+    Raises
+    ------
+    ValueError
+        Saying what is not as in an index that `build` makes.
+    """
+    import faiss
+
+    try:
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
+    except RuntimeError:
+        raise ValueError("its vectors cannot be read") from None
+    if type(index) is faiss.IndexFlatL2:
+        _check_store(index, index)
+    elif type(index) is faiss.IndexHNSWSQ:
+        store = store_of(index)
+        if type(store) is not faiss.IndexScalarQuantizer:
+            raise ValueError("its vectors are kept in an unknown way")
+        _check_store(index, store)
+        trained = {faiss.ScalarQuantizer.QT_8bit: 2 * index.d, faiss.ScalarQuantizer.QT_fp16: 0}
+        ranges = faiss.vector_to_array(store.sq.trained)
+        if (
+            store.sq.d != index.d
+            or len(ranges) != trained.get(store.sq.qtype, -1)
+            or not np.isfinite(ranges).all()
+        ):
+            raise ValueError("its vectors are kept in an unknown way")
+        _check_graph(index)
+    else:
+        raise ValueError("it is of an unknown kind")
+    return index
+
+
+def _check_store(index: Any, store: Any) -> None:
+    import faiss
+
+    if (
+        index.metric_type != faiss.METRIC_L2
+        or store.metric_type != faiss.METRIC_L2
+        or not (index.is_trained and store.is_trained)
+        or not 0 < index.d == store.d
+        or not 0 <= index.ntotal == store.ntotal
+        or store.codes.size() != store.ntotal * store.code_size
+        or (not hasattr(store, "sq") and store.code_size != 4 * index.d)
+        or (hasattr(store, "sq") and store.code_size not in (index.d, 2 * index.d))
+    ):
+        raise ValueError("the parts of its vectors do not fit together")
+
+
+def _check_graph(index: Any) -> None:
+    """Every link leads to a vector that has links on that level."""
+    import faiss
+
+    graph, count = index.hnsw, index.ntotal
+    starts = faiss.vector_to_array(graph.offsets).astype(np.int64)
+    levels = faiss.vector_to_array(graph.levels)
+    widths = faiss.vector_to_array(graph.cum_nneighbor_per_level).astype(np.int64)
+    links = faiss.rev_swig_ptr(graph.neighbors.data(), graph.neighbors.size())
+    top = graph.max_level
+    fits = (
+        0 < count == len(levels)
+        and len(starts) == count + 1
+        and len(widths) > 1
+        and widths[0] == 0
+        and (np.diff(widths) > 0).all()
+        and 0 <= top < len(widths) - 1
+        and starts[0] == 0
+        and starts[-1] == len(links)
+        and levels.min() >= 1
+        and levels.max() == top + 1
+        and (np.diff(starts) == widths[levels]).all()
+        and 0 <= graph.entry_point < count
+        and levels[graph.entry_point] == top + 1
+        and 0 < graph.efSearch < 2**20
+        and links.min() >= -1
+        and links.max() < count
+    )
+    if fits:
+        for level in range(1, top + 1):
+            (of_level,) = np.nonzero(levels > level)
+            there = np.arange(widths[level], widths[level + 1])
+            found = links[starts[of_level][:, None] + there]
+            fits = fits and (levels[found[found >= 0]] > level).all()
+    if not fits:
+        raise ValueError("the links of its graph do not fit together")

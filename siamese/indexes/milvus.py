@@ -1,0 +1,620 @@
+"""The index that grows: a collection of Milvus, in a folder, on a server or on a cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from siamese.errors import InputError
+from siamese.indexes.checks import checked_parts, checked_queries
+from siamese.indexes.exact import nearest_of
+from siamese.indexes.label_filter import EVERYTHING, LabelFilter
+from siamese.indexes.milvus_connection import Connection
+from siamese.indexes.protocol import Entry, Metadata, ModelFacts
+
+COLLECTION = "pictures"
+"""The name of the collection, unless told otherwise."""
+
+FORMAT = 1
+"""Of the collection; one with a higher number was made by a newer toolkit."""
+
+MOST_RESULTS = 16_384
+"""Of one search, as Milvus has it."""
+
+COMPARED = 1_000_000
+"""Most pictures that are fetched to be compared one by one."""
+
+COUNTED = 1_000_000
+"""Most pictures whose labels are counted."""
+
+MESSAGE = 16 * 2**20
+"""Bytes of a message; a server takes 64 MB, and a row is more than its parts."""
+
+ROWS = 1000
+"""Most pictures of a message."""
+
+MOST_TEXT = 4096
+"""Bytes of an item_id, a filename or a label, and how many labels a picture may have."""
+
+STALE_SECONDS = 86_400
+"""Age from which a collection that was never finished is taken for that of a killed run."""
+
+_PROPERTY = "siamese"
+_FIELDS = ("id", "item_id", "filename", "labels", "content", "vector")
+_EF, _MOST_EF = 128, 32_768
+
+
+class MilvusIndex:
+    """Nearest neighbours found by Milvus; see `Index`.
+
+    Made by `build` or `open`. A picture is a row of a collection with the fields ::
+
+        id        int64, the primary key: see `key_of`
+        item_id   varchar
+        filename  varchar
+        labels    array of varchar
+        content   varchar, the hash of the file in hexadecimal digits, or empty
+        vector    float_vector, with an index of metric L2, which Milvus answers squared
+
+    The collection's property ``siamese`` is JSON: ``{"format": 1, "model": …}``. The name of the
+    collection is an alias, so that a new one takes its place in one step. What is added or
+    removed is there at once, for every process; `save` makes the server write it to its disk.
+
+    Attributes
+    ----------
+    model : facts about the model whose vectors these are
+    name : what to call the index in a message: its address
+    """
+
+    def __init__(self, connection: Connection, collection: str) -> None:
+        self._connection = connection
+        self._collection = collection
+        self.name = connection.name
+        if collection != COLLECTION:
+            self.name += f" (collection {collection})"
+        self.model: ModelFacts | None = self._verified()
+        kind = connection.call("describe_index", collection, "vector")["index_type"]
+        self._has_ef = kind.startswith("HNSW")
+        connection.call("load_collection", collection)
+
+    @classmethod
+    def build(
+        cls,
+        vectors: ArrayLike,
+        metadata: Sequence[Mapping[str, Any]],
+        model: Mapping[str, Any],
+        contents: Sequence[bytes] | None = None,
+        *,
+        uri: str | os.PathLike[str],
+        collection: str = COLLECTION,
+    ) -> MilvusIndex:
+        """Index vectors of length 1, in the place of what is there under the same name.
+
+        It is filled under another name first: until it is complete, searches see the old one.
+
+        Parameters
+        ----------
+        vectors : (n, d)
+        metadata : (n,), the `Metadata` of each vector; a picture that is there twice counts once
+        model : the `ModelFacts` of the model whose vectors they are
+        contents : (n,), see `Entry.content`
+        uri : see `Connection`
+        collection : letters, digits and underscores
+
+        Raises
+        ------
+        InputError
+            If there is nothing to index, what is given does not fit together, or Milvus fails.
+        """
+        data = np.ascontiguousarray(vectors, np.float32)
+        if not data.size:
+            raise InputError("no picture to index")
+        try:
+            checked, facts = checked_parts(data, list(metadata), dict(model))
+            rows = _rows(data, checked, contents)
+        except ValueError as error:
+            raise InputError(f"nothing indexed: {error}") from None
+        if not re.fullmatch(r"[A-Za-z_]\w{0,199}", collection, re.ASCII):
+            raise InputError(
+                f"{collection!r}: no name of a collection; "
+                "it has letters, digits and underscores, at most 200, and no digit first"
+            )
+        connection = Connection(uri)
+        place = f"{collection}_{int(time.time()):x}_{secrets.token_hex(4)}"
+        old = _behind_alias(connection, collection)
+        _create(connection, place, data.shape[1], facts)
+        try:
+            _upsert(connection, place, rows)
+            connection.call("flush", place)
+            method = "create_alias" if old is None else "alter_alias"
+            connection.call(method, place, collection)
+        except BaseException:
+            connection.call("drop_collection", place)
+            raise
+        _drop_stale(connection, collection, place, old)
+        return cls(connection, collection)
+
+    @classmethod
+    def open(cls, uri: str | os.PathLike[str], collection: str = COLLECTION) -> MilvusIndex:
+        """Open a collection that `build` made.
+
+        Raises
+        ------
+        InputError
+            If there is none, another toolkit made it, or Milvus fails; see `Connection`.
+        """
+        return cls(Connection(uri, must_exist=True), collection)
+
+    @staticmethod
+    def exists(uri: str | os.PathLike[str], collection: str = COLLECTION) -> bool:
+        """Tell whether there is such a collection, without opening it.
+
+        Raises
+        ------
+        InputError
+            If Milvus cannot be asked; see `Connection`.
+        """
+        return bool(Connection(uri, must_exist=True).call("has_collection", collection))
+
+    def __len__(self) -> int:
+        return self._count("")
+
+    @property
+    def embedding_size(self) -> int:
+        """Dimensions of the vectors."""
+        return self._size
+
+    def query(
+        self, X: ArrayLike, k: int = 10, labels: LabelFilter = EVERYTHING
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """See `Index.query`; where Milvus finds fewer than there are, it is asked to look wider.
+
+        In the end, and for more than 16,384 results, the vectors are fetched and compared.
+
+        Raises
+        ------
+        InputError
+            As `Index.query`; also if more vectors than `COMPARED` would have to be fetched.
+        """
+        X = checked_queries(np.asarray(X, np.float32), k, self)
+        expression = expression_of(labels)
+        if not len(X):
+            return np.empty((0, min(k, len(self)))), np.empty((0, min(k, len(self))), np.intp)
+        kept = None
+        if k > MOST_RESULTS:
+            kept = self._count(expression)
+            k = min(k, kept)
+        if k <= MOST_RESULTS:
+            width = max(_EF, 2 * k)
+            while True:
+                found = self._search(X, k, expression, width)
+                if min(len(rows) for _, rows in found) == k:
+                    break
+                # Fewer than asked for: because there are no more, or because it missed some.
+                kept = self._count(expression) if kept is None else kept
+                k = min(k, kept)
+                if min(len(rows) for _, rows in found) >= k or width >= _MOST_EF:
+                    break
+                width = min(4 * width, _MOST_EF) if self._has_ef else _MOST_EF
+            if min(len(rows) for _, rows in found) >= k:
+                distances = np.array([near[:k] for near, _ in found], np.float64)
+                rows = np.array([rows[:k] for _, rows in found], np.intp)
+                return distances.reshape(len(X), k), rows.reshape(len(X), k)
+        if kept is not None and kept > COMPARED:
+            raise InputError(
+                f"{self.name}: {k} results are asked for; Milvus finds at most "
+                f"{MOST_RESULTS:,}, and {kept:,} pictures are too many to compare one by one"
+            )
+        return self._compare_all(X, k, expression)
+
+    def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
+        """See `Index.metadata_of`."""
+        known = self._get(rows, ["item_id", "filename", "labels"])
+        found = []
+        for row in np.asarray(rows, np.intp).tolist():
+            metadata = _metadata(known[row])
+            if key_of(metadata["item_id"], metadata["filename"]) != row:
+                raise InputError(f"{self.name}: damaged: the picture {row} is not what it was")
+            found.append(metadata)
+        return found
+
+    def vectors(self, rows: ArrayLike) -> NDArray[np.float32]:
+        """See `Index.vectors`."""
+        known = self._get(rows, ["vector"])
+        found = [known[row]["vector"] for row in np.asarray(rows, np.intp).tolist()]
+        return np.array(found, np.float32).reshape(-1, self._size)
+
+    def find(self, *, item_id: str | None = None, filename: str | None = None) -> NDArray[np.intp]:
+        """See `Index.find`."""
+        conditions = {"item_id": item_id, "filename": filename}
+        expression = " and ".join(
+            f"{field} == {_quoted(value)}"
+            for field, value in conditions.items()
+            if value is not None
+        )
+        found = self._query(expression, ["id"])
+        return np.sort(np.array([row["id"] for row in found], np.intp))
+
+    def item_sizes(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
+        """See `Index.item_sizes`."""
+        sizes: Counter[str] = Counter()
+        for some in _chunks(sorted(set(item_ids)), 100):
+            expression = f"item_id in [{', '.join(map(_quoted, some))}]"
+            sizes.update(row["item_id"] for row in self._query(expression, ["item_id"]))
+        return np.array([sizes[item_id] for item_id in item_ids], np.intp)
+
+    def label_counts(self) -> dict[str, int]:
+        """See `Index.label_counts`; in a larger collection, of the first `COUNTED` pictures."""
+        counts: Counter[str] = Counter()
+        seen = 0
+        for rows in self._walk(["labels"]):
+            for row in rows:
+                counts.update(set(row["labels"]))
+            seen += len(rows)
+            if seen >= COUNTED:
+                break
+        return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+
+    def entries(self) -> Iterator[Entry]:
+        """See `Index.entries`, by ascending row."""
+        for rows in self._walk(["item_id", "filename", "labels", "content"]):
+            for row in rows:
+                content = bytes.fromhex(row["content"]) or None
+                yield Entry(row["id"], _metadata(row), content)
+
+    def add(
+        self,
+        vectors: ArrayLike,
+        metadata: Sequence[Mapping[str, Any]],
+        contents: Sequence[bytes] | None = None,
+    ) -> NDArray[np.intp]:
+        """See `Index.add`; a picture that is there already is replaced.
+
+        Where it fails in the middle, some are there and some are not: do the same again.
+        """
+        data = np.asarray(vectors, np.float32)
+        try:
+            checked, _ = checked_parts(data, list(metadata), self.model)
+            rows = _rows(data, checked, contents)
+            for some in _chunks(list(rows), ROWS):
+                known = self._known(some, ["item_id", "filename"])
+                for key, row in known.items():
+                    _refuse_collision(row, rows[key])
+        except ValueError as error:
+            raise InputError(f"{self.name}: nothing added: {error}") from None
+        _upsert(self._connection, self._collection, rows)
+        keys = [key_of(known["item_id"], known["filename"]) for known in checked]
+        return np.array(keys, np.intp)
+
+    def remove(self, rows: ArrayLike) -> None:
+        """See `Index.remove`; what is not there any more is passed over."""
+        for some in _chunks(np.asarray(rows, np.intp).tolist(), ROWS):
+            self._connection.call("delete", self._collection, ids=some)
+
+    def save(self, path: str | os.PathLike[str] | None = None) -> None:
+        """See `Index.save`: everything is there already; now it is on the server's disk too.
+
+        Raises
+        ------
+        InputError
+            If the path is another than its own, or Milvus fails.
+        """
+        if path is not None and os.fspath(path) not in (self._connection.uri, self.name):
+            raise InputError(
+                f"{self.name}: stays where it is; to have it elsewhere, index again "
+                f"with --output {path}"
+            )
+        self._connection.call("flush", self._collection)
+
+    def _verified(self) -> ModelFacts:
+        """The facts about the model of a collection that is found to be one of ours."""
+        connection, collection = self._connection, self._collection
+        if not connection.call("has_collection", collection):
+            raise InputError(
+                f"{connection.name}: there is no collection {collection}; make it with "
+                "siamese index --backend milvus, or name another"
+            )
+        described = connection.call("describe_collection", collection)
+        try:
+            noted = json.loads(described["properties"][_PROPERTY])
+            number, facts = noted["format"], noted["model"]
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"{self.name}: no collection that siamese index has made") from None
+        if number != FORMAT:
+            raise InputError(
+                f"{self.name}: made by a newer toolkit (format {number}, this one knows {FORMAT}); "
+                "update this one"
+            )
+        fields = {field["name"]: field["params"] for field in described["fields"]}
+        try:
+            model = msgspec.convert(facts, ModelFacts)
+            self._size = int(fields["vector"]["dim"])
+        except (msgspec.ValidationError, KeyError, ValueError) as error:
+            raise InputError(f"{self.name}: of another form ({error})") from None
+        if set(fields) != set(_FIELDS) or model["embedding_size"] != self._size:
+            raise InputError(
+                f"{self.name}: its fields are not those that siamese index makes; index again"
+            )
+        return model
+
+    def _count(self, expression: str) -> int:
+        (row,) = self._query(expression, ["count(*)"])
+        return int(row["count(*)"])
+
+    def _query(self, expression: str, fields: list[str]) -> list[dict[str, Any]]:
+        """Some fields of all that a filter keeps; also what another process has just added."""
+        return list(
+            self._connection.call(
+                "query",
+                self._collection,
+                filter=expression,
+                output_fields=fields,
+                consistency_level="Strong",
+            )
+        )
+
+    def _search(
+        self, X: NDArray[np.float32], k: int, expression: str, width: int
+    ) -> list[tuple[NDArray[np.float64], list[int]]]:
+        """The distances and rows of the nearest, of each query as many as Milvus finds."""
+        most = max(1, min(ROWS, MESSAGE // (16 * k), MESSAGE // (4 * self._size)))
+        if self._connection.is_lite:
+            # It subtracts every query from every vector at once.
+            most = max(1, min(most, 16 * MESSAGE // (4 * self._size * max(1, len(self)))))
+        found = []
+        for some in _chunks(X, most):
+            answers = self._connection.call(
+                "search",
+                self._collection,
+                data=some,
+                anns_field="vector",
+                filter=expression,
+                limit=k,
+                search_params={
+                    "metric_type": "L2",
+                    "params": {"ef": width} if self._has_ef else {},
+                },
+            )
+            for answer in answers:
+                squared = np.array([hit["distance"] for hit in answer], np.float64)
+                found.append((np.sqrt(np.maximum(squared, 0)), [hit["id"] for hit in answer]))
+        return found
+
+    def _compare_all(
+        self, X: NDArray[np.float32], k: int, expression: str
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """The nearest of all that a filter keeps, found without Milvus' index."""
+        distances, rows = np.empty((len(X), 0)), np.empty((len(X), 0), np.intp)
+        for some in self._walk(["vector"], expression):
+            keys = np.array([row["id"] for row in some], np.intp)
+            data = np.array([row["vector"] for row in some], np.float32)
+            near, at = nearest_of(X, data, np.arange(len(keys)), k)
+            distances = np.concatenate([distances, near], axis=1)
+            rows = np.concatenate([rows, keys[at]], axis=1)
+            order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+            distances = np.take_along_axis(distances, order, axis=1)
+            rows = np.take_along_axis(rows, order, axis=1)
+        return distances, rows
+
+    def _walk(self, fields: list[str], expression: str = "") -> Iterator[list[dict[str, Any]]]:
+        # Lite goes through the whole collection for each batch.
+        most = MOST_RESULTS if self._connection.is_lite else 4000
+        if "vector" in fields:
+            most = max(1, min(most, MESSAGE // (4 * self._size)))
+        return self._connection.walk(self._collection, fields, expression, most)
+
+    def _get(self, rows: ArrayLike, fields: list[str]) -> dict[int, dict[str, Any]]:
+        """Some fields of some rows, by row; all of them must be there."""
+        wanted = np.unique(np.asarray(rows, np.intp)).tolist()
+        most = min(ROWS, max(1, MESSAGE // (4 * self._size)))
+        known: dict[int, dict[str, Any]] = {}
+        for some in _chunks(wanted, most):
+            known |= self._known(some, fields)
+        if missing := [row for row in wanted if row not in known]:
+            raise InputError(
+                f"{self.name}: {len(missing)} of {len(wanted)} pictures are no longer there, "
+                f"the first {missing[0]}; search again"
+            )
+        return known
+
+    def _known(self, keys: list[int], fields: list[str]) -> dict[int, dict[str, Any]]:
+        found = self._connection.call(
+            "query", self._collection, ids=keys, output_fields=["id", *fields]
+        )
+        return {row["id"]: row for row in found}
+
+
+def key_of(item_id: str, filename: str) -> int:
+    """The primary key of a picture: 63 bits of BLAKE2b of its item and its filename together.
+
+    Among n pictures two have the same with a probability of about ``n² / 2⁶⁴``: 5 · 10⁻⁸ for a
+    million, 5 % for a thousand million. `MilvusIndex.add` and `build` find it out.
+    """
+    both = f"{len(item_id)}:{item_id}{filename}".encode()
+    return int.from_bytes(hashlib.blake2b(both, digest_size=8).digest(), "big") >> 1
+
+
+def expression_of(labels: LabelFilter) -> str:
+    """A filter in the language of Milvus; empty for one that keeps everything."""
+    parts = []
+    for function, wanted in (
+        ("array_contains_any", labels.any_of),
+        ("array_contains_all", labels.all_of),
+        ("not array_contains_any", labels.none_of),
+    ):
+        if wanted:
+            parts.append(f"{function}(labels, [{', '.join(map(_quoted, sorted(wanted)))}])")
+    return " and ".join(parts)
+
+
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
+
+
+def _quoted(text: str) -> str:
+    """A text as a literal of an expression; what is not escaped means itself."""
+    return f'"{text.translate(_ESCAPES)}"'
+
+
+def _rows(
+    data: NDArray[np.float32], metadata: list[Metadata], contents: Sequence[bytes] | None
+) -> dict[int, dict[str, Any]]:
+    """The rows of a collection, by key.
+
+    Raises
+    ------
+    ValueError
+        If Milvus cannot hold one of them, or two have the same key.
+    """
+    if contents is None:
+        contents = [b""] * len(metadata)
+    if len(contents) != len(metadata):
+        raise ValueError(f"hashes of {len(contents)} files for {len(metadata)} pictures")
+    rows: dict[int, dict[str, Any]] = {}
+    for vector, known, content in zip(data, metadata, contents, strict=True):
+        _check_texts(known)
+        key = key_of(known["item_id"], known["filename"])
+        row = {"id": key, **known, "content": content.hex(), "vector": vector}
+        if key in rows:
+            _refuse_collision(rows[key], row)
+        rows[key] = row
+    return rows
+
+
+def _check_texts(known: Metadata) -> None:
+    picture = f"{known['filename']!r} of item {known['item_id']!r}"
+    try:
+        longest = max(
+            len(text.encode()) for text in (known["item_id"], known["filename"], *known["labels"])
+        )
+    except UnicodeEncodeError:
+        raise ValueError(f"{picture}: a name that is no Unicode; rename it") from None
+    if longest > MOST_TEXT or len(known["labels"]) > MOST_TEXT:
+        raise ValueError(
+            f"{picture}: Milvus holds names of {MOST_TEXT} bytes and {MOST_TEXT} labels at most"
+        )
+
+
+def _refuse_collision(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """A `ValueError` where two rows of the same key are not the same picture."""
+    names = [(row["item_id"], row["filename"]) for row in (one, other)]
+    if names[0] != names[1]:
+        raise ValueError(
+            f"the pictures {names[0]} and {names[1]} have the same key; rename one of them"
+        )
+
+
+def _metadata(row: Mapping[str, Any]) -> Metadata:
+    return {
+        "item_id": row["item_id"],
+        "filename": row["filename"],
+        "labels": list(row["labels"]),
+    }
+
+
+def _create(connection: Connection, place: str, size: int, facts: ModelFacts | None) -> None:
+    from pymilvus import DataType, MilvusClient
+
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("item_id", DataType.VARCHAR, max_length=MOST_TEXT)
+    schema.add_field("filename", DataType.VARCHAR, max_length=MOST_TEXT)
+    schema.add_field(
+        "labels",
+        DataType.ARRAY,
+        element_type=DataType.VARCHAR,
+        max_length=MOST_TEXT,
+        max_capacity=MOST_TEXT,
+    )
+    schema.add_field("content", DataType.VARCHAR, max_length=64)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=size)
+
+    indexes = MilvusClient.prepare_index_params()
+    for field in ("item_id", "filename"):
+        indexes.add_index(field, index_type="INVERTED")
+    if connection.is_lite:  # exact: its search takes time for every picture in any case
+        indexes.add_index("vector", index_type="FLAT", metric_type="L2")
+    else:
+        indexes.add_index("labels", index_type="INVERTED")  # Lite has none for arrays
+        indexes.add_index(
+            "vector",
+            index_type="HNSW",
+            metric_type="L2",
+            params={"M": 16, "efConstruction": 200},
+        )
+    connection.call(
+        "create_collection",
+        place,
+        schema=schema,
+        index_params=indexes,
+        properties={_PROPERTY: json.dumps({"format": FORMAT, "model": facts})},
+        consistency_level="Session",  # one finds what oneself has added
+    )
+
+
+def _upsert(connection: Connection, place: str, rows: Mapping[int, Mapping[str, Any]]) -> None:
+    for some in _messages(rows.values()):
+        connection.call("upsert", place, some)
+
+
+def _messages(rows: Any) -> Iterator[list[Mapping[str, Any]]]:
+    """Rows in lists that are each small enough for a message."""
+    some: list[Mapping[str, Any]] = []
+    size = 0
+    for row in rows:
+        texts = (row["item_id"], row["filename"], row["content"], *row["labels"])
+        needed = row["vector"].nbytes + sum(len(text.encode()) + 8 for text in texts)
+        if some and (len(some) == ROWS or size + needed > MESSAGE):
+            yield some
+            some, size = [], 0
+        some.append(row)
+        size += needed
+    if some:
+        yield some
+
+
+def _behind_alias(connection: Connection, collection: str) -> str | None:
+    """The collection that an alias stands for, None where there is no such alias.
+
+    Raises
+    ------
+    InputError
+        If the name is that of a collection, which an alias cannot take the place of.
+    """
+    if not connection.call("has_collection", collection):
+        return None
+    place: str = connection.call("describe_collection", collection)["collection_name"]
+    if place == collection:
+        raise InputError(
+            f"{connection.name}: {collection} is a collection that siamese index has not made; "
+            "choose another name"
+        )
+    return place
+
+
+def _drop_stale(connection: Connection, collection: str, place: str, old: str | None) -> None:
+    """Drop what a collection has replaced, and what killed runs have left of theirs."""
+    for name in connection.call("list_collections"):
+        made = re.fullmatch(re.escape(collection) + r"_([0-9a-f]+)_[0-9a-f]{8}", name)
+        if name == place or not made:
+            continue
+        if name == old or time.time() - int(made[1], 16) > STALE_SECONDS:
+            connection.call("drop_collection", name)
+
+
+def _chunks(sequence: Any, size: int) -> Iterator[Any]:
+    for start in itertools.count(0, size):
+        if start >= len(sequence):
+            return
+        yield sequence[start : start + size]

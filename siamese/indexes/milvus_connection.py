@@ -1,0 +1,251 @@
+"""Reaching a Milvus, wherever it is: a server, a cluster, or Milvus Lite on a folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
+
+from siamese.errors import InputError
+
+if TYPE_CHECKING:
+    import grpc
+    from milvus_lite.db import MilvusLite
+    from pymilvus import MilvusClient
+
+CONNECT_SECONDS = 10.0
+"""How long a server may take to answer at all."""
+
+CALL_SECONDS = 120.0
+"""How long one request may take."""
+
+RETRY_SECONDS = 60.0
+"""How long a request is repeated while the server is away; a restart takes half of it."""
+
+
+def is_milvus(path: str | os.PathLike[str]) -> bool:
+    """Whether a path names a Milvus: the address of a server, or a folder of Milvus Lite."""
+    return is_address(path) or (
+        (Path(path) / "LOCK").is_file() and (Path(path) / "collections").is_dir()
+    )
+
+
+class Connection:
+    """A client of one Milvus; every request is repeated where the server is away for a moment.
+
+    Parameters
+    ----------
+    uri : ``http://host:19530``, also with https, tcp or unix; or a folder of Milvus Lite, which
+        is made where none is, unless it `must_exist`. The token is taken from the environment,
+        MILVUS_TOKEN.
+
+    Attributes
+    ----------
+    uri : as given
+    name : the same for a message, without the password
+    is_lite : whether Milvus Lite answers, embedded or as a server
+
+    Raises
+    ------
+    InputError
+        One line: no server there, wrong token, folder in use or damaged.
+    """
+
+    def __init__(self, uri: str | os.PathLike[str], *, must_exist: bool = False) -> None:
+        self.uri = os.fspath(uri)
+        self.name = _without_password(self.uri)
+        if must_exist and not is_milvus(uri):
+            raise InputError(f"{uri}: no folder of Milvus Lite and no address of a server")
+        _import_quietly()
+        # Kept, because the folder is given free when nobody holds it any more.
+        self._lite = None if is_address(uri) else _Lite.of(Path(uri))
+        address = self.uri if self._lite is None else self._lite.address
+        with self._one_line():
+            from pymilvus import MilvusClient
+
+            self._client: MilvusClient = MilvusClient(
+                address,
+                token=os.environ.get("MILVUS_TOKEN", ""),
+                timeout=CONNECT_SECONDS,
+                dedicated=True,
+            )
+            weakref.finalize(self, self._client.close)
+            version = self._client.get_server_version(timeout=CONNECT_SECONDS)
+        self.is_lite = version.startswith("milvus_lite")
+
+    def call(self, method: str, *args: Any, timeout: float = CALL_SECONDS, **kwargs: Any) -> Any:
+        """Call a method of `MilvusClient`, again and again while the server is away.
+
+        Only for what may be done twice, as all that an index asks for.
+
+        Raises
+        ------
+        InputError
+            One line with what Milvus says.
+        """
+        from grpc import RpcError
+        from pymilvus import MilvusException
+
+        until = time.monotonic() + RETRY_SECONDS
+        wait = 0.25
+        with self._one_line():
+            while True:
+                try:
+                    return getattr(self._client, method)(*args, timeout=timeout, **kwargs)
+                except (MilvusException, RpcError) as error:
+                    if not _is_away(error) or time.monotonic() + wait > until:
+                        raise
+                time.sleep(wait)
+                wait = min(2 * wait, 8)
+
+    def walk(
+        self, collection: str, fields: list[str], expression: str, batch: int
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Walk over what a filter keeps, in batches; see `MilvusClient.query_iterator`."""
+        rows = self.call(
+            "query_iterator",
+            collection,
+            filter=expression,
+            output_fields=fields,
+            batch_size=batch,
+            consistency_level="Strong",
+        )
+        while True:
+            with self._one_line():
+                some = rows.next()
+            if not some:
+                return
+            yield some
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        from grpc import FutureTimeoutError, RpcError
+        from pymilvus import MilvusException
+
+        try:
+            yield
+        except (MilvusException, RpcError, FutureTimeoutError) as error:
+            raise InputError(f"{self.name}: {_reason(error)}") from None
+
+
+class _Lite:
+    """Milvus Lite on a folder, for as long as someone in this process holds this object.
+
+    It is a server in a thread. Its address is a socket in a folder of ours that no other user
+    can enter, where a port would let everyone on the machine in.
+    """
+
+    _running: ClassVar[weakref.WeakValueDictionary[Path, _Lite]] = weakref.WeakValueDictionary()
+    _starting = threading.Lock()
+
+    @classmethod
+    def of(cls, folder: Path) -> _Lite:
+        """Return the one on a folder, started where none runs in this process."""
+        folder = folder.absolute()
+        with cls._starting:
+            running = cls._running.get(folder)
+            if running is None:
+                running = cls._running[folder] = cls(folder)
+            return running
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from milvus_lite.adapter.grpc.server import start_server_in_thread
+            from milvus_lite.exceptions import DataDirLockedError, MilvusLiteError
+        except ImportError:
+            raise InputError(
+                f"{folder}: Milvus Lite is not installed (there is none for Windows); "
+                "give the address of a Milvus server"
+            ) from None
+        sockets = tempfile.mkdtemp(prefix="siamese-")
+        try:
+            # It takes a host and a port, which together become the name of the socket.
+            server, database, _ = start_server_in_thread(
+                str(folder), host=f"unix:{sockets}/milvus", port=0
+            )
+        except DataDirLockedError:
+            shutil.rmtree(sockets, ignore_errors=True)
+            raise InputError(
+                f"{folder}: another process has it open; close that one, or run a server "
+                "(milvus-lite server) that both can ask"
+            ) from None
+        except (OSError, ValueError, MilvusLiteError) as error:
+            shutil.rmtree(sockets, ignore_errors=True)
+            raise InputError(f"{folder}: cannot be opened ({error})") from None
+        self.address = f"unix:{sockets}/milvus:0"
+        weakref.finalize(self, _stop, server, database, sockets)
+
+
+def _stop(server: grpc.Server, database: MilvusLite, sockets: str) -> None:
+    server.stop(grace=2).wait()
+    database.close()
+    shutil.rmtree(sockets, ignore_errors=True)
+
+
+def is_address(uri: str | os.PathLike[str]) -> bool:
+    """Whether it is the address of a server, and no path."""
+    return re.match(r"(https?|tcp)://|unix:", os.fspath(uri), re.IGNORECASE) is not None
+
+
+def _without_password(uri: str) -> str:
+    if "://" not in uri or "@" not in uri:
+        return uri
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _import_quietly() -> None:
+    """Import pymilvus, keeping back the tracebacks that it logs beside raising them."""
+    # Read once, by the first import of grpc: its C++ part writes to the terminal.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    import_module("pymilvus")
+    for logger in ("pymilvus", "milvus_lite"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether the same request may succeed a little later."""
+    from grpc import StatusCode
+    from pymilvus.client.types import Status
+
+    return _code(error) in (StatusCode.UNAVAILABLE, Status.CONNECT_FAILED) or bool(
+        getattr(error, "retriable", False)
+    )
+
+
+def _code(error: Exception) -> Any:
+    code = getattr(error, "code", None)
+    return code() if callable(code) else code
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong and what to do about it, in one line."""
+    from grpc import StatusCode
+
+    code = _code(error)
+    said = " ".join(str(getattr(error, "message", None) or _details(error)).split())
+    if _is_away(error):
+        return "no Milvus answers there; start it, or correct the address"
+    if code == StatusCode.UNAUTHENTICATED or "auth check failure" in said:
+        return "Milvus does not accept the token; set MILVUS_TOKEN to user:password or an API key"
+    if code == StatusCode.DEADLINE_EXCEEDED:
+        return f"Milvus did not answer within {CALL_SECONDS:.0f} seconds; look at its log"
+    if "No space left on device" in said:
+        return "the disk is full; make room and repeat, which goes on where it was"
+    return f"Milvus says: {said[:300]}"
+
+
+def _details(error: Exception) -> str:
+    details = getattr(error, "details", None)
+    return details() if callable(details) else str(error)

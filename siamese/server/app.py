@@ -1,0 +1,85 @@
+"""The application: routes, and the guards around them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from siamese import __version__
+from siamese.errors import InputError
+from siamese.server import catalogue, older, operations, searching
+from siamese.server.guards import ApiKey, Bounded, InFlight
+from siamese.server.observing import Observed
+from siamese.server.page import add_page
+from siamese.server.refusals import Refusal, http_error, input_error, invalid, refused
+from siamese.server.service import Service
+
+DESCRIPTION = (
+    'Search a catalogue by picture. Every error is `{"error": "one line"}`; 503 says with '
+    "Retry-After when to come again. Where a key must be given, it goes in `Authorization: Bearer "
+    "KEY` or `X-API-Key: KEY`."
+)
+
+
+def create_app(service: Service) -> FastAPI:
+    """Make the ASGI application of a service.
+
+    It closes the service when it ends.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watching = asyncio.create_task(_watch(service))
+        yield
+        watching.cancel()
+        service.close()
+
+    app = FastAPI(
+        title="Image similarity search",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    for routes in (searching, catalogue, operations, older):
+        app.include_router(routes.router)
+    add_page(app)
+    app.add_exception_handler(Refusal, refused)  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, http_error)  # type: ignore[arg-type]
+    app.add_exception_handler(InputError, input_error)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, invalid)  # type: ignore[arg-type]
+
+    # The last one added is met first.
+    settings, metrics = service.settings, service.metrics
+    app.add_middleware(Bounded, limits=settings.limits, metrics=metrics)
+    app.add_middleware(InFlight, limits=settings.limits, metrics=metrics)
+    app.add_middleware(ApiKey, keys=settings.api_keys, metrics=metrics)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "X-API-Key"],
+            expose_headers=["Retry-After", "X-Request-ID"],
+        )
+    app.add_middleware(Observed, service=service)
+    return app
+
+
+async def _watch(service: Service) -> None:
+    """Open the index again whenever it has changed."""
+    seconds = service.settings.watch_seconds
+    while seconds:
+        await asyncio.sleep(seconds)
+        # In threads of their own: to open an index must not hold up the requests.
+        if await asyncio.to_thread(lambda: service.generations.changed):
+            await asyncio.to_thread(service.generations.reload)

@@ -1,0 +1,124 @@
+"""The index that is served, and the next one in its place, without a request lost between them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from siamese.search import Searcher
+from siamese.server.batching import warm_up
+from siamese.server.logs import log
+from siamese.server.metrics import Metrics
+
+Load = Callable[[Searcher | None], Searcher]
+"""Opens the index anew; is given the searcher before it, whose model it may go on using."""
+
+
+class Generation:
+    """An index with its model, as they were opened together.
+
+    A request takes one when it comes and asks nothing of another: its answer is never a mixture.
+
+    Attributes
+    ----------
+    version : the same for the same file or folder, also in another process
+    has : whether a file is in the index, by its filename
+    """
+
+    def __init__(self, searcher: Searcher, version: str) -> None:
+        self.searcher = searcher
+        self.version = version
+        find = searcher.index.find
+        # Pages ask for the same pictures again and again, and to find one may take a walk.
+        self.has: Callable[[str], bool] = lru_cache(65_536)(
+            lambda filename: len(find(filename=filename)) > 0
+        )
+
+
+class Generations:
+    """Opens an index, and opens it again when its file, or a file in its folder, has changed.
+
+    Parameters
+    ----------
+    load : see `Load`
+    path : what to look at for changes; anything else than a file or a folder never changes
+    """
+
+    def __init__(self, load: Load, path: str | os.PathLike[str], metrics: Metrics) -> None:
+        self._load = load
+        self._path = Path(path)
+        self._metrics = metrics
+        self._reloading = threading.Lock()
+        self._seen = state_of(self._path)
+        self.current = self._open(None)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the index is another than when it was last opened, or tried to be."""
+        state = state_of(self._path)
+        return state is not None and state != self._seen
+
+    def reload(self) -> bool:
+        """Open the index again and serve it from now on; a broken one leaves all as it was.
+
+        Returns
+        -------
+        Whether the new one is served.
+        """
+        with self._reloading:
+            self._seen = state_of(self._path)
+            try:
+                self.current = self._open(self.current.searcher)
+            except Exception as error:  # whatever is wrong with the new one: the old one serves
+                self._metrics.reloads.labels("failed").inc()
+                log(
+                    "index not reloaded",
+                    logging.ERROR,
+                    index=str(self._path),
+                    reason=str(error),
+                    still_served=self.current.version,
+                )
+                return False
+            self._metrics.reloads.labels("done").inc()
+            log(
+                "index reloaded",
+                index=str(self._path),
+                version=self.current.version,
+                pictures=len(self.current.searcher.index),
+            )
+            return True
+
+    def _open(self, before: Searcher | None) -> Generation:
+        searcher = self._load(before)
+        if before is None or searcher.embedder is not before.embedder:
+            warm_up(searcher.embedder)
+        self._metrics.pictures.set(len(searcher.index))
+        self._metrics.loaded.set(time.time())
+        return Generation(searcher, version_of(self._seen, searcher))
+
+
+State = tuple[tuple[str, int, int], ...]
+
+
+def state_of(path: Path) -> State | None:
+    """Name, size and time of the file, or of all files in the folder; None where there is none."""
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        states = [(file.name, file.stat()) for file in files if file.is_file()]
+    except OSError:  # removed, or replaced just now: the next look will tell
+        return None
+    # A file whose name begins with a dot is somebody's lock, or not finished yet.
+    kept = [(name, of.st_size, of.st_mtime_ns) for name, of in states if not name.startswith(".")]
+    return tuple(kept) or None
+
+
+def version_of(state: State | None, searcher: Searcher) -> str:
+    """A name for an index: 12 hexadecimal digits of what its files and its model are."""
+    told = repr((state, searcher.embedder.facts.fingerprint, len(searcher.index)))
+    return hashlib.blake2b(told.encode(), digest_size=6).hexdigest()

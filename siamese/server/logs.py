@@ -1,0 +1,43 @@
+"""A line of JSON an event, on standard error: what happened, never what was in a picture."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+LOGGER = logging.getLogger("siamese.server")
+
+
+def log(event: str, level: int = logging.INFO, **fields: Any) -> None:
+    """Log an event with its fields."""
+    LOGGER.log(level, event, extra={"fields": fields})
+
+
+class JsonLines(logging.Formatter):
+    """Every record as ``{"time", "level", "event", …}``, in one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            told["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(told, enc_hook=str).decode()
+
+
+def log_to_stderr() -> None:
+    """Send the events of the server and of uvicorn to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    for name, level in (("siamese.server", logging.INFO), ("uvicorn.error", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False

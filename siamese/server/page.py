@@ -1,0 +1,32 @@
+"""For people: the page at /, its files, and the documentation of the API at /docs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from siamese.server.rendering import render
+
+STATIC = Path(__file__).parent / "static"
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def page() -> Response:
+    """The page."""
+    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/docs")
+async def docs(request: Request) -> Response:
+    """The documentation of the API, made of its schema; it loads nothing from elsewhere."""
+    return HTMLResponse(render("server_docs.html", schema=request.app.openapi()))
+
+
+def add_page(app: FastAPI) -> None:
+    """Serve the page and its files."""
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC), "static")

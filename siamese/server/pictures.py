@@ -1,0 +1,90 @@
+"""From an upload to the square picture that the model takes, or the reason why not."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import NamedTuple
+
+from PIL import Image, UnidentifiedImageError
+
+from siamese.images import PictureError, open_picture, square_picture
+from siamese.server.refusals import Refusal
+from siamese.server.settings import Limits
+
+
+class Crop(NamedTuple):
+    """A part of a picture, in fractions of the upright picture's width and height."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @classmethod
+    def parse(cls, text: str) -> Crop:
+        """Read ``x,y,width,height``.
+
+        Raises
+        ------
+        Refusal
+            If it is something else, or not inside the picture.
+        """
+        try:
+            crop = cls(*map(float, text.split(",")))
+        except (TypeError, ValueError):
+            raise Refusal(422, "crop: give x,y,width,height") from None
+        # What is computed from pixels may miss 1 by a rounding error. NaN is not less.
+        inside = all(0 <= part <= 1 for part in crop) and crop.width and crop.height
+        if not (inside and crop.x + crop.width <= 1.0001 and crop.y + crop.height <= 1.0001):
+            raise Refusal(422, "crop: x,y,width,height are fractions, inside the picture")
+        return crop
+
+    def of(self, picture: Image.Image) -> Image.Image:
+        """The part of a picture, of at least one pixel."""
+        width, height = picture.size
+        left = min(round(self.x * width), width - 1)
+        top = min(round(self.y * height), height - 1)
+        right = min(max(round((self.x + self.width) * width), left + 1), width)
+        bottom = min(max(round((self.y + self.height) * height), top + 1), height)
+        return picture.crop((left, top, right, bottom))
+
+
+def query_picture(
+    content: bytes, size: int, limits: Limits, crop: Crop | None = None
+) -> Image.Image:
+    """Decode an upload into a square RGB picture of some pixels a side, as an index is made.
+
+    Its header is read first: of a picture that is too large, or of a format that is not on the
+    list, nothing is decoded.
+
+    Raises
+    ------
+    Refusal
+        413 for too many pixels, 415 for another format, 422 for a broken picture.
+    """
+    _check_header(content, limits)
+    part = 1.0 if crop is None else max(crop.width, crop.height)
+    try:
+        picture = open_picture(content, longest_side=math.ceil(size / part))
+        return Image.fromarray(square_picture(picture if crop is None else crop.of(picture), size))
+    except PictureError as error:
+        raise Refusal(422, f"image: {error}") from None
+
+
+def _check_header(content: bytes, limits: Limits) -> None:
+    if not content:
+        raise Refusal(422, "image: empty file")
+    # Many phones write JPEGs with a second picture behind the first, which Pillow names MPO.
+    formats = [*limits.formats, *(["MPO"] if "JPEG" in limits.formats else [])]
+    try:
+        with Image.open(io.BytesIO(content), formats=formats) as header:
+            width, height = header.size
+    except UnidentifiedImageError:
+        raise Refusal(415, f"image: not a picture of {', '.join(limits.formats)}") from None
+    except Image.DecompressionBombError:
+        raise Refusal(413, f"image: more than {limits.pixels:,} pixels") from None
+    except Exception as error:  # decoders of hostile bytes raise nearly anything
+        raise Refusal(422, f"image: damaged ({type(error).__name__})") from None
+    if width * height > limits.pixels:
+        raise Refusal(413, f"image: {width} x {height} pixels, limit {limits.pixels:,}")

@@ -1,0 +1,166 @@
+"""What a request asks for, done: decoded in threads, embedded in batches, searched."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siamese.errors import InputError
+from siamese.search import Options, QueryResult, Result
+from siamese.server.batching import Batcher
+from siamese.server.gallery import Gallery
+from siamese.server.generations import Generation, Generations, Load
+from siamese.server.metrics import Metrics
+from siamese.server.pictures import Crop, query_picture
+from siamese.server.refusals import Refusal
+from siamese.server.settings import Settings
+
+T = TypeVar("T")
+
+
+class Service:
+    """Everything that one server has, and the ways through it.
+
+    Parameters
+    ----------
+    load : opens the index, with its model
+    index_path : what to watch for changes
+
+    Attributes
+    ----------
+    ready : whether requests are welcome; not any more once the server is told to stop
+    """
+
+    def __init__(self, load: Load, index_path: str | os.PathLike[str], settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.gallery = Gallery(settings.image_dir)
+        self.generations = Generations(load, index_path, self.metrics)
+        self.batcher = Batcher(self.metrics)
+        self.ready = True
+        self._pool = ThreadPoolExecutor(os.cpu_count(), "work")
+
+    @property
+    def current(self) -> Generation:
+        """The index that new requests take."""
+        return self.generations.current
+
+    async def in_pool(self, work: Callable[..., T], *args: Any) -> T:
+        """Do work in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
+
+    async def embed(
+        self, generation: Generation, contents: Sequence[bytes], crop: Crop | None = None
+    ) -> NDArray[np.float32]:
+        """Embed one thing, by one picture of it or by the mean of several.
+
+        Returns
+        -------
+        float32 (d,), of length 1
+
+        Raises
+        ------
+        Refusal
+            For a picture that cannot be used; see `query_picture`.
+        """
+        embedder = generation.searcher.embedder
+        size = embedder.facts.picture_size
+
+        async def embed_one(content: bytes) -> NDArray[np.float32]:
+            picture = await self.in_pool(self._decode, content, size, crop)
+            return await asyncio.wrap_future(self.batcher.submit(embedder, picture))
+
+        vectors = await asyncio.gather(*map(embed_one, contents))
+        mean = np.mean(vectors, axis=0)
+        if not (length := np.linalg.norm(mean)):
+            raise Refusal(422, "image: pictures opposite to each other, with no mean")
+        return mean / length
+
+    async def search(
+        self, generation: Generation, vector: NDArray[np.floating[Any]], k: int, options: Options
+    ) -> QueryResult:
+        """Find what is most like one vector."""
+
+        def search() -> QueryResult:
+            started = time.perf_counter()
+            (found,) = generation.searcher.search_vectors(vector[None], k, **options)
+            self.metrics.search_seconds.observe(time.perf_counter() - started)
+            return found
+
+        return await self.in_pool(search)
+
+    async def search_similar(
+        self,
+        generation: Generation,
+        row: int,
+        k: int,
+        options: Options,
+        exclude_own_item: bool,
+    ) -> QueryResult:
+        """Find what is most like a picture of the index; that picture itself is not shown.
+
+        Ranked by item, all of its own item is left out.
+        """
+        index = generation.searcher.index
+        vector, (own,) = await self.in_pool(
+            lambda: (index.vectors([row])[0], index.metadata_of([row]))
+        )
+        if exclude_own_item or options.get("by_item"):
+            return await self.search(
+                generation, vector, k, Options(**{**options, "own_items": [own["item_id"]]})
+            )
+        # The file may be there more than once, under several items: all of them are the picture.
+        same = len(await self.in_pool(lambda: index.find(filename=own["filename"])))
+        offset = options.get("offset", 0)
+        found = await self.search(
+            generation, vector, offset + k + same, Options(**{**options, "offset": 0})
+        )
+        others = [result for result in found.results if result.filename != own["filename"]]
+        threshold = generation.searcher.threshold
+        return QueryResult(
+            found.query,
+            [
+                Result(rank, of.distance, of.item_id, of.filename, of.labels)
+                for rank, of in enumerate(others[offset : offset + k], offset + 1)
+            ],
+            None
+            if threshold is None
+            else min((of.distance for of in others), default=np.inf) <= threshold,
+        )
+
+    def row_of(self, generation: Generation, picture: str) -> int:
+        """The row of a picture of the index, by its filename or by the row itself.
+
+        Raises
+        ------
+        Refusal
+            If there is none.
+        """
+        index = generation.searcher.index
+        if len(rows := index.find(filename=picture)):
+            return int(rows[0])
+        if picture.isascii() and picture.isdigit() and len(picture) < 19:
+            try:
+                if index.metadata_of([int(picture)]):
+                    return int(picture)
+            except (IndexError, KeyError, InputError):
+                pass
+        raise Refusal(404, f"{picture}: no such picture in the index")
+
+    def close(self) -> None:
+        """End the threads, when nothing is asked any more."""
+        self.batcher.close()
+        self._pool.shutdown()
+
+    def _decode(self, content: bytes, size: int, crop: Crop | None) -> Any:
+        started = time.perf_counter()
+        picture = query_picture(content, size, self.settings.limits, crop)
+        self.metrics.decode_seconds.observe(time.perf_counter() - started)
+        return picture
