@@ -191,7 +191,7 @@ function showFound(found) {
   summarise(summary);
   say(summary);
   if (found.in_catalogue === false) {
-    notice(words.notInCatalogue(shown[0].similarity, found.threshold));
+    notice(words.notInCatalogue(shown[0].similarity, found.threshold, state.crop === null));
   } else notice(null);
 }
 
@@ -433,6 +433,9 @@ async function learn() {
   }
   by("facts").textContent = `${words.count(about.pictures, "picture")} · ${about.model.name}`;
   by("limits").textContent = words.limits(about);
+  // Told which formats are taken, phones make one of them of what their cameras write.
+  const accepted = about.formats.map((format) => `image/${format.toLowerCase()}`).join();
+  for (const input of document.querySelectorAll("[data-intake]")) input.accept = accepted;
 }
 
 async function start() {

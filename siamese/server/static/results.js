@@ -92,10 +92,17 @@ export function makeResults(grid, hrefOf) {
   };
 }
 
+/** The address of a thumbnail that is sharp on this screen. */
+function sized(url) {
+  const address = new URL(url, location.href);
+  address.searchParams.set("size", devicePixelRatio > 1.25 ? 512 : 256);
+  return address.href;
+}
+
 /** Show a result's picture in a tile, or its initial where there is none to show. */
 export function fillTile(tile, { item_id, thumbnail_url, image_url }) {
   const image = tile.querySelector("img");
-  const url = thumbnail_url ?? image_url;
+  const url = thumbnail_url ? sized(thumbnail_url) : image_url;
   const without = () => {
     tile.classList.add("without");
     tile.dataset.initial = [...item_id][0]?.toUpperCase() ?? "?";

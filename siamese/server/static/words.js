@@ -97,7 +97,7 @@ export function refused({ status, message }, { name, formats, most }) {
       text: [`The server takes up to ${bytes(most)}. It says: ${message}`],
     };
   }
-  if (status === 415 || status === 422) {
+  if (status === 415 || (status === 422 && message.startsWith("image:"))) {
     return {
       title: "This picture cannot be read",
       text: [
@@ -144,12 +144,12 @@ export const nothingElse = {
 
 // --- beside results -------------------------------------------------------------------------------
 
-export const notInCatalogue = (nearest, threshold) => ({
+export const notInCatalogue = (nearest, threshold, isWhole) => ({
   title: "Probably not in this catalogue",
   text: [
     `The nearest is ${percent(nearest)} % alike; pictures of one thing are seldom below ` +
-      `${percent(similarityAt(threshold))} %. Is there more in yours than you mean? Draw a frame around that. ` +
-      "This is what comes closest:",
+      `${percent(similarityAt(threshold))} %. This is what comes closest.` +
+      (isWhole ? " Is there more in your picture than you mean? Draw a frame around that." : ""),
   ],
 });
 
