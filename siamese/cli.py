@@ -581,6 +581,7 @@ def search(
     show_default=True,
     help="Index to serve; a new one in its place is served without a stop.",
 )
+@collection_option
 @model_options
 @click.option(
     "--image-dir", type=click.Path(path_type=Path), help="Folder of the indexed pictures, to show."
@@ -588,6 +589,17 @@ def search(
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port."
+)
+@click.option(
+    "--tf-serving",
+    metavar="ADDRESS",
+    help="Let TensorFlow Serving embed: HOST:PORT (gRPC) or http://HOST:PORT (REST).",
+)
+@click.option(
+    "--tf-serving-model",
+    default="embedding_model",
+    show_default=True,
+    help="What TensorFlow Serving calls the model.",
 )
 @click.option(
     "--api-key-file",
@@ -653,9 +665,12 @@ def search(
 )
 def serve(
     index_path: str,
+    collection: str,
     image_dir: Path | None,
     host: str,
     port: int,
+    tf_serving: str | None,
+    tf_serving_model: str,
     api_key_file: Path | None,
     cors_origins: tuple[str, ...],
     max_upload: float,
@@ -690,6 +705,10 @@ def serve(
         watch_seconds=watch_seconds,
         drain_seconds=drain_seconds,
     )
+    if tf_serving is not None and (given := [name for name, value in model.items() if value]):
+        raise InputError(
+            f"--{given[0].replace('_', '-')} and --tf-serving: one model embeds; leave one out"
+        )
     from siamese.indexes import open_index
     from siamese.server.running import bound, serve, url_of
 
@@ -698,9 +717,14 @@ def serve(
     def load(before: Searcher | None) -> Searcher:
         from siamese.search import Searcher
 
-        opened = open_index(index_path)
+        opened = open_index(index_path, collection)
         if before is not None and opened.model == before.index.model:
             return Searcher(before.embedder, opened)
+        if tf_serving is not None:
+            from siamese.server.tf_serving import TFServing
+
+            served: Any = TFServing(tf_serving, tf_serving_model, opened)
+            return Searcher(served, opened)
         return Searcher(embedder(**model, recorded=opened.model), opened)
 
     with keras_at_work():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+from siamese.indexes.folder import MANIFEST
 from siamese.search import Searcher
 from siamese.server.batching import warm_up
 from siamese.server.logs import log
@@ -42,7 +43,7 @@ class Generation:
 
 
 class Generations:
-    """Opens an index, and opens it again when its file, or a file in its folder, has changed.
+    """Opens an index, and opens it again when it has been replaced.
 
     Parameters
     ----------
@@ -103,22 +104,26 @@ class Generations:
         return Generation(searcher, version_of(self._seen, searcher))
 
 
-State = tuple[tuple[str, int, int], ...]
+State = tuple[int, int, int]
 
 
 def state_of(path: Path) -> State | None:
-    """Name, size and time of the file, or of all files in the folder; None where there is none."""
+    """Inode, size and time of the file, or of the manifest that a folder's writer replaces last.
+
+    None where there is neither: it is being replaced just now, or is a collection of Milvus,
+    whose changes are seen without opening it again.
+    """
     try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        states = [(file.name, file.stat()) for file in files if file.is_file()]
-    except OSError:  # removed, or replaced just now: the next look will tell
+        of = (path / MANIFEST if path.is_dir() else path).stat()
+    except OSError:
         return None
-    # A file whose name begins with a dot is somebody's lock, or not finished yet.
-    kept = [(name, of.st_size, of.st_mtime_ns) for name, of in states if not name.startswith(".")]
-    return tuple(kept) or None
+    return of.st_ino, of.st_size, of.st_mtime_ns
 
 
 def version_of(state: State | None, searcher: Searcher) -> str:
-    """A name for an index: 12 hexadecimal digits of what its files and its model are."""
-    told = repr((state, searcher.embedder.facts.fingerprint, len(searcher.index)))
+    """A name for an index: 12 hexadecimal digits of its size and time, its model, its pictures.
+
+    Not of its inode: two servers with copies of one file (`cp -p`) name it alike.
+    """
+    told = repr((state and state[1:], searcher.embedder.facts.fingerprint, len(searcher.index)))
     return hashlib.blake2b(told.encode(), digest_size=6).hexdigest()

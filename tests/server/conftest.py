@@ -1,0 +1,136 @@
+"""A server in this process, with a model that needs no Keras, on pictures of one colour each."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from siamese.embedding import ModelFacts
+from siamese.indexes import BallTreeIndex, open_index
+from siamese.search import Searcher
+from siamese.server.app import create_app
+from siamese.server.service import Service
+from siamese.server.settings import Limits, Settings
+
+FACTS = ModelFacts("colours", "c" * 64, 4, 32, None)
+
+
+class Colours:
+    """Stands for a model: a picture's vector is its mean colour, and a constant."""
+
+    def __init__(self, facts: ModelFacts = FACTS) -> None:
+        self.facts = facts
+        self.batches: list[int] = []
+
+    def embed(self, sources: list[Any]) -> np.ndarray:
+        self.batches.append(len(sources))
+        colours = np.stack([np.asarray(picture).mean((0, 1)) for picture in sources])
+        vectors = np.concatenate([colours, np.full((len(sources), 1), 64)], axis=1)
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+COLOURS = {
+    f"{name}-{shade}": (name, tuple(channel * level // 255 for channel in colour))
+    for name, colour in {
+        "red": (255, 30, 30),
+        "green": (30, 255, 30),
+        "blue": (30, 30, 255),
+        "yellow": (255, 255, 30),
+    }.items()
+    for shade, level in {"dark": 90, "middle": 160, "light": 230}.items()
+}
+"""Filename without its ending → item and colour: 4 items of 3 pictures each."""
+
+
+def encoded(
+    colour: Any = (200, 30, 30),
+    size: tuple[int, int] = (32, 32),
+    format: str = "PNG",
+    **options: Any,
+) -> bytes:
+    """Return a picture of one colour as a file."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def write_index(path: Path, prefix: str = "", facts: ModelFacts = FACTS) -> None:
+    """Index the colours; with a prefix before their items, as another version of the index."""
+    filenames = [f"shades/{name}.png" for name in COLOURS]
+    vectors = Colours().embed(
+        [Image.new("RGB", (32, 32), colour) for _, colour in COLOURS.values()]
+    )
+    metadata = [
+        {"item_id": prefix + item, "filename": name, "labels": ["colour", name.split("-")[1][:-4]]}
+        for name, (item, _) in zip(filenames, COLOURS.values(), strict=True)
+    ]
+    BallTreeIndex.build(vectors, metadata, facts.as_dict()).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with an index and its pictures, and secrets beside them."""
+    (tmp_path / "photos" / "shades").mkdir(parents=True)
+    for name, (_, colour) in COLOURS.items():
+        (tmp_path / "photos" / "shades" / f"{name}.png").write_bytes(encoded(colour))
+    (tmp_path / "secret.png").write_bytes(encoded())
+    write_index(tmp_path / "search_index.pkl")
+    return tmp_path
+
+
+@pytest.fixture
+def serving(folder: Path) -> Iterator[Callable[..., TestClient]]:
+    """Return what starts a server in this process; its limits are given by name."""
+    clients = []
+
+    def start(*, embedder: Any = None, index: str = "search_index.pkl", **given: Any) -> TestClient:
+        limits = {name: given.pop(name) for name in Limits.__annotations__ if name in given}
+        settings = replace(
+            Settings(image_dir=folder / "photos", watch_seconds=0),
+            limits=Limits(**limits),
+            **given,
+        )
+        embedder = embedder or Colours()
+        service = Service(
+            lambda _: Searcher(embedder, open_index(folder / index)), folder / index, settings
+        )
+        client = TestClient(create_app(service), raise_server_exceptions=False)
+        client.__enter__()
+        clients.append(client)
+        return client
+
+    yield start
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(serving: Callable[..., TestClient]) -> TestClient:
+    """Return a client of a server with everything as it is by default."""
+    return serving()
+
+
+def upload(content: bytes | None = None, name: str = "query.png") -> dict[str, Any]:
+    """Return an upload for `httpx`."""
+    return {"files": {"image": (name, encoded() if content is None else content)}}
+
+
+def error_of(answer: httpx.Response) -> str:
+    """Return the one line of an error, which is all that it holds."""
+    document = answer.json()
+    assert list(document) == ["error"]
+    assert "\n" not in document["error"]
+    assert "Traceback" not in answer.text
+    return document["error"]
+
+
+__all__ = ["COLOURS", "FACTS", "Colours", "encoded", "error_of", "upload", "write_index"]

@@ -1,0 +1,193 @@
+"""What is told of the index, and which files are given out: no other than its own."""
+
+from __future__ import annotations
+
+import io
+from urllib.parse import quote
+
+import pytest
+from PIL import Image
+
+from siamese import __version__
+from siamese.indexes import BallTreeIndex
+from tests.server.conftest import COLOURS, FACTS, Colours, encoded, error_of
+
+
+def test_about_tells_what_a_client_must_know(serving):
+    about = serving(upload_bytes=1234, formats=("PNG",), api_keys=("k",)).get("/about").json()
+    version = about.pop("index")
+    assert len(version) == 12
+    assert about == {
+        "pictures": len(COLOURS),
+        "model": {
+            "name": "colours",
+            "fingerprint": FACTS.fingerprint,
+            "embedding_size": 4,
+            "picture_size": 32,
+        },
+        "threshold": None,
+        "images": True,
+        "max_upload_bytes": 1234,
+        "formats": ["PNG"],
+        "api_key": True,
+    }
+
+
+def test_labels_come_with_their_counts(client):
+    assert client.get("/labels").json()["labels"] == [
+        {"label": "colour", "pictures": 12},
+        {"label": "dark", "pictures": 4},
+        {"label": "light", "pictures": 4},
+        {"label": "middle", "pictures": 4},
+    ]
+
+
+def test_an_item_comes_with_its_pictures(client):
+    item = client.get("/items/red").json()
+    assert item["item_id"] == "red"
+    assert item["labels"] == ["colour", "dark", "middle", "light"]
+    assert [of["filename"] for of in item["pictures"]] == [
+        f"shades/red-{shade}.png" for shade in ("dark", "middle", "light")
+    ]
+    for of in item["pictures"]:
+        assert client.post(f"/search/similar-to/{of['row']}").json()["results"]
+        assert client.get(of["image_url"]).status_code == 200
+    assert client.get("/items/none").status_code == 404
+
+
+def test_a_picture_is_given_out_as_it_is(client, folder):
+    answer = client.get("/images/shades/red-dark.png")
+    assert answer.content == (folder / "photos/shades/red-dark.png").read_bytes()
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "max-age" in answer.headers["cache-control"]
+
+
+def test_a_thumbnail_is_a_small_jpeg(client, folder):
+    Image.new("RGB", (900, 600), "red").save(folder / "photos/shades/red-dark.png")
+    for size in (16, 256, 1024):
+        answer = client.get("/thumbnails/shades/red-dark.png", params={"size": size})
+        picture = Image.open(io.BytesIO(answer.content))
+        assert (picture.format, answer.headers["content-type"]) == ("JPEG", "image/jpeg")
+        assert max(picture.size) == min(size, 900)
+    for size in (0, 15, 1025, "x"):
+        answer = client.get("/thumbnails/shades/red-dark.png", params={"size": size})
+        assert answer.status_code == 422
+
+
+def test_a_thumbnail_is_made_anew_when_its_picture_changes(client, folder):
+    before = client.get("/thumbnails/shades/red-dark.png").content
+    Image.new("RGB", (50, 50), "blue").save(folder / "photos/shades/red-dark.png")
+    assert client.get("/thumbnails/shades/red-dark.png").content != before
+
+
+def test_only_files_of_the_index_are_given_out(client, folder):
+    (folder / "photos" / "private.png").write_bytes(encoded())
+    for name in (
+        "private.png",
+        "../secret.png",
+        "..%2Fsecret.png",
+        "shades/../private.png",
+        "shades//red-dark.png",
+        "%2Fetc%2Fpasswd",
+        "/etc/passwd",
+        "shades/red-dark.png%00.jpg",
+        "shades\\..\\private.png",
+        "",
+    ):
+        for kind in ("images", "thumbnails"):
+            answer = client.get(f"/{kind}/{name}")
+            assert answer.status_code == 404, name
+            error_of(answer)
+
+
+def hostile_index(folder, names: list[str]) -> None:
+    """Index names that lead elsewhere: an index is a file that somebody else may have made."""
+    vectors = Colours().embed(
+        [Image.new("RGB", (32, 32), (9 * i, 9, 9)) for i in range(len(names))]
+    )
+    metadata = [{"item_id": "x", "filename": name, "labels": []} for name in names]
+    BallTreeIndex.build(vectors, metadata, FACTS.as_dict()).save(folder / "hostile.pkl")
+
+
+def test_not_even_the_index_leads_out_of_the_folder(serving, folder):
+    photos = folder / "photos"
+    (photos / "link.png").symlink_to(folder / "secret.png")
+    (photos / "round.png").symlink_to(photos / "round.png")
+    (photos / "out").symlink_to(folder)
+    (photos / "inside.png").symlink_to(photos / "shades" / "red-dark.png")
+    names = [
+        *("../secret.png", "link.png", "round.png", "out/secret.png", str(folder / "secret.png")),
+        *("shades", ".", "", "missing.png", "n\0ul.png", "a" * 5000, "inside.png"),
+    ]
+    hostile_index(folder, names)
+    client = serving(index="hostile.pkl")
+    for name in names[:-1]:
+        for kind in ("images", "thumbnails"):
+            answer = client.get(f"/{kind}/{quote(name)}")
+            assert answer.status_code == 404, name
+            assert str(folder.parent) not in answer.text or name in str(folder / "secret.png")
+    assert client.get("/images/inside.png").status_code == 200
+
+
+def test_a_file_that_is_no_picture_is_not_given_out(serving, folder):
+    for name, content in (
+        ("page.png", b"<script>alert(1)</script>"),
+        ("drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>'),
+    ):
+        (folder / "photos" / name).write_bytes(content)
+    (folder / "photos" / "really-jpeg.png").write_bytes(encoded(format="JPEG"))
+    hostile_index(folder, ["page.png", "drawing.svg", "really-jpeg.png"])
+    client = serving(index="hostile.pkl")
+    for name in ("page.png", "drawing.svg"):
+        assert client.get(f"/images/{name}").status_code == 404
+        assert client.get(f"/thumbnails/{name}").status_code == 404
+    assert client.get("/images/really-jpeg.png").headers["content-type"] == "image/jpeg"
+
+
+def test_names_of_any_letters_can_be_asked_for(serving, folder):
+    names = ["a b.png", "grüße & mehr?.png", "100%.png", "#1+2.png", "日本/犬.png"]
+    (folder / "photos" / "日本").mkdir()
+    for name in names:
+        (folder / "photos" / name).write_bytes(encoded())
+    hostile_index(folder, names)
+    client = serving(index="hostile.pkl")
+    (of_item,) = [client.get("/items/x").json()["pictures"]]
+    assert [one["filename"] for one in of_item] == names
+    for one in of_item:
+        assert client.get(one["image_url"]).status_code == 200
+        assert client.get(one["thumbnail_url"]).status_code == 200
+        assert client.post(f"/search/similar-to/{quote(one['filename'])}").status_code == 200
+
+
+def test_the_documentation_asks_no_other_host(client):
+    page = client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    assert "<script" not in page.text
+    schema = client.get("/openapi.json").json()
+    assert schema["info"]["version"] == __version__
+    for path in schema["paths"]:
+        assert path in page.text
+    for name in ("any_label", "similarity", "Retry-After"):
+        assert name in page.text
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/about", "/nothing", "/images/nothing"])
+def test_every_answer_has_a_policy_that_lets_nothing_in(client, path):
+    headers = client.get(path).headers
+    policy = dict(
+        directive.split(" ", 1) for directive in headers["content-security-policy"].split("; ")
+    )
+    assert policy == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self' blob: data:",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'self'",
+        "frame-ancestors": "'none'",
+    }
+    assert headers["x-content-type-options"] == "nosniff"
