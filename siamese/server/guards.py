@@ -6,10 +6,11 @@ import asyncio
 import hmac
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from siamese.server.metrics import Metrics
-from siamese.server.refusals import Refusal, error
+from siamese.server.refusals import error
 from siamese.server.settings import Limits
 
 OPEN = frozenset({"/", "/about", "/docs", "/health", "/openapi.json", "/ready", "/search/health/"})
@@ -88,40 +89,44 @@ class Bounded:
             return
         most = self._limits.upload_bytes + FORM_BYTES
         told = Headers(scope=scope).get("content-length", "0")
-        too_large = Refusal(413, f"more than {self._limits.upload_bytes:,} bytes")
         read = 0
+        too_large = not told.isdecimal() or int(told) > most
         whole = answering = False
 
         async def counted() -> Message:
-            nonlocal read, whole
+            nonlocal read, too_large, whole
             message = await receive()
             read += len(message.get("body", b""))
             whole = not message.get("more_body", False)
             if read > most:
-                raise too_large
+                too_large = True
+                raise ClientDisconnect  # for the application there is no more
             return message
 
         async def noted(message: Message) -> None:
             nonlocal answering
-            answering = True
-            await send(message)
+            if not too_large:
+                answering = True
+                await send(message)
 
         try:
-            if not told.isdecimal() or int(told) > most:
-                raise too_large
-            async with asyncio.timeout(self._limits.seconds):
-                await self._app(scope, counted, noted)
-        except (Refusal, TimeoutError) as reason:
-            if answering:  # too late for an answer: the client sees the connection end
+            if not too_large:
+                async with asyncio.timeout(self._limits.seconds):
+                    await self._app(scope, counted, noted)
+        except ClientDisconnect:
+            if not too_large:
                 raise
-            if isinstance(reason, Refusal):
-                self._metrics.refused.labels("size").inc()
-                await _refuse(error(413, reason.reason), scope, receive, send)
-                return
+        except TimeoutError:
+            if answering:  # too late for another answer: the client sees the connection end
+                raise
             self._metrics.refused.labels("time").inc()
             status, what = (503, "answer") if whole else (408, "upload")
             took = f"the {what} took more than {self._limits.seconds:g} seconds"
             await error(status, took)(scope, receive, send)
+        if too_large and not answering:
+            self._metrics.refused.labels("size").inc()
+            why = f"more than {self._limits.upload_bytes:,} bytes"
+            await _refuse(error(413, why), scope, receive, send)
 
 
 async def _refuse(answer: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

@@ -75,10 +75,8 @@ def query_picture(
 def _check_header(content: bytes, limits: Limits) -> None:
     if not content:
         raise Refusal(422, "image: empty file")
-    # Many phones write JPEGs with a second picture behind the first, which Pillow names MPO.
-    formats = [*limits.formats, *(["MPO"] if "JPEG" in limits.formats else [])]
     try:
-        with Image.open(io.BytesIO(content), formats=formats) as header:
+        with Image.open(io.BytesIO(content), formats=limits.formats) as header:
             width, height = header.size
     except UnidentifiedImageError:
         raise Refusal(415, f"image: not a picture of {', '.join(limits.formats)}") from None

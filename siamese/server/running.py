@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlunsplit
 
 import uvicorn
@@ -20,6 +21,8 @@ from siamese.stopping import INTERRUPTED, TERMINATED
 
 LAST_SECONDS = 5.0
 """Beside a request's own time, for the last ones before the end."""
+LAST_WORDS_SECONDS = 0.3
+"""For what the last ones to connect have to say."""
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -110,6 +113,33 @@ class _Server(uvicorn.Server):
         else:
             self.should_exit = True
         self.told = self.told or number
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take in who has connected already, then close.
+
+        By itself uvicorn would drop connections that the system has taken and nobody has read
+        from yet. To their clients those requests are accepted.
+        """
+        loop = asyncio.get_running_loop()
+        for listener in sockets or []:
+            loop.remove_reader(listener)
+            await asyncio.sleep(0)  # those just taken become connections
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)
+                    await loop.connect_accepted_socket(self._protocol, connection)
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(LAST_WORDS_SECONDS)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = kind(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
     async def _drain(self) -> None:
         await asyncio.sleep(self._service.settings.drain_seconds)

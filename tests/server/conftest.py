@@ -6,20 +6,21 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 from PIL import Image
 
 from siamese.embedding import ModelFacts
 from siamese.indexes import BallTreeIndex, open_index
 from siamese.search import Searcher
-from siamese.server.app import create_app
 from siamese.server.service import Service
 from siamese.server.settings import Limits, Settings
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
 
 FACTS = ModelFacts("colours", "c" * 64, 4, 32, None)
 
@@ -90,6 +91,10 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def serving(folder: Path) -> Iterator[Callable[..., TestClient]]:
     """Return what starts a server in this process; its limits are given by name."""
+    from fastapi.testclient import TestClient
+
+    from siamese.server.app import create_app
+
     clients = []
 
     def start(*, embedder: Any = None, index: str = "search_index.pkl", **given: Any) -> TestClient:

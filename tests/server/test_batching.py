@@ -1,0 +1,123 @@
+"""Pictures that wait go together; each gets its own vector."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from siamese.server.batching import SIZES, Batcher, warm_up
+from siamese.server.metrics import Metrics
+from tests.server.conftest import Colours
+
+
+class Gated(Colours):
+    """A model that works when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+
+    def embed(self, sources):
+        self.entered.set()
+        assert self.gate.wait(60)
+        return super().embed(sources)
+
+
+def picture(number: int) -> Image.Image:
+    return Image.new("RGB", (32, 32), (number % 256, 255 - number % 256, number * 7 % 256))
+
+
+@pytest.fixture
+def batcher():
+    batcher = Batcher(Metrics())
+    yield batcher
+    batcher.close()
+    assert not batcher.alive
+
+
+def test_each_gets_its_own_vector_whoever_comes_meanwhile(batcher):
+    embedder = Colours()
+
+    def one(number: int) -> bool:
+        vector = batcher.submit(embedder, picture(number)).result(60)
+        return np.array_equal(vector, Colours().embed([picture(number)])[0])
+
+    with ThreadPoolExecutor(32) as pool:
+        assert all(pool.map(one, range(2000)))
+    assert set(embedder.batches) <= set(SIZES)
+
+
+def test_what_waits_goes_in_the_largest_batches_that_it_fills(batcher):
+    embedder = Gated()
+    waiting = [batcher.submit(embedder, picture(0))]
+    assert embedder.entered.wait(60)  # the first did not wait for others
+    waiting += [batcher.submit(embedder, picture(number)) for number in range(1, 26)]
+    embedder.gate.set()
+    for future in waiting:
+        future.result(60)
+    assert embedder.batches == [1, 16, 4, 4, 1]
+
+
+def test_two_models_never_share_a_batch(batcher):
+    first, second = Gated(), Colours()
+    waiting = [batcher.submit(first, picture(0))]
+    assert first.entered.wait(60)
+    waiting += [
+        batcher.submit(embedder, picture(number))
+        for number, embedder in enumerate([first, first, second, second, first])
+    ]
+    first.gate.set()
+    for future in waiting:
+        future.result(60)
+    assert (sum(first.batches), sum(second.batches)) == (4, 2)
+
+
+def test_what_is_not_wanted_any_more_is_not_embedded(batcher):
+    embedder = Gated()
+    first = batcher.submit(embedder, picture(0))
+    assert embedder.entered.wait(60)
+    waiting = [batcher.submit(embedder, picture(number)) for number in range(4)]
+    assert waiting[0].cancel() and waiting[2].cancel()
+    embedder.gate.set()
+    first.result(60)
+    for number in (1, 3):
+        assert np.array_equal(waiting[number].result(60), Colours().embed([picture(number)])[0])
+    assert embedder.batches == [1, 4]  # filled up: another size would be compiled anew
+
+
+def test_an_error_reaches_all_who_wait_and_ends_nothing(batcher):
+    class Broken(Gated):
+        def embed(self, sources):
+            super().embed(sources)
+            raise ValueError("broken")
+
+    broken = Broken()
+    waiting = [batcher.submit(broken, picture(number)) for number in range(6)]
+    broken.gate.set()
+    for future in waiting:
+        with pytest.raises(ValueError, match="broken"):
+            future.result(60)
+    assert batcher.submit(Colours(), picture(1)).result(60) is not None
+
+
+def test_closing_answers_what_waits():
+    batcher, embedder = Batcher(Metrics()), Gated()
+    waiting = [batcher.submit(embedder, picture(number)) for number in range(6)]
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    embedder.gate.set()
+    closing.join(60)
+    assert all(future.done() for future in waiting)
+    with pytest.raises(RuntimeError):
+        batcher.submit(embedder, picture(1))
+
+
+def test_a_model_is_warmed_up_for_every_size():
+    embedder = Colours()
+    warm_up(embedder)
+    assert embedder.batches == list(SIZES)

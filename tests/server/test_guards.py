@@ -1,0 +1,249 @@
+"""Keys, sizes, times, numbers: each guard lets through what it may, and says why it does not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from siamese.errors import InputError
+from siamese.server.guards import Bounded
+from siamese.server.metrics import Metrics
+from siamese.server.settings import API_KEY, Limits, read_api_keys
+from tests.server.conftest import Colours, encoded, error_of, upload
+
+GUARDED = ("/labels", "/items/red", "/images/shades/red-dark.png", "/metrics", "/nothing")
+OPEN = ("/", "/about", "/docs", "/openapi.json", "/health", "/ready", "/search/health/")
+
+
+def test_a_key_opens_by_either_header(serving):
+    client = serving(api_keys=("first", "second"))
+    for key in ("first", "second"):
+        for headers in ({"Authorization": f"Bearer {key}"}, {"X-API-Key": key}):
+            assert client.post("/search", **upload(), headers=headers).status_code == 200
+            assert client.get("/labels", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-API-Key": ""},
+        {"X-API-Key": "wrong"},
+        {"X-API-Key": "secret "[:5]},
+        {"X-API-Key": "ü".encode()},
+        {"Authorization": "secret"},
+        {"Authorization": "Basic secret"},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer secrets"},
+    ],
+)
+def test_without_the_key_nothing_is_told(serving, headers):
+    client = serving(api_keys=("secret",))
+    for path in GUARDED:
+        answer = client.get(path, headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert error_of(answer) == "give an API key"
+    assert client.post("/search", **upload(), headers=headers).status_code == 401
+
+
+def test_the_page_and_probes_need_no_key(serving):
+    client = serving(api_keys=("secret",))
+    for path in OPEN:
+        assert client.get(path).status_code == 200, path
+    assert client.get("/static/plain.css").status_code == 200
+
+
+def test_keys_come_from_the_environment_or_a_file(monkeypatch, tmp_path):
+    monkeypatch.delenv(API_KEY, raising=False)
+    assert read_api_keys(None) == ()
+    monkeypatch.setenv(API_KEY, "of-the-environment")
+    assert read_api_keys(None) == ("of-the-environment",)
+    file = tmp_path / "keys"
+    file.write_text("one\n\n  two\n")
+    assert read_api_keys(file) == ("one", "two")
+    for content in ("", "\n", "two words\n", "grün\n"):
+        file.write_text(content)
+        with pytest.raises(InputError):
+            read_api_keys(file)
+    with pytest.raises(InputError, match="--api-key-file"):
+        read_api_keys(tmp_path / "none")
+
+
+def test_a_large_upload_is_refused_by_what_it_says_and_by_what_it_is(serving):
+    client = serving(upload_bytes=1000)
+    said = client.post("/search", **upload(bytes(200_000)))
+
+    def chunks():
+        yield b"--x\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\n"
+        for _ in range(20):
+            yield bytes(10_000)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    unsaid = client.post("/search", content=chunks(), headers=headers)
+    for answer in (said, unsaid):
+        assert answer.status_code == 413
+        assert error_of(answer) == "more than 1,000 bytes"
+    lied = client.post("/search", **upload(), headers={"Content-Length": "many"})
+    assert lied.status_code == 413
+
+
+class Held(Colours):
+    """A model that answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = threading.Event()
+        self.go = threading.Event()
+        self.go.set()
+
+    def embed(self, sources):
+        self.entered.set()
+        assert self.go.wait(60)
+        return super().embed(sources)
+
+
+def test_what_comes_while_there_is_enough_to_do_is_told_to_come_again(serving):
+    embedder = Held()
+    client = serving(embedder=embedder, in_flight=2)
+    embedder.go.clear()
+    with ThreadPoolExecutor(2) as pool:
+        accepted = [pool.submit(client.post, "/search", **upload()) for _ in range(2)]
+        service = client.app.state.service
+        while service.metrics.in_flight._value.get() < 2:
+            time.sleep(0.01)
+        refused = client.post("/search", **upload())
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert error_of(refused) == "too much to do; come again"
+        # Probes and the page go on.
+        for path in ("/health", "/ready", "/about", "/metrics"):
+            assert client.get(path).status_code == 200
+        embedder.go.set()
+        assert [future.result().status_code for future in accepted] == [200, 200]
+    assert client.post("/search", **upload()).status_code == 200
+    told = client.get("/metrics").text
+    assert 'siamese_refused_total{reason="busy"} 1.0' in told
+    assert "siamese_requests_in_flight 0.0" in told
+
+
+def test_a_request_that_takes_too_long_ends(serving):
+    embedder = Held()
+    client = serving(embedder=embedder, seconds=0.2)
+    embedder.go.clear()
+    answer = client.post("/search", **upload())
+    embedder.go.set()
+    assert answer.status_code == 503
+    assert "retry-after" in answer.headers
+    assert "0.2 seconds" in error_of(answer)
+
+
+def test_an_upload_that_takes_too_long_ends():
+    sent = []
+
+    async def receive():
+        if sent:  # the answer is given without waiting for the rest
+            raise AssertionError
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"-", "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    async def reads(scope, receive, send):
+        while (await receive())["more_body"]:
+            pass
+
+    guard = Bounded(reads, Limits(seconds=0.1), Metrics())
+    asyncio.run(guard({"type": "http", "headers": []}, receive, send))
+    assert sent[0]["status"] == 408
+    assert b"0.1 seconds" in sent[1]["body"]
+
+
+def test_no_other_site_may_ask_unless_it_is_named(serving):
+    asking = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+    closed, opened = serving(), serving(cors_origins=("https://shop.example",), api_keys=("k",))
+    for client in (closed, opened):
+        for answer in (
+            client.options("/search", headers=asking),
+            client.post("/search", **upload(), headers={"Origin": "https://shop.example"}),
+            client.post("/search", **upload(), headers={"Origin": "https://other.example"}),
+        ):
+            allowed = answer.headers.get("access-control-allow-origin")
+            if client is closed or "other" in answer.request.headers["origin"]:
+                assert allowed is None
+            else:
+                assert allowed == "https://shop.example"
+    assert opened.options("/search", headers=asking).status_code == 200
+    assert closed.options("/search", headers=asking).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "multipart/form-data"),
+        (b"", "multipart/form-data; boundary="),
+        (b"rubbish", "multipart/form-data; boundary=x"),
+        (b"--x\r\n\r\n\r\n--x--", "multipart/form-data; boundary=x"),
+        (
+            b"--x\r\nContent-Disposition: form-data; name=image\r\n\r\nwords\r\n--x--\r\n",
+            "multipart/form-data; boundary=x",
+        ),
+        (b"{}", "application/json"),
+        (b"\xff\xfe", "text/plain; charset=nonsense"),
+        (b"image=words", "application/x-www-form-urlencoded"),
+    ],
+)
+def test_bodies_that_are_no_forms_are_refused(client, content, kind):
+    for path in ("/search", "/embed", "/search/image/"):
+        answer = client.post(path, content=content, headers={"Content-Type": kind})
+        assert answer.status_code in (400, 415, 422), answer.text
+        error_of(answer)
+
+
+def test_an_unforeseen_error_is_told_without_its_traceback(serving, caplog):
+    class Broken(Colours):
+        def embed(self, sources):
+            if len(self.batches) >= 3:  # after the warm-up
+                raise RuntimeError("secret of the inside")
+            return super().embed(sources)
+
+    client = serving(embedder=Broken())
+    answer = client.post("/search", **upload(), headers={"X-Request-ID": "abc-1"})
+    assert answer.status_code == 500
+    assert error_of(answer) == "internal error; the log tells more under abc-1"
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert record.fields["request_id"] == "abc-1"
+    assert client.get("/health").status_code == 200
+
+
+def test_logs_tell_of_requests_and_not_of_pictures(client, caplog):
+    caplog.set_level("INFO", "siamese.server")
+    content = encoded((1, 2, 3))
+    client.post(
+        "/search", **upload(content, "my-secret-holiday.png"), headers={"X-Request-ID": "x" * 65}
+    )
+    (record,) = caplog.records
+    assert record.fields["path"] == "/search"
+    assert record.fields["status"] == 200
+    assert len(record.fields["request_id"]) == 32  # not the one given, which is too long
+    assert "holiday" not in str(record.__dict__)
+
+
+def test_other_methods_and_paths_get_one_line(client):
+    for method, path, status in (
+        ("GET", "/search", 405),
+        ("PUT", "/about", 405),
+        ("GET", "/search/", 404),
+        ("POST", "/nothing", 404),
+        ("GET", "/static/../app.py", 404),
+        ("GET", "/static/%2e%2e/app.py", 404),
+        ("GET", "/static/nothing.js", 404),
+    ):
+        answer = client.request(method, path)
+        assert answer.status_code == status, path
+        error_of(answer)

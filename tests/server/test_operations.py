@@ -1,0 +1,72 @@
+"""What whoever runs it looks at."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from siamese.server.logs import JsonLines
+from tests.server.conftest import COLOURS, upload
+
+
+def samples(client) -> dict[str, float]:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return {
+        sample.name + str(sorted(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_live_and_ready_until_it_is_told_to_stop(client):
+    for path in ("/health", "/ready"):
+        assert client.get(path).json() == {"status": "ok"}
+    client.app.state.service.ready = False
+    assert client.get("/health").status_code == 200
+    answer = client.get("/ready")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_not_ready_where_the_model_is_gone(client):
+    client.app.state.service.batcher.close()
+    assert client.get("/ready").status_code == 503
+
+
+def test_metrics_count_what_was_done(client):
+    before = samples(client)
+    assert before["siamese_index_pictures[]"] == len(COLOURS)
+    assert before["siamese_requests_in_flight[]"] == 0
+    for _ in range(3):
+        client.post("/search", **upload())
+    client.post("/search", **upload(b"words"))
+    client.get("/nothing/of/the/kind")
+    after = samples(client)
+    ok, unknown = (
+        f"siamese_requests_total[('route', '{route}'), ('status', '{status}')]"
+        for route, status in (("/search", 200), ("other", 404))
+    )
+    assert after[ok] == 3
+    assert after[unknown] == 1  # the path itself is no label: there are any number of them
+    assert after["siamese_embed_seconds_count[]"] == 3
+    assert after["siamese_decode_seconds_count[]"] == 3
+    assert after["siamese_search_seconds_count[]"] == 3
+    assert after["siamese_request_seconds_count[('route', '/search')]"] == 4
+    assert after["process_resident_memory_bytes[]"] > 0
+
+
+def test_a_record_of_the_log_is_one_line_of_json():
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        problem = sys.exc_info()
+    record = logging.LogRecord("siamese.server", logging.ERROR, "", 0, "request", (), problem)
+    record.fields = {"path": "/a\nb", "status": 500}
+    line = JsonLines().format(record)
+    assert "\n" not in line
+    told = json.loads(line)
+    assert list(told) == ["time", "level", "event", "path", "status", "traceback"]
+    assert told["traceback"].endswith("ValueError: two\nlines")
