@@ -19,6 +19,7 @@ let state = NOTHING;
 let running = new AbortController(); // aborts the search that goes on
 let scrollTimer = null;
 let offered = null; // the object URL of the user's picture that is shown
+let pictured = Promise.resolve(); // once that picture has its size
 
 const answers = new Map(); // by address: {results, exhausted, in_catalogue, threshold}
 let version = null; // of the index that they are from
@@ -50,6 +51,12 @@ function rememberScroll() {
   history.replaceState({ ...history.state, scroll: scrollY }, "");
 }
 
+/** Scroll to where one was, once nothing moves any more. */
+async function scrollBack(top) {
+  await Promise.race([pictured, new Promise((resolve) => setTimeout(resolve, 500))]);
+  scrollTo({ top, behavior: "instant" });
+}
+
 history.scrollRestoration = "manual";
 addEventListener("scroll", () => {
   clearTimeout(scrollTimer);
@@ -61,7 +68,7 @@ addEventListener("popstate", async () => {
   if (about === null || addressOf(next) === addressOf(state)) return; // a fragment alone
   const scroll = history.state?.scroll ?? 0;
   await show(next, { focus: true });
-  scrollTo({ top: scroll, behavior: "instant" });
+  await scrollBack(scroll);
 });
 
 // --- what is shown --------------------------------------------------------------------------------
@@ -244,12 +251,18 @@ function showAsked(asked) {
   };
   fixed(stage.hidden);
   if (stage.hidden) return;
-  image.onload = () => stage.classList.add("loaded");
-  image.onerror = () => {
-    // A format that the server reads and this browser does not, or no picture at all.
-    fixed(true);
-    stage.hidden = true;
-  };
+  pictured = new Promise((resolve) => {
+    image.onload = () => {
+      stage.classList.add("loaded");
+      resolve();
+    };
+    image.onerror = () => {
+      // A format that the server reads and this browser does not, or no picture at all.
+      fixed(true);
+      stage.hidden = true;
+      resolve();
+    };
+  });
   if (asked.blob) {
     offered = URL.createObjectURL(asked.blob);
     image.src = offered;
@@ -433,6 +446,7 @@ async function learn() {
   }
   by("facts").textContent = `${words.count(about.pictures, "picture")} · ${about.model.name}`;
   by("limits").textContent = words.limits(about);
+  by("no-pictures").hidden = about.images;
   // Told which formats are taken, phones make one of them of what their cameras write.
   const accepted = about.formats.map((format) => `image/${format.toLowerCase()}`).join();
   for (const input of document.querySelectorAll("[data-intake]")) input.accept = accepted;
@@ -447,8 +461,9 @@ async function start() {
       error instanceof Silence ? words.silent : words.refused(error, { name: "", formats: [], most: 0 });
     return showAlone(message, start);
   }
+  const scroll = history.state?.scroll ?? 0;
   await show(readAddress());
-  scrollTo({ top: history.state?.scroll ?? 0, behavior: "instant" });
+  await scrollBack(scroll);
 }
 
 by("refine").open = matchMedia("(min-width: 56rem)").matches;

@@ -50,7 +50,7 @@ export function makeRefine(change) {
     const [keepButton, leaveButton] = row.querySelectorAll("button");
     row.querySelector(".label-name").textContent = label;
     row.querySelector(".count").textContent = number(pictures);
-    keepButton.setAttribute("aria-label", `Only ${label}, ${count(pictures, "picture")}`);
+    keepButton.title = `Only ${label}: ${count(pictures, "picture")}`;
     keepButton.setAttribute("aria-pressed", kept().includes(label));
     keepButton.addEventListener("click", () => toggleKept(label));
     leaveButton.setAttribute("aria-label", `Leave out ${label}`);
@@ -68,14 +68,10 @@ export function makeRefine(change) {
     const rest = matching.filter(({ label }) => !inUse.has(label));
     const listed = [...first, ...rest].slice(0, Math.max(LISTED, first.length));
 
-    const focused = list.contains(document.activeElement) && document.activeElement;
-    const again = focused && [focused.getAttribute("aria-label"), focused.className];
+    const focused = list.contains(document.activeElement) ? document.activeElement.title : null;
     list.replaceChildren(...listed.map(rowOf));
-    if (again) {
-      [...list.querySelectorAll("button")]
-        .find((button) => button.getAttribute("aria-label") === again[0])
-        ?.focus({ preventScroll: true });
-    }
+    const again = [...list.querySelectorAll("button")].find(({ title }) => title === focused);
+    again?.focus({ preventScroll: true });
 
     const hidden = matching.length - listed.length;
     note.textContent =
