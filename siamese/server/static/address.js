@@ -68,7 +68,8 @@ export const filters = (state) =>
 
 function readCrop(text) {
   const [x, y, width, height, ...rest] = (text ?? "").split(",").map(Number);
-  const fits = x >= 0 && y >= 0 && width > 0 && height > 0 && x + width <= 1.001 && y + height <= 1.001;
+  const fits =
+    x >= 0 && y >= 0 && width > 0 && height > 0 && x + width <= 1.001 && y + height <= 1.001;
   return fits && rest.length === 0 ? [x, y, width, height] : null;
 }
 

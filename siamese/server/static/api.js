@@ -75,7 +75,7 @@ function wait(seconds, signal) {
   });
 }
 
-// --- pictures -------------------------------------------------------------------------------------
+// --- pictures -----------------------------------------------------------------------------------
 
 // A picture that needs the key cannot be fetched by its element: then it is, as it comes into view.
 const awaited = new WeakMap();

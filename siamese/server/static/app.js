@@ -28,20 +28,26 @@ const results = makeResults(by("grid"), (result) =>
   addressOf({ ...state, like: result.filename, picture: null, crop: null, count: PAGE }),
 );
 const refine = makeRefine((change) => go({ ...state, ...change, count: PAGE }));
-const crop = makeCrop(by("stage"), by("frame"), (part) => go({ ...state, crop: part, count: PAGE }), say);
+const crop = makeCrop(
+  by("stage"),
+  by("frame"),
+  (part) => go({ ...state, crop: part, count: PAGE }),
+  say,
+);
 
 /** Tell a screen reader. */
 function say(text) {
   by("live").textContent = text;
 }
 
-// --- history --------------------------------------------------------------------------------------
+// --- history ------------------------------------------------------------------------------------
 
 /** Go on to another state, by a new address. */
 function go(next, { focus = false, replace = false, item = null } = {}) {
   const address = addressOf(next);
   rememberScroll();
-  if (replace || address === addressOf(state)) history.replaceState({ ...history.state }, "", address);
+  if (replace || address === addressOf(state))
+    history.replaceState({ ...history.state }, "", address);
   else history.pushState({ item }, "", address);
   return show(next, { focus });
 }
@@ -66,12 +72,13 @@ addEventListener("popstate", async () => {
   clearTimeout(scrollTimer);
   const next = readAddress();
   if (about === null || addressOf(next) === addressOf(state)) return; // a fragment alone
+  hint(null);
   const scroll = history.state?.scroll ?? 0;
   await show(next, { focus: true });
   await scrollBack(scroll);
 });
 
-// --- what is shown --------------------------------------------------------------------------------
+// --- what is shown ------------------------------------------------------------------------------
 
 /** Show one of the page's three faces. */
 function face(name) {
@@ -92,7 +99,11 @@ function notice(message, act) {
   by("notice").hidden = message === null;
   if (message === null) return;
   const heading = Object.assign(document.createElement("h2"), { textContent: message.title });
-  by("notice").replaceChildren(heading, ...paragraphs(message.text), ...buttons(message.action, act));
+  by("notice").replaceChildren(
+    heading,
+    ...paragraphs(message.text),
+    ...buttons(message.action, act),
+  );
   say(`${message.title}. ${message.text[0]}`);
 }
 
@@ -109,7 +120,6 @@ const paragraphs = (texts) =>
     // A line to type stands as such.
     const line = document.createElement(text.startsWith("siamese ") ? "pre" : "p");
     line.textContent = text;
-    if (line.localName === "pre") line.tabIndex = 0; // it may scroll
     return line;
   });
 
@@ -202,7 +212,8 @@ function showFound(found) {
   } else notice(null);
 }
 
-const clearFilters = () => go({ ...state, any: [], every: [], none: [], least: 0, others: false, count: PAGE });
+const clearFilters = () =>
+  go({ ...state, any: [], every: [], none: [], least: 0, others: false, count: PAGE });
 
 function showFailure(error, asked) {
   results.clear();
@@ -222,7 +233,7 @@ function showFailure(error, asked) {
   } else throw error;
 }
 
-// --- what is asked --------------------------------------------------------------------------------
+// --- what is asked ------------------------------------------------------------------------------
 
 /** The picture that is searched for: {name, blob} of the user's, {name} of the index, or null. */
 async function askedPicture() {
@@ -236,7 +247,7 @@ function showAsked(asked) {
   image.removeAttribute("src");
   stage.classList.remove("loaded");
   by("asked-title").textContent = state.like === null ? "Your picture" : "More like this";
-  const name = history.state?.item ?? asked?.name ?? "";
+  const name = history.state?.item ?? asked?.name.split("/").slice(-2).join("/") ?? "";
   by("asked-name").textContent = name;
   by("asked-name").title = asked?.name ?? "";
   document.title = name ? `Looks like ${name}` : title;
@@ -269,7 +280,7 @@ function showAsked(asked) {
   } else showPicture(image, pathOf("images", asked.name));
 }
 
-// --- what is found --------------------------------------------------------------------------------
+// --- what is found ------------------------------------------------------------------------------
 
 const question = () => addressOf({ ...state, count: PAGE });
 
@@ -282,11 +293,14 @@ async function find(asked, known, signal) {
   const [address, offset] = [question(), known.results.length];
   const k = state.count - offset;
   const form = await formOf(asked, offset, k, signal);
-  const path =
-    form.has("image") ? "search" : pathOf("search/similar-to", asked.name);
+  const path = form.has("image") ? "search" : pathOf("search/similar-to", asked.name);
   const onBusy = (seconds) => notice(words.busy(seconds));
   const answer = await askJson(path, { method: "POST", body: form, signal, onBusy });
-  if (version !== null && answer.index !== version) await startAnew();
+  if (version !== null && answer.index !== version) {
+    await startAnew(answer.index);
+    // What was known is of another index: a page of each would be a mixture.
+    if (offset > 0) return find(asked, { results: [] }, signal);
+  }
   version = answer.index;
   const found = {
     ...answer,
@@ -309,7 +323,11 @@ async function formOf(asked, offset, k, signal) {
   if (state.crop) form.append("crop", state.crop.join(","));
   form.append("k", k);
   form.append("offset", offset);
-  for (const [field, labels] of [["any_label", state.any], ["every_label", state.every], ["no_label", state.none]]) {
+  for (const [field, labels] of [
+    ["any_label", state.any],
+    ["every_label", state.every],
+    ["no_label", state.none],
+  ]) {
     for (const label of labels) form.append(field, label);
   }
   if (state.byItem) form.append("by_item", "best");
@@ -318,12 +336,13 @@ async function formOf(asked, offset, k, signal) {
 }
 
 /** There is another index now: forget what the one before said. */
-async function startAnew() {
+async function startAnew(index) {
+  version = index;
   answers.clear();
   await learn();
 }
 
-// --- what is done ---------------------------------------------------------------------------------
+// --- what is done -------------------------------------------------------------------------------
 
 async function take(files) {
   const [file] = files;
@@ -332,7 +351,10 @@ async function take(files) {
   if (file.size > about.max_upload_bytes) return hint(words.tooLarge(file, about.max_upload_bytes));
   hint(files.length > 1 ? words.onlyTheFirst(files) : null);
   const picture = await keep(file);
-  return go({ ...state, like: null, picture, crop: null, others: false, count: PAGE }, { focus: true });
+  return go(
+    { ...state, like: null, picture, crop: null, others: false, count: PAGE },
+    { focus: true },
+  );
 }
 
 by("grid").addEventListener("click", (event) => follow(event, (link) => results.resultOf(link)));
@@ -340,7 +362,15 @@ by("grid").addEventListener("click", (event) => follow(event, (link) => results.
 /** Follow a link to a search without leaving the page, unless it is to open elsewhere. */
 function follow(event, resultOf) {
   const link = event.target.closest("a");
-  if (!link || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  if (
+    !link ||
+    event.button !== 0 ||
+    event.ctrlKey ||
+    event.metaKey ||
+    event.shiftKey ||
+    event.altKey
+  )
+    return;
   event.preventDefault();
   hint(null);
   go(readAddress(new URL(link.href).search), { focus: true, item: resultOf(link)?.item_id });
@@ -362,7 +392,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   by("main").focus();
 });
 
-// --- the first look -------------------------------------------------------------------------------
+// --- the first look -----------------------------------------------------------------------------
 
 /** Offer some pictures of the index to start from. */
 async function showStarts() {
@@ -401,7 +431,7 @@ by("starts-list").addEventListener("click", (event) =>
   follow(event, (link) => ({ item_id: link.dataset.item })),
 );
 
-// --- the key --------------------------------------------------------------------------------------
+// --- the key ------------------------------------------------------------------------------------
 
 const isAboutKey = (error) => error.status === 401 || error.status === 403;
 
@@ -428,7 +458,7 @@ function askForKey(wasWrong) {
   });
 }
 
-// --- start ----------------------------------------------------------------------------------------
+// --- start --------------------------------------------------------------------------------------
 
 /** Learn from the server what it offers. */
 async function learn() {
@@ -458,7 +488,9 @@ async function start() {
   } catch (error) {
     if (!(error instanceof Silence || error instanceof Refusal)) throw error;
     const message =
-      error instanceof Silence ? words.silent : words.refused(error, { name: "", formats: [], most: 0 });
+      error instanceof Silence
+        ? words.silent
+        : words.refused(error, { name: "", formats: [], most: 0 });
     return showAlone(message, start);
   }
   const scroll = history.state?.scroll ?? 0;

@@ -1,4 +1,5 @@
-// The frame on the picture: drag to draw one, drag it to move it, its corners to change it, or keys.
+// The frame on the picture: drag to draw one, drag it to move it, its corners to change it; or by
+// keys.
 // A crop is [x, y, width, height] in fractions of the upright picture; null is the whole picture.
 
 const LEAST = 0.04; // of a side

@@ -4,6 +4,7 @@ import { filters } from "./address.js";
 import { count, number } from "./words.js";
 
 const LISTED = 50; // labels at once; the rest is found by typing
+const SETTLED = 300; // milliseconds after the slider's last move
 
 /**
  * @param {(change: object) => void} change is told which parts of the state to change
@@ -15,10 +16,10 @@ export function makeRefine(change) {
   const template = by("label");
   let labels = [];
   let state = null;
+  let sliding = null;
   let every = false; // all of the labels that are kept, or any of them
 
   const kept = () => [...state.any, ...state.every];
-  const keep = (wanted) => change({ any: every ? [] : wanted, every: every ? wanted : [] });
   const without = (given, label) => given.filter((one) => one !== label);
   const toggled = (given, label) =>
     given.includes(label) ? without(given, label) : [...given, label];
@@ -32,12 +33,16 @@ export function makeRefine(change) {
   byItem.addEventListener("change", () => change({ byItem: byItem.checked }));
   others.addEventListener("change", () => change({ others: others.checked }));
   least.addEventListener("input", () => showLeast(Number(least.value)));
-  least.addEventListener("change", () => change({ least: Number(least.value) }));
+  least.addEventListener("change", () => {
+    // Every press of an arrow key is a change: what counts is where it stays.
+    clearTimeout(sliding);
+    sliding = setTimeout(() => change({ least: Number(least.value) }), SETTLED);
+  });
   find.addEventListener("input", () => listLabels());
   by("refine-form").addEventListener("submit", (event) => event.preventDefault());
   match.addEventListener("change", (event) => {
     every = event.target.value === "every";
-    keep(kept());
+    change(split(kept()));
   });
 
   const showLeast = (value) => {

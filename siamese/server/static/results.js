@@ -44,7 +44,8 @@ export function makeResults(grid, hrefOf) {
     const nodes = [];
     for (const result of results) {
       const before = shown.at(-1);
-      const passes = threshold !== null && before?.distance <= threshold && result.distance > threshold;
+      const passes =
+        threshold !== null && before?.distance <= threshold && result.distance > threshold;
       if (passes && !grid.querySelector(".divider")) nodes.push(divider());
       nodes.push(cardOf(result));
       shown.push(result);
@@ -105,7 +106,7 @@ export function fillTile(tile, { item_id, thumbnail_url, image_url }) {
   const url = thumbnail_url ? sized(thumbnail_url) : image_url;
   const without = () => {
     tile.classList.add("without");
-    tile.dataset.initial = [...item_id][0]?.toUpperCase() ?? "?";
+    tile.dataset.initial = item_id.match(/\p{L}/u)?.[0].toUpperCase() ?? "?";
     image.remove();
     tile.parentElement.querySelector(".item")?.removeAttribute("aria-hidden");
   };

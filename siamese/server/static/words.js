@@ -1,4 +1,4 @@
-// What the page says. Each message is {title, text: [paragraph, …], action?: the words on a button}.
+// What the page says. A message is {title, text: [paragraph, …], action?: the words on a button}.
 
 export const number = (value) => value.toLocaleString("en");
 
@@ -37,7 +37,7 @@ export const scale = (threshold) => [
     "point at a result: distance² = 2 − 2 · cosine.",
 ];
 
-// --- before a search ------------------------------------------------------------------------------
+// --- before a search ----------------------------------------------------------------------------
 
 export const noPicture = (name) => ({
   title: "This is not a picture",
@@ -57,7 +57,7 @@ export const onlyTheFirst = (files) => ({
   text: [`You gave ${files.length}; “${files[0].name}” is searched for.`],
 });
 
-// --- instead of a search --------------------------------------------------------------------------
+// --- instead of a search ------------------------------------------------------------------------
 
 export const empty = {
   title: "There is nothing to search yet",
@@ -87,7 +87,7 @@ export const forgotten = {
   ],
 };
 
-// --- instead of results ---------------------------------------------------------------------------
+// --- instead of results -------------------------------------------------------------------------
 
 /** Why there are no results, by what the server answered. */
 export function refused({ status, message }, { name, formats, most }) {
@@ -142,7 +142,7 @@ export const nothingElse = {
   text: ["The index holds this one alone."],
 };
 
-// --- beside results -------------------------------------------------------------------------------
+// --- beside results -----------------------------------------------------------------------------
 
 export const notInCatalogue = (nearest, threshold, isWhole) => ({
   title: "Probably not in this catalogue",
