@@ -13,6 +13,10 @@ demo: setup ## Train, export, index and search emoji, and look at demo/report.ht
 	@npm --version >/dev/null 2>&1 || $(VENV_PYTHON) -m pip install -qq --requirement requirements-node.txt
 	@$(VENV_PYTHON) -m examples.demo
 
+.PHONY: serve
+serve: setup ## Serve the demo's index and open its page; PORT=8000, after make demo
+	@$(VENV_PYTHON) -m examples.serve
+
 # Settings of the container targets, from the environment or after make: DATA=/my/folder make notebook
 export DATA LABELED_DATA IMAGE_DIR KERAS_MODEL PORT
 IN_DOCKER := sh tools/docker.sh

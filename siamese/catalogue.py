@@ -144,7 +144,7 @@ class Catalogue:
         folder = Path(folder)
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give the one that holds a folder an item")
-        suffixes = _picture_suffixes()
+        suffixes = picture_suffixes()
         items: dict[str, tuple[list[str], list[str]]] = {}
         empty, ignored = [], 0
         for entry in sorted(folder.iterdir()):
@@ -153,7 +153,7 @@ class Catalogue:
             if not entry.is_dir():
                 ignored += 1
                 continue
-            files = sorted(_visible_files(entry))
+            files = sorted(visible_files(entry))
             pictures = [file for file in files if file.suffix.lower() in suffixes]
             ignored += len(files) - len(pictures)
             if pictures:
@@ -522,7 +522,8 @@ def _shown(name: str) -> str:
     return name if name and name.isprintable() else repr(name)
 
 
-def _picture_suffixes() -> set[str]:
+def picture_suffixes() -> set[str]:
+    """Return the suffixes of files that Pillow can open, in small letters."""
     from PIL import Image as Pillow
 
     return {
@@ -532,7 +533,8 @@ def _picture_suffixes() -> set[str]:
     }
 
 
-def _visible_files(folder: Path) -> Iterator[Path]:
+def visible_files(folder: Path) -> Iterator[Path]:
+    """Walk over all files below a folder but hidden ones, in no special order."""
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(parent, name) for name in files if not name.startswith("."))

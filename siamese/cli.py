@@ -115,6 +115,18 @@ def model_options(function: F) -> F:
     return function
 
 
+def index_options(function: F) -> F:
+    """The flags that say which index."""
+    function = collection_option(function)
+    return click.option(
+        "--index",
+        "index_place",
+        default="search_index.pkl",
+        show_default=True,
+        help="File, folder or address of a Milvus server that `siamese index` wrote to.",
+    )(function)
+
+
 output_type = click.Path(path_type=Path)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
@@ -155,6 +167,7 @@ def cli() -> None:
     siamese report --labeled-data photos/test.json $model    what training brought
     siamese index --labeled-data photos/items.json $model    search_index.pkl
     siamese search photo.jpg                                 what looks like this
+    siamese serve --image-dir photos                         a page and an API to search with
 
     Exit codes: 0 done, 2 the input or the call is wrong, 3 done but some pictures were skipped.
     """
@@ -487,16 +500,29 @@ def index(
 
 
 @cli.command()
-@click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("images", type=click.Path(path_type=Path), nargs=-1)
 @click.option(
-    "--index",
-    "index_path",
+    "--queries",
     type=click.Path(path_type=Path),
-    default="search_index.pkl",
-    show_default=True,
-    help="Index file.",
+    help="More of them: labelled data (.json), or a text with a file a line.",
 )
+@click.option(
+    "--together", is_flag=True, help="All are views of one thing: search once, by their mean."
+)
+@index_options
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results a query.")
+@click.option(
+    "--offset", type=click.IntRange(0), default=0, show_default=True, help="Results to leave out."
+)
+@click.option("--any-label", multiple=True, help="Only what has one of these; may be repeated.")
+@click.option("--every-label", multiple=True, help="Only what has all of these; may be repeated.")
+@click.option("--no-label", multiple=True, help="Only what has none of these; may be repeated.")
+@click.option(
+    "--max-distance", help='Only what is nearer than this; "calibrated" for the model\'s threshold.'
+)
+@click.option(
+    "--exclude-own-item", is_flag=True, help="Leave out pictures of the item the query is of."
+)
 @click.option(
     "--rerank",
     type=click.Choice(["none", "expansion", "reciprocal"]),
@@ -514,13 +540,24 @@ def index(
     "--image-dir", type=click.Path(path_type=Path), help="Folder of the indexed pictures."
 )
 @click.option(
-    "--output", type=output_type, help="Results with pictures: a .html or .png file (--image-dir)."
+    "--output",
+    type=output_type,
+    help="Results with pictures, a .html or .png file (--image-dir); or as .csv or .jsonl.",
 )
 @json_option
 def search(
     images: tuple[Path, ...],
-    index_path: Path,
+    queries: Path | None,
+    together: bool,
+    index_place: str,
+    collection: str,
     k: int,
+    offset: int,
+    any_label: tuple[str, ...],
+    every_label: tuple[str, ...],
+    no_label: tuple[str, ...],
+    max_distance: str | None,
+    exclude_own_item: bool,
     rerank: str,
     by_item: str | None,
     image_dir: Path | None,
@@ -530,24 +567,59 @@ def search(
 ) -> None:
     """Find what looks most like a picture.
 
-    Ranks the pictures, or the items, of an index for each of IMAGES. The model is the one that
-    the index records; another is refused.
+    Ranks the pictures, or the items, of an index for each of IMAGES: files, and folders all of
+    whose pictures are meant. The model is the one that the index records; another is refused.
     """
+    from siamese.result_files import SUFFIXES, write_results
+
     if output is not None:
-        if output.suffix not in (".html", ".png"):
-            raise InputError(f"--output {output}: give a name that ends in .html or .png")
-        if image_dir is None:
+        if output.suffix not in (".html", ".png", *SUFFIXES):
+            raise InputError(
+                f"--output {output}: give a name that ends in .html, .png, .csv or .jsonl"
+            )
+        if image_dir is None and output.suffix not in SUFFIXES:
             raise InputError("--output shows pictures; give their folder with --image-dir")
         require_writable(output)
-    from siamese.indexes import open_index
+    from siamese.indexes import LabelFilter, open_index
+    from siamese.queries import queries_of, search_each
 
-    opened = open_index(index_path)
+    asked = queries_of(images, queries, image_dir)
+    opened = open_index(index_place, collection)
+    skipped: list[Skipped] = []
     with keras_at_work():
-        from siamese.search import Searcher
+        from siamese.search import Options, Searcher
 
         searcher = Searcher(embedder(**model, recorded=opened.model), opened)
-        found = searcher.search(images, k, rerank=rerank, by_item=by_item)
-        if output is not None and image_dir is not None:
+        options = Options(
+            offset=offset,
+            labels=LabelFilter.of(any_label, every_label, no_label),
+            max_distance=farthest(max_distance, searcher),
+            rerank=rerank,
+            by_item=by_item,
+        )
+        if together:
+            own = {query.own_item(opened) for query in asked} if exclude_own_item else set()
+            if len(own) > 1:
+                raise InputError(
+                    "--together --exclude-own-item: the pictures are of several items; leave one "
+                    "of the two out"
+                )
+            options["own_items"] = list(own) or None
+            paths = [query.path for query in asked]
+            results = iter(searcher.search(paths, k, together=True, **options))
+        else:
+            results = search_each(
+                searcher, asked, k, skipped, exclude_own_item=exclude_own_item, **options
+            )
+        if output is not None and output.suffix in SUFFIXES and not as_json:
+            write_results(results, output)  # as they come, however many they are
+            click.echo(output)
+            end(skipped)
+            return
+        found = list(results)
+        if output is not None and output.suffix in SUFFIXES:
+            write_results(found, output)
+        elif output is not None and image_dir is not None:
             from siamese.reports import results_page, results_picture, write_picture
 
             require_some(image_dir, found)
@@ -557,20 +629,11 @@ def search(
                 write_picture(results_picture(found, image_dir), output)
     if as_json:
         print_json([query.as_dict() for query in found])
-        return
-    for query in found:
-        print_table(
-            ("rank", "distance", "item", "file"),
-            ((str(r.rank), f"{r.distance:.3f}", r.item_id, r.filename) for r in query.results),
-            title=query.query,
-        )
-        if query.in_catalogue is False:
-            click.echo(
-                "nothing in the catalogue is close enough: the nearest is farther than "
-                f"{searcher.threshold:.3f}, the threshold of {searcher.embedder.facts.name}"
-            )
-    if output is not None:
-        click.echo(output)
+    else:
+        print_results(found, searcher)
+        if output is not None:
+            click.echo(output)
+    end(skipped)
 
 
 @cli.command()
@@ -837,10 +900,27 @@ def embedder(
     return Embedder.pretrained(backbone, picture_size, weights or "imagenet")
 
 
+def farthest(max_distance: str | None, searcher: Searcher) -> float | None:
+    """What --max-distance means: a number, or the model's own threshold."""
+    if max_distance == "calibrated":
+        if searcher.threshold is None:
+            raise InputError(
+                f"--max-distance calibrated: {searcher.embedder.facts.name} has no calibration; "
+                "siamese evaluate --calibrate makes one"
+            )
+        return searcher.threshold
+    try:
+        return None if max_distance is None else float(max_distance)
+    except ValueError:
+        raise InputError(
+            f"--max-distance {max_distance}: give a number from 0 to 2, or calibrated"
+        ) from None
+
+
 def require_some(image_dir: Path, found: Iterable[QueryResult]) -> None:
     """Some of the pictures that were found must be there to be shown."""
     filenames = [result.filename for query in found for result in query.results]
-    if not any((image_dir / filename).is_file() for filename in filenames):
+    if filenames and not any((image_dir / filename).is_file() for filename in filenames):
         raise InputError(
             f"{image_dir}: none of the pictures found is there, {filenames[0]} for one; give the "
             "right --image-dir"
@@ -936,6 +1016,23 @@ def print_evaluation(done: Evaluation) -> None:
         click.echo(
             f"{done.unanswerable:,} queries left out: no other picture of their item", err=True
         )
+
+
+def print_results(found: Iterable[QueryResult], searcher: Searcher) -> None:
+    """Say what was found, a table a query, and where nothing is close enough."""
+    for query in found:
+        print_table(
+            ("rank", "distance", "item", "file"),
+            ((str(r.rank), f"{r.distance:.3f}", r.item_id, r.filename) for r in query.results),
+            title=query.query,
+        )
+        if not query.results:
+            click.echo("nothing found: no picture is left by the flags that were given")
+        elif query.in_catalogue is False:
+            click.echo(
+                "nothing in the catalogue is close enough: the nearest is farther than "
+                f"{searcher.threshold:.3f}, the threshold of {searcher.embedder.facts.name}"
+            )
 
 
 def print_export(done: Any) -> None:

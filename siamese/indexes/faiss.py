@@ -20,6 +20,7 @@ from siamese.indexes.folder import FORMAT, File, Manifest, read_folder, write_fo
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.indexes.picture_table import CONTENT_BYTES, PictureTable
 from siamese.indexes.protocol import Entry, Metadata, ModelFacts
+from siamese.words import counted
 
 if TYPE_CHECKING:
     import faiss
@@ -104,7 +105,7 @@ class FaissIndex:
             raise InputError("no picture to index")
         known, facts = _checked(data, metadata, model, contents, "nothing indexed")
         laid_out, found = faiss_vectors.build(data, min_recall)
-        print(f"{len(data):,} pictures: {found}", file=sys.stderr)
+        print(f"{counted(len(data), 'picture')}: {found}", file=sys.stderr)
         return cls(
             laid_out,
             PictureTable.of(known, contents),
@@ -126,7 +127,7 @@ class FaissIndex:
         folder = Path(path)
 
         def read(manifest: Manifest, paths: list[Path]) -> FaissIndex:
-            vectors = faiss_vectors.read(paths[0], mapped=True)
+            vectors = faiss_vectors.read(paths[0])
             pictures = PictureTable.open(paths[1])
             if not (
                 len(pictures) == vectors.ntotal == manifest.rows
@@ -295,7 +296,7 @@ class FaissIndex:
         here = np.flatnonzero(self._pictures.here)
         vectors = faiss_vectors.decoded(self._vectors, here)
         laid_out, self.found = faiss_vectors.build(vectors, self.min_recall)
-        print(f"{len(here):,} pictures: {self.found}", file=sys.stderr)
+        print(f"{counted(len(here), 'picture')}: {self.found}", file=sys.stderr)
         self._unmeasured = 0
         self._become(laid_out, self._pictures.of_rows(here), mapped=False)
 

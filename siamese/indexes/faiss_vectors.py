@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
+from siamese.indexes.faiss_layout import check_layout
 from siamese.progress import progress
 
 if TYPE_CHECKING:
@@ -136,11 +137,12 @@ class Sample:
         middles = starts + vectors[near[:, -1]]
         self.queries = middles / np.linalg.norm(middles, axis=1, keepdims=True)
         self.vectors = vectors
-        distances, _ = compared(self.queries, vectors, RECALL_AT)
+        self.k = min(RECALL_AT, len(vectors))
+        distances, _ = compared(self.queries, vectors, self.k)
         self.farthest = distances[:, -1:] + 1e-6
 
     def recall(self, rows: NDArray[np.intp]) -> float:
-        """The share of `rows`, int (queries, 10), that are as near as the 10 nearest.
+        """The share of `rows`, int (queries, k), that are as near as the k nearest.
 
         By distance and not by row: of vectors that are equal, each will do.
         """
@@ -171,7 +173,7 @@ def measured(graph: faiss.IndexHNSWSQ, sample: Sample, min_recall: float) -> Fou
     """The least effort that finds enough, set in the graph; the greatest where none does."""
     for effort in EFFORTS:
         graph.hnsw.efSearch = effort
-        recall = sample.recall(graph.search(sample.queries, RECALL_AT)[1])
+        recall = sample.recall(graph.search(sample.queries, sample.k)[1])
         if recall >= min_recall:
             break
     return Found("graph", bits_of(graph), links_of(graph), effort, recall, len(sample.queries))
@@ -205,16 +207,6 @@ def decoded(index: faiss.Index, rows: NDArray[np.intp] | None = None) -> NDArray
     if not len(codes):
         return np.empty((0, index.d), np.float32)
     return store_of(index).sa_decode(np.ascontiguousarray(codes))
-
-
-def write(index: faiss.Index, path: Path) -> None:
-    """Write an index; an OSError where it cannot be."""
-    import faiss
-
-    try:
-        faiss.write_index(index, str(path))
-    except RuntimeError:  # which tells of FAISS' own source, not of the disk
-        raise OSError(errno.EIO, "the disk may be full", str(path)) from None
 
 
 def version() -> str:
@@ -265,13 +257,10 @@ def empty_store(index: faiss.Index) -> Any:
     return empty
 
 
-def read(path: Path, *, mapped: bool) -> faiss.Index:
-    """Read an index, proven safe to be searched.
+def read(path: Path) -> faiss.Index:
+    """Map an index into memory: the system reads of the file what is asked for.
 
-    Parameters
-    ----------
-    mapped : leave the vectors in the file, of which the system reads what is asked for; such an
-        index cannot be added to
+    Such an index cannot be added to; see `in_memory`.
 
     Raises
     ------
@@ -280,80 +269,25 @@ def read(path: Path, *, mapped: bool) -> faiss.Index:
     """
     import faiss
 
+    check_layout(path)
     try:
-        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
-    except RuntimeError:
-        raise ValueError("its vectors cannot be read") from None
-    if type(index) is faiss.IndexFlatL2:
-        _check_store(index, index)
-    elif type(index) is faiss.IndexHNSWSQ:
-        store = store_of(index)
-        if type(store) is not faiss.IndexScalarQuantizer:
-            raise ValueError("its vectors are kept in an unknown way")
-        _check_store(index, store)
-        trained = {faiss.ScalarQuantizer.QT_8bit: 2 * index.d, faiss.ScalarQuantizer.QT_fp16: 0}
-        ranges = faiss.vector_to_array(store.sq.trained)
-        if (
-            store.sq.d != index.d
-            or len(ranges) != trained.get(store.sq.qtype, -1)
-            or not np.isfinite(ranges).all()
-        ):
-            raise ValueError("its vectors are kept in an unknown way")
-        _check_graph(index)
-    else:
-        raise ValueError("it is of an unknown kind")
-    return index
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    except (RuntimeError, MemoryError):
+        raise ValueError("FAISS cannot read its vectors") from None
 
 
-def _check_store(index: Any, store: Any) -> None:
+def write(index: faiss.Index, path: Path) -> None:
+    """Write an index.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
     import faiss
 
-    if (
-        index.metric_type != faiss.METRIC_L2
-        or store.metric_type != faiss.METRIC_L2
-        or not (index.is_trained and store.is_trained)
-        or not 0 < index.d == store.d
-        or not 0 <= index.ntotal == store.ntotal
-        or store.codes.size() != store.ntotal * store.code_size
-        or (not hasattr(store, "sq") and store.code_size != 4 * index.d)
-        or (hasattr(store, "sq") and store.code_size not in (index.d, 2 * index.d))
-    ):
-        raise ValueError("the parts of its vectors do not fit together")
-
-
-def _check_graph(index: Any) -> None:
-    """Every link leads to a vector that has links on that level."""
-    import faiss
-
-    graph, count = index.hnsw, index.ntotal
-    starts = faiss.vector_to_array(graph.offsets).astype(np.int64)
-    levels = faiss.vector_to_array(graph.levels)
-    widths = faiss.vector_to_array(graph.cum_nneighbor_per_level).astype(np.int64)
-    links = faiss.rev_swig_ptr(graph.neighbors.data(), graph.neighbors.size())
-    top = graph.max_level
-    fits = (
-        0 < count == len(levels)
-        and len(starts) == count + 1
-        and len(widths) > 1
-        and widths[0] == 0
-        and (np.diff(widths) > 0).all()
-        and 0 <= top < len(widths) - 1
-        and starts[0] == 0
-        and starts[-1] == len(links)
-        and levels.min() >= 1
-        and levels.max() == top + 1
-        and (np.diff(starts) == widths[levels]).all()
-        and 0 <= graph.entry_point < count
-        and levels[graph.entry_point] == top + 1
-        and 0 < graph.efSearch < 2**20
-        and links.min() >= -1
-        and links.max() < count
-    )
-    if fits:
-        for level in range(1, top + 1):
-            (of_level,) = np.nonzero(levels > level)
-            there = np.arange(widths[level], widths[level + 1])
-            found = links[starts[of_level][:, None] + there]
-            fits = fits and (levels[found[found >= 0]] > level).all()
-    if not fits:
-        raise ValueError("the links of its graph do not fit together")
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError:  # which tells of FAISS' own source, not of the disk
+        raise OSError(errno.EIO, "the disk may be full", str(path)) from None
+    check_layout(path)  # should another version of FAISS write otherwise, it is known here

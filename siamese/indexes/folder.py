@@ -96,14 +96,16 @@ def read_folder(
         try:
             paths = [_whole(folder, manifest, name) for name in names]
             return read(manifest, paths)
-        except FileNotFoundError as error:
-            if manifest == _manifest(folder):  # else it was replaced while it was read
-                name = Path(error.filename).name
-                raise _damaged(folder, f"{name} is missing") from None
-        except OSError as error:
-            raise InputError(f"{folder}: unreadable ({error.strerror or error})") from None
-        except ValueError as error:
-            raise _damaged(folder, str(error)) from None
+        except (OSError, ValueError) as error:
+            if manifest != _manifest(folder):
+                continue  # replaced while it was read
+            if isinstance(error, FileNotFoundError):
+                why = f"{Path(error.filename).name} is missing"
+            elif isinstance(error, OSError):
+                raise InputError(f"{folder}: unreadable ({error.strerror or error})") from None
+            else:
+                why = str(error)
+            raise _damaged(folder, why) from None
 
 
 def write_folder(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -11,7 +10,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -22,6 +21,20 @@ from siamese.indexes.checks import checked_parts, checked_queries
 from siamese.indexes.exact import nearest_of
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.indexes.milvus_connection import Connection
+from siamese.indexes.milvus_rows import (
+    MESSAGE,
+    MOST_TEXT,
+    ROWS,
+    Row,
+    expression_of,
+    key_of,
+    list_of,
+    messages,
+    metadata_in,
+    quoted,
+    refuse_collision,
+    rows_of,
+)
 from siamese.indexes.protocol import Entry, Metadata, ModelFacts
 
 COLLECTION = "pictures"
@@ -39,21 +52,15 @@ COMPARED = 1_000_000
 COUNTED = 1_000_000
 """Most pictures whose labels are counted."""
 
-MESSAGE = 16 * 2**20
-"""Bytes of a message; a server takes 64 MB, and a row is more than its parts."""
-
-ROWS = 1000
-"""Most pictures of a message."""
-
-MOST_TEXT = 4096
-"""Bytes of an item_id, a filename or a label, and how many labels a picture may have."""
-
 STALE_SECONDS = 86_400
 """Age from which a collection that was never finished is taken for that of a killed run."""
 
 _PROPERTY = "siamese"
 _FIELDS = ("id", "item_id", "filename", "labels", "content", "vector")
-_EF, _MOST_EF = 128, 32_768
+_BREADTH = {"HNSW": "ef", "DISKANN": "search_list"}  # by kind of Milvus' index: what to call it
+_BROAD, _BROADEST = 128, 32_768  # how many pictures a search keeps in sight
+_LITE_BYTES = 2**28  # of the differences between queries and vectors that it makes
+_Found: TypeAlias = list[tuple[NDArray[np.float64], list[int]]]
 
 
 class MilvusIndex:
@@ -86,7 +93,7 @@ class MilvusIndex:
             self.name += f" (collection {collection})"
         self.model: ModelFacts | None = self._verified()
         kind = connection.call("describe_index", collection, "vector")["index_type"]
-        self._has_ef = kind.startswith("HNSW")
+        self._breadth = next((name for of, name in _BREADTH.items() if kind.startswith(of)), None)
         connection.call("load_collection", collection)
 
     @classmethod
@@ -123,7 +130,7 @@ class MilvusIndex:
             raise InputError("no picture to index")
         try:
             checked, facts = checked_parts(data, list(metadata), dict(model))
-            rows = _rows(data, checked, contents)
+            rows = rows_of(data, checked, contents)
         except ValueError as error:
             raise InputError(f"nothing indexed: {error}") from None
         if not re.fullmatch(r"[A-Za-z_]\w{0,199}", collection, re.ASCII):
@@ -191,40 +198,27 @@ class MilvusIndex:
         X = checked_queries(np.asarray(X, np.float32), k, self)
         expression = expression_of(labels)
         if not len(X):
-            return np.empty((0, min(k, len(self)))), np.empty((0, min(k, len(self))), np.intp)
-        kept = None
-        if k > MOST_RESULTS:
+            k = min(k, self._count(expression))
+            return np.empty((0, k)), np.empty((0, k), np.intp)
+        found = self._search(X, min(k, MOST_RESULTS), expression, _BROAD)
+        if _fewest(found) < k:
+            # Because there are no more, or because Milvus gives no more or has missed some.
             kept = self._count(expression)
             k = min(k, kept)
-        if k <= MOST_RESULTS:
-            width = max(_EF, 2 * k)
-            while True:
-                found = self._search(X, k, expression, width)
-                if min(len(rows) for _, rows in found) == k:
-                    break
-                # Fewer than asked for: because there are no more, or because it missed some.
-                kept = self._count(expression) if kept is None else kept
-                k = min(k, kept)
-                if min(len(rows) for _, rows in found) >= k or width >= _MOST_EF:
-                    break
-                width = min(4 * width, _MOST_EF) if self._has_ef else _MOST_EF
-            if min(len(rows) for _, rows in found) >= k:
-                distances = np.array([near[:k] for near, _ in found], np.float64)
-                rows = np.array([rows[:k] for _, rows in found], np.intp)
-                return distances.reshape(len(X), k), rows.reshape(len(X), k)
-        if kept is not None and kept > COMPARED:
-            raise InputError(
-                f"{self.name}: {k} results are asked for; Milvus finds at most "
-                f"{MOST_RESULTS:,}, and {kept:,} pictures are too many to compare one by one"
-            )
-        return self._compare_all(X, k, expression)
+            if _fewest(found) < k <= MOST_RESULTS and self._breadth:
+                found = self._search(X, k, expression, _BROADEST)
+            if _fewest(found) < k:
+                return self._compare_all(X, k, expression, kept)
+        distances = np.array([near[:k] for near, _ in found], np.float64)
+        rows = np.array([rows[:k] for _, rows in found], np.intp)
+        return distances, rows
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
         """See `Index.metadata_of`."""
         known = self._get(rows, ["item_id", "filename", "labels"])
         found = []
         for row in np.asarray(rows, np.intp).tolist():
-            metadata = _metadata(known[row])
+            metadata = metadata_in(known[row])
             if key_of(metadata["item_id"], metadata["filename"]) != row:
                 raise InputError(f"{self.name}: damaged: the picture {row} is not what it was")
             found.append(metadata)
@@ -240,7 +234,7 @@ class MilvusIndex:
         """See `Index.find`."""
         conditions = {"item_id": item_id, "filename": filename}
         expression = " and ".join(
-            f"{field} == {_quoted(value)}"
+            f"{field} == {quoted(value)}"
             for field, value in conditions.items()
             if value is not None
         )
@@ -251,7 +245,7 @@ class MilvusIndex:
         """See `Index.item_sizes`."""
         sizes: Counter[str] = Counter()
         for some in _chunks(sorted(set(item_ids)), 100):
-            expression = f"item_id in [{', '.join(map(_quoted, some))}]"
+            expression = f"item_id in {list_of(some)}"
             sizes.update(row["item_id"] for row in self._query(expression, ["item_id"]))
         return np.array([sizes[item_id] for item_id in item_ids], np.intp)
 
@@ -272,7 +266,7 @@ class MilvusIndex:
         for rows in self._walk(["item_id", "filename", "labels", "content"]):
             for row in rows:
                 content = bytes.fromhex(row["content"]) or None
-                yield Entry(row["id"], _metadata(row), content)
+                yield Entry(row["id"], metadata_in(row), content)
 
     def add(
         self,
@@ -287,11 +281,11 @@ class MilvusIndex:
         data = np.asarray(vectors, np.float32)
         try:
             checked, _ = checked_parts(data, list(metadata), self.model)
-            rows = _rows(data, checked, contents)
+            rows = rows_of(data, checked, contents)
             for some in _chunks(list(rows), ROWS):
                 known = self._known(some, ["item_id", "filename"])
                 for key, row in known.items():
-                    _refuse_collision(row, rows[key])
+                    refuse_collision(row, rows[key])
         except ValueError as error:
             raise InputError(f"{self.name}: nothing added: {error}") from None
         _upsert(self._connection, self._collection, rows)
@@ -365,14 +359,13 @@ class MilvusIndex:
             )
         )
 
-    def _search(
-        self, X: NDArray[np.float32], k: int, expression: str, width: int
-    ) -> list[tuple[NDArray[np.float64], list[int]]]:
+    def _search(self, X: NDArray[np.float32], k: int, expression: str, breadth: int) -> _Found:
         """The distances and rows of the nearest, of each query as many as Milvus finds."""
         most = max(1, min(ROWS, MESSAGE // (16 * k), MESSAGE // (4 * self._size)))
         if self._connection.is_lite:
             # It subtracts every query from every vector at once.
-            most = max(1, min(most, 16 * MESSAGE // (4 * self._size * max(1, len(self)))))
+            most = max(1, min(most, _LITE_BYTES // (4 * self._size * max(1, len(self)))))
+        params = {self._breadth: max(breadth, 2 * k)} if self._breadth else {}
         found = []
         for some in _chunks(X, most):
             answers = self._connection.call(
@@ -382,20 +375,24 @@ class MilvusIndex:
                 anns_field="vector",
                 filter=expression,
                 limit=k,
-                search_params={
-                    "metric_type": "L2",
-                    "params": {"ef": width} if self._has_ef else {},
-                },
+                search_params={"metric_type": "L2", "params": params},
             )
             for answer in answers:
                 squared = np.array([hit["distance"] for hit in answer], np.float64)
+                if not np.isfinite(squared).all():
+                    raise InputError(f"{self.name}: damaged: a vector is not finite; index again")
                 found.append((np.sqrt(np.maximum(squared, 0)), [hit["id"] for hit in answer]))
         return found
 
     def _compare_all(
-        self, X: NDArray[np.float32], k: int, expression: str
+        self, X: NDArray[np.float32], k: int, expression: str, kept: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """The nearest of all that a filter keeps, found without Milvus' index."""
+        if kept > COMPARED:
+            raise InputError(
+                f"{self.name}: {k:,} results are asked for; Milvus finds at most "
+                f"{MOST_RESULTS:,}, and {kept:,} pictures are too many to compare one by one"
+            )
         distances, rows = np.empty((len(X), 0)), np.empty((len(X), 0), np.intp)
         for some in self._walk(["vector"], expression):
             keys = np.array([row["id"] for row in some], np.intp)
@@ -436,93 +433,6 @@ class MilvusIndex:
         return {row["id"]: row for row in found}
 
 
-def key_of(item_id: str, filename: str) -> int:
-    """The primary key of a picture: 63 bits of BLAKE2b of its item and its filename together.
-
-    Among n pictures two have the same with a probability of about ``n² / 2⁶⁴``: 5 · 10⁻⁸ for a
-    million, 5 % for a thousand million. `MilvusIndex.add` and `build` find it out.
-    """
-    both = f"{len(item_id)}:{item_id}{filename}".encode()
-    return int.from_bytes(hashlib.blake2b(both, digest_size=8).digest(), "big") >> 1
-
-
-def expression_of(labels: LabelFilter) -> str:
-    """A filter in the language of Milvus; empty for one that keeps everything."""
-    parts = []
-    for function, wanted in (
-        ("array_contains_any", labels.any_of),
-        ("array_contains_all", labels.all_of),
-        ("not array_contains_any", labels.none_of),
-    ):
-        if wanted:
-            parts.append(f"{function}(labels, [{', '.join(map(_quoted, sorted(wanted)))}])")
-    return " and ".join(parts)
-
-
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
-
-
-def _quoted(text: str) -> str:
-    """A text as a literal of an expression; what is not escaped means itself."""
-    return f'"{text.translate(_ESCAPES)}"'
-
-
-def _rows(
-    data: NDArray[np.float32], metadata: list[Metadata], contents: Sequence[bytes] | None
-) -> dict[int, dict[str, Any]]:
-    """The rows of a collection, by key.
-
-    Raises
-    ------
-    ValueError
-        If Milvus cannot hold one of them, or two have the same key.
-    """
-    if contents is None:
-        contents = [b""] * len(metadata)
-    if len(contents) != len(metadata):
-        raise ValueError(f"hashes of {len(contents)} files for {len(metadata)} pictures")
-    rows: dict[int, dict[str, Any]] = {}
-    for vector, known, content in zip(data, metadata, contents, strict=True):
-        _check_texts(known)
-        key = key_of(known["item_id"], known["filename"])
-        row = {"id": key, **known, "content": content.hex(), "vector": vector}
-        if key in rows:
-            _refuse_collision(rows[key], row)
-        rows[key] = row
-    return rows
-
-
-def _check_texts(known: Metadata) -> None:
-    picture = f"{known['filename']!r} of item {known['item_id']!r}"
-    try:
-        longest = max(
-            len(text.encode()) for text in (known["item_id"], known["filename"], *known["labels"])
-        )
-    except UnicodeEncodeError:
-        raise ValueError(f"{picture}: a name that is no Unicode; rename it") from None
-    if longest > MOST_TEXT or len(known["labels"]) > MOST_TEXT:
-        raise ValueError(
-            f"{picture}: Milvus holds names of {MOST_TEXT} bytes and {MOST_TEXT} labels at most"
-        )
-
-
-def _refuse_collision(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """A `ValueError` where two rows of the same key are not the same picture."""
-    names = [(row["item_id"], row["filename"]) for row in (one, other)]
-    if names[0] != names[1]:
-        raise ValueError(
-            f"the pictures {names[0]} and {names[1]} have the same key; rename one of them"
-        )
-
-
-def _metadata(row: Mapping[str, Any]) -> Metadata:
-    return {
-        "item_id": row["item_id"],
-        "filename": row["filename"],
-        "labels": list(row["labels"]),
-    }
-
-
 def _create(connection: Connection, place: str, size: int, facts: ModelFacts | None) -> None:
     from pymilvus import DataType, MilvusClient
 
@@ -557,31 +467,16 @@ def _create(connection: Connection, place: str, size: int, facts: ModelFacts | N
         "create_collection",
         place,
         schema=schema,
-        index_params=indexes,
         properties={_PROPERTY: json.dumps({"format": FORMAT, "model": facts})},
         consistency_level="Session",  # one finds what oneself has added
     )
+    connection.call("create_index", place, indexes, sync=False)  # there is nothing to wait for
+    connection.call("load_collection", place)
 
 
-def _upsert(connection: Connection, place: str, rows: Mapping[int, Mapping[str, Any]]) -> None:
-    for some in _messages(rows.values()):
+def _upsert(connection: Connection, place: str, rows: Mapping[int, Row]) -> None:
+    for some in messages(rows.values()):
         connection.call("upsert", place, some)
-
-
-def _messages(rows: Any) -> Iterator[list[Mapping[str, Any]]]:
-    """Rows in lists that are each small enough for a message."""
-    some: list[Mapping[str, Any]] = []
-    size = 0
-    for row in rows:
-        texts = (row["item_id"], row["filename"], row["content"], *row["labels"])
-        needed = row["vector"].nbytes + sum(len(text.encode()) + 8 for text in texts)
-        if some and (len(some) == ROWS or size + needed > MESSAGE):
-            yield some
-            some, size = [], 0
-        some.append(row)
-        size += needed
-    if some:
-        yield some
 
 
 def _behind_alias(connection: Connection, collection: str) -> str | None:
@@ -611,6 +506,10 @@ def _drop_stale(connection: Connection, collection: str, place: str, old: str | 
             continue
         if name == old or time.time() - int(made[1], 16) > STALE_SECONDS:
             connection.call("drop_collection", name)
+
+
+def _fewest(found: _Found) -> int:
+    return min(len(rows) for _, rows in found)
 
 
 def _chunks(sequence: Any, size: int) -> Iterator[Any]:

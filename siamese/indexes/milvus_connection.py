@@ -5,23 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
-import tempfile
-import threading
 import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from siamese.errors import InputError
+from siamese.indexes.milvus_folder import MilvusFolder, is_milvus_folder
 
 if TYPE_CHECKING:
-    import grpc
-    from milvus_lite.db import MilvusLite
     from pymilvus import MilvusClient
 
 CONNECT_SECONDS = 10.0
@@ -33,12 +29,12 @@ CALL_SECONDS = 120.0
 RETRY_SECONDS = 60.0
 """How long a request is repeated while the server is away; a restart takes half of it."""
 
+_NOT_LOADED = 101
+
 
 def is_milvus(path: str | os.PathLike[str]) -> bool:
     """Whether a path names a Milvus: the address of a server, or a folder of Milvus Lite."""
-    return is_address(path) or (
-        (Path(path) / "LOCK").is_file() and (Path(path) / "collections").is_dir()
-    )
+    return is_address(path) or is_milvus_folder(Path(path))
 
 
 class Connection:
@@ -68,9 +64,9 @@ class Connection:
         if must_exist and not is_milvus(uri):
             raise InputError(f"{uri}: no folder of Milvus Lite and no address of a server")
         _import_quietly()
-        # Kept, because the folder is given free when nobody holds it any more.
-        self._lite = None if is_address(uri) else _Lite.of(Path(uri))
-        address = self.uri if self._lite is None else self._lite.address
+        # Held, because a folder that nobody holds any more is given free.
+        self._folder = None if is_address(uri) else MilvusFolder.of(Path(uri))
+        address = self.uri if self._folder is None else self._folder.address
         with self._one_line():
             from pymilvus import MilvusClient
 
@@ -79,6 +75,8 @@ class Connection:
                 token=os.environ.get("MILVUS_TOKEN", ""),
                 timeout=CONNECT_SECONDS,
                 dedicated=True,
+                # Or a server that has just been started counts as away for a while longer.
+                grpc_options={"grpc.use_local_subchannel_pool": 1},
             )
             weakref.finalize(self, self._client.close)
             version = self._client.get_server_version(timeout=CONNECT_SECONDS)
@@ -99,11 +97,17 @@ class Connection:
 
         until = time.monotonic() + RETRY_SECONDS
         wait = 0.25
+        loaded = False
         with self._one_line():
             while True:
                 try:
                     return getattr(self._client, method)(*args, timeout=timeout, **kwargs)
                 except (MilvusException, RpcError) as error:
+                    if _code(error) == _NOT_LOADED and not loaded:
+                        # Milvus Lite forgets it when it is started again.
+                        self._client.load_collection(args[0], timeout=timeout)
+                        loaded = True
+                        continue
                     if not _is_away(error) or time.monotonic() + wait > until:
                         raise
                 time.sleep(wait)
@@ -139,60 +143,6 @@ class Connection:
             raise InputError(f"{self.name}: {_reason(error)}") from None
 
 
-class _Lite:
-    """Milvus Lite on a folder, for as long as someone in this process holds this object.
-
-    It is a server in a thread. Its address is a socket in a folder of ours that no other user
-    can enter, where a port would let everyone on the machine in.
-    """
-
-    _running: ClassVar[weakref.WeakValueDictionary[Path, _Lite]] = weakref.WeakValueDictionary()
-    _starting = threading.Lock()
-
-    @classmethod
-    def of(cls, folder: Path) -> _Lite:
-        """Return the one on a folder, started where none runs in this process."""
-        folder = folder.absolute()
-        with cls._starting:
-            running = cls._running.get(folder)
-            if running is None:
-                running = cls._running[folder] = cls(folder)
-            return running
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            from milvus_lite.adapter.grpc.server import start_server_in_thread
-            from milvus_lite.exceptions import DataDirLockedError, MilvusLiteError
-        except ImportError:
-            raise InputError(
-                f"{folder}: Milvus Lite is not installed (there is none for Windows); "
-                "give the address of a Milvus server"
-            ) from None
-        sockets = tempfile.mkdtemp(prefix="siamese-")
-        try:
-            # It takes a host and a port, which together become the name of the socket.
-            server, database, _ = start_server_in_thread(
-                str(folder), host=f"unix:{sockets}/milvus", port=0
-            )
-        except DataDirLockedError:
-            shutil.rmtree(sockets, ignore_errors=True)
-            raise InputError(
-                f"{folder}: another process has it open; close that one, or run a server "
-                "(milvus-lite server) that both can ask"
-            ) from None
-        except (OSError, ValueError, MilvusLiteError) as error:
-            shutil.rmtree(sockets, ignore_errors=True)
-            raise InputError(f"{folder}: cannot be opened ({error})") from None
-        self.address = f"unix:{sockets}/milvus:0"
-        weakref.finalize(self, _stop, server, database, sockets)
-
-
-def _stop(server: grpc.Server, database: MilvusLite, sockets: str) -> None:
-    server.stop(grace=2).wait()
-    database.close()
-    shutil.rmtree(sockets, ignore_errors=True)
-
-
 def is_address(uri: str | os.PathLike[str]) -> bool:
     """Whether it is the address of a server, and no path."""
     return re.match(r"(https?|tcp)://|unix:", os.fspath(uri), re.IGNORECASE) is not None
@@ -210,7 +160,7 @@ def _import_quietly() -> None:
     # Read once, by the first import of grpc: its C++ part writes to the terminal.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import_module("pymilvus")
-    for logger in ("pymilvus", "milvus_lite"):
+    for logger in ("pymilvus", "milvus_lite", "grpc._server"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
 
 
@@ -224,9 +174,17 @@ def _is_away(error: Exception) -> bool:
     )
 
 
-def _code(error: Exception) -> Any:
+def _code(error: BaseException) -> Any:
+    """The code of Milvus or of gRPC; where a wrong token lets no connection come about, of that."""
+    from grpc import RpcError, StatusCode
+    from pymilvus.client.types import Status
+
     code = getattr(error, "code", None)
-    return code() if callable(code) else code
+    code = code() if callable(code) else code
+    cause = error.__context__
+    if code == Status.CONNECT_FAILED and isinstance(cause, RpcError):
+        return StatusCode.UNAUTHENTICATED if _code(cause) == StatusCode.UNAUTHENTICATED else code
+    return code
 
 
 def _reason(error: Exception) -> str:

@@ -66,7 +66,9 @@ class PictureTable:
             if not table.schema.equals(schema()):
                 raise ValueError("its columns are not those of an index")
             table.validate(full=True)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the system's, which says nothing of the file's content
             raise ValueError(str(error).splitlines()[0]) from None
         if any(column.null_count for column in table.columns):
             raise ValueError("a picture without one of its facts")

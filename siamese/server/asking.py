@@ -9,6 +9,7 @@ from fastapi import Form, Request, Response, UploadFile
 
 from siamese.indexes import LabelFilter
 from siamese.search import Options
+from siamese.server.encoding import json_bytes
 from siamese.server.refusals import Refusal
 from siamese.server.service import Service
 
@@ -23,7 +24,7 @@ class Asked(msgspec.Struct, frozen=True):
     options: Options
 
 
-def asked(
+async def asked(
     k: Annotated[int, Form(ge=1, le=1000, description="How many results.")] = 20,
     offset: Annotated[
         int, Form(ge=0, le=10_000, description="How many of the first to leave out.")
@@ -60,7 +61,7 @@ def asked(
     )
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """The service that a request is for."""
     service: Service = request.app.state.service
     return service
@@ -82,4 +83,4 @@ async def contents_of(images: list[UploadFile], service: Service) -> list[bytes]
 
 def answer(document: object) -> Response:
     """A document as JSON."""
-    return Response(msgspec.json.encode(document), media_type="application/json")
+    return Response(json_bytes(document), media_type="application/json")

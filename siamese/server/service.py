@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -71,11 +71,17 @@ class Service:
             For a picture that cannot be used; see `query_picture`.
         """
         embedder = generation.searcher.embedder
-        size = embedder.facts.picture_size
+
+        def submit(content: bytes) -> Future[NDArray[np.float32]]:
+            started = time.perf_counter()
+            limits = self.settings.limits
+            picture = query_picture(content, embedder.facts.picture_size, limits, crop)
+            self.metrics.decode_seconds.observe(time.perf_counter() - started)
+            # From here, not by way of the event loop, which may be at something else just now.
+            return self.batcher.submit(embedder, picture)
 
         async def embed_one(content: bytes) -> NDArray[np.float32]:
-            picture = await self.in_pool(self._decode, content, size, crop)
-            return await asyncio.wrap_future(self.batcher.submit(embedder, picture))
+            return await asyncio.wrap_future(await self.in_pool(submit, content))
 
         vectors = await asyncio.gather(*map(embed_one, contents))
         mean = np.mean(vectors, axis=0)
@@ -158,9 +164,3 @@ class Service:
         """End the threads, when nothing is asked any more."""
         self.batcher.close()
         self._pool.shutdown()
-
-    def _decode(self, content: bytes, size: int, crop: Crop | None) -> Any:
-        started = time.perf_counter()
-        picture = query_picture(content, size, self.settings.limits, crop)
-        self.metrics.decode_seconds.observe(time.perf_counter() - started)
-        return picture

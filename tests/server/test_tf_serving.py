@@ -191,10 +191,10 @@ def test_while_it_does_not_answer_a_client_is_told_to_come_again(connect, servin
 
 def test_a_model_of_other_sizes_is_refused(connect, model):
     model.picture_size = 224
-    with pytest.raises(InputError, match="pictures of 224 px, the model of .* of 32 px"):
+    with pytest.raises(InputError, match=r"pictures of 224 px, the model of .* of 32 px"):
         connect()
     model.picture_size, model.embedding_size = 32, 1280
-    with pytest.raises(InputError, match="vectors of 1280 dimensions, .* of 4 dimensions"):
+    with pytest.raises(InputError, match=r"vectors of 1280 dimensions, .* of 4 dimensions"):
         connect()
 
 

@@ -1,0 +1,277 @@
+"""The engines, all asked in the same way; a process loads the libraries of one of them only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from search_engines.vectors import SELDOM, K, metadata
+
+MODEL = {
+    "name": "benchmark",
+    "fingerprint": "0" * 64,
+    "picture_size": 224,
+    "path": None,
+}
+"""What an index of this project records of the model of these vectors, but for the dimensions."""
+
+
+class Engine(Protocol):
+    """One way to search; made anew in each process.
+
+    Attributes
+    ----------
+    title : what the table says
+    modules : imported before anything is measured
+    packages : whose versions are told
+    """
+
+    title: ClassVar[str]
+    modules: ClassVar[tuple[str, ...]]
+    packages: ClassVar[tuple[str, ...]]
+
+    # And, where the engine can filter, `seldom_query`: as `query`, among the pictures with the
+    # label that one percent have.
+
+    def prepare(self, data: Path) -> Any:
+        """What `build` is given; making this is not measured."""
+        ...
+
+    def build(self, prepared: Any, path: Path) -> None:
+        """From the vectors to what can be opened at `path`."""
+        ...
+
+    def open(self, path: Path) -> None:
+        """Open it, so that it can be asked."""
+        ...
+
+    def query(self, X: NDArray[np.float32]) -> Any:
+        """The 10 nearest of each row of X, in the engine's own form."""
+        ...
+
+    def rows(self, answer: Any) -> NDArray[np.intp]:
+        """The rows of the vectors that an answer names."""
+        ...
+
+
+class Ours:
+    """An index of this project, opened as every program does it."""
+
+    modules = ("siamese.indexes", "siamese.search")
+
+    def __init__(self) -> None:
+        from siamese.indexes import LabelFilter
+
+        self._seldom = LabelFilter.of(any_of=[SELDOM])
+
+    def prepare(self, data: Path) -> Any:
+        vectors = np.load(data / "vectors.npy", mmap_mode="r")
+        return vectors, metadata(data), {**MODEL, "embedding_size": vectors.shape[1]}
+
+    def open(self, path: Path) -> None:
+        from siamese.indexes import open_index
+
+        self.index = open_index(path)
+
+    def query(self, X: NDArray[np.float32]) -> Any:
+        return self.index.query(X, K)
+
+    def seldom_query(self, X: NDArray[np.float32]) -> Any:
+        return self.index.query(X, K, self._seldom)
+
+    def rows(self, answer: Any) -> NDArray[np.intp]:
+        # A row of an index may be a key; the filename says which vector it is.
+        _, found = answer
+        names = [known["filename"] for known in self.index.metadata_of(found.ravel())]
+        return np.array([int(Path(name).stem) for name in names], np.intp).reshape(found.shape)
+
+
+class BallTree(Ours):
+    """The default, exact."""
+
+    title = "**BallTree**"
+    modules = (*Ours.modules, "sklearn.neighbors")
+    packages = ("scikit-learn",)
+
+    def build(self, prepared: Any, path: Path) -> None:
+        from siamese.indexes import BallTreeIndex
+
+        BallTreeIndex.build(*prepared).save(path)
+
+
+class Faiss(Ours):
+    """As this project sets it up."""
+
+    title = "**faiss**"
+    modules = (*Ours.modules, "siamese.indexes.faiss", "faiss", "pyarrow")
+    packages = ("faiss-cpu",)
+    min_recall = 0.98
+
+    def build(self, prepared: Any, path: Path) -> None:
+        from siamese.indexes.faiss import FaissIndex
+
+        FaissIndex.build(*prepared, min_recall=self.min_recall).save(path)
+
+
+class Milvus(Ours):
+    """Milvus Lite, as this project sets it up."""
+
+    title = "**Milvus Lite**"
+    modules = (*Ours.modules, "siamese.indexes.milvus", "pymilvus", "milvus_lite")
+    packages = ("pymilvus", "milvus-lite")
+
+    def build(self, prepared: Any, path: Path) -> None:
+        from siamese.indexes.milvus import MilvusIndex
+
+        MilvusIndex.build(*prepared, uri=path)
+
+
+class BruteForce:
+    """scikit-learn's exact search; with a label, among the vectors that have it."""
+
+    title = "scikit-learn, brute force"
+    modules = ("sklearn.neighbors",)
+    packages = ("scikit-learn",)
+
+    def prepare(self, data: Path) -> Any:
+        return data
+
+    def build(self, prepared: Any, path: Path) -> None:
+        path.mkdir()
+        np.save(path / "vectors.npy", np.load(prepared / "vectors.npy", mmap_mode="r"))
+        np.save(path / "seldom.npy", seldom_rows(prepared))
+
+    def open(self, path: Path) -> None:
+        from sklearn.neighbors import NearestNeighbors
+
+        vectors = np.load(path / "vectors.npy")
+        self._seldom = np.load(path / "seldom.npy")
+        self._all, self._some = (
+            NearestNeighbors(n_neighbors=min(K, len(of)), algorithm="brute").fit(of)
+            for of in (vectors, vectors[self._seldom])
+        )
+
+    def query(self, X: NDArray[np.float32]) -> Any:
+        return self._all.kneighbors(X)[1]
+
+    def seldom_query(self, X: NDArray[np.float32]) -> Any:
+        return self._seldom[self._some.kneighbors(X)[1]]
+
+    def rows(self, answer: Any) -> NDArray[np.intp]:
+        return answer
+
+
+class Peer:
+    """A graph of another library, with the library's own defaults but for how widely it looks.
+
+    Attributes
+    ----------
+    ef : candidates that a search keeps; more of them, more recall
+    """
+
+    ef: int
+
+    def prepare(self, data: Path) -> Any:
+        return np.load(data / "vectors.npy"), seldom_rows(data)
+
+    def rows(self, answer: Any) -> NDArray[np.intp]:
+        return answer
+
+
+class Usearch(Peer):
+    """usearch with half-precision vectors, memory-mapped; from Python it knows no filters."""
+
+    title = "usearch, float16"
+    modules = ("usearch.index",)
+    packages = ("usearch",)
+
+    def build(self, prepared: Any, path: Path) -> None:
+        from usearch.index import Index
+
+        vectors, _ = prepared
+        index = Index(ndim=vectors.shape[1], metric="ip", dtype="f16")
+        index.add(np.arange(len(vectors)), vectors)
+        index.save(path)
+
+    def open(self, path: Path) -> None:
+        from usearch.index import Index
+
+        self._index = Index.restore(path, view=True)
+
+    @property
+    def ef(self) -> int:
+        return self._index.expansion_search
+
+    @ef.setter
+    def ef(self, value: int) -> None:
+        self._index.expansion_search = value
+
+    def query(self, X: NDArray[np.float32]) -> Any:
+        return self._index.search(X, K).keys.reshape(len(X), -1).astype(np.intp)
+
+
+class Hnswlib(Peer):
+    """hnswlib, whose vectors are float32; it calls Python for each picture that a filter judges."""
+
+    title = "hnswlib"
+    modules = ("hnswlib",)
+    packages = ("hnswlib",)
+
+    def build(self, prepared: Any, path: Path) -> None:
+        import hnswlib
+
+        vectors, seldom = prepared
+        path.mkdir()
+        np.savez(path / "about.npz", shape=vectors.shape, seldom=seldom)
+        index = hnswlib.Index(space="ip", dim=vectors.shape[1])
+        index.init_index(max_elements=len(vectors))
+        index.add_items(vectors)
+        index.save_index(str(path / "index.bin"))
+
+    def open(self, path: Path) -> None:
+        import hnswlib
+
+        about = np.load(path / "about.npz")
+        count, dimensions = about["shape"].tolist()
+        seldom = np.zeros(count, np.bool_)
+        seldom[about["seldom"]] = True
+        self._seldom, self._count = seldom.tolist(), int(seldom.sum())
+        self._index = hnswlib.Index(space="ip", dim=dimensions)
+        self._index.load_index(str(path / "index.bin"), max_elements=count)
+
+    @property
+    def ef(self) -> int:
+        return self._index.ef
+
+    @ef.setter
+    def ef(self, value: int) -> None:
+        self._index.set_ef(value)
+
+    def query(self, X: NDArray[np.float32]) -> Any:
+        return self._index.knn_query(X, K)[0].astype(np.intp)
+
+    def seldom_query(self, X: NDArray[np.float32]) -> Any:
+        k = min(K, self._count)  # it fails where fewer are found than are asked for
+        found, _ = self._index.knn_query(X, k, num_threads=1, filter=self._seldom.__getitem__)
+        return found.astype(np.intp)
+
+
+def seldom_rows(data: Path) -> NDArray[np.intp]:
+    """The rows of the pictures with the label `SELDOM`."""
+    return np.flatnonzero(np.load(data / "items.npy") % 100 == 0)
+
+
+ENGINES = {
+    "balltree": BallTree,
+    "sklearn": BruteForce,
+    "faiss": Faiss,
+    "milvus": Milvus,
+    "usearch": Usearch,
+    "hnswlib": Hnswlib,
+}
+"""By the names of `--engines`, in the order of the table."""
+
+PEERS = ("usearch", "hnswlib")
+"""Those that live in an environment of their own, and are measured at the recall of ours."""

@@ -1,0 +1,467 @@
+"""What `siamese serve` bears: a real process under load, beside what the cores could do at most.
+
+Run it as ``python -m benchmarks.serving --index search_index.pkl --image-dir photos
+[--keras-model FILE] [--searches 5000] [--clients 32]``. The queries are pictures of the index.
+
+1. *Limits*, with nothing else at work: pictures decoded a second, embedded a second, and both
+   together, decoding in threads while the model embeds batches of 16; and one picture alone.
+2. *One client*: one search after another.
+3. *Load*: `--searches` from `--clients` clients at once, each on a connection that it keeps;
+   `--broken` of them are no usable pictures, which must be refused and nothing else.
+4. *Overload*: searches come at twice the rate of the load, whether or not others are answered.
+
+The load generator shares the cores with the server; its share of the CPU time is told. Memory is
+the server's resident set, twice a second: the mean of the load's second half against its first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.table import Table
+
+QUERIES = 500
+"""Different pictures that are searched for, over and over."""
+BATCH = 16
+OVERLOAD_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the cores do without a server; milliseconds are the median of one picture alone."""
+
+    decoded_a_second: float
+    embedded_a_second: float
+    together_a_second: float
+    decode_ms: float
+    embed_ms: float
+
+
+@dataclass
+class Outcome:
+    """What came of a phase.
+
+    Attributes
+    ----------
+    seconds : from the first request to the last answer
+    accepted, refused, broken : milliseconds of the answers 200, 503, and 4xx to broken uploads
+    errors : what was not expected, by kind
+    generator_cpu, server_cpu : CPU seconds
+    """
+
+    seconds: float = 0.0
+    accepted: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    broken: list[float] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+    generator_cpu: float = 0.0
+    server_cpu: float = 0.0
+    memory: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return (len(self.accepted) + len(self.broken)) / self.seconds
+
+    @property
+    def growth(self) -> float:
+        """Memory of the second half in parts of the first's, less one."""
+        half = len(self.memory) // 2
+        if not half:
+            return float("nan")
+        return statistics.mean(self.memory[half:]) / statistics.mean(self.memory[:half]) - 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures, for `--json`."""
+        return {
+            "seconds": self.seconds,
+            "a_second": self.rate,
+            "errors": dict(self.errors),
+            "accepted": _percentiles(self.accepted),
+            "refused": _percentiles(self.refused),
+            "broken": _percentiles(self.broken),
+            "generator_cpu_share": self.generator_cpu / (self.generator_cpu + self.server_cpu),
+            "memory_first_mb": self.memory[0] / 1e6 if self.memory else None,
+            "memory_last_mb": self.memory[-1] / 1e6 if self.memory else None,
+            "memory_growth": self.growth,
+        }
+
+
+def main() -> None:
+    """Measure, and print."""
+    given = _arguments()
+    contents = _queries(given.index, given.image_dir)
+    # In a process of its own, whose memory and threads are gone when the server starts.
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        limits = pool.apply(measure_limits, (given.index, given.keras_model, contents))
+    with _server(given) as url:
+        alone = asyncio.run(run_clients(url, contents, 1, max(20, given.searches // 25), 0))
+        load = asyncio.run(run_clients(url, contents, given.clients, given.searches, given.broken))
+        overload = asyncio.run(run_at_rate(url, contents, 2 * load.rate, given.overload_seconds))
+    document = {
+        "cores": os.cpu_count(),
+        "limits": asdict(limits),
+        "alone": alone.as_dict(),
+        "load": load.as_dict(),
+        "overload": {**overload.as_dict(), "asked_a_second": 2 * load.rate},
+        "share_of_limit": load.rate / limits.together_a_second,
+        "alone_p50_against_limit": (
+            statistics.median(alone.accepted) / (limits.decode_ms + limits.embed_ms)
+        ),
+    }
+    if given.json:
+        print(json.dumps(document, indent=2))
+    else:
+        _print(limits, alone, load, overload, document)
+
+
+def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -> Limits:
+    """Time decoding and the model, each alone and both together."""
+    from siamese.cli import embedder as load
+    from siamese.indexes import open_index
+    from siamese.quiet import import_keras
+    from siamese.server.batching import warm_up
+    from siamese.server.pictures import query_picture
+    from siamese.server.settings import Limits as ServerLimits
+    from siamese.threads import in_threads
+
+    import_keras()
+    recorded = open_index(index).model
+    embedder = load(Path(keras_model) if keras_model else None, recorded=recorded)
+    warm_up(embedder)
+    size, allowed = embedder.facts.picture_size, ServerLimits()
+
+    def decode(content: bytes) -> Any:
+        return query_picture(content, size, allowed)
+
+    def rate(work: Any) -> float:
+        started = time.perf_counter()
+        count = work()
+        return count / (time.perf_counter() - started)
+
+    def decode_all() -> int:
+        with closing(in_threads(decode, contents, ahead=4 * BATCH)) as decoded:
+            return sum(1 for _ in decoded)
+
+    def both() -> int:
+        count = 0
+        with closing(in_threads(decode, contents, ahead=4 * BATCH)) as decoded:
+            batch = []
+            for picture in decoded:
+                batch.append(picture)
+                if len(batch) == BATCH:
+                    embedder.embed(batch)
+                    count += len(batch)
+                    batch = []
+        return count
+
+    squares = [decode(content) for content in contents[: 8 * BATCH]]
+    batches = [squares[start : start + BATCH] for start in range(0, len(squares), BATCH)]
+
+    def embed_all() -> int:
+        for batch in batches:
+            embedder.embed(batch)
+        return len(squares)
+
+    decode_all()  # the first time opens what is needed
+    return Limits(
+        decoded_a_second=rate(decode_all),
+        embedded_a_second=rate(embed_all),
+        together_a_second=rate(both),
+        decode_ms=_median_ms(decode, contents[:50]),
+        embed_ms=_median_ms(lambda square: embedder.embed([square]), squares[:50]),
+    )
+
+
+async def run_clients(
+    url: str, contents: Sequence[bytes], clients: int, searches: int, broken: float
+) -> Outcome:
+    """Search from several clients at once, each asking again when it has its answer."""
+    outcome = Outcome()
+    asked = iter(_requests(contents, searches, broken))
+
+    async def client() -> None:
+        connection = _Connection(url)
+        for request, is_broken in asked:
+            await _ask(connection, request, is_broken, outcome)
+        connection.close()
+
+    async with _measured(url, outcome):
+        await asyncio.gather(*(client() for _ in range(clients)))
+    return outcome
+
+
+async def run_at_rate(url: str, contents: Sequence[bytes], rate: float, seconds: float) -> Outcome:
+    """Search at a rate, whether or not earlier searches are answered."""
+    outcome = Outcome()
+    idle: list[_Connection] = []
+
+    async def one(request: bytes) -> None:
+        connection = idle.pop() if idle else _Connection(url)
+        await _ask(connection, request, False, outcome)
+        idle.append(connection)
+
+    async with _measured(url, outcome), asyncio.TaskGroup() as group:
+        started = time.perf_counter()
+        for number, (request, _) in enumerate(_requests(contents, int(rate * seconds), 0)):
+            await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
+            group.create_task(one(request))
+    for connection in idle:
+        connection.close()
+    return outcome
+
+
+class _Connection:
+    """As much of an HTTP client as is needed, so that it takes little of the cores."""
+
+    def __init__(self, url: str) -> None:
+        self._where = urlsplit(url)
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, request: bytes) -> int:
+        """Send a request, read the answer, return its status."""
+        if self._streams is None:
+            where = self._where
+            self._streams = await asyncio.open_connection(where.hostname, where.port)
+        reader, writer = self._streams
+        writer.write(request)
+        await writer.drain()
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        await reader.readexactly(length)
+        if b"connection: close" in head:
+            self.close()
+        return int(head.split(b" ", 2)[1])
+
+    def close(self) -> None:
+        """Let go of the connection; the next request opens another."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+async def _ask(connection: _Connection, request: bytes, is_broken: bool, outcome: Outcome) -> None:
+    started = time.perf_counter()
+    try:
+        status = await connection.ask(request)
+    except (OSError, EOFError, asyncio.IncompleteReadError) as error:
+        connection.close()
+        outcome.errors[type(error).__name__] += 1
+        return
+    took = 1000 * (time.perf_counter() - started)
+    if status == 503:
+        outcome.refused.append(took)
+    elif is_broken and status in (413, 415, 422):
+        outcome.broken.append(took)
+    elif not is_broken and status == 200:
+        outcome.accepted.append(took)
+    else:
+        outcome.errors[f"{status} for a {'broken' if is_broken else 'whole'} upload"] += 1
+
+
+@contextlib.asynccontextmanager
+async def _measured(url: str, outcome: Outcome) -> AsyncIterator[None]:
+    async def watch() -> None:
+        while True:
+            figures = await asyncio.to_thread(_figures, url)
+            outcome.memory.append(figures["process_resident_memory_bytes"])
+            await asyncio.sleep(0.5)
+
+    server, own = _figures(url)["process_cpu_seconds_total"], _own_cpu()
+    watching = asyncio.create_task(watch())
+    started = time.perf_counter()
+    yield
+    outcome.seconds = time.perf_counter() - started
+    outcome.generator_cpu = _own_cpu() - own
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+    outcome.server_cpu = _figures(url)["process_cpu_seconds_total"] - server
+
+
+def _own_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _figures(url: str) -> dict[str, float]:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    pairs = [line.rsplit(" ", 1) for line in lines if line.startswith("process_")]
+    return {name: float(value) for name, value in pairs}
+
+
+def _requests(contents: Sequence[bytes], count: int, broken: float) -> Iterator[tuple[bytes, bool]]:
+    """Yield whole HTTP requests, and whether their picture is broken."""
+    rng = random.Random(0)
+    for _ in range(count):
+        content = rng.choice(contents)
+        is_broken = rng.random() < broken
+        yield _request(_broken(content, rng) if is_broken else content), is_broken
+
+
+def _broken(content: bytes, rng: random.Random) -> bytes:
+    match rng.randrange(4):
+        case 0:
+            return content[: len(content) // 2]
+        case 1:
+            return b"no picture at all"
+        case 2:
+            return b""
+        case _:
+            return b"GIF89a" + content
+
+
+def _request(content: bytes) -> bytes:
+    boundary = b"one-boundary-that-no-picture-holds"
+    body = (
+        b'--%b\r\nContent-Disposition: form-data; name="image"; filename="query"\r\n'
+        b"Content-Type: application/octet-stream\r\n\r\n%b\r\n--%b--\r\n"
+    ) % (boundary, content, boundary)
+    return (
+        b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
+        b"Content-Type: multipart/form-data; boundary=%b\r\n\r\n%b"
+    ) % (len(body), boundary, body)
+
+
+def _queries(index: str, image_dir: Path) -> list[bytes]:
+    from siamese.indexes import open_index
+
+    filenames = sorted({entry.metadata["filename"] for entry in open_index(index).entries()})
+    chosen = random.Random(0).sample(filenames, min(QUERIES, len(filenames)))
+    return [(image_dir / filename).read_bytes() for filename in chosen]
+
+
+@contextlib.contextmanager
+def _server(given: argparse.Namespace) -> Iterator[str]:
+    model = ["--keras-model", given.keras_model] if given.keras_model else []
+    words = ["--index", given.index, "--image-dir", str(given.image_dir), "--port", "0", *model]
+    with subprocess.Popen(
+        [sys.executable, "-m", "siamese", "serve", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            url = process.stdout.readline().partition(": ")[0] if process.stdout else ""
+            if not url:
+                sys.exit(f"siamese serve {' '.join(words)}: did not start")
+            _wait_for(f"{url}/ready")
+            yield url
+        finally:
+            process.terminate()
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(600):
+        with contextlib.suppress(OSError), urllib.request.urlopen(url):
+            return
+        time.sleep(0.1)
+    sys.exit(f"{url}: no answer")
+
+
+def _median_ms(work: Any, values: Sequence[Any]) -> float:
+    times = []
+    for value in values:
+        started = time.perf_counter()
+        work(value)
+        times.append(time.perf_counter() - started)
+    return 1000 * statistics.median(times)
+
+
+def _percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
+    if len(milliseconds) < 2:
+        return {"count": len(milliseconds)}
+    hundredths = statistics.quantiles(milliseconds, n=100, method="inclusive")
+    return {
+        "count": len(milliseconds),
+        "p50": hundredths[49],
+        "p99": hundredths[98],
+        "max": max(milliseconds),
+    }
+
+
+def _print(
+    limits: Limits, alone: Outcome, load: Outcome, overload: Outcome, document: dict[str, Any]
+) -> None:
+    console = Console()
+    if not console.is_terminal:  # for files: a line a row, however long
+        console.width = 200
+    console.print(
+        f"{document['cores']} cores do, without a server: decode {limits.decoded_a_second:.0f}/s, "
+        f"embed {limits.embedded_a_second:.0f}/s, both {limits.together_a_second:.0f}/s; one "
+        f"picture alone {limits.decode_ms:.1f} + {limits.embed_ms:.1f} ms"
+    )
+    heads = (
+        "",
+        "answers",
+        "a second",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+        "503",
+        "p50 ms",
+        "p99 ms",
+        "errors",
+    )
+    table = Table(*heads, box=None, pad_edge=False)
+    for name, outcome in (("one client", alone), ("load", load), ("overload", overload)):
+        accepted, refused = _percentiles(outcome.accepted), _percentiles(outcome.refused)
+        figures = [accepted.get(key, float("nan")) for key in ("p50", "p99", "max")]
+        table.add_row(
+            name,
+            f"{len(outcome.accepted) + len(outcome.broken):,}",
+            f"{outcome.rate:.1f}",
+            *(f"{figure:.0f}" for figure in figures),
+            f"{len(outcome.refused):,}",
+            *(f"{refused.get(key, float('nan')):.0f}" for key in ("p50", "p99")),
+            ", ".join(f"{count} {kind}" for kind, count in outcome.errors.items()) or "none",
+        )
+    console.print(table)
+    of_load = document["load"]
+    console.print(
+        f"load: {document['share_of_limit']:.0%} of decode + model together; the load generator "
+        f"took {of_load['generator_cpu_share']:.0%} of the CPU time; {len(load.broken)} broken "
+        f"uploads refused; memory {of_load['memory_first_mb']:.0f} to "
+        f"{of_load['memory_last_mb']:.0f} MB, second half {of_load['memory_growth']:+.1%}"
+    )
+    console.print(
+        f"one client: p50 is {document['alone_p50_against_limit']:.2f} times decode + model alone"
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--index", default="search_index.pkl")
+    parser.add_argument("--image-dir", type=Path, required=True)
+    parser.add_argument("--keras-model")
+    parser.add_argument("--searches", type=int, default=5000)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--broken", type=float, default=0.01, help="share of broken uploads")
+    parser.add_argument("--overload-seconds", type=float, default=OVERLOAD_SECONDS)
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

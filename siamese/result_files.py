@@ -1,0 +1,54 @@
+"""The results of many searches as a file for other programs: CSV, or JSON lines."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from siamese.files import atomic_path
+
+if TYPE_CHECKING:
+    from siamese.search import QueryResult
+
+COLUMNS = ("query", "rank", "distance", "item_id", "filename", "labels")
+SUFFIXES = (".csv", ".jsonl")
+
+
+def write_results(found: Iterable[QueryResult], path: Path) -> None:
+    """Write results as they come; the file stands under its name only once it is complete.
+
+    Parameters
+    ----------
+    path : ending in .csv, for a row a result, the labels of its item separated by |; or in .jsonl,
+        for a line a query, as `QueryResult.as_dict`
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        if path.suffix == ".csv":
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                rows = csv.writer(file)
+                rows.writerow(COLUMNS)
+                for query in found:
+                    rows.writerows(
+                        (
+                            query.query,
+                            one.rank,
+                            f"{one.distance:.6f}",
+                            one.item_id,
+                            one.filename,
+                            "|".join(one.labels),
+                        )
+                        for one in query.results
+                    )
+        else:
+            with temporary.open("wb") as lines:
+                for query in found:
+                    lines.write(msgspec.json.encode(query) + b"\n")

@@ -1,0 +1,216 @@
+"""What is said of every index holds for each engine."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from siamese.errors import InputError
+from siamese.indexes import EVERYTHING, LabelFilter, backend_at, open_index
+from siamese.indexes.changes import bring_up_to_date
+from siamese.search import Searcher
+from tests.indexes.conftest import LABELS, SIZE, contents, facts, grouped, known
+
+COUNT = 400
+CLOSE = {"balltree": 1e-6, "faiss exact": 1e-5, "faiss graph": 3e-3, "faiss graph, 8 bits": 3e-2}
+FILTERS = [
+    LabelFilter(),
+    LabelFilter.of(any_of=["red"]),
+    LabelFilter.of(any_of=["red", "pink", "not there"]),
+    LabelFilter.of(all_of=["red", "pink"]),
+    LabelFilter.of(none_of=["red"]),
+    LabelFilter.of(any_of=['quoted "red"', "back\\slash"], none_of=["ü, comma"]),
+    LabelFilter.of(["red"], ["pink"], ["rare"]),
+    LabelFilter.of(any_of=["rare"]),
+    LabelFilter.of(any_of=["not there"]),
+    LabelFilter.of(none_of=["not there"]),
+]
+
+
+def kept(labels, metadata):
+    """Which pictures a filter keeps, as its definition says."""
+
+    def keeps(has):
+        return (
+            (not labels.any_of or bool(has & labels.any_of))
+            and labels.all_of <= has
+            and not has & labels.none_of
+        )
+
+    return np.array([keeps(set(one["labels"])) for one in metadata])
+
+
+def compared(queries, vectors, rows, k):
+    """The distances of the k nearest of some rows, by a loop over all."""
+    every = [sorted(np.linalg.norm(vectors[rows] - query, axis=1))[:k] for query in queries]
+    return np.reshape(every, (len(queries), min(k, len(rows))))
+
+
+@pytest.fixture
+def index(make):
+    return make(grouped(COUNT), known(COUNT))
+
+
+def tolerance(engine):
+    return CLOSE.get(engine, 1e-3)
+
+
+@pytest.mark.parametrize("labels", FILTERS, ids=range(len(FILTERS)))
+def test_the_nearest_that_a_filter_keeps_are_those_of_a_loop(index, engine, labels):
+    vectors, metadata, queries = grouped(COUNT), known(COUNT), grouped(40, seed=1)
+    rows = np.flatnonzero(kept(labels, metadata))
+    for k in (1, 7, 50, 2 * COUNT):
+        distances, found = index.query(queries, k, labels)
+        expected = compared(queries, vectors, rows, k)
+        assert distances.shape == found.shape == expected.shape
+        assert (np.diff(distances, axis=1) >= 0).all()
+        close = np.abs(distances - expected) <= tolerance(engine)
+        assert close.sum() >= (0.95 if "graph" in engine else 1) * close.size
+        told = index.metadata_of(found.ravel())
+        assert all(kept(labels, told))
+        for query, near, at in zip(queries, distances, found, strict=True):
+            assert len(set(at.tolist())) == len(at)
+            there = np.linalg.norm(index.vectors(at) - query, axis=1)
+            np.testing.assert_allclose(near, there, atol=tolerance(engine))
+
+
+def test_it_tells_what_it_was_given(index, engine):
+    metadata = known(COUNT)
+    assert len(index) == COUNT and index.embedding_size == SIZE and index.model == facts()
+    entries = sorted(index.entries(), key=lambda entry: entry.metadata["filename"])
+    expected = sorted(
+        zip(metadata, contents(COUNT), strict=True), key=lambda one: one[0]["filename"]
+    )
+    for entry, (one, content) in zip(entries, expected, strict=True):
+        assert entry.metadata["filename"] == one["filename"]
+        assert entry.metadata["item_id"] == one["item_id"]
+        assert set(entry.metadata["labels"]) == set(one["labels"])
+        assert entry.content == (None if engine == "balltree" else content)
+    rows = [entry.row for entry in entries[5::50]]
+    assert index.metadata_of(rows) == [entry.metadata for entry in entries[5::50]]
+    assert index.metadata_of([]) == [] and index.vectors([]).shape == (0, SIZE)
+    places = [metadata.index(entry.metadata) for entry in entries[5::50]]
+    np.testing.assert_allclose(index.vectors(rows), grouped(COUNT)[places], atol=tolerance(engine))
+
+    (row,) = index.find(filename="ü/17.jpg")
+    assert index.metadata_of([row]) == [metadata[17]]
+    of_item = index.metadata_of(index.find(item_id="item 4"))
+    assert sorted(one["filename"] for one in of_item) == [
+        f"ü/{row}.jpg" for row in (16, 17, 18, 19)
+    ]
+    assert index.find(item_id="item 4", filename="ü/17.jpg").tolist() == [row]
+    assert not len(index.find(item_id="item 5", filename="ü/17.jpg"))
+    assert not len(index.find(item_id='no" or item_id != "'))
+    assert index.item_sizes(["item 4", "none", "item 99"]).tolist() == [4, 0, 4]
+    counts = {label: sum(label in one["labels"] for one in metadata) for label in LABELS}
+    counts = {label: count for label, count in counts.items() if count}
+    assert index.label_counts() == counts
+    assert list(index.label_counts().values()) == sorted(counts.values(), reverse=True)
+
+
+def test_what_cannot_be_asked_or_added_is_one_line(index):
+    for X, k, line in (
+        (np.ones((1, SIZE + 1)), 1, rf"holds vectors of {SIZE} dimensions"),
+        (np.ones(SIZE), 1, "asked for those of shape"),
+        (np.full((1, SIZE), np.nan), 1, "not finite"),
+        (grouped(1), 0, "k is 0"),
+    ):
+        with pytest.raises(InputError, match=line):
+            index.query(X, k)
+    one = known(1)
+    for vectors, metadata, line in (
+        (grouped(1, SIZE + 1), one, "nothing added: vectors of 13 dimensions"),
+        (2 * grouped(1), one, "not of length 1"),
+        (grouped(2), one, "metadata of 1 pictures for 2 vectors"),
+        (grouped(1), [{"item_id": 1}], "of another form"),
+    ):
+        with pytest.raises(InputError, match=line):
+            index.add(vectors, metadata)
+    assert len(index) == COUNT
+    distances, rows = index.query(np.empty((0, SIZE)), 3)
+    assert distances.shape == rows.shape == (0, 3)
+
+
+def test_changed_saved_and_opened_again_it_holds_the_new_catalogue(make, engine):
+    index = make(grouped(200), known(200))
+    vectors = np.concatenate([grouped(200), grouped(40, seed=5)])
+    metadata, files = known(200) + known(240)[200:], contents(240)
+    vectors[10] = grouped(1, seed=9)[0]
+    files[10] = b"another picture!"
+    metadata[11] = {**metadata[11], "labels": ["new"]}
+    stay = [row for row in range(240) if row not in (0, 1, 55)]
+    wanted = [metadata[row] for row in stay]
+    changes = bring_up_to_date(index, vectors[stay], wanted, [files[row] for row in stay])
+    # Exact engines compare vectors where they keep no content.
+    assert changes == (40, 2, 3)
+    index.save()
+    place = index.name
+    del index
+    index = open_index(place)
+    assert len(index) == 237
+    assert backend_at(place) == engine.split()[0]
+    _, rows = index.query(vectors[stay], 1)
+    told = index.metadata_of(rows.ravel())
+    right = [one["filename"] == other["filename"] for one, other in zip(told, wanted, strict=True)]
+    assert np.mean(right) > (0.97 if "graph" in engine else 0.999)
+    assert index.query(vectors[:1], 1, LabelFilter.of(any_of=["new"]))[1].shape == (1, 1)
+    again = bring_up_to_date(index, vectors[stay], wanted, [files[row] for row in stay])
+    assert again == (0, 0, 0)
+
+
+class Given:
+    """An embedder whose pictures are rows of the vectors."""
+
+    def __init__(self) -> None:
+        from siamese.embedding import ModelFacts
+
+        self.facts = ModelFacts(**facts())
+
+
+def test_each_search_feature_gives_the_same_with_each_engine(index, engine):
+    """Against rankings made by hand of the distances to all."""
+    vectors, metadata, queries = grouped(COUNT), known(COUNT), grouped(12, seed=2)
+    searcher = Searcher(Given(), index)
+    item = [one["item_id"] for one in metadata]
+
+    def by_hand(query, own=None, labels=EVERYTHING, most=np.inf):
+        distances = np.linalg.norm(vectors - query, axis=1)
+        rows = np.argsort(distances, kind="stable")
+        mask = kept(labels, metadata)
+        return [
+            (item[row], metadata[row]["filename"], distances[row])
+            for row in rows
+            if mask[row] and item[row] != own and distances[row] <= most
+        ]
+
+    def first_of_items(ranked):
+        seen = set()
+        return [one for one in ranked if not (one[0] in seen or seen.add(one[0]))]
+
+    red = LabelFilter.of(any_of=["red"])
+    own = [f"item {number}" for number in range(12)]
+    for options, expected in (
+        ({}, [by_hand(query)[:5] for query in queries]),
+        ({"offset": 5}, [by_hand(query)[5:10] for query in queries]),
+        ({"labels": red}, [by_hand(query, labels=red)[:5] for query in queries]),
+        ({"own_items": own}, [by_hand(q, o)[:5] for q, o in zip(queries, own, strict=True)]),
+        ({"max_distance": 0.9}, [by_hand(query, most=0.9)[:5] for query in queries]),
+        (
+            {"by_item": "best", "labels": red, "offset": 1, "own_items": own},
+            [first_of_items(by_hand(q, o, red))[1:6] for q, o in zip(queries, own, strict=True)],
+        ),
+    ):
+        found = searcher.search_vectors(queries, 5, **options)
+        agree = []
+        for one, hand in zip(found, expected, strict=True):
+            assert [result.rank for result in one.results] == list(
+                range(1 + options.get("offset", 0), 1 + options.get("offset", 0) + len(one.results))
+            )
+            pairs = itertools.zip_longest(one.results, hand)
+            agree += [
+                a is not None and b is not None and abs(a.distance - b[2]) <= tolerance(engine)
+                for a, b in pairs
+            ]
+        assert np.mean(agree) >= (0.93 if "graph" in engine else 1), options

@@ -1,0 +1,333 @@
+"""The folder of a faiss index: what is chosen, said, proven, and refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import threading
+
+import faiss
+import numpy as np
+import pytest
+
+from siamese.errors import InputError
+from siamese.indexes import build_index, faiss_vectors, open_index
+from siamese.indexes.faiss import FaissIndex
+from siamese.indexes.folder import _sum
+from tests.indexes.conftest import SIZE, contents, facts, grouped, known
+
+COUNT = 300
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """From 40 vectors on, a graph."""
+    monkeypatch.setattr(faiss_vectors, "EXACT_PICTURES", 40)
+
+
+def made(place, count=COUNT, **words):
+    vectors, metadata = grouped(count), known(count)
+    return build_index("faiss", place, vectors, metadata, contents(count), facts(), **words)
+
+
+@pytest.fixture(params=["exact", "graph"])
+def folder(request, tmp_path, monkeypatch):
+    if request.param == "graph":
+        monkeypatch.setattr(faiss_vectors, "EXACT_PICTURES", 40)
+    made(tmp_path / "index", min_recall=0.9)
+    return tmp_path / "index"
+
+
+def manifest(folder):
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def rewritten(folder, **changes):
+    (folder / "manifest.json").write_text(json.dumps(manifest(folder) | changes))
+
+
+def test_the_kind_is_chosen_by_size_and_said(tmp_path, graphs, monkeypatch, capsys):
+    made(tmp_path / "few", 40)
+    assert manifest(tmp_path / "few")["found"]["kind"] == "exact"
+    assert capsys.readouterr().err == (
+        "40 pictures: every picture is compared, because they are few\n"
+    )
+    made(tmp_path / "many", 300)
+    found = manifest(tmp_path / "many")["found"]
+    assert (found["kind"], found["bits"], found["links"], found["effort"]) == ("graph", 16, 16, 64)
+    assert found["recall"] > 0.98 and found["queries"] == 300
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("300 pictures: a graph of 16 links over vectors of 16 bits: finds ")
+    monkeypatch.setattr(faiss_vectors, "HALF_BYTES", 300 * SIZE)
+    made(tmp_path / "more", 300, min_recall=0.9)
+    assert manifest(tmp_path / "more")["found"]["bits"] == 8
+    sizes = [(tmp_path / name / "vectors-00001.faiss").stat().st_size for name in ("many", "more")]
+    assert sizes[0] - sizes[1] == 300 * SIZE - 2 * SIZE * 4  # less the range of each number
+
+
+def test_below_the_floor_it_tries_more_and_then_fails(tmp_path, graphs, monkeypatch, capsys):
+    real = faiss_vectors.Sample.recall
+    tried = []
+
+    def poor(sample, rows):
+        tried.append(real(sample, rows))
+        return 0.5 + 0.01 * len(tried)
+
+    monkeypatch.setattr(faiss_vectors.Sample, "recall", poor)
+    with pytest.raises(InputError, match=r"finds 0\.58.* --min-recall asks for 0\.9"):
+        made(tmp_path / "index", min_recall=0.9)
+    assert len(tried) == len(faiss_vectors.EFFORTS) * len(faiss_vectors.LINKS)
+    assert not (tmp_path / "index").exists()
+    tried.clear()
+    made(tmp_path / "index", min_recall=0.555)
+    assert manifest(tmp_path / "index")["found"]["links"] == 32
+    assert "below 0.555, so tried with more" in capsys.readouterr().err
+
+
+def test_recall_is_measured_against_comparing_with_all():
+    vectors = grouped(500)
+    sample = faiss_vectors.Sample(vectors)
+    every = np.linalg.norm(vectors - sample.queries[:, None], axis=2)
+    nearest = np.argsort(every, axis=1)[:, :10]
+    assert sample.recall(nearest) == 1
+    half = nearest.copy()
+    half[:, ::2] = np.argsort(every, axis=1)[:, 490:495]
+    assert sample.recall(half) == 0.5
+    assert sample.recall(np.full_like(nearest, -1)) == 0
+    # Of equal vectors, each will do.
+    twice = np.concatenate([vectors, vectors])
+    sample = faiss_vectors.Sample(twice)
+    every = np.linalg.norm(twice - sample.queries[:, None], axis=2)
+    first = np.argsort(every, axis=1, kind="stable")[:, :10]
+    assert sample.recall((first + 500) % 1000) == 1
+
+
+def test_a_changed_graph_is_measured_again_and_made_anew_where_much_is_gone(
+    tmp_path, graphs, capsys
+):
+    index = made(tmp_path / "index")
+    more = grouped(20, seed=3)
+    index.add(more, [{"item_id": "new", "filename": f"{n}", "labels": []} for n in range(20)])
+    index.save()
+    assert manifest(tmp_path / "index")["unmeasured"] == 0
+    assert manifest(tmp_path / "index")["found"]["queries"] == 320
+    index.remove(index.find(item_id="new")[:10])
+    index.save()
+    assert (manifest(tmp_path / "index")["rows"], len(index)) == (320, 310)  # not worth it yet
+    index.remove(np.arange(100))
+    index.save()
+    opened = open_index(tmp_path / "index")
+    assert manifest(tmp_path / "index")["rows"] == len(opened) == 210
+    assert len(opened.find(item_id="new")) == 10 and not len(opened.find(item_id="item 3"))
+    _, rows = opened.query(more[10:], 1)
+    assert [one["item_id"] for one in opened.metadata_of(rows.ravel())] == ["new"] * 10
+    # What was few and is many gets a graph.
+    few = made(tmp_path / "few", 40)
+    few.add(grouped(4, seed=5), [{**one, "item_id": "more"} for one in known(4)])
+    few.save()
+    assert manifest(tmp_path / "few")["found"]["kind"] == "graph"
+
+
+def test_who_has_it_open_keeps_what_he_opened(folder):
+    reader = open_index(folder)
+    before = reader.query(grouped(5, seed=1), 3)
+    writer = open_index(folder)
+    writer.remove(np.arange(200))
+    writer.save()
+    for one, other in zip(before, reader.query(grouped(5, seed=1), 3), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (len(reader), len(open_index(folder))) == (COUNT, 100)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".lock",
+        "manifest.json",
+        "pictures-00002.arrow",
+        "vectors-00002.faiss",
+    ]
+    reader.remove([0])
+    with pytest.raises(InputError, match="changed by another run meanwhile"):
+        reader.save()
+
+
+def test_opened_while_it_is_written_it_is_one_state_or_the_other(folder):
+    done = threading.Event()
+
+    def write():
+        index = open_index(folder)
+        for _ in range(10):
+            index.remove(index.find(filename=f"ü/{len(index) - 1}.jpg"))
+            index.save()
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = set()
+    while not done.is_set():
+        index = open_index(folder)
+        assert len(list(index.entries())) == len(index)
+        seen.add(len(index))
+    writer.join()
+    assert seen <= set(range(COUNT - 10, COUNT + 1)) and len(open_index(folder)) == COUNT - 10
+
+
+def test_flipped_bits_and_missing_ends_are_always_found(folder):
+    rng = np.random.default_rng(0)
+    for path in sorted(folder.glob("*-*")):
+        good = path.read_bytes()
+        for _ in range(60):
+            data = bytearray(good)
+            data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+            path.write_bytes(data)
+            with pytest.raises(InputError, match=f"damaged .{path.name} is not as it was written"):
+                open_index(folder)
+        for length in (0, 1, len(good) // 2, len(good) - 1):
+            path.write_bytes(good[:length])
+            with pytest.raises(InputError, match="damaged"):
+                open_index(folder)
+        path.unlink()
+        with pytest.raises(InputError, match=f"damaged .{path.name} is missing"):
+            open_index(folder)
+        path.write_bytes(good)
+    assert len(open_index(folder)) == COUNT
+
+
+def test_a_damaged_manifest_is_one_line(folder):
+    good = (folder / "manifest.json").read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        data = bytearray(good)
+        data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+        (folder / "manifest.json").write_bytes(data)
+        try:
+            assert len(open_index(folder)) == COUNT  # a letter of a version, say
+        except InputError as error:
+            assert str(error).startswith(str(folder)) and "\n" not in str(error)
+    for content in (b"", b"{}", b"[]", b"null", good[:-40], b"\xff\xfe", b'{"format": "1"}'):
+        (folder / "manifest.json").write_bytes(content)
+        with pytest.raises(InputError, match="damaged"):
+            open_index(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../secret-00001.faiss",
+        "/etc/passwd",
+        "..",
+        "",
+        "sub/vectors-00001.faiss",
+        "link-00001.faiss",
+    ],
+)
+def test_no_path_leads_out_of_the_folder(folder, name):
+    secret = folder.parent / "secret-00001.faiss"
+    shutil.copy(folder / "vectors-00001.faiss", secret)
+    (folder / "link-00001.faiss").symlink_to(secret)
+    files = manifest(folder)["files"]
+    files["vectors"]["name"] = name
+    rewritten(folder, files=files)
+    with pytest.raises(InputError, match="which is no file of an index"):
+        open_index(folder)
+
+
+def test_what_does_not_fit_together_is_refused(folder):
+    good = manifest(folder)
+    other = folder.parent / "other"
+    made(other, 100, min_recall=0.9)
+    for changes, line in (
+        ({"format": 2}, r"written by a newer version \(format 2\); update this one"),
+        ({"format": 0}, "of another kind"),
+        ({"backend": "annoy"}, "of another kind"),
+        ({"metric": "cosine"}, "of another kind"),
+        ({"pictures": COUNT + 1}, "do not fit together"),
+        ({"rows": COUNT - 1}, "do not fit together"),
+        ({"embedding_size": SIZE + 1}, "do not fit together"),
+        ({"model": facts(SIZE + 1)}, "do not fit together"),
+        ({"min_recall": 2.0}, "do not fit together"),
+        ({"model": None}, "damaged"),
+        ({"files": {}}, "names no file of vectors"),
+        ({"files": {"vectors": good["files"]["vectors"]}}, "names no file of pictures"),
+        (
+            {
+                "files": dict(
+                    zip(("vectors", "pictures"), [*good["files"].values()][::-1], strict=True)
+                )
+            },
+            "damaged",
+        ),
+    ):
+        rewritten(folder, **changes)
+        with pytest.raises(InputError, match=line) as told:
+            open_index(folder)
+        assert len(told.value.lines) == 1
+        (folder / "manifest.json").write_text(json.dumps(good))
+    shutil.copy(other / "pictures-00001.arrow", folder)
+    files = good["files"]
+    files["pictures"] = manifest(other)["files"]["pictures"]
+    rewritten(folder, files=files)
+    with pytest.raises(InputError, match="do not fit together"):
+        open_index(folder)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def test_nothing_is_executed(folder, capsys):
+    evil = pickle.dumps(Evil())
+    for path in folder.glob("*-*"):
+        good = path.read_bytes()
+        path.write_bytes(evil)
+        files = manifest(folder)["files"]
+        for file in files.values():
+            if file["name"] == path.name:
+                file.update(bytes=len(evil), xxh3=_sum(path))
+        rewritten(folder, files=files)
+        with pytest.raises(InputError, match="damaged"):
+            open_index(folder)
+        path.write_bytes(good)
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_what_is_no_index_is_not_written_into(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"precious")
+    with pytest.raises(InputError, match=r"holds what is no part of an index, a\.jpg for one"):
+        made(tmp_path / "photos", 20)
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["a.jpg"]
+    with pytest.raises(InputError, match="no place yet"):
+        FaissIndex.build(grouped(5), known(5), facts()).save()
+    for words, line in (
+        ({"contents": [b"short"] * 5}, "contents that are not 5 times 16 bytes"),
+        ({"contents": contents(4)}, "contents that are not 5 times 16 bytes"),
+    ):
+        with pytest.raises(InputError, match=line):
+            FaissIndex.build(grouped(5), known(5), facts(), **words)
+    with pytest.raises(InputError, match="no picture to index"):
+        FaissIndex.build(np.empty((0, SIZE)), [], facts())
+
+
+def test_a_full_disk_leaves_the_old_index(folder, monkeypatch):
+    index = open_index(folder)
+    index.remove(np.arange(200))
+
+    def full(*_):
+        raise RuntimeError("Error in faiss::FileIOWriter …")
+
+    monkeypatch.setattr(faiss, "write_index", full)
+    with pytest.raises(InputError, match="the disk may be full"):
+        index.save()
+    assert len(open_index(folder)) == COUNT
+    assert not [path for path in folder.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_two_at_once_exclude_each_other(folder):
+    from siamese.files import locked
+
+    index = open_index(folder)
+    index.remove([0])
+    with locked(folder), pytest.raises(InputError, match="another run is writing it"):
+        index.save()
+    index.save()
+    assert len(open_index(folder)) == COUNT - 1

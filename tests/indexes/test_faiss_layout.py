@@ -1,0 +1,113 @@
+"""A file that lies to FAISS is refused before FAISS reads it: nothing crashes."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+
+import faiss
+import numpy as np
+import pytest
+
+from siamese.indexes import faiss_vectors
+from siamese.indexes.faiss_layout import check_layout
+from tests.indexes.conftest import SIZE, grouped
+
+COUNT = 60
+ODD = [-1, 0, 1, COUNT, COUNT + 1, 2**31 - 1, -(2**31)]
+ODD_LONG = [-1, 0, 1, COUNT, 2**32, 2**40, 2**62, -(2**63)]
+
+
+@pytest.fixture(params=["flat", "graph of 16 bits", "graph of 8 bits"])
+def path(request, tmp_path):
+    vectors = grouped(COUNT)
+    if request.param == "flat":
+        index = faiss.IndexFlatL2(SIZE)
+        index.add(vectors)
+    else:
+        index = faiss_vectors.linked(vectors, 16 if "16" in request.param else 8, 16)
+    path = tmp_path / "vectors.faiss"
+    faiss_vectors.write(index, path)
+    return path
+
+
+def mutated(good, rng):
+    """The bytes of a file with one to three of them, or of its numbers, made odd; or cut."""
+    data = bytearray(good)
+    for _ in range(rng.integers(1, 4)):
+        at = int(rng.integers(len(data) - 8))
+        match rng.integers(4):
+            case 0:
+                data[at] ^= 1 << int(rng.integers(8))
+            case 1:
+                data[at : at + 4] = struct.pack("<i", int(rng.choice(ODD)))
+            case 2:
+                data[at : at + 8] = struct.pack("<q", int(rng.choice(ODD_LONG)))
+            case _ if rng.random() < 0.3:
+                del data[at + 8 :]
+    return bytes(data)
+
+
+def test_what_faiss_writes_is_let_through(path):
+    check_layout(path)
+    index = faiss_vectors.read(path)
+    assert index.ntotal == COUNT
+    assert index.search(grouped(COUNT), 1)[1].ravel().tolist() == list(range(COUNT))
+
+
+def test_whatever_is_let_through_can_be_searched(path):
+    # In a process of its own, which would not come back from a crash.
+    program = f"""
+import sys
+import numpy as np
+from pathlib import Path
+sys.path.insert(0, ".")
+from siamese.indexes import faiss_vectors
+from tests.indexes.conftest import grouped
+from tests.indexes.test_faiss_layout import COUNT, mutated
+path = Path({str(path)!r})
+good, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+for _ in range(400):
+    path.write_bytes(mutated(good, rng))
+    try:
+        index = faiss_vectors.read(path)
+    except ValueError as error:
+        assert str(error) and "\\n" not in str(error)
+        refused += 1
+        continue
+    index.search(grouped(5, seed=1), 10)
+    faiss_vectors.decoded(index)
+print(refused)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 40 < int(done.stdout) < 400
+
+
+@pytest.mark.parametrize(
+    ("index", "line"),
+    [
+        (faiss.IndexFlatIP(SIZE), "of an unknown kind"),
+        (faiss.IndexHNSWFlat(SIZE, 8), "of an unknown kind"),
+        (faiss.IndexHNSWSQ(SIZE, faiss.ScalarQuantizer.QT_4bit, 8), "in an unknown way"),
+    ],
+)
+def test_other_kinds_are_refused(index, line, tmp_path):
+    index.train(grouped(COUNT))
+    index.add(grouped(COUNT))
+    faiss.write_index(index, str(tmp_path / "vectors.faiss"))
+    with pytest.raises(ValueError, match=line):
+        check_layout(tmp_path / "vectors.faiss")
+
+
+def test_vectors_that_are_compared_are_of_length_1(tmp_path):
+    for wrong in (0.5, np.nan):
+        index = faiss.IndexFlatL2(SIZE)
+        index.add(wrong * grouped(COUNT))
+        faiss.write_index(index, str(tmp_path / "vectors.faiss"))
+        with pytest.raises(ValueError, match="not of length 1"):
+            check_layout(tmp_path / "vectors.faiss")
+    (tmp_path / "vectors.faiss").write_bytes(b"")
+    with pytest.raises(ValueError, match="empty file"):
+        check_layout(tmp_path / "vectors.faiss")
