@@ -405,6 +405,8 @@ def _print(
     limits: Limits, alone: Outcome, load: Outcome, overload: Outcome, document: dict[str, Any]
 ) -> None:
     console = Console()
+    if not console.is_terminal:  # for files: a line a row, however long
+        console.width = 200
     console.print(
         f"{document['cores']} cores do, without a server: decode {limits.decoded_a_second:.0f}/s, "
         f"embed {limits.embedded_a_second:.0f}/s, both {limits.together_a_second:.0f}/s; one "

@@ -167,6 +167,7 @@ def cli() -> None:
     siamese report --labeled-data photos/test.json $model    what training brought
     siamese index --labeled-data photos/items.json $model    search_index.pkl
     siamese search photo.jpg                                 what looks like this
+    siamese serve --image-dir photos                         a page and an API to search with
 
     Exit codes: 0 done, 2 the input or the call is wrong, 3 done but some pictures were skipped.
     """

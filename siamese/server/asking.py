@@ -9,6 +9,7 @@ from fastapi import Form, Request, Response, UploadFile
 
 from siamese.indexes import LabelFilter
 from siamese.search import Options
+from siamese.server.encoding import json_bytes
 from siamese.server.refusals import Refusal
 from siamese.server.service import Service
 
@@ -82,4 +83,4 @@ async def contents_of(images: list[UploadFile], service: Service) -> list[bytes]
 
 def answer(document: object) -> Response:
     """A document as JSON."""
-    return Response(msgspec.json.encode(document), media_type="application/json")
+    return Response(json_bytes(document), media_type="application/json")

@@ -104,13 +104,14 @@ class Batcher:
             self._metrics.queue_seconds.observe(started - job.arrived)
         try:
             vectors = embed(jobs[0].embedder, [job.picture for job in jobs])
+            answers = list(zip(jobs, vectors, strict=True))
         except BaseException as error:  # whatever it is, those who wait must hear of it
             for job in jobs:
                 job.vector.set_exception(error)
             return
         self._metrics.embed_seconds.observe(time.perf_counter() - started)
         self._metrics.batch_size.observe(len(jobs))
-        for job, vector in zip(jobs, vectors, strict=True):
+        for job, vector in answers:
             job.vector.set_result(vector)
 
 

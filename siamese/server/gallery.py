@@ -13,8 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from siamese.images import PictureError, open_picture
 from siamese.server.refusals import Refusal
 
-KEPT_THUMBNAILS = 2048
-"""In memory, of some 10 kB each."""
+KEPT_THUMBNAILS = 512
+"""In memory: some 10 kB each by the usual size, 150 kB by the largest."""
 
 
 class Gallery:

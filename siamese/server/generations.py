@@ -17,6 +17,10 @@ from siamese.server.batching import warm_up
 from siamese.server.logs import log
 from siamese.server.metrics import Metrics
 
+KEPT_NAMES = 4096
+LONGEST_NAME = 4096
+"""No system has longer ones. What is asked for is remembered, so that it must not be endless."""
+
 Load = Callable[[Searcher | None], Searcher]
 """Opens the index anew; is given the searcher before it, whose model it may go on using."""
 
@@ -29,7 +33,6 @@ class Generation:
     Attributes
     ----------
     version : the same for the same file or folder, also in another process
-    has : whether a file is in the index, by its filename
     """
 
     def __init__(self, searcher: Searcher, version: str) -> None:
@@ -37,9 +40,13 @@ class Generation:
         self.version = version
         find = searcher.index.find
         # Pages ask for the same pictures again and again, and to find one may take a walk.
-        self.has: Callable[[str], bool] = lru_cache(65_536)(
+        self._known: Callable[[str], bool] = lru_cache(KEPT_NAMES)(
             lambda filename: len(find(filename=filename)) > 0
         )
+
+    def has(self, filename: str) -> bool:
+        """Whether a file is in the index, by its filename."""
+        return len(filename) <= LONGEST_NAME and self._known(filename)
 
 
 class Generations:

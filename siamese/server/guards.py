@@ -126,7 +126,8 @@ class Bounded:
         if too_large and not answering:
             self._metrics.refused.labels("size").inc()
             why = f"more than {self._limits.upload_bytes:,} bytes"
-            await _refuse(error(413, why), scope, receive, send)
+            answer = error(413, why)
+            await (answer(scope, receive, send) if whole else _refuse(answer, scope, receive, send))
 
 
 async def _refuse(answer: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
+from siamese.server.encoding import json_bytes
 
 LOGGER = logging.getLogger("siamese.server")
 
@@ -29,7 +29,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             told["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(told, enc_hook=str).decode()
+        return json_bytes(told).decode()
 
 
 def log_to_stderr() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from siamese.errors import InputError
+from siamese.server.encoding import json_bytes
 
 RETRY_SECONDS = 1
 """When to come again after a 503."""
@@ -29,7 +29,7 @@ def error(status: int, reason: str) -> Response:
         headers["Retry-After"] = str(RETRY_SECONDS)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    content = msgspec.json.encode({"error": " ".join(reason.split())})
+    content = json_bytes({"error": " ".join(reason.split())})
     return Response(content, status, headers, "application/json")
 
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 from urllib.parse import urlunsplit
 
@@ -95,8 +95,8 @@ class _Server(uvicorn.Server):
         loop.add_signal_handler(signal.SIGHUP, self._start, self._reload)
         yield
 
-    def _start(self, work: object) -> None:
-        task = asyncio.ensure_future(work())  # type: ignore[operator]
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = asyncio.create_task(work())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -79,20 +79,23 @@ def start(folder: Path) -> Iterator[Callable[..., Process]]:
 
 
 class Load:
-    """Clients that search until nobody is there, each on a connection that it keeps."""
+    """Clients that search until nobody is there, half of them on a new connection each time."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.answers: list[httpx.Response] = []
         self.lost: list[str] = []
         self.stop = threading.Event()
-        self.threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+        self.threads = [
+            threading.Thread(target=self._ask, args=[bool(number % 2)]) for number in range(CLIENTS)
+        ]
         for thread in self.threads:
             thread.start()
 
-    def _ask(self) -> None:
+    def _ask(self, keep: bool) -> None:
         content = encoded((230, 30, 30))
-        with httpx.Client(timeout=60) as client:
+        headers = {} if keep else {"Connection": "close"}
+        with httpx.Client(timeout=60, headers=headers) as client:
             while not self.stop.is_set():
                 try:
                     files = {"image": ("a.png", content)}
@@ -165,13 +168,6 @@ def test_a_broken_index_is_told_of_and_the_old_one_stays(start, folder):
 
 
 @pytest.mark.slow
-def test_sighup_opens_the_index_again(start):
-    server = start()
-    server.signal(signal.SIGHUP)
-    server.wait_for(lambda: len(server.events("index reloaded")) == 1)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("drain", [0.0, 0.5])
 def test_sigterm_under_load_loses_nothing(start, drain):
     server = start(drain)
@@ -201,8 +197,10 @@ def test_while_it_drains_it_is_not_ready_and_lets_its_clients_go(start):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it(start):
+def test_sighup_opens_the_index_again_and_ctrl_c_ends_it(start):
     server = start(30)
+    server.signal(signal.SIGHUP)
+    server.wait_for(lambda: len(server.events("index reloaded")) == 1)
     server.signal(signal.SIGINT)
     assert server.process.wait(60) == INTERRUPTED
 
