@@ -27,8 +27,16 @@ EXACT_PICTURES = 10_000
 HALF_BYTES = 4 * 2**30
 """Up to here vectors are kept in 16 bits a number, beyond in 8."""
 LINKS = (16, 32)
-EFFORTS = (64, 128, 256, 512)
-"""How many candidates a query keeps (efSearch), each tried until the recall is high enough."""
+"""Neighbours that a graph keeps of a vector (M), the first unless it finds too few."""
+CARE, CARE_OF_MILLIONS, MILLIONS = 200, 100, 400_000
+"""Candidates a vector chooses its links from (efConstruction), and from how many vectors on it has
+half as many, because linking a million would take a quarter of an hour."""
+EFFORTS = (64, 96, 128, 192, 256, 384, 512)
+"""Candidates that a query keeps (efSearch), each tried until enough is found …"""
+AIM = 0.99
+"""… which is this share, whatever is the least that is asked for …"""
+GAIN = 0.0005
+"""… or until the next one brings less than this."""
 SAMPLE = 1_000
 """Queries by which recall is measured."""
 RECALL_AT = 10
@@ -109,7 +117,8 @@ def linked(vectors: NDArray[np.float32], bits: int, links: int) -> faiss.IndexHN
 
     kinds = {8: faiss.ScalarQuantizer.QT_8bit, 16: faiss.ScalarQuantizer.QT_fp16}
     graph = faiss.IndexHNSWSQ(vectors.shape[1], kinds[bits], links)
-    graph.hnsw.efConstruction = 5 * links
+    care = CARE if len(vectors) < MILLIONS else CARE_OF_MILLIONS
+    graph.hnsw.efConstruction = care * links // LINKS[0]
     graph.train(vectors[:: -(-len(vectors) // 2**17)])  # the range of each number, of a part
     with progress("linking", len(vectors)) as bar:
         for start in range(0, len(vectors), BLOCK):
@@ -121,8 +130,8 @@ def linked(vectors: NDArray[np.float32], bits: int, links: int) -> faiss.IndexHN
 class Sample:
     """Queries with the vectors that are nearest to them, by comparing with all.
 
-    A query lies half-way between a vector and its nearest other one, as a further photo of a thing
-    would: a vector of the index would be too easy to find.
+    A query is to a picture what one of its two nearest is to the other, v_i + v_j - v_k: as far
+    from what is there as a new photo of a thing. A vector of the index would be too easy to find.
 
     Parameters
     ----------
@@ -133,9 +142,9 @@ class Sample:
         rng = np.random.default_rng(0)
         some = np.sort(rng.choice(len(vectors), min(SAMPLE, len(vectors)), replace=False))
         starts = np.ascontiguousarray(vectors[some], np.float32)
-        _, near = compared(starts, vectors, 2)
-        middles = starts + vectors[near[:, -1]]
-        self.queries = middles / np.linalg.norm(middles, axis=1, keepdims=True)
+        _, near = compared(starts, vectors, 3)
+        moved = starts + vectors[near[:, 1]] - vectors[near[:, -1]]
+        self.queries = moved / np.linalg.norm(moved, axis=1, keepdims=True)
         self.vectors = vectors
         self.k = min(RECALL_AT, len(vectors))
         distances, _ = compared(self.queries, vectors, self.k)
@@ -170,11 +179,13 @@ def compared(
 
 
 def measured(graph: faiss.IndexHNSWSQ, sample: Sample, min_recall: float) -> Found:
-    """The least effort that finds enough, set in the graph; the greatest where none does."""
+    """The least effort that finds enough, or beyond which no more is found, set in the graph."""
+    recall = 0.0
     for effort in EFFORTS:
+        before = recall
         graph.hnsw.efSearch = effort
         recall = sample.recall(graph.search(sample.queries, sample.k)[1])
-        if recall >= min_recall:
+        if recall >= max(AIM, min_recall) or min_recall <= recall < before + GAIN:
             break
     return Found("graph", bits_of(graph), links_of(graph), effort, recall, len(sample.queries))
 
