@@ -411,7 +411,40 @@ def test_search_shows_results_as_page_and_picture(index, catalogue, tmp_path):
         done("search", "--index", index, *words, path)
         assert (tmp_path / name).stat().st_size > 1000
     assert "--image-dir" in refused("search", "--index", index, "--output", "r.html", path)[0]
-    assert ".html or .png" in refused("search", "--index", index, "--output", "r.gif", path)[0]
+    assert ".csv or .jsonl" in refused("search", "--index", index, "--output", "r.gif", path)[0]
+
+
+def test_search_for_a_list_leaves_out_own_items_and_writes_rows(items, index, catalogue, tmp_path):
+    words = ("search", "--index", index, "--queries", items, "-k", 3, "--exclude-own-item")
+    done(*words, "--output", tmp_path / "results.csv", "--any-label", "disc")
+    lines = (tmp_path / "results.csv").read_text().splitlines()
+    assert len(lines) == 1 + 3 * len(catalogue.pictures)
+    own = {str(catalogue.path_of(picture)): picture.item_id for picture in catalogue.pictures}
+    for query, _, _, item_id, _, labels in (line.split(",") for line in lines[1:]):
+        assert item_id != own[query] and item_id.endswith("disc") and labels == "disc"
+
+
+def test_search_options_that_leave_nothing_or_cannot_be(index, catalogue):
+    path = catalogue.path_of(catalogue.pictures[0])
+    other = catalogue.path_of(catalogue.pictures[10])
+    words = ("search", "--index", index, path)
+    assert "nothing found" in done(*words, "--no-label", "square", "--max-distance", 0).stdout
+    assert "a number from 0 to 2" in refused(*words, "--max-distance", "near")[0]
+    assert "has no calibration" in refused(*words, "--max-distance", "calibrated")[0]
+    assert "no picture to search for" in refused("search", "--index", index)[0]
+    both = (*words, other, "--image-dir", catalogue.image_dir, "--together")
+    assert "of several items" in refused(*both, "--exclude-own-item")[0]
+    (found,) = json.loads(done(*words, other, "--together", "--offset", 2, "--json").stdout)
+    assert [result["rank"] for result in found["results"]][:2] == [3, 4]
+
+
+def test_index_updates(items, checkpoint, tmp_path):
+    words = ("index", "--labeled-data", items, "--keras-model", checkpoint, "--update", "--json")
+    words += ("--backend", "faiss", "--output", tmp_path / "i.faiss")
+    first, again = (json.loads(done(*words).stdout) for _ in range(2))
+    assert (first["backend"], first["changes"]) == ("faiss", None)
+    assert again["changes"] == {"added": 0, "changed": 0, "removed": 0}
+    assert (again["pictures"], again["path"]) == (48, str(tmp_path / "i.faiss"))
 
 
 def test_index_augments_its_vectors(items, index, catalogue, checkpoint, tmp_path):

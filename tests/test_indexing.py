@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -269,3 +270,114 @@ def test_after_sigterm_the_same_command_goes_on(words):
     known = len(kept_rows())
     assert 16 <= known < 48
     require_goes_on(words, known)
+
+
+BACKENDS = {"balltree": "search_index.pkl", "faiss": "search_index.faiss", "milvus": "index.milvus"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_update_changes_what_changed_and_embeds_nothing_else(
+    backend, embedder, copied, tmp_path, monkeypatch
+):
+    place = tmp_path / BACKENDS[backend]
+    words = {"backend": backend, "update": True}
+    assert index_catalogue(embedder, copied, place, **words).changes is None  # the first one
+
+    form = json.loads((copied.image_dir / "items.json").read_text())
+    names = [image["filename"] for item in form.values() for image in item["images"]]
+    shutil.copy(copied.image_dir / names[5], copied.image_dir / names[0])  # another picture
+    (copied.image_dir / names[1]).unlink()
+    _, second, third, *_ = form
+    form[second]["labels"] = ["relabelled"]
+    del form[third]
+    form["new"] = {"images": [{"filename": "new.png"}]}
+    shutil.copy(copied.image_dir / names[-1], copied.image_dir / "new.png")
+    (copied.image_dir / "items.json").write_text(json.dumps(form))
+    changed = Catalogue.read(copied.image_dir / "items.json")
+
+    embedded = []
+    real = Embedder._embedded
+
+    def counting(self, items, *more):
+        embedded.extend(items)
+        return real(self, items, *more)
+
+    monkeypatch.setattr(Embedder, "_embedded", counting)
+    done = index_catalogue(embedder, changed, place, **words)
+    assert sorted(embedded) == sorted([names[0], names[1], "new.png"])
+    assert done.changes == (1, 5, 5)  # names[0] and four relabelled; names[1] and an item of four
+    assert [one.filename for one in done.skipped] == [names[1]]
+    assert done.pictures == len(changed.pictures) - 1
+    del done
+
+    index = open_index(place)
+    anew = index_catalogue(embedder, changed, tmp_path / "anew.pkl")
+    expected = open_index(anew.path)
+    whole = [picture for picture in changed.pictures if picture.filename != names[1]]
+    vectors = embedder.embed([changed.path_of(picture) for picture in whole])
+    ours, theirs = index.query(vectors, 12), expected.query(vectors, 12)
+    np.testing.assert_allclose(ours[0], theirs[0], atol=1e-3)
+    told = {
+        (e.metadata["item_id"], e.metadata["filename"]): sorted(e.metadata["labels"])
+        for e in index.entries()
+    }
+    assert told == {(p.item_id, p.filename): sorted(p.labels) for p in whole}
+    del index
+    assert index_catalogue(embedder, changed, place, **words).changes == (0, 0, 0)
+
+
+def test_what_does_not_go_together_is_said_at_once(embedder, catalogue, tmp_path, pretrained):
+    place = tmp_path / "search_index.faiss"
+    index_catalogue(embedder, catalogue, place, backend="faiss", augment=True)
+    for words, lines in (
+        ({"backend": "faiss", "update": True}, ["--augment-gallery: not with --update"]),
+        (
+            {"backend": "balltree", "update": True, "min_recall": 0.5},
+            ["--backend balltree: .* is of faiss"],
+        ),
+        ({"backend": "annoy"}, ["backend is 'annoy'; there are balltree, faiss, milvus"]),
+    ):
+        with pytest.raises(InputError) as told:
+            index_catalogue(embedder, catalogue, place, **words)
+        assert len(told.value.lines) == len(lines)
+        for line, expected in zip(told.value.lines, lines, strict=True):
+            assert re.search(expected, line)
+    with pytest.raises(InputError, match="an address is for --backend milvus, not faiss"):
+        index_catalogue(embedder, catalogue, "http://localhost:1", backend="faiss")
+    with pytest.raises(InputError) as told:
+        index_catalogue(
+            embedder, catalogue, tmp_path / "m", backend="milvus", augment=True, min_recall=0.9
+        )
+    assert len(told.value.lines) == 2
+    plain = tmp_path / "plain.faiss"
+    index_catalogue(embedder, catalogue, plain, backend="faiss")
+    with pytest.raises(InputError, match=r"made by the model .* not by 'EfficientNetLite0'"):
+        index_catalogue(pretrained, catalogue, plain, update=True)
+
+
+def test_killed_in_an_update_the_same_command_ends_right(embedder, copied, tmp_path, monkeypatch):
+    from siamese.indexes.faiss import FaissIndex
+
+    place = tmp_path / "search_index.faiss"
+    index_catalogue(embedder, copied, place, backend="faiss")
+    form = json.loads((copied.image_dir / "items.json").read_text())
+    form.popitem()
+    (copied.image_dir / "items.json").write_text(json.dumps(form))
+    fewer = Catalogue.read(copied.image_dir / "items.json")
+    with monkeypatch.context() as patch:
+        patch.setattr(FaissIndex, "save", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            index_catalogue(embedder, fewer, place, update=True)
+    assert len(open_index(place)) == len(copied.pictures)
+    assert index_catalogue(embedder, fewer, place, update=True).changes == (0, 0, 4)
+    assert len(open_index(place)) == len(fewer.pictures)
+
+
+@pytest.mark.parametrize("export", ["faiss", "milvus"])
+def test_utilities_exports_the_other_engines(export, catalogue, checkpoint, tmp_path):
+    words = ["--export", export, "--keras-model", str(checkpoint), "--output", str(tmp_path / "i")]
+    words += ["--labeled-data", str(catalogue.image_dir / "items.json")]
+    done = CliRunner().invoke(utilities.main, words)
+    assert done.exit_code == 0, done.output
+    assert "i: 48 pictures, 16 dimensions" in done.stdout
+    assert len(open_index(tmp_path / "i")) == 48

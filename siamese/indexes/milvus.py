@@ -10,6 +10,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import msgspec
@@ -20,7 +21,7 @@ from siamese.errors import InputError
 from siamese.indexes.checks import checked_parts, checked_queries
 from siamese.indexes.exact import nearest_of
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
-from siamese.indexes.milvus_connection import Connection
+from siamese.indexes.milvus_connection import LOAD_SECONDS, Connection
 from siamese.indexes.milvus_rows import (
     MESSAGE,
     MOST_TEXT,
@@ -94,7 +95,7 @@ class MilvusIndex:
         self.model: ModelFacts | None = self._verified()
         kind = connection.call("describe_index", collection, "vector")["index_type"]
         self._breadth = next((name for of, name in _BREADTH.items() if kind.startswith(of)), None)
-        connection.call("load_collection", collection)
+        connection.call("load_collection", collection, timeout=LOAD_SECONDS)
 
     @classmethod
     def build(
@@ -144,11 +145,12 @@ class MilvusIndex:
         _create(connection, place, data.shape[1], facts)
         try:
             _upsert(connection, place, rows)
-            connection.call("flush", place)
+            connection.call("flush", place, timeout=LOAD_SECONDS)
             method = "create_alias" if old is None else "alter_alias"
             connection.call(method, place, collection)
         except BaseException:
-            connection.call("drop_collection", place)
+            with suppress(InputError):
+                connection.call("drop_collection", place, patient=False)
             raise
         _drop_stale(connection, collection, place, old)
         return cls(connection, collection)
@@ -310,7 +312,7 @@ class MilvusIndex:
                 f"{self.name}: stays where it is; to have it elsewhere, index again "
                 f"with --output {path}"
             )
-        self._connection.call("flush", self._collection)
+        self._connection.call("flush", self._collection, timeout=LOAD_SECONDS)
 
     def _verified(self) -> ModelFacts:
         """The facts about the model of a collection that is found to be one of ours."""
@@ -451,12 +453,13 @@ def _create(connection: Connection, place: str, size: int, facts: ModelFacts | N
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=size)
 
     indexes = MilvusClient.prepare_index_params()
-    for field in ("item_id", "filename"):
-        indexes.add_index(field, index_type="INVERTED")
-    if connection.is_lite:  # exact: its search takes time for every picture in any case
+    if connection.is_lite:
+        # Exact: its search takes time for every picture in any case. And no others, because a
+        # damaged file of theirs ends the process.
         indexes.add_index("vector", index_type="FLAT", metric_type="L2")
     else:
-        indexes.add_index("labels", index_type="INVERTED")  # Lite has none for arrays
+        for field in ("item_id", "filename", "labels"):
+            indexes.add_index(field, index_type="INVERTED")
         indexes.add_index(
             "vector",
             index_type="HNSW",
@@ -471,7 +474,7 @@ def _create(connection: Connection, place: str, size: int, facts: ModelFacts | N
         consistency_level="Session",  # one finds what oneself has added
     )
     connection.call("create_index", place, indexes, sync=False)  # there is nothing to wait for
-    connection.call("load_collection", place)
+    connection.call("load_collection", place, timeout=LOAD_SECONDS)
 
 
 def _upsert(connection: Connection, place: str, rows: Mapping[int, Row]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from siamese.errors import InputError
-from siamese.indexes.milvus_folder import MilvusFolder, is_milvus_folder
+from siamese.indexes.milvus_folder import MilvusFolder, is_milvus_folder, printable
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -26,8 +26,11 @@ CONNECT_SECONDS = 10.0
 CALL_SECONDS = 120.0
 """How long one request may take."""
 
+LOAD_SECONDS = 1800.0
+"""How long loading a collection, or writing it to disk, may take: it may be of any size."""
+
 RETRY_SECONDS = 60.0
-"""How long a request is repeated while the server is away; a restart takes half of it."""
+"""How long a request is repeated while the server is away."""
 
 _NOT_LOADED = 101
 
@@ -82,10 +85,18 @@ class Connection:
             version = self._client.get_server_version(timeout=CONNECT_SECONDS)
         self.is_lite = version.startswith("milvus_lite")
 
-    def call(self, method: str, *args: Any, timeout: float = CALL_SECONDS, **kwargs: Any) -> Any:
+    def call(
+        self,
+        method: str,
+        *args: Any,
+        timeout: float = CALL_SECONDS,
+        patient: bool = True,
+        **kwargs: Any,
+    ) -> Any:
         """Call a method of `MilvusClient`, again and again while the server is away.
 
-        Only for what may be done twice, as all that an index asks for.
+        Only for what may be done twice, as all that an index asks for. The first of `args` is a
+        collection. Without being `patient` it is called once.
 
         Raises
         ------
@@ -95,7 +106,7 @@ class Connection:
         from grpc import RpcError
         from pymilvus import MilvusException
 
-        until = time.monotonic() + RETRY_SECONDS
+        until = time.monotonic() + (RETRY_SECONDS if patient else 0)
         wait = 0.25
         loaded = False
         with self._one_line():
@@ -105,7 +116,7 @@ class Connection:
                 except (MilvusException, RpcError) as error:
                     if _code(error) == _NOT_LOADED and not loaded:
                         # Milvus Lite forgets it when it is started again.
-                        self._client.load_collection(args[0], timeout=timeout)
+                        self._client.load_collection(args[0], timeout=LOAD_SECONDS)
                         loaded = True
                         continue
                     if not _is_away(error) or time.monotonic() + wait > until:
@@ -192,16 +203,16 @@ def _reason(error: Exception) -> str:
     from grpc import StatusCode
 
     code = _code(error)
-    said = " ".join(str(getattr(error, "message", None) or _details(error)).split())
+    said = printable(getattr(error, "message", None) or _details(error))
     if _is_away(error):
         return "no Milvus answers there; start it, or correct the address"
     if code == StatusCode.UNAUTHENTICATED or "auth check failure" in said:
         return "Milvus does not accept the token; set MILVUS_TOKEN to user:password or an API key"
     if code == StatusCode.DEADLINE_EXCEEDED:
-        return f"Milvus did not answer within {CALL_SECONDS:.0f} seconds; look at its log"
+        return "Milvus did not answer in time; look at its log"
     if "No space left on device" in said:
         return "the disk is full; make room and repeat, which goes on where it was"
-    return f"Milvus says: {said[:300]}"
+    return f"Milvus says: {said}"
 
 
 def _details(error: Exception) -> str:

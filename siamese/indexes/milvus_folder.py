@@ -77,7 +77,7 @@ class MilvusFolder:
             ) from None
         except (OSError, RuntimeError, ValueError, MilvusLiteError) as error:
             shutil.rmtree(sockets, ignore_errors=True)
-            raise InputError(f"{path}: cannot be opened ({error})") from None
+            raise InputError(f"{path}: cannot be opened ({printable(error)})") from None
         self.address = f"unix:{sockets}/milvus:0"
         weakref.finalize(self, _stop, server, database, sockets)
 
@@ -86,6 +86,12 @@ def _stop(server: grpc.Server, database: MilvusLite, sockets: str) -> None:
     server.stop(grace=2).wait()
     database.close()
     shutil.rmtree(sockets, ignore_errors=True)
+
+
+def printable(message: object) -> str:
+    """What a library says, on one line, without what it has read from a damaged file."""
+    words = " ".join(str(message).split())
+    return "".join(letter if letter.isprintable() else "?" for letter in words)[:300]
 
 
 def _check(folder: Path) -> None:
@@ -104,5 +110,5 @@ def _check(folder: Path) -> None:
                     (collection / "partitions" / name / file).stat()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path}: damaged ({error}); put a copy in its place, or index again"
+                f"{path}: damaged ({printable(error)}); put a copy in its place, or index again"
             ) from None

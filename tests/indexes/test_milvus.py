@@ -22,6 +22,7 @@ from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex, LabelFilter, milvus_rows
 from siamese.indexes import milvus as engine
 from siamese.indexes import milvus_connection as reaching
+from siamese.indexes.changes import bring_up_to_date
 from siamese.indexes.milvus import MilvusIndex
 from siamese.indexes.milvus_connection import Connection, is_milvus
 from siamese.indexes.milvus_rows import expression_of, key_of, messages, rows_of
@@ -199,6 +200,23 @@ def test_a_new_build_takes_the_place_of_the_old_one_in_one_step(uri, monkeypatch
     assert len(collections(uri, "swap")) == 1
 
 
+def test_a_build_that_cannot_even_tidy_up_says_what_was_wrong_first(tmp_path, monkeypatch):
+    def broken(connection, place, rows):
+        raise InputError("the first thing that was wrong")
+
+    call = Connection.call
+
+    def away(self, method, *args, **kwargs):
+        if method == "drop_collection":
+            raise InputError("no Milvus answers there")
+        return call(self, method, *args, **kwargs)
+
+    monkeypatch.setattr(engine, "_upsert", broken)
+    monkeypatch.setattr(Connection, "call", away)
+    with pytest.raises(InputError, match="the first thing that was wrong"):
+        MilvusIndex.build(unit(3), pictures(3), MODEL, uri=tmp_path / "milvus")
+
+
 def test_what_a_killed_build_has_left_is_dropped_a_day_later(tmp_path, monkeypatch):
     uri = tmp_path / "milvus"
     kept = MilvusIndex.build(unit(3), pictures(3), MODEL, uri=uri, collection="pictures_2024")
@@ -361,19 +379,15 @@ def count_calls(index, monkeypatch):
 
 
 def update(index, wanted):
-    """Make an index hold `wanted`: content and vector by item and filename, as a run would."""
-    known = {names(entry.metadata): entry for entry in index.entries()}
-    gone = [
-        entry.row
-        for name, entry in known.items()
-        if name not in wanted or wanted[name][0] != entry.content
-    ]
-    new = [name for name in wanted if name not in known or known[name].content != wanted[name][0]]
-    index.remove(gone)
-    index.add(
-        np.array([wanted[name][1] for name in new], np.float32).reshape(-1, 8),
-        [{"item_id": item_id, "filename": filename, "labels": ["l"]} for item_id, filename in new],
-        [wanted[name][0] for name in new],
+    """Make an index hold `wanted`: content and vector by item and filename."""
+    bring_up_to_date(
+        index,
+        np.array([vector for _, vector in wanted.values()]),
+        [
+            {"item_id": item_id, "filename": filename, "labels": ["l"]}
+            for item_id, filename in wanted
+        ],
+        [content for content, _ in wanted.values()],
     )
     index.save()
 
@@ -392,10 +406,10 @@ def wanted(count, first, changed):
 @pytest.mark.parametrize(
     ("method", "nth", "moment"),
     [
-        ("delete", 1, "before"),
-        ("delete", 1, "after"),
         ("upsert", 2, "during"),
         ("upsert", 4, "before"),
+        ("delete", 1, "before"),
+        ("delete", 1, "after"),
         ("flush", 1, "during"),
     ],
 )
