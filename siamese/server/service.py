@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -152,10 +153,11 @@ class Service:
         index = generation.searcher.index
         if len(rows := index.find(filename=picture)):
             return int(rows[0])
-        if picture.isascii() and picture.isdigit() and len(picture) < 19:
+        # Some engines have keys of 63 bits for rows.
+        if re.fullmatch(r"[0-9]{1,19}", picture) and (row := int(picture)) < 2**63:
             try:
-                if index.metadata_of([int(picture)]):
-                    return int(picture)
+                if index.metadata_of([row]):
+                    return row
             except (IndexError, KeyError, InputError):
                 pass
         raise Refusal(404, f"{picture}: no such picture in the index")
