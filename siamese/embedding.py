@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -66,11 +66,15 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """A catalogue as vectors: `vectors[i]`, float32 (d,) of length 1, is `pictures[i]`."""
+    """A catalogue as vectors: `vectors[i]`, float32 (d,) of length 1, is `pictures[i]`.
+
+    `contents[i]` is the BLAKE2b of its file, 16 bytes, as it was when the picture was embedded.
+    """
 
     pictures: list[Picture]
     vectors: np.ndarray
     skipped: list[Skipped]
+    contents: list[bytes] = field(default_factory=list)
 
 
 class Embedder:
@@ -208,13 +212,15 @@ class Embedder:
         paths = {name: catalogue.path_of(pictures[row]) for name, row in first_rows.items()}
         vectors = np.empty((len(pictures), self.facts.embedding_size), np.float32)
         broken: dict[str, str] = {}
+        contents: dict[str, bytes] = {}
         with nullcontext() if store is None else store.open(self.facts) as kept:
             with closing(self._outcomes(paths, batch_size, kept)) as outcomes:
-                for filename, outcome in outcomes:
-                    if isinstance(outcome, str):
-                        broken[filename] = outcome
+                for filename, outcome, state in outcomes:
+                    if isinstance(outcome, str) or state is None:
+                        broken[filename] = str(outcome)
                     else:
                         vectors[first_rows[filename]] = outcome
+                        contents[filename] = state.content
             if kept is not None:
                 kept.merge(paths)
 
@@ -231,32 +237,36 @@ class Embedder:
             for picture in pictures
             if picture.filename in broken
         ]
-        return Embeddings(whole, vectors[: len(whole)], skipped)
+        return Embeddings(
+            whole, vectors[: len(whole)], skipped, [contents[one.filename] for one in whole]
+        )
 
     def _outcomes(
         self, paths: Mapping[str, Path], batch_size: int, kept: OpenStore | None
-    ) -> Generator[tuple[str, Outcome]]:
-        """What becomes of each file: first what is kept of an earlier run, then what is new."""
+    ) -> Generator[tuple[str, Outcome, FileState | None]]:
+        """What becomes of each file: first what is kept of an earlier run, then what is new.
+
+        With the state that the file was in; a broken one may have none.
+        """
         size = self.facts.picture_size
         known = set() if kept is None else kept.known(paths)
         if kept is not None and known:
-            yield from kept.read(known)
+            for filename, outcome in kept.read(known):
+                yield filename, outcome, kept.state_of(filename)
             count = counted(len(paths), "picture")
             print(f"{len(known):,} of {count} embedded already", file=sys.stderr)
-        states: dict[str, FileState] = {}
+        states: dict[str, FileState | None] = {}
 
         def prepare(filename: str) -> np.ndarray | str:
-            square: np.ndarray | str
             # Before it is decoded: should it change meanwhile, that is seen the next time.
-            state = None if kept is None else FileState.of(paths[filename])
+            state = FileState.of(paths[filename])
             try:
                 square = square_picture(paths[filename], size)
             except PictureError as error:
-                square = str(error)
-                state = None if _may_pass(error) else state
-            if state is not None:
-                states[filename] = state
-            return square
+                states[filename] = None if _may_pass(error) else state
+                return str(error)
+            states[filename] = state
+            return "changed while it was read" if state is None else square
 
         unknown = [filename for filename in paths if filename not in known]
         with (
@@ -264,13 +274,14 @@ class Embedder:
             closing(self._embedded(unknown, prepare, batch_size)) as batches,
         ):
             for batch in batches:
+                done = [(filename, outcome, states.pop(filename)) for filename, outcome in batch]
                 if kept is not None:
                     kept.add(
-                        Entry(filename, states.pop(filename), outcome)
-                        for filename, outcome in batch
-                        if filename in states
+                        Entry(filename, state, outcome)
+                        for filename, outcome, state in done
+                        if state is not None
                     )
-                yield from batch
+                yield from done
                 bar.update(len(batch))
 
     def _embedded(

@@ -224,6 +224,10 @@ class OpenStore:
                 bar.update()
         return known
 
+    def state_of(self, filename: str) -> FileState:
+        """The file of a `known` picture, as it was when the picture was embedded."""
+        return self._newest[filename].state
+
     def read(self, filenames: Container[str]) -> Iterator[tuple[str, Outcome]]:
         """Read what was written of some pictures, in no special order."""
         for number in self._rows:

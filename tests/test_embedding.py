@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -139,6 +140,39 @@ def test_a_file_that_is_named_twice_is_embedded_once(embedder, catalogue, tmp_pa
     ]
 
 
+def of_files(pictures, folder):
+    return [
+        hashlib.blake2b((folder / one.filename).read_bytes(), digest_size=16).digest()
+        for one in pictures
+    ]
+
+
+def test_each_whole_picture_has_the_hash_of_its_file(embedder, copied, store):
+    copied.path_of(copied.pictures[5]).write_text("no picture")
+    copied.path_of(copied.pictures[9]).unlink()
+    expected = of_files(
+        (*copied.pictures[:5], *copied.pictures[6:9], *copied.pictures[10:]),
+        copied.image_dir,
+    )
+    for kept in (None, store, store):  # computed, computed and kept, of the store
+        got = embedder.embed_catalogue(copied, batch_size=7, store=kept)
+        assert got.contents == expected
+    shutil.copy(copied.path_of(copied.pictures[0]), copied.path_of(copied.pictures[1]))
+    got = embedder.embed_catalogue(copied, store=store)
+    assert got.contents == [expected[0], expected[0], *expected[2:]]
+
+
+def test_a_file_that_was_unreadable_a_moment_ago_is_not_trusted(
+    embedder, copied, store, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(module.FileState, "of", lambda path: None)
+        got = embedder.embed_catalogue(copied, store=store)
+        assert {one.reason for one in got.skipped} == {"changed while it was read"}
+        assert len(got.skipped) == 48
+    assert embedder.embed_catalogue(copied, store=store).skipped == []
+
+
 # --- with a store
 
 
@@ -172,6 +206,7 @@ def require_same(one, other):
     assert one.pictures == other.pictures
     assert one.vectors.tobytes() == other.vectors.tobytes()
     assert one.skipped == other.skipped
+    assert one.contents == other.contents
 
 
 def test_a_store_changes_nothing_but_that_nothing_is_embedded_twice(
