@@ -9,6 +9,7 @@ from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from siamese.catalogue import Catalogue, Picture
 from siamese.embedding_store import EmbeddingStore, Entry, FileState, OpenStore, Outcome
 from siamese.errors import InputError
-from siamese.images import PictureError, scaled, square_picture
+from siamese.images import PictureError, square_picture
 from siamese.progress import progress
 from siamese.threads import in_threads
 from siamese.words import counted
@@ -24,6 +25,8 @@ from siamese.words import counted
 if TYPE_CHECKING:
     import keras
     from PIL import Image
+
+    from siamese.runtimes import PrecisionName, Runtime, RuntimeName
 
     Source = str | os.PathLike[str] | bytes | Image.Image
 
@@ -90,13 +93,24 @@ class Embedder:
     facts : `ModelFacts`
     """
 
-    def __init__(self, model: keras.Model, name: str, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        name: str,
+        path: Path | None = None,
+        *,
+        runtime: RuntimeName = "auto",
+        precision: PrecisionName = "auto",
+    ) -> None:
         from siamese.devices import embedding_precision
         from siamese.fingerprint import fingerprint
         from siamese.networks import set_precision
 
         set_precision(model, embedding_precision())
         self.model = model
+        self._wanted = runtime, precision
+        self._runtime: Runtime | None = None
+        self._opening = Lock()
         self.facts = ModelFacts(
             name=name,
             fingerprint=fingerprint(model),
@@ -110,9 +124,35 @@ class Embedder:
         size = f"{facts.embedding_size} dimensions, {facts.picture_size} px"
         return f"Embedder({facts.name!r}, {size})"
 
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the model, made ready when it is first needed; see `siamese.runtimes`.
+
+        Raises
+        ------
+        InputError
+            The runtime or the precision that was asked for cannot be had.
+        """
+        with self._opening:
+            if self._runtime is None:
+                from siamese.runtimes import open_runtime
+
+                self._runtime = open_runtime(self.model, self.facts, *self._wanted)
+            return self._runtime
+
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Embedder:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        runtime: RuntimeName = "auto",
+        precision: PrecisionName = "auto",
+    ) -> Embedder:
         """Load a checkpoint: a siamese network, or a model of one picture and one vector.
+
+        Parameters
+        ----------
+        runtime, precision : what is to run it, and how; see `siamese.runtimes.open_runtime`
 
         Raises
         ------
@@ -123,7 +163,8 @@ class Embedder:
         from siamese.networks import inner_embedding_model
 
         path = Path(path)
-        return cls(inner_embedding_model(load_model(path), path), path.name, path)
+        model = inner_embedding_model(load_model(path), path)
+        return cls(model, path.name, path, runtime=runtime, precision=precision)
 
     @classmethod
     def pretrained(
@@ -131,6 +172,9 @@ class Embedder:
         backbone: str | None = None,
         picture_size: int | None = None,
         weights: str = "imagenet",
+        *,
+        runtime: RuntimeName = "auto",
+        precision: PrecisionName = "auto",
     ) -> Embedder:
         """A backbone as ImageNet left it; EfficientNet-Lite0 at 224 pixels unless told otherwise.
 
@@ -146,7 +190,7 @@ class Embedder:
         if backbone == "base_cnn":
             raise InputError("--backbone base_cnn: is not pretrained; train it, then --keras-model")
         model = embedding_model(backbone, picture_size or DEFAULT_PICTURE_SIZE, weights=weights)
-        return cls(model, backbone)
+        return cls(model, backbone, runtime=runtime, precision=precision)
 
     def embed(self, sources: Sequence[Source], *, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Embed pictures.
@@ -294,22 +338,19 @@ class Embedder:
         prepare : an item's square picture, uint8 (s, s, 3), or a reason; called in threads
         """
         size = self.facts.picture_size
-        batch_size = min(batch_size, len(items))
-        # Always a whole batch, the last one filled up with what is left over: another shape
-        # would have the model compiled anew.
-        batch = np.zeros((batch_size, size, size, 3), np.float32)
+        squares = np.empty((min(batch_size, len(items)), size, size, 3), np.uint8)
         whole: list[T] = []
         broken: list[tuple[T, Outcome]] = []
-        with closing(in_threads(prepare, items, ahead=2 * batch_size)) as squares:
-            for number, (item, square) in enumerate(zip(items, squares, strict=True), start=1):
+        with closing(in_threads(prepare, items, ahead=2 * batch_size)) as prepared:
+            for number, (item, square) in enumerate(zip(items, prepared, strict=True), start=1):
                 if isinstance(square, str):
                     broken.append((item, square))
                 else:
-                    batch[len(whole)] = scaled(square)
+                    squares[len(whole)] = square
                     whole.append(item)
                 if whole and (len(whole) == batch_size or number == len(items)):
-                    vectors = self.model.predict_on_batch(batch)
-                    yield [*zip(whole, vectors, strict=False), *broken]
+                    vectors = self.runtime.vectors(squares[: len(whole)])
+                    yield [*zip(whole, vectors, strict=True), *broken]
                     whole, broken = [], []
         yield broken
 

@@ -15,7 +15,7 @@ from siamese.catalogue import Catalogue
 from siamese.embedding import Embedder
 from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError
-from siamese.images import square_picture
+from siamese.images import open_picture, square_picture
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,20 @@ def test_the_pretrained_default(pretrained, catalogue):
     assert vectors.shape == (2, 1280)
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
     assert (vectors >= 0).all(), "pooled features come from a ReLU6"
+
+
+def test_a_large_jpeg_is_decoded_at_a_smaller_scale_unnoticed(pretrained, tmp_path):
+    from sklearn.datasets import load_sample_images
+
+    whole, paths = [], []
+    for number, photo in enumerate(load_sample_images().images):
+        path = tmp_path / f"{number}.jpg"
+        Image.fromarray(photo).resize((1024, 683)).save(path, quality=90)
+        assert open_picture(path, longest_side=224).size == (512, 342)
+        paths.append(path)
+        whole.append(open_picture(path))
+    cosines = (pretrained.embed(paths) * pretrained.embed(whole)).sum(axis=1)
+    assert 0.999 <= cosines.min() < 0.999999
 
 
 def test_what_cannot_be_loaded_is_one_line(tmp_path):
@@ -287,16 +301,16 @@ def test_what_the_system_refused_is_tried_again(embedder, copied, store, monkeyp
 
 
 def test_a_run_that_breaks_off_keeps_what_it_did(embedder, copied, store, opened, monkeypatch):
-    predict, batches = embedder.model.predict_on_batch, []
+    run, batches = embedder.runtime.vectors, []
 
-    def predict_some(batch: np.ndarray) -> np.ndarray:
-        batches.append(len(batch))
+    def run_some(squares: np.ndarray) -> np.ndarray:
+        batches.append(len(squares))
         if len(batches) == 4:
             raise KeyboardInterrupt
-        return predict(batch)
+        return run(squares)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(embedder.model, "predict_on_batch", predict_some)
+        patch.setattr(embedder.runtime, "vectors", run_some)
         embedder.embed_catalogue(copied, batch_size=8, store=store)
     del opened[:]
     got = embedder.embed_catalogue(copied, batch_size=8, store=store)
