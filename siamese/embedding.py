@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing, nullcontext
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -78,6 +80,36 @@ class Embeddings:
     vectors: np.ndarray
     skipped: list[Skipped]
     contents: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What embedding a catalogue into a store came to.
+
+    Attributes
+    ----------
+    pictures : that have a vector now
+    new : of these, embedded in this run
+    skipped : those that have none
+    seconds : of this run, the loading of the model not counted
+    runtime, precision : what embedded, and how; None where nothing was new
+    """
+
+    pictures: int
+    new: int
+    skipped: list[Skipped]
+    seconds: float
+    runtime: str | None
+    precision: str | None
+
+    @property
+    def pictures_per_second(self) -> float:
+        """New ones."""
+        return self.new / self.seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain containers, for JSON."""
+        return {**asdict(self), "pictures_per_second": self.pictures_per_second}
 
 
 class Embedder:
@@ -236,97 +268,124 @@ class Embedder:
         *,
         batch_size: int = BATCH_SIZE,
         store: EmbeddingStore | None = None,
+        drop_others: bool = True,
     ) -> Embeddings:
         """Embed every picture of a catalogue, with progress; broken ones are skipped and listed.
 
         Parameters
         ----------
         store : keeps the vectors as they come. What it holds already, from a run that was stopped
-            or from an earlier one, is not embedded again; in the end it holds this catalogue.
+            or from an earlier one, is not embedded again. Without one, the vectors go to a folder
+            for temporary files.
+        drop_others : whether pictures that are not in the catalogue go from the store
+
+        Returns
+        -------
+        its vectors lie on disk (see `OpenStore.vectors`): memory does not grow with their number
 
         Raises
         ------
         InputError
             The store cannot be used; see `EmbeddingStore.open`.
         """
-        pictures = catalogue.pictures
-        first_rows: dict[str, int] = {}
-        for row, picture in enumerate(pictures):
-            first_rows.setdefault(picture.filename, row)
-        paths = {name: catalogue.path_of(pictures[row]) for name, row in first_rows.items()}
-        vectors = np.empty((len(pictures), self.facts.embedding_size), np.float32)
-        broken: dict[str, str] = {}
-        contents: dict[str, bytes] = {}
-        with nullcontext() if store is None else store.open(self.facts) as kept:
-            with closing(self._outcomes(paths, batch_size, kept)) as outcomes:
-                for filename, outcome, state in outcomes:
-                    if isinstance(outcome, str) or state is None:
-                        broken[filename] = str(outcome)
-                    else:
-                        vectors[first_rows[filename]] = outcome
-                        contents[filename] = state.content
-            if kept is not None:
-                kept.merge(paths)
+        if store is None:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                alone = EmbeddingStore(folder)
+                return self.embed_catalogue(catalogue, batch_size=batch_size, store=alone)
+        with self._filled(store, catalogue, batch_size, drop_others) as filled:
+            kept, whole = filled.kept, filled.whole
+            return Embeddings(
+                whole,
+                kept.vectors([picture.filename for picture in whole]),
+                filled.skipped,
+                [kept.state_of(picture.filename).content for picture in whole],
+            )
 
-        # In place, because a copy would take as much memory again. What is overwritten has been
-        # moved, or belongs to a broken picture.
-        whole: list[Picture] = []
-        for picture in pictures:
-            if picture.filename not in broken:
-                vectors[len(whole)] = vectors[first_rows[picture.filename]]
-                first_rows[picture.filename] = len(whole)
-                whole.append(picture)
-        skipped = [
-            Skipped(picture.item_id, picture.filename, broken[picture.filename])
-            for picture in pictures
-            if picture.filename in broken
-        ]
-        return Embeddings(
-            whole, vectors[: len(whole)], skipped, [contents[one.filename] for one in whole]
+    def embed_into(
+        self, store: EmbeddingStore, catalogue: Catalogue, *, batch_size: int = BATCH_SIZE
+    ) -> Embedded:
+        """Embed a catalogue as `embed_catalogue` does, into a store and nowhere else.
+
+        Raises
+        ------
+        InputError
+            The store cannot be used; see `EmbeddingStore.open`.
+        """
+        began = monotonic()
+        with self._filled(store, catalogue, batch_size, drop_others=True) as filled:
+            ran = self.runtime if filled.new else None
+        return Embedded(
+            pictures=len(filled.whole),
+            new=filled.new,
+            skipped=filled.skipped,
+            seconds=monotonic() - began,
+            runtime=None if ran is None else ran.name,
+            precision=None if ran is None else ran.precision,
         )
 
-    def _outcomes(
-        self, paths: Mapping[str, Path], batch_size: int, kept: OpenStore | None
-    ) -> Generator[tuple[str, Outcome, FileState | None]]:
-        """What becomes of each file: first what is kept of an earlier run, then what is new.
+    @contextmanager
+    def _filled(
+        self, store: EmbeddingStore, catalogue: Catalogue, batch_size: int, drop_others: bool
+    ) -> Iterator[_Filled]:
+        """Embed what a store does not know yet, and tidy it up."""
+        files = _Files(catalogue)
+        with store.open(self.facts) as kept:
+            known = kept.known(files)
+            if known:
+                count = counted(len(files), "picture")
+                print(f"{len(known):,} of {count} embedded already", file=sys.stderr)
+            unknown = [filename for filename in files if filename not in known]
+            reasons = self._fill(kept, files, unknown, batch_size)
+            kept.merge(files if drop_others else None)
+            for filename in files:
+                if filename not in reasons and (error := kept.error_of(filename)) is not None:
+                    reasons[filename] = error
+            whole: list[Picture] = []
+            skipped: list[Skipped] = []
+            for picture in catalogue.pictures:
+                if (reason := reasons.get(picture.filename)) is None:
+                    whole.append(picture)
+                else:
+                    skipped.append(Skipped(picture.item_id, picture.filename, reason))
+            new = sum(filename not in reasons for filename in unknown)
+            yield _Filled(kept, whole, skipped, new)
 
-        With the state that the file was in; a broken one may have none.
-        """
+    def _fill(
+        self, kept: OpenStore, files: Mapping[str, Path], unknown: Sequence[str], batch_size: int
+    ) -> dict[str, str]:
+        """Embed pictures into a store; return why some have no vector."""
         size = self.facts.picture_size
-        known = set() if kept is None else kept.known(paths)
-        if kept is not None and known:
-            for filename, outcome in kept.read(known):
-                yield filename, outcome, kept.state_of(filename)
-            count = counted(len(paths), "picture")
-            print(f"{len(known):,} of {count} embedded already", file=sys.stderr)
         states: dict[str, FileState | None] = {}
 
         def prepare(filename: str) -> np.ndarray | str:
             # Before it is decoded: should it change meanwhile, that is seen the next time.
-            state = FileState.of(paths[filename])
+            state = FileState.of(files[filename])
             try:
-                square = square_picture(paths[filename], size)
+                square = square_picture(files[filename], size)
             except PictureError as error:
                 states[filename] = None if _may_pass(error) else state
                 return str(error)
             states[filename] = state
             return "changed while it was read" if state is None else square
 
-        unknown = [filename for filename in paths if filename not in known]
+        reasons: dict[str, str] = {}
         with (
             progress("embedding", len(unknown)) as bar,
             closing(self._embedded(unknown, prepare, batch_size)) as batches,
         ):
             for batch in batches:
-                done = [(filename, outcome, states.pop(filename)) for filename, outcome in batch]
-                if kept is not None:
-                    kept.add(
-                        Entry(filename, state, outcome)
-                        for filename, outcome, state in done
-                        if state is not None
-                    )
-                yield from done
+                reasons.update(
+                    (filename, outcome) for filename, outcome in batch if isinstance(outcome, str)
+                )
+                kept.add(
+                    Entry(filename, state, outcome)
+                    for filename, outcome in batch
+                    if (state := states.pop(filename)) is not None
+                )
+                if reasons:
+                    bar.set_postfix_str(f"{len(reasons):,} skipped", refresh=False)
                 bar.update(len(batch))
+        return reasons
 
     def _embedded(
         self, items: Sequence[T], prepare: Callable[[T], np.ndarray | str], batch_size: int
@@ -353,6 +412,35 @@ class Embedder:
                     yield [*zip(whole, vectors, strict=True), *broken]
                     whole, broken = [], []
         yield broken
+
+
+class _Filled(NamedTuple):
+    """A store that holds a catalogue: its pictures with a vector, those without, those embedded."""
+
+    kept: OpenStore
+    whole: list[Picture]
+    skipped: list[Skipped]
+    new: int
+
+
+class _Files(Mapping[str, Path]):
+    """The file of each filename of a catalogue; a path is made when asked for, as it is large."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._pictures = {picture.filename: picture for picture in catalogue.pictures}
+
+    def __getitem__(self, filename: str) -> Path:
+        return self._catalogue.path_of(self._pictures[filename])
+
+    def __contains__(self, filename: object) -> bool:
+        return filename in self._pictures
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pictures)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
 
 
 def _may_pass(error: PictureError) -> bool:

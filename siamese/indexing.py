@@ -37,14 +37,16 @@ def index_catalogue(
     output: Path = SEARCH_INDEX,
     *,
     batch_size: int = 32,
+    store: EmbeddingStore | None = None,
     augment: bool = False,
 ) -> Indexed:
     """Embed a catalogue and write its BallTree to `output`, whole or not at all.
 
     Pictures that cannot be used are skipped and listed in `<output stem>.skipped.json` beside it.
-    The embeddings are kept in `<output stem>.embeddings/`, an `EmbeddingStore`: indexing again,
-    after a stop or with more pictures, embeds only what is not there. With `augment`, the index
-    holds the `augmented_gallery` of these; the embeddings that are kept stay as they are.
+    The embeddings are kept in `store`, by default `<output stem>.embeddings/`: indexing again,
+    after a stop or with more pictures, embeds only what is not there. From the default store, what
+    is no longer in the catalogue goes. With `augment`, the index holds the `augmented_gallery` of
+    these; the embeddings that are kept stay as they are.
 
     Raises
     ------
@@ -55,7 +57,10 @@ def index_catalogue(
     if fatal := quick_check(catalogue).fatal:
         raise InputError(str(problem) for problem in fatal)
     embeddings = embedder.embed_catalogue(
-        catalogue, batch_size=batch_size, store=EmbeddingStore(kept_embeddings(output))
+        catalogue,
+        batch_size=batch_size,
+        store=store or EmbeddingStore(kept_embeddings(output)),
+        drop_others=store is None,
     )
     if not embeddings.pictures:
         raise InputError(

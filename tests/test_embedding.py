@@ -335,3 +335,74 @@ def test_a_picture_that_changes_while_it_is_embedded_is_embedded_again(
         embedder.embed_catalogue(copied, store=store)
     got = embedder.embed_catalogue(copied, store=store)
     np.testing.assert_allclose(got.vectors[0], got.vectors[47], atol=1e-5)
+
+
+# --- into a store alone
+
+
+def test_embedding_into_a_store_is_what_others_find_there(embedder, copied, store, opened):
+    copied.path_of(copied.pictures[5]).write_text("no picture")
+    done = embedder.embed_into(store, copied, batch_size=7)
+    assert (done.pictures, done.new) == (47, 47)
+    assert [(one.filename, one.reason) for one in done.skipped] == [
+        (copied.pictures[5].filename, "not a picture")
+    ]
+    assert (done.runtime, done.precision) == (embedder.runtime.name, embedder.runtime.precision)
+    document = done.as_dict()
+    assert set(document) == {
+        *("pictures", "new", "skipped", "seconds", "pictures_per_second", "runtime", "precision")
+    }
+    assert document["pictures_per_second"] == pytest.approx(47 / done.seconds)
+    del opened[:]
+    require_same(embedder.embed_catalogue(copied, store=store), embedder.embed_catalogue(copied))
+    again = embedder.embed_into(store, copied)
+    assert (again.pictures, again.new, again.runtime) == (47, 0, None)
+    assert again.pictures_per_second == 0
+    assert len(opened) == 48, "only without a store"
+
+
+def test_where_nothing_is_new_no_model_is_made_ready(embedder, checkpoint, copied, store):
+    embedder.embed_into(store, copied)
+    other = Embedder.load(checkpoint)
+    other.embed_catalogue(copied, store=store)
+    assert other._runtime is None
+
+
+def test_others_pictures_stay_where_that_is_asked(embedder, copied, store, opened):
+    few = Catalogue(
+        *({item: part[item] for item in list(part)[:2]} for part in (copied._raw, copied.items)),
+        copied.image_dir,
+    )
+    embedder.embed_into(store, copied)
+    del opened[:]
+    got = embedder.embed_catalogue(few, store=store, drop_others=False)
+    assert len(got.pictures) == 8
+    assert embedder.embed_into(store, copied).new == 0
+    embedder.embed_catalogue(few, store=store)
+    assert embedder.embed_into(store, copied).new == 40
+    assert len(opened) == 40
+
+
+def test_progress_counts_what_is_skipped(embedder, copied, monkeypatch):
+    said = []
+
+    class Bar:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def update(self, count):
+            said.append(count)
+
+        def set_postfix_str(self, text, refresh):
+            said.append(text)
+
+    monkeypatch.setattr(module, "progress", lambda *_: Bar())
+    for row in (0, 1, 20):
+        copied.path_of(copied.pictures[row]).write_text("no picture")
+    embedder.embed_catalogue(copied, batch_size=10)
+    told = [one for one in said if isinstance(one, str)]
+    assert (told[0], told[-1]) == ("2 skipped", "3 skipped")
+    assert sum(one for one in said if isinstance(one, int)) == 48
