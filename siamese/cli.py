@@ -471,10 +471,11 @@ def embed(
     skipped (exit code 3). Stopped, or are there more pictures now? The same command embeds only
     what is new.
     """
-    catalogue = read_usable(labeled_data, image_dir)
-    with keras_at_work():
-        from siamese.embedding_store import EmbeddingStore
+    from siamese.embedding_store import MANIFEST, EmbeddingStore
 
+    catalogue = read_usable(labeled_data, image_dir)
+    require_writable(output / MANIFEST)
+    with keras_at_work():
         done = embedder(**model).embed_into(
             EmbeddingStore(output), catalogue, batch_size=batch_size
         )

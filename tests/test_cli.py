@@ -588,6 +588,7 @@ def writing_verbs(items, checkpoint, photos):
             "from-folder": (photos, "--output", output / "items.json"),
             "train": (*data, *SMALL, "--epochs", 1, "--output", output),
             "export": ("savedmodel", *model, "--output", output),
+            "embed": (*data, *model, "--output", output),
             "index": (*data, *model, "--output", output / "index.pkl"),
             "report": (*data, *model, "--output", output),
         }[verb]
@@ -595,7 +596,9 @@ def writing_verbs(items, checkpoint, photos):
     return words
 
 
-@pytest.mark.parametrize("verb", ["split", "from-folder", "train", "export", "index", "report"])
+@pytest.mark.parametrize(
+    "verb", ["split", "from-folder", "train", "export", "embed", "index", "report"]
+)
 def test_an_output_that_cannot_be_is_one_line(verb, writing_verbs, tmp_path, monkeypatch):
     monkeypatch.setattr("siamese.cli.keras_at_work", None)  # said before Keras is loaded
     (tmp_path / "file").write_text("")
@@ -617,7 +620,7 @@ def full_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.parametrize("verb", ["split", "train", "export", "index"])
+@pytest.mark.parametrize("verb", ["split", "train", "export", "embed", "index"])
 def test_a_full_disk_is_one_line_and_nothing_is_left(verb, writing_verbs, full_disk):
     (line,) = refused(verb, *writing_verbs(verb, full_disk))
     assert "cannot be written (No space left on device)" in line
