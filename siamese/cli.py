@@ -23,7 +23,9 @@ from siamese.words import counted
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue
     from siamese.embedding import Embedder, Skipped
+    from siamese.embedding_store import EmbeddingStore
     from siamese.evaluation import Evaluation
+    from siamese.runtimes import PrecisionName, RuntimeName
     from siamese.search import QueryResult, Searcher
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -127,6 +129,33 @@ def index_options(function: F) -> F:
     )(function)
 
 
+def embedding_options(function: F) -> F:
+    """The flags of a verb that embeds pictures: which model, and what runs it."""
+    for option in (
+        click.option(
+            "--precision",
+            type=click.Choice(["auto", "float32", "bfloat16"]),
+            default="auto",
+            show_default=True,
+            help="What to compute in; auto is the fastest with the same vectors.",
+        ),
+        click.option(
+            "--runtime",
+            type=click.Choice(["auto", "openvino", "tensorflow"]),
+            default="auto",
+            show_default=True,
+            help="What runs the model; auto is OpenVINO on a CPU, TensorFlow on a GPU.",
+        ),
+    ):
+        function = option(function)
+    return model_options(function)
+
+
+embeddings_option = click.option(
+    "--embeddings",
+    type=click.Path(path_type=Path),
+    help="Folder of `siamese embed`: what is in it is not embedded again, what is new is added.",
+)
 output_type = click.Path(path_type=Path)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
@@ -353,8 +382,9 @@ def train(
     is_flag=True,
     help='Write the threshold of "we don\'t have this" beside --keras-model.',
 )
+@embeddings_option
 @seed_option
-@model_options
+@embedding_options
 @batch_size_option
 @json_option
 def evaluate(
@@ -362,6 +392,7 @@ def evaluate(
     image_dir: Path | None,
     queries: Path | None,
     calibrate: bool,
+    embeddings: Path | None,
     seed: int,
     batch_size: int,
     as_json: bool,
@@ -389,6 +420,7 @@ def evaluate(
             gallery,
             asked,
             batch_size=batch_size,
+            store=store(embeddings),
             seed=seed,
             measured_on=measured_on,
         )
@@ -431,7 +463,53 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
 
 @cli.command()
 @labeled_data_options
-@model_options
+@embedding_options
+@click.option(
+    "--output",
+    type=output_type,
+    default="embeddings",
+    show_default=True,
+    help="Folder to write to.",
+)
+@batch_size_option
+@json_option
+def embed(
+    labeled_data: Path,
+    image_dir: Path | None,
+    output: Path,
+    batch_size: int,
+    as_json: bool,
+    **model: Any,
+) -> None:
+    """Embed a catalogue into a folder of Parquet files.
+
+    `index`, `evaluate` and `report` take it as --embeddings. Pictures that cannot be used are
+    skipped (exit code 3). Stopped, or are there more pictures now? The same command embeds only
+    what is new.
+    """
+    from siamese.embedding_store import MANIFEST, EmbeddingStore
+
+    catalogue = read_usable(labeled_data, image_dir)
+    require_writable(output / MANIFEST)
+    with keras_at_work():
+        done = embedder(**model).embed_into(
+            EmbeddingStore(output), catalogue, batch_size=batch_size
+        )
+    if as_json:
+        print_json({"path": str(output), **done.as_dict()})
+    else:
+        click.echo(f"{output}: {counted(done.pictures, 'picture')}, {done.new:,} of them new")
+        if done.runtime is not None:
+            click.echo(
+                f"{done.pictures_per_second:,.1f} pictures/s by {done.runtime} in {done.precision}"
+            )
+    end(done.skipped)
+
+
+@cli.command()
+@labeled_data_options
+@embedding_options
+@embeddings_option
 @click.option(
     "--backend",
     type=click.Choice(["balltree", "faiss", "milvus"]),
@@ -462,6 +540,7 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
 def index(
     labeled_data: Path,
     image_dir: Path | None,
+    embeddings: Path | None,
     backend: str | None,
     output: str | None,
     collection: str,
@@ -490,7 +569,14 @@ def index(
     }
     prepare_index(output, **words)
     with keras_at_work():
-        done = index_catalogue(embedder(**model), catalogue, output, batch_size=batch_size, **words)
+        done = index_catalogue(
+            embedder(**model),
+            catalogue,
+            output,
+            batch_size=batch_size,
+            store=store(embeddings),
+            **words,
+        )
     if as_json:
         changes = done.changes and done.changes._asdict()
         print_json({**asdict(done), "path": str(done.path), "changes": changes})
@@ -535,7 +621,7 @@ def index(
     type=click.Choice(["best", "mean"]),
     help="A result an item, ranked by its best picture or the mean of its three best.",
 )
-@model_options
+@embedding_options
 @click.option(
     "--image-dir", type=click.Path(path_type=Path), help="Folder of the indexed pictures."
 )
@@ -645,7 +731,7 @@ def search(
     help="Index to serve; a new one in its place is served without a stop.",
 )
 @collection_option
-@model_options
+@embedding_options
 @click.option(
     "--image-dir", type=click.Path(path_type=Path), help="Folder of the indexed pictures, to show."
 )
@@ -801,7 +887,8 @@ def serve(
 
 @cli.command()
 @labeled_data_options
-@model_options
+@embedding_options
+@embeddings_option
 @click.option(
     "--output", type=output_type, default="report", show_default=True, help="Folder to write to."
 )
@@ -810,6 +897,7 @@ def serve(
 def report(
     labeled_data: Path,
     image_dir: Path | None,
+    embeddings: Path | None,
     output: Path,
     batch_size: int,
     as_json: bool,
@@ -829,8 +917,14 @@ def report(
     with keras_at_work():
         from siamese.reports.writing import write_report
 
+        default = embedder(None, runtime=model["runtime"], precision=model["precision"])
         done = write_report(
-            catalogue, embedder(None), embedder(**model), output, batch_size=batch_size
+            catalogue,
+            default,
+            embedder(**model),
+            output,
+            batch_size=batch_size,
+            store=store(embeddings),
         )
     if as_json:
         print_json(done.comparison.as_dict())
@@ -881,13 +975,16 @@ def embedder(
     picture_size: int | None = None,
     weights: str | None = None,
     recorded: Any = None,
+    *,
+    runtime: RuntimeName = "auto",
+    precision: PrecisionName = "auto",
 ) -> Embedder:
     """The model that the flags name; without any, the one an index records, or the default."""
     from siamese.embedding import Embedder
 
     if keras_model is not None:
         require_alone(backbone=backbone, picture_size=picture_size, weights=weights)
-        return Embedder.load(keras_model)
+        return Embedder.load(keras_model, runtime=runtime, precision=precision)
     if recorded is not None and (backbone, picture_size, weights) == (None, None, None):
         if recorded["path"] is not None:
             if not Path(recorded["path"]).is_file():
@@ -895,9 +992,18 @@ def embedder(
                     f"{recorded['path']}: the model that made the index is not there; say where "
                     "it is now with --keras-model"
                 )
-            return Embedder.load(recorded["path"])
+            return Embedder.load(recorded["path"], runtime=runtime, precision=precision)
         backbone, picture_size = recorded["name"], recorded["picture_size"]
-    return Embedder.pretrained(backbone, picture_size, weights or "imagenet")
+    return Embedder.pretrained(
+        backbone, picture_size, weights or "imagenet", runtime=runtime, precision=precision
+    )
+
+
+def store(embeddings: Path | None) -> EmbeddingStore | None:
+    """The folder of embeddings that a flag names."""
+    from siamese.embedding_store import EmbeddingStore
+
+    return None if embeddings is None else EmbeddingStore(embeddings)
 
 
 def farthest(max_distance: str | None, searcher: Searcher) -> float | None:

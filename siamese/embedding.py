@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing, nullcontext
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from siamese.catalogue import Catalogue, Picture
 from siamese.embedding_store import EmbeddingStore, Entry, FileState, OpenStore, Outcome
 from siamese.errors import InputError
-from siamese.images import PictureError, scaled, square_picture
+from siamese.images import PictureError, square_picture
 from siamese.progress import progress
 from siamese.threads import in_threads
 from siamese.words import counted
@@ -24,6 +27,8 @@ from siamese.words import counted
 if TYPE_CHECKING:
     import keras
     from PIL import Image
+
+    from siamese.runtimes import PrecisionName, Runtime, RuntimeName
 
     Source = str | os.PathLike[str] | bytes | Image.Image
 
@@ -77,6 +82,36 @@ class Embeddings:
     contents: list[bytes] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """What embedding a catalogue into a store came to.
+
+    Attributes
+    ----------
+    pictures : that have a vector now
+    new : of these, embedded in this run
+    skipped : those that have none
+    seconds : of this run, the loading of the model not counted
+    runtime, precision : what embedded, and how; None where nothing was new
+    """
+
+    pictures: int
+    new: int
+    skipped: list[Skipped]
+    seconds: float
+    runtime: str | None
+    precision: str | None
+
+    @property
+    def pictures_per_second(self) -> float:
+        """New ones."""
+        return self.new / self.seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain containers, for JSON."""
+        return {**asdict(self), "pictures_per_second": self.pictures_per_second}
+
+
 class Embedder:
     """A model that turns pictures into vectors of length 1.
 
@@ -90,13 +125,24 @@ class Embedder:
     facts : `ModelFacts`
     """
 
-    def __init__(self, model: keras.Model, name: str, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        name: str,
+        path: Path | None = None,
+        *,
+        runtime: RuntimeName = "auto",
+        precision: PrecisionName = "auto",
+    ) -> None:
         from siamese.devices import embedding_precision
         from siamese.fingerprint import fingerprint
         from siamese.networks import set_precision
 
         set_precision(model, embedding_precision())
         self.model = model
+        self._wanted = runtime, precision
+        self._runtime: Runtime | None = None
+        self._opening = Lock()
         self.facts = ModelFacts(
             name=name,
             fingerprint=fingerprint(model),
@@ -110,9 +156,35 @@ class Embedder:
         size = f"{facts.embedding_size} dimensions, {facts.picture_size} px"
         return f"Embedder({facts.name!r}, {size})"
 
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the model, made ready when it is first needed; see `siamese.runtimes`.
+
+        Raises
+        ------
+        InputError
+            The runtime or the precision that was asked for cannot be had.
+        """
+        with self._opening:
+            if self._runtime is None:
+                from siamese.runtimes import open_runtime
+
+                self._runtime = open_runtime(self.model, self.facts, *self._wanted)
+            return self._runtime
+
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Embedder:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        runtime: RuntimeName = "auto",
+        precision: PrecisionName = "auto",
+    ) -> Embedder:
         """Load a checkpoint: a siamese network, or a model of one picture and one vector.
+
+        Parameters
+        ----------
+        runtime, precision : what is to run it, and how; see `siamese.runtimes.open_runtime`
 
         Raises
         ------
@@ -123,7 +195,8 @@ class Embedder:
         from siamese.networks import inner_embedding_model
 
         path = Path(path)
-        return cls(inner_embedding_model(load_model(path), path), path.name, path)
+        model = inner_embedding_model(load_model(path), path)
+        return cls(model, path.name, path, runtime=runtime, precision=precision)
 
     @classmethod
     def pretrained(
@@ -131,6 +204,9 @@ class Embedder:
         backbone: str | None = None,
         picture_size: int | None = None,
         weights: str = "imagenet",
+        *,
+        runtime: RuntimeName = "auto",
+        precision: PrecisionName = "auto",
     ) -> Embedder:
         """A backbone as ImageNet left it; EfficientNet-Lite0 at 224 pixels unless told otherwise.
 
@@ -146,7 +222,7 @@ class Embedder:
         if backbone == "base_cnn":
             raise InputError("--backbone base_cnn: is not pretrained; train it, then --keras-model")
         model = embedding_model(backbone, picture_size or DEFAULT_PICTURE_SIZE, weights=weights)
-        return cls(model, backbone)
+        return cls(model, backbone, runtime=runtime, precision=precision)
 
     def embed(self, sources: Sequence[Source], *, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Embed pictures.
@@ -192,97 +268,124 @@ class Embedder:
         *,
         batch_size: int = BATCH_SIZE,
         store: EmbeddingStore | None = None,
+        drop_others: bool = True,
     ) -> Embeddings:
         """Embed every picture of a catalogue, with progress; broken ones are skipped and listed.
 
         Parameters
         ----------
         store : keeps the vectors as they come. What it holds already, from a run that was stopped
-            or from an earlier one, is not embedded again; in the end it holds this catalogue.
+            or from an earlier one, is not embedded again. Without one, the vectors go to a folder
+            for temporary files.
+        drop_others : whether pictures that are not in the catalogue go from the store
+
+        Returns
+        -------
+        its vectors lie on disk (see `OpenStore.vectors`): memory does not grow with their number
 
         Raises
         ------
         InputError
             The store cannot be used; see `EmbeddingStore.open`.
         """
-        pictures = catalogue.pictures
-        first_rows: dict[str, int] = {}
-        for row, picture in enumerate(pictures):
-            first_rows.setdefault(picture.filename, row)
-        paths = {name: catalogue.path_of(pictures[row]) for name, row in first_rows.items()}
-        vectors = np.empty((len(pictures), self.facts.embedding_size), np.float32)
-        broken: dict[str, str] = {}
-        contents: dict[str, bytes] = {}
-        with nullcontext() if store is None else store.open(self.facts) as kept:
-            with closing(self._outcomes(paths, batch_size, kept)) as outcomes:
-                for filename, outcome, state in outcomes:
-                    if isinstance(outcome, str) or state is None:
-                        broken[filename] = str(outcome)
-                    else:
-                        vectors[first_rows[filename]] = outcome
-                        contents[filename] = state.content
-            if kept is not None:
-                kept.merge(paths)
+        if store is None:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                alone = EmbeddingStore(folder)
+                return self.embed_catalogue(catalogue, batch_size=batch_size, store=alone)
+        with self._filled(store, catalogue, batch_size, drop_others) as filled:
+            kept, whole = filled.kept, filled.whole
+            return Embeddings(
+                whole,
+                kept.vectors([picture.filename for picture in whole]),
+                filled.skipped,
+                [kept.state_of(picture.filename).content for picture in whole],
+            )
 
-        # In place, because a copy would take as much memory again. What is overwritten has been
-        # moved, or belongs to a broken picture.
-        whole: list[Picture] = []
-        for picture in pictures:
-            if picture.filename not in broken:
-                vectors[len(whole)] = vectors[first_rows[picture.filename]]
-                first_rows[picture.filename] = len(whole)
-                whole.append(picture)
-        skipped = [
-            Skipped(picture.item_id, picture.filename, broken[picture.filename])
-            for picture in pictures
-            if picture.filename in broken
-        ]
-        return Embeddings(
-            whole, vectors[: len(whole)], skipped, [contents[one.filename] for one in whole]
+    def embed_into(
+        self, store: EmbeddingStore, catalogue: Catalogue, *, batch_size: int = BATCH_SIZE
+    ) -> Embedded:
+        """Embed a catalogue as `embed_catalogue` does, into a store and nowhere else.
+
+        Raises
+        ------
+        InputError
+            The store cannot be used; see `EmbeddingStore.open`.
+        """
+        began = monotonic()
+        with self._filled(store, catalogue, batch_size, drop_others=True) as filled:
+            ran = self.runtime if filled.new else None
+        return Embedded(
+            pictures=len(filled.whole),
+            new=filled.new,
+            skipped=filled.skipped,
+            seconds=monotonic() - began,
+            runtime=None if ran is None else ran.name,
+            precision=None if ran is None else ran.precision,
         )
 
-    def _outcomes(
-        self, paths: Mapping[str, Path], batch_size: int, kept: OpenStore | None
-    ) -> Generator[tuple[str, Outcome, FileState | None]]:
-        """What becomes of each file: first what is kept of an earlier run, then what is new.
+    @contextmanager
+    def _filled(
+        self, store: EmbeddingStore, catalogue: Catalogue, batch_size: int, drop_others: bool
+    ) -> Iterator[_Filled]:
+        """Embed what a store does not know yet, and tidy it up."""
+        files = _Files(catalogue)
+        with store.open(self.facts) as kept:
+            known = kept.known(files)
+            if known:
+                count = counted(len(files), "picture")
+                print(f"{len(known):,} of {count} embedded already", file=sys.stderr)
+            unknown = [filename for filename in files if filename not in known]
+            reasons = self._fill(kept, files, unknown, batch_size)
+            kept.merge(files if drop_others else None)
+            for filename in files:
+                if filename not in reasons and (error := kept.error_of(filename)) is not None:
+                    reasons[filename] = error
+            whole: list[Picture] = []
+            skipped: list[Skipped] = []
+            for picture in catalogue.pictures:
+                if (reason := reasons.get(picture.filename)) is None:
+                    whole.append(picture)
+                else:
+                    skipped.append(Skipped(picture.item_id, picture.filename, reason))
+            new = sum(filename not in reasons for filename in unknown)
+            yield _Filled(kept, whole, skipped, new)
 
-        With the state that the file was in; a broken one may have none.
-        """
+    def _fill(
+        self, kept: OpenStore, files: Mapping[str, Path], unknown: Sequence[str], batch_size: int
+    ) -> dict[str, str]:
+        """Embed pictures into a store; return why some have no vector."""
         size = self.facts.picture_size
-        known = set() if kept is None else kept.known(paths)
-        if kept is not None and known:
-            for filename, outcome in kept.read(known):
-                yield filename, outcome, kept.state_of(filename)
-            count = counted(len(paths), "picture")
-            print(f"{len(known):,} of {count} embedded already", file=sys.stderr)
         states: dict[str, FileState | None] = {}
 
         def prepare(filename: str) -> np.ndarray | str:
             # Before it is decoded: should it change meanwhile, that is seen the next time.
-            state = FileState.of(paths[filename])
+            state = FileState.of(files[filename])
             try:
-                square = square_picture(paths[filename], size)
+                square = square_picture(files[filename], size)
             except PictureError as error:
                 states[filename] = None if _may_pass(error) else state
                 return str(error)
             states[filename] = state
             return "changed while it was read" if state is None else square
 
-        unknown = [filename for filename in paths if filename not in known]
+        reasons: dict[str, str] = {}
         with (
             progress("embedding", len(unknown)) as bar,
             closing(self._embedded(unknown, prepare, batch_size)) as batches,
         ):
             for batch in batches:
-                done = [(filename, outcome, states.pop(filename)) for filename, outcome in batch]
-                if kept is not None:
-                    kept.add(
-                        Entry(filename, state, outcome)
-                        for filename, outcome, state in done
-                        if state is not None
-                    )
-                yield from done
+                reasons.update(
+                    (filename, outcome) for filename, outcome in batch if isinstance(outcome, str)
+                )
+                kept.add(
+                    Entry(filename, state, outcome)
+                    for filename, outcome in batch
+                    if (state := states.pop(filename)) is not None
+                )
+                if reasons:
+                    bar.set_postfix_str(f"{len(reasons):,} skipped", refresh=False)
                 bar.update(len(batch))
+        return reasons
 
     def _embedded(
         self, items: Sequence[T], prepare: Callable[[T], np.ndarray | str], batch_size: int
@@ -294,24 +397,50 @@ class Embedder:
         prepare : an item's square picture, uint8 (s, s, 3), or a reason; called in threads
         """
         size = self.facts.picture_size
-        batch_size = min(batch_size, len(items))
-        # Always a whole batch, the last one filled up with what is left over: another shape
-        # would have the model compiled anew.
-        batch = np.zeros((batch_size, size, size, 3), np.float32)
+        squares = np.empty((min(batch_size, len(items)), size, size, 3), np.uint8)
         whole: list[T] = []
         broken: list[tuple[T, Outcome]] = []
-        with closing(in_threads(prepare, items, ahead=2 * batch_size)) as squares:
-            for number, (item, square) in enumerate(zip(items, squares, strict=True), start=1):
+        with closing(in_threads(prepare, items, ahead=2 * batch_size)) as prepared:
+            for number, (item, square) in enumerate(zip(items, prepared, strict=True), start=1):
                 if isinstance(square, str):
                     broken.append((item, square))
                 else:
-                    batch[len(whole)] = scaled(square)
+                    squares[len(whole)] = square
                     whole.append(item)
                 if whole and (len(whole) == batch_size or number == len(items)):
-                    vectors = self.model.predict_on_batch(batch)
-                    yield [*zip(whole, vectors, strict=False), *broken]
+                    vectors = self.runtime.vectors(squares[: len(whole)])
+                    yield [*zip(whole, vectors, strict=True), *broken]
                     whole, broken = [], []
         yield broken
+
+
+class _Filled(NamedTuple):
+    """A store that holds a catalogue: its pictures with a vector, those without, those embedded."""
+
+    kept: OpenStore
+    whole: list[Picture]
+    skipped: list[Skipped]
+    new: int
+
+
+class _Files(Mapping[str, Path]):
+    """The file of each filename of a catalogue; a path is made when asked for, as it is large."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._pictures = {picture.filename: picture for picture in catalogue.pictures}
+
+    def __getitem__(self, filename: str) -> Path:
+        return self._catalogue.path_of(self._pictures[filename])
+
+    def __contains__(self, filename: object) -> bool:
+        return filename in self._pictures
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pictures)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
 
 
 def _may_pass(error: PictureError) -> bool:

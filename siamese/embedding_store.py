@@ -15,8 +15,9 @@ import re
 import shutil
 import stat
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -24,6 +25,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from siamese.errors import InputError
 from siamese.files import atomic_path, locked, require_writable
@@ -225,8 +227,43 @@ class OpenStore:
         return known
 
     def state_of(self, filename: str) -> FileState:
-        """The file of a `known` picture, as it was when the picture was embedded."""
+        """The file of a picture, as it was when the picture was embedded."""
         return self._newest[filename].state
+
+    def error_of(self, filename: str) -> str | None:
+        """The reason why a picture has no vector; None where it has one, or is not here."""
+        row = self._newest.get(filename)
+        return None if row is None else row.error
+
+    def vectors(self, filenames: Sequence[str]) -> NDArray[np.float32]:
+        """The vectors of pictures that have one, float32 (n, d), in the order of their names.
+
+        The array lies in a file without a name, which goes when the array does; memory holds only
+        what is being looked at.
+
+        Raises
+        ------
+        InputError
+            A full disk.
+        """
+        places: dict[str, list[int]] = {}
+        for place, filename in enumerate(filenames):
+            places.setdefault(filename, []).append(place)
+        shape = (len(filenames), self.embedding_size)
+        if not places:
+            return np.empty(shape, np.float32)
+        try:
+            with tempfile.TemporaryFile(dir=self.folder, buffering=0) as file:
+                for filename, vector in self.read(places):
+                    for place in places[filename]:
+                        file.seek(place * 4 * self.embedding_size)
+                        file.write(np.asarray(vector, np.float32).tobytes())
+                # Writing to the array changes the array alone.
+                return np.asarray(np.memmap(file, np.float32, "c", shape=shape))
+        except OSError as error:
+            raise InputError(
+                f"{self.folder}: cannot be written ({error.strerror or error})"
+            ) from error
 
     def read(self, filenames: Container[str]) -> Iterator[tuple[str, Outcome]]:
         """Read what was written of some pictures, in no special order."""
@@ -269,18 +306,21 @@ class OpenStore:
             number = self._next()
             self._write_shard(number, [pa.RecordBatch.from_arrays(arrays, schema=schema)])
             self._newest.update(
-                (name, _Row(state, number)) for name, state in zip(names, states, strict=True)
+                (name, _Row(state, number, error))
+                for name, state, error in zip(names, states, errors, strict=True)
             )
             self._pending = {}
         self._written = monotonic()
 
-    def merge(self, filenames: Container[str]) -> None:
-        """Turn many small files into few, with none but the newest rows of `filenames`.
+    def merge(self, filenames: Container[str] | None = None) -> None:
+        """Turn many small files into few, with none but the newest rows of `filenames`, or of all.
 
         Files that are large and have nothing to lose stay, so that adding a few pictures to many
         is quick. Stopped in between, some rows stand in two files, which does no harm.
         """
         self.write()
+        if filenames is None:
+            filenames = dict.fromkeys(self._newest)  # not what it is written anew to
         live = Counter(row.shard for name, row in self._newest.items() if name in filenames)
 
         def fine(number: int) -> bool:
@@ -351,8 +391,9 @@ class OpenStore:
         for batch in self._batches(number):
             columns = (batch[name].to_pylist() for name in ("size", "modified", "content"))
             states = map(FileState, *columns)
-            for filename, state in zip(batch["filename"].to_pylist(), states, strict=True):
-                yield filename, _Row(state, number)
+            names, errors = batch["filename"].to_pylist(), batch["error"].to_pylist()
+            for filename, state, error in zip(names, states, errors, strict=True):
+                yield filename, _Row(state, number, error)
 
     def _newest_rows(self, number: int, filenames: Container[str]) -> Iterator[pyarrow.RecordBatch]:
         """The rows of a file that no later one supersedes, of some filenames only."""
@@ -375,7 +416,11 @@ class OpenStore:
 
         path = self._path(number)
         try:
-            with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            with parquet.ParquetFile(
+                path,
+                page_checksum_verification=True,
+                pre_buffer=False,  # of the whole file
+            ) as file:
                 if not file.schema_arrow.equals(self._schema()):
                     raise _DamagedError(f"{path}: damaged")
                 for batch in file.iter_batches(SHARD_PICTURES):
@@ -390,10 +435,13 @@ class OpenStore:
 
 
 class _Row(NamedTuple):
-    """What is remembered of a picture: its file as it was, and where its outcome is written."""
+    """What is remembered of a picture: its file as it was, where its outcome is written, and the
+    reason if that is no vector.
+    """
 
     state: FileState
     shard: int
+    error: str | None
 
 
 class _DamagedError(InputError):

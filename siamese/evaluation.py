@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from siamese.catalogue import Catalogue, Picture
     from siamese.embedding import Embedder, Embeddings, Skipped
+    from siamese.embedding_store import EmbeddingStore
 
 LABEL_RECALL_AT = (1, 5, 10)
 PAIRS = 200_000
@@ -75,6 +76,7 @@ def evaluate(
     queries: Catalogue | None = None,
     *,
     batch_size: int = 32,
+    store: EmbeddingStore | None = None,
     seed: int = 0,
     measured_on: str | None = None,
 ) -> Evaluation:
@@ -87,6 +89,7 @@ def evaluate(
     queries : the pictures that are searched for; by default those of `catalogue` itself. A file
         that is in both is left out of its own ranking.
     batch_size : pictures a forward pass
+    store : embeddings that are there already; new ones are added to it
     seed : of the intervals, and of the pairs that verification is measured on
     measured_on : what the calibration is to say of its data; by default the folder of the pictures
 
@@ -95,7 +98,7 @@ def evaluate(
     InputError
         If no picture can be read, or no query has another picture of its item to find.
     """
-    gallery = _embedded(embedder, catalogue, batch_size, "the catalogue")
+    gallery = _embedded(embedder, catalogue, batch_size, store, "the catalogue")
     gallery_ids = [picture.item_id for picture in gallery.pictures]
     gallery_paths = [catalogue.path_of(picture) for picture in gallery.pictures]
     if queries is None:
@@ -103,7 +106,7 @@ def evaluate(
         own = np.arange(len(paths))
         done = retrieval(gallery.vectors, gallery_ids)
     else:
-        asked = _embedded(embedder, queries, batch_size, "the queries")
+        asked = _embedded(embedder, queries, batch_size, store, "the queries")
         paths = [queries.path_of(picture) for picture in asked.pictures]
         skipped = [*asked.skipped, *gallery.skipped]
         row_of = {path.resolve(): row for row, path in enumerate(gallery_paths)}
@@ -146,8 +149,16 @@ def evaluate(
     )
 
 
-def _embedded(embedder: Embedder, catalogue: Catalogue, batch_size: int, what: str) -> Embeddings:
-    embeddings = embedder.embed_catalogue(catalogue, batch_size=batch_size)
+def _embedded(
+    embedder: Embedder,
+    catalogue: Catalogue,
+    batch_size: int,
+    store: EmbeddingStore | None,
+    what: str,
+) -> Embeddings:
+    embeddings = embedder.embed_catalogue(
+        catalogue, batch_size=batch_size, store=store, drop_others=False
+    )
     if not embeddings.pictures:
         raise InputError(
             f"no picture of {what} in {catalogue.image_dir} can be read; run siamese check"

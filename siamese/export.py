@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,12 @@ from siamese.embedding import Embedder
 from siamese.errors import InputError
 from siamese.files import atomic_path
 from siamese.images import scaled, square_picture
+from siamese.parity import LEAST_COSINE, least_cosine, sample_pictures
 
 if TYPE_CHECKING:
     import keras
-    from PIL import Image
 
 SAVED_MODELS = Path("savedmodels/embedding_model")
-LEAST_COSINE = 0.999
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ def _parity(embedder: Embedder, folder: Path) -> list[ParityRow]:
     import tensorflow as tf
 
     signatures = tf.saved_model.load(str(folder)).signatures
-    encoded = _sample_pictures()
+    encoded = sample_pictures()
     size = embedder.facts.picture_size
     squares = np.stack([square_picture(one, size) for one in encoded])
     inputs = tf.constant(scaled(squares))
@@ -170,33 +168,6 @@ def _parity(embedder: Embedder, folder: Path) -> list[ParityRow]:
     }
     by_graph = signatures["serving_bytes"](image_bytes=tf.constant(encoded))["embedding"].numpy()
     return [
-        *(ParityRow("Keras", name, _least_cosine(by_keras, got)) for name, got in by_array.items()),
-        ParityRow("Pillow", "serving_bytes", _least_cosine(by_keras, by_graph)),
+        *(ParityRow("Keras", name, least_cosine(by_keras, got)) for name, got in by_array.items()),
+        ParityRow("Pillow", "serving_bytes", least_cosine(by_keras, by_graph)),
     ]
-
-
-def _least_cosine(one: np.ndarray, other: np.ndarray) -> float:
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return float((np.sum(one * other, axis=1) / lengths).min())
-
-
-def _sample_pictures() -> list[bytes]:
-    """Photos that come with scikit-learn, in shapes and formats where the two ways could differ."""
-    from PIL import Image
-    from sklearn.datasets import load_sample_images
-
-    china, flower = (Image.fromarray(photo) for photo in load_sample_images().images)
-    clear = flower.convert("RGBA")
-    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
-    tall, tiny = china.crop((200, 0, 380, 427)), flower.resize((90, 61))
-    samples = [
-        *((photo, "JPEG") for photo in (china, flower, tall, tiny)),
-        *((photo, "PNG") for photo in (china.convert("L"), tall, clear)),
-    ]
-    return [_encoded(photo, format_) for photo, format_ in samples]
-
-
-def _encoded(picture: Image.Image, format_: str) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format_)
-    return buffer.getvalue()

@@ -54,14 +54,16 @@ def index_catalogue(
     collection: str = COLLECTION,
     update: bool = False,
     min_recall: float | None = None,
+    store: EmbeddingStore | None = None,
     augment: bool = False,
     batch_size: int = 32,
 ) -> Indexed:
     """Embed a catalogue and write its index, whole or not at all.
 
     Pictures that cannot be used are skipped and listed in `<output stem>.skipped.json` beside it.
-    The embeddings are kept in `<output stem>.embeddings/`, an `EmbeddingStore`: indexing again,
-    after a stop or with more pictures, embeds only what is not there.
+    The embeddings are kept in `store`, by default `<output stem>.embeddings/`: indexing again,
+    after a stop or with more pictures, embeds only what is not there. From the default store, what
+    is no longer in the catalogue goes.
 
     Parameters
     ----------
@@ -89,8 +91,12 @@ def index_catalogue(
         _require_model(before, embedder)
     if fatal := quick_check(catalogue).fatal:
         raise InputError(str(problem) for problem in fatal)
-    store = EmbeddingStore(kept_embeddings(place, collection))
-    embeddings = embedder.embed_catalogue(catalogue, batch_size=batch_size, store=store)
+    embeddings = embedder.embed_catalogue(
+        catalogue,
+        batch_size=batch_size,
+        store=store or EmbeddingStore(kept_embeddings(place, collection)),
+        drop_others=store is None,
+    )
     if not embeddings.pictures:
         raise InputError(
             f"none of the {len(catalogue.pictures)} pictures in {catalogue.image_dir} can be "

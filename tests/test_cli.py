@@ -64,6 +64,57 @@ def index(items, checkpoint, tmp_path_factory):
     return path
 
 
+# --- embeddings of their own
+
+
+def test_embeddings_are_made_once_and_used_by_every_verb(items, checkpoint, catalogue, tmp_path):
+    model = ("--labeled-data", items, "--keras-model", checkpoint)
+    kept = tmp_path / "embeddings"
+    made = json.loads(done("embed", *model, "--output", kept, "--json").stdout)
+    assert made.pop("seconds") > 0 and made.pop("pictures_per_second") > 0
+    assert made.pop("runtime") in ("openvino", "tensorflow")
+    assert made == {
+        "path": str(kept),
+        "pictures": 48,
+        "new": 48,
+        "skipped": [],
+        "precision": "float32",
+    }
+    for verb in ("index", "evaluate", "report"):
+        output = {
+            "index": ("--output", tmp_path / "search_index.pkl"),
+            "report": ("--output", tmp_path / "report"),
+        }.get(verb, ())
+        result = done(verb, *model, *output, "--embeddings", kept)
+        assert "48 of 48 pictures embedded already" in result.stderr
+    assert not (tmp_path / "search_index.embeddings").exists()
+    assert "48 pictures, 0 of them new" in done("embed", *model, "--output", kept).stdout
+
+
+def test_evaluating_a_part_keeps_the_rest_of_the_embeddings(items, checkpoint, tmp_path):
+    model = ("--keras-model", checkpoint, "--image-dir", items.parent)
+    kept = tmp_path / "embeddings"
+    done("split", "--labeled-data", items, "--output", tmp_path)
+    done("embed", "--labeled-data", items, *model, "--output", kept)
+    done("evaluate", "--labeled-data", tmp_path / "test.json", *model, "--embeddings", kept)
+    again = done("embed", "--labeled-data", items, *model, "--output", kept)
+    assert "48 of 48 pictures embedded already" in again.stderr
+
+
+def test_embed_names_what_it_skips(catalogue, checkpoint, tmp_path):
+    folder = tmp_path / "photos"
+    shutil.copytree(catalogue.image_dir, folder)
+    (folder / "red-disc-0.png").write_text("no picture")
+    result = siamese(
+        *("embed", "--labeled-data", folder / "items.json", "--keras-model", checkpoint),
+        *("--output", tmp_path / "embeddings", "--runtime", "tensorflow", "--precision", "float32"),
+    )
+    assert result.exit_code == 3
+    assert "skipped: item red-disc, file red-disc-0.png: not a picture" in result.stderr
+    assert "47 pictures, 47 of them new" in result.stdout
+    assert "pictures/s by tensorflow in float32" in result.stdout
+
+
 # --- labelled data
 
 
@@ -570,6 +621,7 @@ def writing_verbs(items, checkpoint, photos):
             "from-folder": (photos, "--output", output / "items.json"),
             "train": (*data, *SMALL, "--epochs", 1, "--output", output),
             "export": ("savedmodel", *model, "--output", output),
+            "embed": (*data, *model, "--output", output),
             "index": (*data, *model, "--output", output / "index.pkl"),
             "report": (*data, *model, "--output", output),
         }[verb]
@@ -577,7 +629,9 @@ def writing_verbs(items, checkpoint, photos):
     return words
 
 
-@pytest.mark.parametrize("verb", ["split", "from-folder", "train", "export", "index", "report"])
+@pytest.mark.parametrize(
+    "verb", ["split", "from-folder", "train", "export", "embed", "index", "report"]
+)
 def test_an_output_that_cannot_be_is_one_line(verb, writing_verbs, tmp_path, monkeypatch):
     monkeypatch.setattr("siamese.cli.keras_at_work", None)  # said before Keras is loaded
     (tmp_path / "file").write_text("")
@@ -599,7 +653,7 @@ def full_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.parametrize("verb", ["split", "train", "export", "index"])
+@pytest.mark.parametrize("verb", ["split", "train", "export", "embed", "index"])
 def test_a_full_disk_is_one_line_and_nothing_is_left(verb, writing_verbs, full_disk):
     (line,) = refused(verb, *writing_verbs(verb, full_disk))
     assert "cannot be written (No space left on device)" in line

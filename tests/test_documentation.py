@@ -17,7 +17,18 @@ from siamese.recipe import LEARNING_RATE, OTHERS_LEARNING_RATE, Recipe
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = "\n".join(path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
 COMMANDS = {**cli.commands, "utilities.py": utilities.main}
-HEAVY = {"tensorflow", "keras", "sklearn", "scipy", "numpy", "PIL", "matplotlib", "h5py", "jinja2"}
+HEAVY = {
+    "tensorflow",
+    "openvino",
+    "keras",
+    "sklearn",
+    "scipy",
+    "numpy",
+    "PIL",
+    "matplotlib",
+    "h5py",
+    "jinja2",
+}
 
 
 def flags(command: click.Command) -> list[str]:

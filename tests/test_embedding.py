@@ -15,7 +15,7 @@ from siamese.catalogue import Catalogue
 from siamese.embedding import Embedder
 from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError
-from siamese.images import square_picture
+from siamese.images import open_picture, square_picture
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,20 @@ def test_the_pretrained_default(pretrained, catalogue):
     assert vectors.shape == (2, 1280)
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
     assert (vectors >= 0).all(), "pooled features come from a ReLU6"
+
+
+def test_a_large_jpeg_is_decoded_at_a_smaller_scale_unnoticed(pretrained, tmp_path):
+    from sklearn.datasets import load_sample_images
+
+    whole, paths = [], []
+    for number, photo in enumerate(load_sample_images().images):
+        path = tmp_path / f"{number}.jpg"
+        Image.fromarray(photo).resize((1024, 683)).save(path, quality=90)
+        assert open_picture(path, longest_side=224).size == (512, 342)
+        paths.append(path)
+        whole.append(open_picture(path))
+    cosines = (pretrained.embed(paths) * pretrained.embed(whole)).sum(axis=1)
+    assert 0.999 <= cosines.min() < 0.999999
 
 
 def test_what_cannot_be_loaded_is_one_line(tmp_path):
@@ -287,16 +301,16 @@ def test_what_the_system_refused_is_tried_again(embedder, copied, store, monkeyp
 
 
 def test_a_run_that_breaks_off_keeps_what_it_did(embedder, copied, store, opened, monkeypatch):
-    predict, batches = embedder.model.predict_on_batch, []
+    run, batches = embedder.runtime.vectors, []
 
-    def predict_some(batch: np.ndarray) -> np.ndarray:
-        batches.append(len(batch))
+    def run_some(squares: np.ndarray) -> np.ndarray:
+        batches.append(len(squares))
         if len(batches) == 4:
             raise KeyboardInterrupt
-        return predict(batch)
+        return run(squares)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(embedder.model, "predict_on_batch", predict_some)
+        patch.setattr(embedder.runtime, "vectors", run_some)
         embedder.embed_catalogue(copied, batch_size=8, store=store)
     del opened[:]
     got = embedder.embed_catalogue(copied, batch_size=8, store=store)
@@ -321,3 +335,74 @@ def test_a_picture_that_changes_while_it_is_embedded_is_embedded_again(
         embedder.embed_catalogue(copied, store=store)
     got = embedder.embed_catalogue(copied, store=store)
     np.testing.assert_allclose(got.vectors[0], got.vectors[47], atol=1e-5)
+
+
+# --- into a store alone
+
+
+def test_embedding_into_a_store_is_what_others_find_there(embedder, copied, store, opened):
+    copied.path_of(copied.pictures[5]).write_text("no picture")
+    done = embedder.embed_into(store, copied, batch_size=7)
+    assert (done.pictures, done.new) == (47, 47)
+    assert [(one.filename, one.reason) for one in done.skipped] == [
+        (copied.pictures[5].filename, "not a picture")
+    ]
+    assert (done.runtime, done.precision) == (embedder.runtime.name, embedder.runtime.precision)
+    document = done.as_dict()
+    assert set(document) == {
+        *("pictures", "new", "skipped", "seconds", "pictures_per_second", "runtime", "precision")
+    }
+    assert document["pictures_per_second"] == pytest.approx(47 / done.seconds)
+    del opened[:]
+    require_same(embedder.embed_catalogue(copied, store=store), embedder.embed_catalogue(copied))
+    again = embedder.embed_into(store, copied)
+    assert (again.pictures, again.new, again.runtime) == (47, 0, None)
+    assert again.pictures_per_second == 0
+    assert len(opened) == 48, "only without a store"
+
+
+def test_where_nothing_is_new_no_model_is_made_ready(embedder, checkpoint, copied, store):
+    embedder.embed_into(store, copied)
+    other = Embedder.load(checkpoint)
+    other.embed_catalogue(copied, store=store)
+    assert other._runtime is None
+
+
+def test_others_pictures_stay_where_that_is_asked(embedder, copied, store, opened):
+    few = Catalogue(
+        *({item: part[item] for item in list(part)[:2]} for part in (copied._raw, copied.items)),
+        copied.image_dir,
+    )
+    embedder.embed_into(store, copied)
+    del opened[:]
+    got = embedder.embed_catalogue(few, store=store, drop_others=False)
+    assert len(got.pictures) == 8
+    assert embedder.embed_into(store, copied).new == 0
+    embedder.embed_catalogue(few, store=store)
+    assert embedder.embed_into(store, copied).new == 40
+    assert len(opened) == 40
+
+
+def test_progress_counts_what_is_skipped(embedder, copied, monkeypatch):
+    said = []
+
+    class Bar:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def update(self, count):
+            said.append(count)
+
+        def set_postfix_str(self, text, refresh):
+            said.append(text)
+
+    monkeypatch.setattr(module, "progress", lambda *_: Bar())
+    for row in (0, 1, 20):
+        copied.path_of(copied.pictures[row]).write_text("no picture")
+    embedder.embed_catalogue(copied, batch_size=10)
+    told = [one for one in said if isinstance(one, str)]
+    assert (told[0], told[-1]) == ("2 skipped", "3 skipped")
+    assert sum(one for one in said if isinstance(one, int)) == 48

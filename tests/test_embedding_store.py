@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tracemalloc
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -388,3 +389,77 @@ def test_a_full_disk_is_one_line_and_what_was_written_stands(store, photos, monk
         "manifest.json",
         "part-00000.parquet",
     ]
+
+
+# --- vectors on disk
+
+
+def test_vectors_in_any_order_and_more_than_once(store, photos):
+    fill(store, photos, shards=3)
+    names = ["7.png", "0.png", "9.png", "7.png"]
+    with store.open(FACTS) as opened:
+        vectors = opened.vectors(names)
+        assert opened.vectors([]).shape == (0, 3)
+    assert vectors.dtype == np.float32 and type(vectors) is np.ndarray
+    np.testing.assert_array_equal(vectors, [vector(int(name[0])) for name in names])
+    vectors[:] = 0  # an array like any other, whatever became of the store
+    shutil.rmtree(store.folder)
+    assert not vectors.any()
+
+
+def test_no_file_of_vectors_stays_behind(store, photos):
+    fill(store, photos)
+    before = sorted(store.folder.iterdir())
+    with store.open(FACTS) as opened:
+        vectors = opened.vectors(list(photos))
+        assert sorted(store.folder.iterdir()) == before
+    assert len(vectors) == 10
+
+
+def test_a_full_disk_under_the_vectors_is_one_line(store, photos, monkeypatch):
+    fill(store, photos)
+
+    def full_disk(**_):
+        return Path("/dev/full").open("wb", buffering=0)
+
+    monkeypatch.setattr(module.tempfile, "TemporaryFile", full_disk)
+    with (
+        store.open(FACTS) as opened,
+        pytest.raises(InputError, match=r"kept: cannot be written \(No space left on device\)"),
+    ):
+        opened.vectors(list(photos))
+
+
+def test_memory_does_not_grow_with_the_pictures(tmp_path, monkeypatch):
+    """Of Arrow's and of Python's own, what merging and reading takes at most."""
+    import pyarrow as pa
+
+    monkeypatch.setattr(module, "SHARD_PICTURES", 128)
+    facts = replace(FACTS, embedding_size=1024)
+    rows = np.random.default_rng(0).standard_normal((128, 1024)).astype(np.float32)
+    whole = pa.default_memory_pool()
+
+    def peaks(pictures: int) -> tuple[int, int]:
+        names = [f"{number}.png" for number in range(pictures)]
+        counted = pa.proxy_memory_pool(whole)
+        pa.set_memory_pool(counted)
+        tracemalloc.start()
+        try:
+            with EmbeddingStore(tmp_path / str(pictures)).open(facts) as opened:
+                for first in range(0, pictures, 128):
+                    opened.add(
+                        Entry(name, FileState(1, 1, bytes(16)), row)
+                        for name, row in zip(names[first : first + 128], rows, strict=True)
+                    )
+                opened.merge()
+                vectors = opened.vectors(names)
+            python = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            pa.set_memory_pool(whole)
+        assert len(vectors) == pictures
+        return counted.max_memory(), python
+
+    few, many = peaks(4 * 128), peaks(32 * 128)
+    assert many[0] < 1.3 * few[0]
+    assert many[1] - few[1] < 28 * 128 * 1000, "a name is less, a vector 4,096 bytes"

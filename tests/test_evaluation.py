@@ -18,7 +18,7 @@ class MeanColour:
 
     facts = ModelFacts("mean colour", "f" * 64, 3, 8, None)
 
-    def embed_catalogue(self, catalogue, *, batch_size=32):
+    def embed_catalogue(self, catalogue, *, batch_size=32, store=None, drop_others=True):
         pictures, vectors, skipped = [], [], []
         for picture in catalogue.pictures:
             try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from siamese.catalogue import Catalogue
 from siamese.embedding import Embedder, Skipped
+from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.files import atomic_path, require_writable
 from siamese.reports.comparison import Comparison, compare
@@ -31,6 +32,7 @@ def write_report(
     output: Path,
     *,
     batch_size: int = 32,
+    store: EmbeddingStore | None = None,
 ) -> Written:
     """Write `report.html`, `neighbours.png`, `catalogue.png` and `metrics.json` to a folder.
 
@@ -38,6 +40,7 @@ def write_report(
     ----------
     catalogue : items that `after` was not trained on, or its figures flatter
     before, after : the two models
+    store : embeddings by `after` that are there already; new ones are added to it
 
     Raises
     ------
@@ -46,7 +49,8 @@ def write_report(
     """
     require_writable(output / "report.html")
     embedded = [
-        embedder.embed_catalogue(catalogue, batch_size=batch_size) for embedder in (before, after)
+        before.embed_catalogue(catalogue, batch_size=batch_size),
+        after.embed_catalogue(catalogue, batch_size=batch_size, store=store, drop_others=False),
     ]
     if not embedded[0].pictures:
         raise InputError(f"no picture in {catalogue.image_dir} can be used; run siamese check")

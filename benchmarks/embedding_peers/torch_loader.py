@@ -1,0 +1,81 @@
+"""Embed the pictures of a list as PyTorch users do: a DataLoader of workers, a model of timm.
+
+    torch_loader.py tf_efficientnet_lite0 224 32 2 < names
+
+Prints the pictures a second, the start of the workers included, the loading of the model not.
+Weights are random: they do not change how long it takes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import torch
+
+try:
+    import torchvision  # noqa: F401
+except RuntimeError:
+    # Torchvision's compiled part, as PyPI has it, is for CUDA and does not load beside a torch for
+    # the CPU alone. Its transforms do without, but its import wants two operators to have a name.
+    for operator in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{operator}", "(Tensor boxes, Tensor scores) -> Tensor")
+import timm
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+
+class Pictures(Dataset):
+    """Files, each padded with white to a square and resized."""
+
+    def __init__(self, names: list[str], size: int) -> None:
+        self.names = names
+        self.transform = v2.Compose(
+            [
+                v2.PILToTensor(),
+                v2.Resize((size, size), antialias=True),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize([0.5] * 3, [0.5] * 3),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        picture = Image.open(self.names[row]).convert("RGB")
+        side = max(picture.size)
+        square = Image.new("RGB", (side, side), "white")
+        square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+        return self.transform(square)
+
+
+def main() -> None:
+    """Measure once."""
+    name, size, batch, repeats = sys.argv[1], *map(int, sys.argv[2:5])
+    names = sys.stdin.read().splitlines()
+    torch.set_num_threads(os.cpu_count() or 1)
+    model = timm.create_model(name, pretrained=False, num_classes=0).eval()
+    model = model.to(memory_format=torch.channels_last)
+    loader = DataLoader(Pictures(names, size), batch_size=batch, num_workers=os.cpu_count() or 1)
+    best = 0.0
+    with torch.inference_mode():
+        model(torch.zeros(batch, 3, size, size).contiguous(memory_format=torch.channels_last))
+        for _ in range(repeats):
+            began = time.perf_counter()
+            vectors = [
+                torch.nn.functional.normalize(
+                    model(pictures.contiguous(memory_format=torch.channels_last))
+                )
+                for pictures in loader
+            ]
+            if sum(map(len, vectors)) != len(names):
+                raise RuntimeError(f"{sum(map(len, vectors))} vectors of {len(names)} pictures")
+            best = max(best, len(names) / (time.perf_counter() - began))
+    print(best)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What runs a model, behind one small protocol: OpenVINO on a CPU, or TensorFlow."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from siamese.errors import InputError
+from siamese.runtimes.protocol import PrecisionName, Runtime, RuntimeName
+
+if TYPE_CHECKING:
+    import keras
+
+    from siamese.embedding import ModelFacts
+
+__all__ = ["PrecisionName", "Runtime", "RuntimeName", "open_runtime"]
+
+_REMEDY = "pip install openvino"
+
+
+def open_runtime(
+    model: keras.Model,
+    facts: ModelFacts,
+    runtime: RuntimeName = "auto",
+    precision: PrecisionName = "auto",
+) -> Runtime:
+    """Make a model ready to run.
+
+    What is not as one would expect (OpenVINO is missing, cannot run the model, or not in the
+    precision that is usual) is said on standard error, where "auto" finds another way.
+
+    Raises
+    ------
+    InputError
+        What is asked for by name cannot be had.
+    """
+    import keras
+
+    from siamese.devices import has_gpu
+
+    automatic = runtime == "auto"
+    if runtime == "tensorflow" or (automatic and has_gpu()):
+        return _keras(model, precision)
+    if keras.backend.backend() != "tensorflow":
+        if automatic:
+            return _keras(model, precision)
+        raise InputError("--runtime openvino: takes TensorFlow models; unset KERAS_BACKEND")
+    if find_spec("openvino") is None:
+        if not automatic:
+            raise InputError(f"--runtime openvino: is not installed; {_REMEDY}")
+        _say_missing()
+        return _keras(model, precision)
+    from siamese.runtimes.openvino_runtime import open_openvino
+
+    try:
+        ready, note = open_openvino(model, facts, precision)
+    except InputError:
+        raise
+    except Exception as error:  # OpenVINO raises its own and RuntimeError, of several lines
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        problem = f"{facts.name}: OpenVINO cannot run it ({reason[:200]})"
+        if not automatic:
+            raise InputError(f"{problem}; take --runtime tensorflow") from error
+        print(f"{problem}: TensorFlow does, more slowly", file=sys.stderr)
+        return _keras(model, precision)
+    if note is not None:
+        print(note, file=sys.stderr)
+    return ready
+
+
+def _keras(model: keras.Model, precision: PrecisionName) -> Runtime:
+    from siamese.devices import embedding_precision
+    from siamese.networks import set_precision
+    from siamese.runtimes.keras_runtime import KerasRuntime
+
+    if precision == "auto":
+        return KerasRuntime(model, embedding_precision())
+    set_precision(model, "mixed_bfloat16" if precision == "bfloat16" else "float32")
+    return KerasRuntime(model, precision)
+
+
+@cache
+def _say_missing() -> None:
+    """Once a process: it is the same for every model."""
+    print(f"OpenVINO is not installed: TensorFlow embeds, more slowly; {_REMEDY}", file=sys.stderr)

@@ -1,0 +1,148 @@
+"""A model on a CPU by OpenVINO: bytes in, each picture a request of its own.
+
+One picture a request, as many requests at once as the processor has streams: on CPUs that is
+faster than batches (nothing waits for the slowest, and what a layer computes stays in the cache),
+and any number of pictures is the same compiled model.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siamese.errors import InputError
+from siamese.images import scaled, square_picture
+from siamese.parity import LEAST_COSINE, least_cosine, sample_pictures
+from siamese.runtimes.conversion import converted, frozen, keep, kept_model, read_kept
+
+if TYPE_CHECKING:
+    import keras
+    import openvino
+
+    from siamese.embedding import ModelFacts
+    from siamese.runtimes.protocol import PrecisionName
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class ParityError(Exception):
+    """OpenVINO's vectors are not those of Keras."""
+
+
+class OpenVinoRuntime:
+    """See `siamese.runtimes.protocol.Runtime`.
+
+    Parameters
+    ----------
+    model : uint8 (1, s, s, 3) → float32 (1, d)
+    precision : to compute in
+    """
+
+    name = "openvino"
+
+    def __init__(self, model: openvino.Model, precision: str) -> None:
+        import openvino
+
+        self.precision = precision
+        hints = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        }
+        self._compiled = openvino.Core().compile_model(model, "CPU", hints)
+        self._embedding_size: int = self._compiled.output().shape[1]
+        # Twice as many as run at once, so that there is always a next one to begin.
+        self._at_once = 2 * self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._free: list[Any] = []
+
+    def vectors(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+        vectors = np.empty((len(squares), self._embedding_size), np.float32)
+        running: deque[tuple[int, Any]] = deque()
+
+        def finished() -> Any:
+            row, request = running[0]
+            request.wait()
+            vectors[row] = request.get_output_tensor(0).data[0]
+            running.popleft()
+            return request
+
+        for row in range(len(squares)):
+            request = finished() if len(running) == self._at_once else self._free_request()
+            request.start_async({0: squares[row : row + 1]})
+            running.append((row, request))
+        while running:
+            self._free.append(finished())
+        return vectors
+
+    def _free_request(self) -> Any:
+        """One that is in no thread's hands; they are small, so that none waits for another's."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self._compiled.create_infer_request()
+
+
+def open_openvino(
+    model: keras.Model, facts: ModelFacts, precision: PrecisionName
+) -> tuple[OpenVinoRuntime, str | None]:
+    """Convert a model, or take the one that is kept, and make it ready in a precision.
+
+    Returns
+    -------
+    the runtime, and what there is to say of its precision
+
+    Raises
+    ------
+    InputError
+        bfloat16 is asked of a processor without it.
+    ParityError
+        In float32 already, vectors of a few photos are not those of Keras.
+    Exception
+        OpenVINO's own, where it cannot convert or compile the model.
+    """
+    import openvino
+
+    has_bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bfloat16" and not has_bfloat16:
+        raise InputError(
+            "--precision bfloat16: this processor has no units for it; leave the flag out"
+        )
+    path = kept_model(facts)
+    if (ready := read_kept(path)) is None:
+        function = frozen(model)
+        ready = converted(function)
+        _require_parity(OpenVinoRuntime(ready, "float32"), function, facts.picture_size)
+        keep(ready, path)
+    if precision == "bfloat16":
+        return OpenVinoRuntime(ready, precision), None
+    exact = OpenVinoRuntime(ready, "float32")
+    if precision == "float32" or not has_bfloat16:
+        return exact, None
+    fast = OpenVinoRuntime(ready, "bfloat16")
+    squares = _squares(facts.picture_size)
+    cosine = least_cosine(exact.vectors(squares), fast.vectors(squares))
+    if cosine >= LEAST_COSINE:
+        return fast, None
+    return exact, (
+        f"{facts.name}: embeds in float32, because in bfloat16 its vectors are others (smallest "
+        f"cosine {cosine:.5f}, at least {LEAST_COSINE} is needed)"
+    )
+
+
+def _require_parity(runtime: OpenVinoRuntime, function: Any, size: int) -> None:
+    import tensorflow as tf
+
+    squares = _squares(size)
+    by_keras = [function(tf.constant(scaled(one[None])))[0].numpy() for one in squares]
+    cosine = least_cosine(np.concatenate(by_keras), runtime.vectors(squares))
+    if not cosine >= LEAST_COSINE:  # also not a number
+        raise ParityError(
+            f"its vectors are not those of Keras (smallest cosine {cosine:.5f}, at least "
+            f"{LEAST_COSINE} is needed)"
+        )
+
+
+def _squares(size: int) -> NDArray[np.uint8]:
+    return np.stack([square_picture(one, size) for one in sample_pictures()])

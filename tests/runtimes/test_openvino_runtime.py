@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import threading
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+pytest.importorskip("openvino")
+
+import siamese.runtimes.openvino_runtime as module
+from siamese.embedding import Embedder
+from siamese.errors import InputError
+from siamese.images import square_picture
+from siamese.runtimes import conversion
+from siamese.runtimes.conversion import kept_model, read_kept
+from siamese.runtimes.keras_runtime import KerasRuntime
+from siamese.runtimes.openvino_runtime import OpenVinoRuntime, open_openvino
+
+SQUARES = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def embedder(checkpoint):
+    return Embedder.load(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def runtime(embedder):
+    return open_openvino(embedder.model, embedder.facts, "auto")[0]
+
+
+@pytest.fixture(scope="module")
+def expected(embedder):
+    return KerasRuntime(embedder.model, "float32").vectors(SQUARES)
+
+
+@pytest.fixture
+def facts(embedder, tmp_path):
+    """Of the same model at a place where nothing is kept yet."""
+    return replace(embedder.facts, path=str(tmp_path / "final_model.hdf5"))
+
+
+@pytest.fixture
+def conversions(monkeypatch):
+    """How many there were, as their sizes."""
+    done: list[int] = []
+
+    def noted(function):
+        model = conversion.converted(function)
+        done.append(len(model.get_ops()))
+        return model
+
+    monkeypatch.setattr(module, "converted", noted)
+    return done
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 9, 40])
+def test_vectors_are_those_of_keras_in_their_order(runtime, expected, count):
+    got = runtime.vectors(SQUARES[:count])
+    assert got.shape == (count, 16) and got.dtype == np.float32
+    np.testing.assert_allclose(got, expected[:count], atol=1e-5)
+
+
+def test_the_pretrained_default_on_photos(pretrained):
+    """The photos of scikit-learn: every one is far above the cosine that is asked for."""
+    squares = module._squares(224)
+    by_keras = KerasRuntime(pretrained.model, "float32").vectors(squares)
+    exact, note = open_openvino(pretrained.model, pretrained.facts, "float32")
+    assert (exact.precision, note) == ("float32", None)
+    assert (exact.vectors(squares) * by_keras).sum(axis=1).min() > 0.99999
+
+
+@pytest.mark.slow
+def test_grocery_photos_are_those_of_keras(pretrained, grocery):
+    paths = sorted(grocery.rglob("*.jpg"))[::50]
+    squares = np.stack([square_picture(path, 224) for path in paths])
+    by_keras = KerasRuntime(pretrained.model, "float32").vectors(squares)
+    cosines = (pretrained.embed(paths) * by_keras).sum(axis=1)
+    assert len(cosines) > 20 and cosines.min() > 0.999
+
+
+def test_threads_do_not_mix_their_pictures(runtime, expected):
+    failures = []
+
+    def ask(first: int) -> None:
+        rng = np.random.default_rng(first)
+        for _ in range(20):
+            rows = rng.integers(0, 40, rng.integers(1, 33))
+            if not np.allclose(runtime.vectors(SQUARES[rows]), expected[rows], atol=1e-5):
+                failures.append(first)
+
+    threads = [threading.Thread(target=ask, args=(first,)) for first in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_the_same_picture_has_the_same_vector_in_any_company(runtime):
+    together = runtime.vectors(SQUARES)
+    alone = np.concatenate([runtime.vectors(SQUARES[row : row + 1]) for row in range(40)])
+    assert together.tobytes() == alone.tobytes()
+
+
+# --- what is kept
+
+
+def test_a_converted_model_stands_beside_its_checkpoint(embedder, facts, conversions, expected):
+    open_openvino(embedder.model, facts, "auto")
+    path = Path(facts.path).parent / "final_model.openvino" / f"{facts.fingerprint}.zip"
+    assert kept_model(facts) == path and path.is_file()
+    again, _ = open_openvino(embedder.model, facts, "auto")
+    assert len(conversions) == 1
+    np.testing.assert_allclose(again.vectors(SQUARES), expected, atol=1e-5)
+
+
+def test_a_pretrained_model_stands_in_the_cache_folder(embedder, monkeypatch, tmp_path):
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
+    facts = replace(embedder.facts, path=None)
+    assert kept_model(facts) == tmp_path / "siamese" / "openvino" / f"{facts.fingerprint}.zip"
+
+
+def test_other_weights_replace_what_was_kept_of_a_checkpoint(embedder, facts, conversions):
+    open_openvino(embedder.model, facts, "auto")
+    trained = replace(facts, fingerprint="f" * 64)
+    open_openvino(embedder.model, trained, "auto")
+    assert len(conversions) == 2
+    assert list(kept_model(facts).parent.iterdir()) == [kept_model(trained)]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "a bit", "no model"])
+def test_a_damaged_one_is_made_anew(embedder, facts, conversions, expected, damage):
+    open_openvino(embedder.model, facts, "auto")
+    path = kept_model(facts)
+    whole = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "a bit":  # of a weight, which no parser would notice
+        with zipfile.ZipFile(path) as file:
+            weights = file.read("model.bin")
+        place = whole.index(weights[:64]) + len(weights) // 2
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 64]) + whole[place + 1 :])
+    else:
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("model.xml", "<net/>")
+            file.writestr("model.bin", "")
+    assert read_kept(path) is None
+    again, _ = open_openvino(embedder.model, facts, "auto")
+    assert len(conversions) == 2
+    np.testing.assert_allclose(again.vectors(SQUARES), expected, atol=1e-5)
+    assert read_kept(path) is not None
+
+
+def test_where_nobody_may_write_nothing_is_kept(embedder, facts, expected, tmp_path):
+    Path(tmp_path, "final_model.openvino").write_text("in the way")
+    ready, _ = open_openvino(embedder.model, facts, "auto")
+    np.testing.assert_allclose(ready.vectors(SQUARES), expected, atol=1e-5)
+
+
+# --- precision
+
+
+@pytest.fixture
+def with_bfloat16(monkeypatch):
+    """As if the processor had bfloat16; returns how far its vectors are off, to be set."""
+    off = [0.0]
+
+    class Fast(OpenVinoRuntime):
+        def __init__(self, model, precision):
+            super().__init__(model, "float32")
+            self.precision = precision
+
+        def vectors(self, squares):
+            vectors = super().vectors(squares)
+            if self.precision == "bfloat16":
+                vectors[:, 0] += off[0]
+            return vectors
+
+    import openvino
+
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "BF16"])
+    monkeypatch.setattr(module, "OpenVinoRuntime", Fast)
+    return off
+
+
+def test_bfloat16_where_its_vectors_are_the_same(embedder, facts, with_bfloat16):
+    ready, note = open_openvino(embedder.model, facts, "auto")
+    assert (ready.precision, note) == ("bfloat16", None)
+    assert open_openvino(embedder.model, facts, "float32")[0].precision == "float32"
+    assert open_openvino(embedder.model, facts, "bfloat16")[0].precision == "bfloat16"
+
+
+@pytest.mark.parametrize("wrong", [1.0, np.nan])
+def test_float32_where_they_are_others(embedder, facts, with_bfloat16, wrong):
+    with_bfloat16[0] = wrong
+    ready, note = open_openvino(embedder.model, facts, "auto")
+    assert ready.precision == "float32"
+    assert note is not None and "embeds in float32, because in bfloat16" in note
+    # Who asks for it by name gets it.
+    assert open_openvino(embedder.model, facts, "bfloat16")[0].precision == "bfloat16"
+
+
+def test_bfloat16_cannot_be_asked_of_a_processor_without(embedder, facts, monkeypatch):
+    import openvino
+
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32"])
+    with pytest.raises(InputError, match="--precision bfloat16: this processor has no units"):
+        open_openvino(embedder.model, facts, "bfloat16")
+
+
+def test_a_conversion_that_answers_something_else_is_refused(embedder, facts, monkeypatch):
+    other = keras.models.clone_model(embedder.model)  # of other weights
+    convert = module.converted
+    monkeypatch.setattr(module, "converted", lambda _: convert(conversion.frozen(other)))
+    with pytest.raises(module.ParityError, match="not those of Keras"):
+        open_openvino(embedder.model, facts, "auto")
+    assert not kept_model(facts).exists()

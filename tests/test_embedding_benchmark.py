@@ -1,0 +1,76 @@
+"""The benchmark of embedding, as far as it goes without the peer."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from types import ModuleType
+
+import pytest
+from PIL import Image
+
+from siamese.embedding import Embedder
+from siamese.errors import InputError
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    path = ROOT / "benchmarks" / "embedding.py"
+    spec = importlib.util.spec_from_file_location("embedding_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def photos(catalogue, tmp_path):
+    """The drawn pictures as JPEGs, in folders."""
+    for picture in catalogue.pictures[:20]:
+        path = (tmp_path / "photos" / picture.item_id / picture.filename).with_suffix(".JPG")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(catalogue.path_of(picture)).convert("RGB").save(path, "JPEG")
+    return tmp_path / "photos"
+
+
+def test_the_pictures_are_copied_or_made_larger(benchmark, photos, tmp_path):
+    for large, size in ((False, (48, 40)), (True, (1024, 768))):
+        folder = benchmark.prepared(photos, 6, tmp_path / "work", large)
+        names = sorted(path.name for path in folder.glob("*.jpg"))
+        assert len(names) == 6
+        assert Image.open(folder / names[0]).size == size
+        items = json.loads((folder / "items.json").read_text())
+        assert [item["images"][0]["filename"] for item in items.values()] == names
+
+
+def test_no_jpegs_is_one_line(benchmark, tmp_path):
+    with pytest.raises(InputError, match=r"no \.jpg in it"):
+        benchmark.prepared(tmp_path, 6, tmp_path / "work", False)
+
+
+def test_every_way_embeds_every_picture(benchmark, photos, tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setattr(benchmark, "SIZE", 32)
+    folder = benchmark.prepared(photos, 20, tmp_path / "work", False)
+    rates = benchmark.measured(Embedder.load(checkpoint), folder, 1)
+    assert set(rates) == {"one by one", "Keras", "ours", "decoding", "model"}
+    assert all(rate > 0 for rate in rates.values())
+
+
+def test_a_broken_picture_is_no_figure(benchmark, photos, tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setattr(benchmark, "SIZE", 32)
+    folder = benchmark.prepared(photos, 6, tmp_path / "work", False)
+    (folder / "000002.jpg").write_text("no picture")
+    with pytest.raises(InputError, match=r"000002\.jpg: not a picture"):
+        benchmark.ours(Embedder.load(checkpoint), folder)
+
+
+def test_ratios_are_to_the_way_one_by_one_and_to_the_limit(benchmark, capsys):
+    rates = {"one by one": 10.0, "Keras": 15.0, "ours": 60.0, "decoding": 300.0, "model": 100.0}
+    benchmark.print_table([("as they are", "ResNet50", rates)])
+    assert capsys.readouterr().out.splitlines() == [
+        "| pictures | architecture | one by one | Keras | ours | decoding | model | ours : limit |",
+        "|---|---|---|---|---|---|---|---|",
+        "| as they are | ResNet50 | 10.0 | 15.0 (×1.5) | 60.0 (×6.0) | 300.0 | 100.0 | 0.80 |",
+    ]
