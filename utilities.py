@@ -14,15 +14,9 @@ from pathlib import Path
 
 import click
 
-from siamese.cli import (
-    clear_errors,
-    embedder,
-    end,
-    keras_at_work,
-    print_export,
-    print_indexed,
-    read,
-)
+from siamese.commands.ending import clear_errors, end
+from siamese.commands.exporting import print_export, print_indexed
+from siamese.commands.loading import embedder, keras_at_work, read
 from siamese.errors import InputError
 from siamese.files import require_writable
 

@@ -37,7 +37,7 @@ import numpy as np
 from PIL import Image
 
 from siamese.catalogue import Catalogue
-from siamese.cli import clear_errors
+from siamese.commands.ending import clear_errors
 from siamese.embedding import Embedder
 from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError

@@ -31,7 +31,7 @@ import h5py
 import numpy as np
 
 from siamese.catalogue import Catalogue
-from siamese.cli import clear_errors
+from siamese.commands.ending import clear_errors
 from siamese.errors import InputError
 from siamese.files import atomic_path
 from siamese.images import PictureError, square_picture

@@ -40,7 +40,8 @@ from search_engines.vectors import (
 )
 
 from siamese.catalogue import Catalogue
-from siamese.cli import clear_errors, keras_at_work
+from siamese.commands.ending import clear_errors
+from siamese.commands.loading import keras_at_work
 from siamese.errors import InputError
 from siamese.files import atomic_path, locked
 

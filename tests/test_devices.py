@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from siamese import devices
-from siamese.cli import keras_at_work
+from siamese.commands.loading import keras_at_work
 from siamese.devices import (
     device_line,
     embedding_precision,

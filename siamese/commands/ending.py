@@ -1,0 +1,53 @@
+"""How a command ends: with one line a problem, never a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from siamese.errors import InputError
+from siamese.stopping import stoppable
+from siamese.words import counted
+
+if TYPE_CHECKING:
+    from siamese.embedding import Skipped
+
+SOME_SKIPPED = 3
+"""Exit code: done, but some pictures were skipped."""
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn an `InputError` into its lines on standard error and exit code 2, and hear stops."""
+    try:
+        with stoppable(
+            "stopped; what was finished stands, and the same command goes on (train: with --resume)"
+        ):
+            yield
+    except InputError as error:
+        lines = error.lines
+    except MemoryError:
+        lines = ["not enough memory; give a smaller --batch-size or --picture-size"]
+    except BrokenPipeError:
+        raise  # whoever read has had enough; click ends quietly
+    except OSError as error:  # a full disk under standard output, say
+        lines = [f"{error.filename or 'standard output'}: {error.strerror or error}"]
+    else:
+        return
+    for line in lines:
+        click.echo(f"error: {line}", err=True)
+    sys.exit(2)
+
+
+def end(skipped: Iterable[Skipped]) -> None:
+    """Name the skipped pictures; with any, end with exit code 3."""
+    lines = [f"skipped: item {one.item_id}, file {one.filename}: {one.reason}" for one in skipped]
+    for line in lines:
+        click.echo(line, err=True)
+    if lines:
+        click.echo(f"{counted(len(lines), 'picture')} skipped", err=True)
+        sys.exit(SOME_SKIPPED)

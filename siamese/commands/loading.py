@@ -1,0 +1,94 @@
+"""What the flags name, loaded: catalogues, models, stores."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese.errors import InputError
+
+if TYPE_CHECKING:
+    from siamese.catalogue import Catalogue
+    from siamese.embedding import Embedder
+    from siamese.embedding_store import EmbeddingStore
+    from siamese.runtimes import PrecisionName, RuntimeName
+
+
+@contextlib.contextmanager
+def keras_at_work() -> Iterator[None]:
+    """Load Keras, and keep standard output free for results: its prints go to standard error."""
+    from siamese.quiet import import_keras
+
+    with contextlib.redirect_stdout(sys.stderr):
+        import_keras()
+        from siamese.devices import device_line, has_gpu, missing_gpu
+
+        if has_gpu() or missing_gpu():
+            print(device_line())
+        yield
+
+
+def read(labeled_data: Path, image_dir: Path | None) -> Catalogue:
+    """Read a catalogue, without opening its pictures."""
+    from siamese.catalogue import Catalogue
+
+    return Catalogue.read(labeled_data, image_dir)
+
+
+def read_usable(labeled_data: Path, image_dir: Path | None) -> Catalogue:
+    """Read a catalogue that has nothing wrong but single pictures, which can be skipped."""
+    from siamese.check import quick_check
+
+    catalogue = read(labeled_data, image_dir)
+    if fatal := quick_check(catalogue).fatal:
+        raise InputError(f"{labeled_data}: {problem}" for problem in fatal)
+    return catalogue
+
+
+def embedder(
+    keras_model: Path | None,
+    backbone: str | None = None,
+    picture_size: int | None = None,
+    weights: str | None = None,
+    recorded: Any = None,
+    *,
+    runtime: RuntimeName = "auto",
+    precision: PrecisionName = "auto",
+) -> Embedder:
+    """The model that the flags name; without any, the one an index records, or the default."""
+    from siamese.embedding import Embedder
+
+    if keras_model is not None:
+        require_alone(backbone=backbone, picture_size=picture_size, weights=weights)
+        return Embedder.load(keras_model, runtime=runtime, precision=precision)
+    if recorded is not None and (backbone, picture_size, weights) == (None, None, None):
+        if recorded["path"] is not None:
+            if not Path(recorded["path"]).is_file():
+                raise InputError(
+                    f"{recorded['path']}: the model that made the index is not there; say where "
+                    "it is now with --keras-model"
+                )
+            return Embedder.load(recorded["path"], runtime=runtime, precision=precision)
+        backbone, picture_size = recorded["name"], recorded["picture_size"]
+    return Embedder.pretrained(
+        backbone, picture_size, weights or "imagenet", runtime=runtime, precision=precision
+    )
+
+
+def store(embeddings: Path | None) -> EmbeddingStore | None:
+    """The folder of embeddings that a flag names."""
+    from siamese.embedding_store import EmbeddingStore
+
+    return None if embeddings is None else EmbeddingStore(embeddings)
+
+
+def require_alone(**of_a_fresh_model: object) -> None:
+    """Beside --keras-model, no flag that describes a fresh model."""
+    if too_many := [name for name, value in of_a_fresh_model.items() if value is not None]:
+        raise InputError(
+            f"--{name.replace('_', '-')} and --keras-model: a checkpoint has its own; leave it out"
+            for name in too_many
+        )

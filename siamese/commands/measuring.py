@@ -1,0 +1,230 @@
+"""The verbs that tell how good a model is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from siamese.commands.ending import end
+from siamese.commands.loading import embedder, keras_at_work, read_usable, store
+from siamese.commands.options import (
+    batch_size_option,
+    embedding_options,
+    embeddings_option,
+    json_option,
+    labeled_data_options,
+    output_type,
+    seed_option,
+)
+from siamese.commands.printing import print_json, print_table
+from siamese.errors import InputError
+from siamese.files import require_writable
+
+if TYPE_CHECKING:
+    from siamese.evaluation import Evaluation
+
+WEAKEST = 5
+"""Labels that `evaluate` names; `--json` has them all."""
+
+
+@click.command()
+@labeled_data_options
+@click.option(
+    "--queries",
+    type=click.Path(path_type=Path),
+    help="Labelled data to search for in --labeled-data.  [default: leave one out]",
+)
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help='Write the threshold of "we don\'t have this" beside --keras-model.',
+)
+@embeddings_option
+@seed_option
+@embedding_options
+@batch_size_option
+@json_option
+def evaluate(
+    labeled_data: Path,
+    image_dir: Path | None,
+    queries: Path | None,
+    calibrate: bool,
+    embeddings: Path | None,
+    seed: int,
+    batch_size: int,
+    as_json: bool,
+    **model: Any,
+) -> None:
+    """Measure how well pictures of one item are found.
+
+    By recall@k, precision@10, MAP@R, mAP and nDCG@10, over the pictures and by item, with 95 %
+    intervals from drawing the items anew; for each label; and by pairs of pictures.
+    """
+    keras_model = model["keras_model"]
+    if calibrate and keras_model is None:
+        raise InputError("--calibrate writes beside a checkpoint; give --keras-model too")
+    gallery = read_usable(labeled_data, image_dir)
+    asked = read_usable(queries, image_dir or labeled_data.parent) if queries else None
+    with keras_at_work():
+        from siamese.calibration import calibration_path
+        from siamese.evaluation import evaluate as run
+
+        if calibrate:
+            require_writable(calibration_path(keras_model))
+        measured_on = f"{queries} in {labeled_data}" if queries else str(labeled_data)
+        done = run(
+            embedder(**model),
+            gallery,
+            asked,
+            batch_size=batch_size,
+            store=store(embeddings),
+            seed=seed,
+            measured_on=measured_on,
+        )
+        if calibrate:
+            if done.calibration is None:
+                raise InputError(
+                    f"{measured_on}: --calibrate needs pictures of at least two items; give more"
+                )
+            done.calibration.write(calibration_path(keras_model))
+    if as_json:
+        print_json(done.as_dict())
+    else:
+        print_evaluation(done)
+        if calibrate:
+            click.echo(calibration_path(keras_model))
+    end(done.skipped)
+
+
+@click.command()
+@labeled_data_options
+@embedding_options
+@embeddings_option
+@click.option(
+    "--output", type=output_type, default="report", show_default=True, help="Folder to write to."
+)
+@batch_size_option
+@json_option
+def report(
+    labeled_data: Path,
+    image_dir: Path | None,
+    embeddings: Path | None,
+    output: Path,
+    batch_size: int,
+    as_json: bool,
+    **model: Any,
+) -> None:
+    """Show what training brought.
+
+    Compares --keras-model with the pretrained default on a catalogue it was not trained on, and
+    writes report.html, neighbours.png, catalogue.png and metrics.json to --output.
+    """
+    catalogue = read_usable(labeled_data, image_dir)
+    if not (model["keras_model"] or model["backbone"]):
+        raise InputError(
+            "report compares with the pretrained default; give --keras-model or --backbone"
+        )
+    require_writable(output / "report.html")
+    with keras_at_work():
+        from siamese.reports.writing import write_report
+
+        default = embedder(None, runtime=model["runtime"], precision=model["precision"])
+        done = write_report(
+            catalogue,
+            default,
+            embedder(**model),
+            output,
+            batch_size=batch_size,
+            store=store(embeddings),
+        )
+    if as_json:
+        print_json(done.comparison.as_dict())
+    else:
+        before, after = done.comparison.before, done.comparison.after
+        print_table(
+            ("figure", "before", "after", "gain"),
+            (
+                (
+                    name,
+                    f"{before[name]:.3f}",
+                    f"{after[name]:.3f}",
+                    f"{after[name] - before[name]:+.3f}",
+                )
+                for name in before
+                if isinstance(before[name], float)
+            ),
+        )
+        click.echo(output / "report.html")
+    end(done.skipped)
+
+
+def print_evaluation(done: Evaluation) -> None:
+    """Say how well items are found, which labels worst, and how far that can be trusted."""
+    intervals = done.intervals or {}
+
+    def interval(kind: str, name: str) -> str:
+        ends = (intervals.get(kind) or {}).get(name)
+        return f"{ends[0]:.3f} – {ends[1]:.3f}" if ends else "–"
+
+    rows = [
+        (
+            name,
+            f"{done.figures[name]:.3f}",
+            interval("figures", name),
+            f"{done.by_item[name]:.3f}",
+            interval("by_item", name),
+        )
+        for name in done.by_item
+    ]
+    print_table(("figure", "by picture", "95 %", "by item", "95 %"), rows)
+    worst = sorted(done.by_label.items(), key=lambda entry: (entry[1]["map@r"], entry[0]))
+    if len(worst) > 1:
+        print_table(
+            (f"weakest of {len(worst):,} labels", "items", "queries", "recall@1", "map@r"),
+            (
+                (
+                    label,
+                    f"{of['items']:,}",
+                    f"{of['queries']:,}",
+                    f"{of['recall@1']:.3f}",
+                    f"{of['map@r']:.3f}",
+                )
+                for label, of in worst[:WEAKEST]
+            ),
+        )
+    figures = done.figures
+    lines = [
+        f"{figures['queries']:,} queries, {figures['gallery']:,} pictures of {figures['items']:,} "
+        "items searched"
+    ]
+    if done.label_recall is not None:
+        names = ("recall@1", "recall@5", "recall@10")
+        shares = ", ".join(f"{done.label_recall[name]:.3f}" for name in names)
+        lines.append(f"a common label among the nearest 1, 5 and 10: {shares}")
+    if (pairs := done.verification) is not None:
+        lines.append(
+            f"pairs: ROC AUC {pairs['auc']:.3f}, equal error rate "
+            f"{pairs['equal_error_rate']:.3f}, FNMR {pairs['fnmr@fmr=1e-2']:.3f} at FMR 0.01 and "
+            f"{pairs['fnmr@fmr=1e-3']:.3f} at 0.001"
+        )
+    if (told := done.calibration) is not None:
+        lines.append(
+            f"not in the gallery: beyond distance {told.threshold:.3f}, with precision "
+            f"{told.precision:.3f} and recall {told.recall:.3f}"
+        )
+    if twice := done.duplicates["queries"]:
+        lines.append(
+            f"duplicates: {twice:,} queries have their like in the gallery, "
+            f"{done.duplicates['same_bytes']:,} of them byte for byte; they make every figure too "
+            "good"
+        )
+    else:
+        lines.append("duplicates: none among what was searched for and the gallery")
+    for line in lines:
+        click.echo(line)
+    if done.unanswerable:
+        click.echo(
+            f"{done.unanswerable:,} queries left out: no other picture of their item", err=True
+        )

@@ -1,0 +1,201 @@
+"""The verb that searches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from siamese.commands.ending import end
+from siamese.commands.loading import embedder, keras_at_work
+from siamese.commands.options import embedding_options, index_options, json_option, output_type
+from siamese.commands.printing import print_json, print_table
+from siamese.errors import InputError
+from siamese.files import require_writable
+
+if TYPE_CHECKING:
+    from siamese.embedding import Skipped
+    from siamese.search import QueryResult, Searcher
+
+
+@click.command()
+@click.argument("images", type=click.Path(path_type=Path), nargs=-1)
+@click.option(
+    "--queries",
+    type=click.Path(path_type=Path),
+    help="More of them: labelled data (.json), or a text with a file a line.",
+)
+@click.option(
+    "--together", is_flag=True, help="All are views of one thing: search once, by their mean."
+)
+@index_options
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results a query.")
+@click.option(
+    "--offset", type=click.IntRange(0), default=0, show_default=True, help="Results to leave out."
+)
+@click.option("--any-label", multiple=True, help="Only what has one of these; may be repeated.")
+@click.option("--every-label", multiple=True, help="Only what has all of these; may be repeated.")
+@click.option("--no-label", multiple=True, help="Only what has none of these; may be repeated.")
+@click.option(
+    "--max-distance", help='Only what is nearer than this; "calibrated" for the model\'s threshold.'
+)
+@click.option(
+    "--exclude-own-item", is_flag=True, help="Leave out pictures of the item the query is of."
+)
+@click.option(
+    "--rerank",
+    type=click.Choice(["none", "expansion", "reciprocal"]),
+    default="none",
+    show_default=True,
+    help="Nearest first, or a better order by the neighbours of what is found.",
+)
+@click.option(
+    "--by-item",
+    type=click.Choice(["best", "mean"]),
+    help="A result an item, ranked by its best picture or the mean of its three best.",
+)
+@embedding_options
+@click.option(
+    "--image-dir", type=click.Path(path_type=Path), help="Folder of the indexed pictures."
+)
+@click.option(
+    "--output",
+    type=output_type,
+    help="Results with pictures, a .html or .png file (--image-dir); or as .csv or .jsonl.",
+)
+@json_option
+def search(
+    images: tuple[Path, ...],
+    queries: Path | None,
+    together: bool,
+    index_place: str,
+    collection: str,
+    k: int,
+    offset: int,
+    any_label: tuple[str, ...],
+    every_label: tuple[str, ...],
+    no_label: tuple[str, ...],
+    max_distance: str | None,
+    exclude_own_item: bool,
+    rerank: str,
+    by_item: str | None,
+    image_dir: Path | None,
+    output: Path | None,
+    as_json: bool,
+    **model: Any,
+) -> None:
+    """Find what looks most like a picture.
+
+    Ranks the pictures, or the items, of an index for each of IMAGES: files, and folders all of
+    whose pictures are meant. The model is the one that the index records; another is refused.
+    """
+    from siamese.result_files import SUFFIXES, write_results
+
+    if output is not None:
+        if output.suffix not in (".html", ".png", *SUFFIXES):
+            raise InputError(
+                f"--output {output}: give a name that ends in .html, .png, .csv or .jsonl"
+            )
+        if image_dir is None and output.suffix not in SUFFIXES:
+            raise InputError("--output shows pictures; give their folder with --image-dir")
+        require_writable(output)
+    from siamese.indexes import LabelFilter, open_index
+    from siamese.queries import queries_of, search_each
+
+    asked = queries_of(images, queries, image_dir)
+    opened = open_index(index_place, collection)
+    skipped: list[Skipped] = []
+    with keras_at_work():
+        from siamese.search import Options, Searcher
+
+        searcher = Searcher(embedder(**model, recorded=opened.model), opened)
+        options = Options(
+            offset=offset,
+            labels=LabelFilter.of(any_label, every_label, no_label),
+            max_distance=farthest(max_distance, searcher),
+            rerank=rerank,
+            by_item=by_item,
+        )
+        if together:
+            own = {query.own_item(opened) for query in asked} if exclude_own_item else set()
+            if len(own) > 1:
+                raise InputError(
+                    "--together --exclude-own-item: the pictures are of several items; leave one "
+                    "of the two out"
+                )
+            options["own_items"] = list(own) or None
+            paths = [query.path for query in asked]
+            results = iter(searcher.search(paths, k, together=True, **options))
+        else:
+            results = search_each(
+                searcher, asked, k, skipped, exclude_own_item=exclude_own_item, **options
+            )
+        if output is not None and output.suffix in SUFFIXES and not as_json:
+            write_results(results, output)  # as they come, however many they are
+            click.echo(output)
+            end(skipped)
+            return
+        found = list(results)
+        if output is not None and output.suffix in SUFFIXES:
+            write_results(found, output)
+        elif output is not None and image_dir is not None:
+            from siamese.reports import results_page, results_picture, write_picture
+
+            require_some(image_dir, found)
+            if output.suffix == ".html":
+                results_page(found, image_dir, output)
+            else:
+                write_picture(results_picture(found, image_dir), output)
+    if as_json:
+        print_json([query.as_dict() for query in found])
+    else:
+        print_results(found, searcher)
+        if output is not None:
+            click.echo(output)
+    end(skipped)
+
+
+def farthest(max_distance: str | None, searcher: Searcher) -> float | None:
+    """What --max-distance means: a number, or the model's own threshold."""
+    if max_distance == "calibrated":
+        if searcher.threshold is None:
+            raise InputError(
+                f"--max-distance calibrated: {searcher.embedder.facts.name} has no calibration; "
+                "siamese evaluate --calibrate makes one"
+            )
+        return searcher.threshold
+    try:
+        return None if max_distance is None else float(max_distance)
+    except ValueError:
+        raise InputError(
+            f"--max-distance {max_distance}: give a number from 0 to 2, or calibrated"
+        ) from None
+
+
+def require_some(image_dir: Path, found: Iterable[QueryResult]) -> None:
+    """Some of the pictures that were found must be there to be shown."""
+    filenames = [result.filename for query in found for result in query.results]
+    if filenames and not any((image_dir / filename).is_file() for filename in filenames):
+        raise InputError(
+            f"{image_dir}: none of the pictures found is there, {filenames[0]} for one; give the "
+            "right --image-dir"
+        )
+
+
+def print_results(found: Iterable[QueryResult], searcher: Searcher) -> None:
+    """Say what was found, a table a query, and where nothing is close enough."""
+    for query in found:
+        print_table(
+            ("rank", "distance", "item", "file"),
+            ((str(r.rank), f"{r.distance:.3f}", r.item_id, r.filename) for r in query.results),
+            title=query.query,
+        )
+        if not query.results:
+            click.echo("nothing found: no picture is left by the flags that were given")
+        elif query.in_catalogue is False:
+            click.echo(
+                "nothing in the catalogue is close enough: the nearest is farther than "
+                f"{searcher.threshold:.3f}, the threshold of {searcher.embedder.facts.name}"
+            )

@@ -1,0 +1,76 @@
+"""The verb that trains."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from siamese.commands.ending import end
+from siamese.commands.loading import keras_at_work, read_usable, require_alone
+from siamese.commands.options import json_option, labeled_data_options, model_options, output_type
+from siamese.commands.printing import print_json
+from siamese.files import require_writable
+from siamese.recipe import Recipe
+from siamese.recipe_options import recipe_options
+
+
+@click.command()
+@labeled_data_options
+@click.option(
+    "--output",
+    type=output_type,
+    default="checkpoints",
+    show_default=True,
+    help="Folder for the checkpoints.",
+)
+@click.option(
+    "--held-out",
+    "held_out_items",
+    type=click.Path(path_type=Path),
+    help="Labelled data to measure on each epoch.",
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on with the run in --output, after its last epoch."
+)
+@recipe_options
+@model_options
+@json_option
+def train(
+    labeled_data: Path,
+    image_dir: Path | None,
+    output: Path,
+    held_out_items: Path | None,
+    resume: bool,
+    keras_model: Path | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Train an embedding on a catalogue.
+
+    The best model is final_model.hdf5 in --output. Starts from the pretrained default or from
+    --backbone, or goes on training --keras-model. Items that share a label are never treated as
+    dissimilar. Stopped? The same command with --resume.
+    """
+    catalogue = read_usable(labeled_data, image_dir)
+    folder = image_dir or labeled_data.parent
+    others = read_usable(held_out_items, folder) if held_out_items else None
+    given = {name: value for name, value in flags.items() if value is not None}
+    if keras_model is not None:
+        fresh = ("backbone", "picture_size", "weights", "embedding_size", "pooling")
+        require_alone(**{name: flags[name] for name in fresh})
+    require_writable(output / "final_model.hdf5")
+    with keras_at_work():
+        from siamese.training import recorded_recipe
+        from siamese.training import train as run
+
+        recipe = replace(recorded_recipe(output), **given) if resume else Recipe(**given)
+        done = run(catalogue, recipe, output, held_out=others, start=keras_model, resume=resume)
+    if as_json:
+        document = asdict(done)
+        print_json({**document, "model": str(done.model)})
+    else:
+        click.echo(f"{done.model}: the model of epoch {done.best_epoch}")
+    end(done.skipped)
