@@ -26,7 +26,7 @@ DRAFT_SIDE = 512
 """Pixels of the longer side that a JPEG is decoded at, at least.
 
 Cosine of EfficientNet-Lite0's embeddings to those of a full decode, for pictures of 64 to 224
-pixels: 0.9994 and more. Small pictures need more than twice their side: at 64 pixels, 128 of them
+pixels: 0.9992 and more. Small pictures need more than twice their side: at 64 pixels, 128 of them
 give 0.984.
 """
 
@@ -47,8 +47,8 @@ def open_picture(
     ----------
     source : a file, or its bytes
     longest_side : pixels the caller needs of the longer side. A JPEG is then decoded at the
-        smallest of its 1/1, 1/2, 1/4, 1/8 scales that keeps twice that and `DRAFT_SIDE`: three
-        times as fast for a photo of 1024 × 768, and embeddings hardly notice.
+        smallest of its 1/1, 1/2, 1/4, 1/8 scales that keeps twice that and `DRAFT_SIDE`: less than
+        half the time for a photo of 1024 × 768, and embeddings hardly notice.
 
     Raises
     ------

