@@ -162,9 +162,16 @@ class MilvusIndex:
         Raises
         ------
         InputError
-            If there is none, another toolkit made it, or Milvus fails; see `Connection`.
+            If there is none, another toolkit made it, it is empty, or Milvus fails; see
+            `Connection`.
         """
-        return cls(Connection(uri, must_exist=True), collection)
+        index = cls(Connection(uri, must_exist=True), collection)
+        # No index is made of nothing; but Lite takes some damage for an empty collection.
+        if not len(index):
+            raise InputError(
+                f"{index.name}: holds no picture, though one was made with some; make it again"
+            )
+        return index
 
     @staticmethod
     def exists(uri: str | os.PathLike[str], collection: str = COLLECTION) -> bool:
