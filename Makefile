@@ -66,6 +66,10 @@ notebook-execute: setup ## Make the notebook of its script and run it on the emo
 test: lint ## Run every check: make lint, then the tests, in two processes
 	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile
 
+.PHONY: test-long
+test-long: setup ## What make test leaves out: the page in a browser, kills, thousands of broken uploads
+	$(VENV_PYTHON) -m pytest -m long
+
 .PHONY: lint
 lint: setup ## Check style and types, without running anything
 	$(VENV_PYTHON) -m ruff check

@@ -74,8 +74,8 @@ class PictureTable:
             raise ValueError("a picture without one of its facts")
         made = cls(table)
         for names in (made._item.dictionary, made._labels.values.dictionary):
-            if names.null_count or len(names.unique()) < len(names):
-                raise ValueError("an item or a label of no name, or named twice")
+            if names.null_count:
+                raise ValueError("an item or a label of no name")
         return made
 
     def write(self, path: Path) -> None:
@@ -91,15 +91,17 @@ class PictureTable:
     @cached_property
     def here(self) -> NDArray[np.bool_]:
         """Which rows are not removed, bool (n,)."""
-        return self._here.to_numpy(zero_copy_only=False)
+        bits = np.frombuffer(self._here.buffers()[1] or b"", np.uint8)
+        first, count = self._here.offset, len(self._here)
+        return np.unpackbits(bits, bitorder="little")[first : first + count].view(np.bool_)
 
     @cached_property
     def labels(self) -> LabelTable:
         """The labels of all rows."""
         return LabelTable(
             self._labels.values.dictionary.to_pylist(),
-            self._labels.flatten().indices.to_numpy(),
-            np.diff(self._labels.offsets.to_numpy()),
+            _numbers(self._labels.flatten().indices),
+            np.diff(_numbers(self._labels.offsets)),
         )
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
@@ -175,7 +177,7 @@ class PictureTable:
 
     @cached_property
     def _item_numbers(self) -> NDArray[np.int32]:
-        return self._item.indices.to_numpy()
+        return _numbers(self._item.indices)
 
     @cached_property
     def _sizes(self) -> NDArray[np.intp]:
@@ -205,6 +207,12 @@ def _label_lists(labels: Iterable[list[str]]) -> pa.ListArray:
 
     lists = pa.array([list(dict.fromkeys(of_row)) for of_row in labels], pa.list_(pa.string()))
     return pa.ListArray.from_arrays(lists.offsets, lists.values.dictionary_encode())
+
+
+def _numbers(array: pa.Array) -> NDArray[np.int32]:
+    """An array of int32 without a copy; pyarrow's own way first imports pandas, if it is there."""
+    whole = np.frombuffer(array.buffers()[1] or b"", np.int32)
+    return whole[array.offset : array.offset + len(array)]
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
