@@ -108,7 +108,7 @@ def server(tmp_path_factory):
     running.kill()
 
 
-@pytest.fixture(params=["folder", pytest.param("server", marks=pytest.mark.slow)])
+@pytest.fixture(params=["folder", pytest.param("server", marks=pytest.mark.long)])
 def uri(request, tmp_path):
     """Return where a Milvus is: a folder of its own, or a server with others in it."""
     if request.param == "folder":
@@ -402,7 +402,7 @@ def wanted(count, first, changed):
     return catalogue
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("method", "nth", "moment"),
     [
@@ -460,7 +460,7 @@ def test_a_server_killed_in_an_update_and_the_update_repeated(
         server.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_update_goes_on_by_itself_when_the_server_comes_back(tmp_path, monkeypatch):
     server = Server(tmp_path / "milvus")
     try:

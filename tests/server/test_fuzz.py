@@ -51,7 +51,7 @@ def mutated(rng: random.Random, originals: list[bytes]) -> bytes:
     return bytes(content)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_mutated_uploads_get_an_answer_each(serving):
     client = serving(pixels=1_000_000)
     rng = random.Random(11)
@@ -72,7 +72,7 @@ def test_mutated_uploads_get_an_answer_each(serving):
     assert client.post("/search", **upload()).status_code == 200
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_mutated_forms_get_an_answer_each(client):
     rng = random.Random(12)
     request = client.build_request("POST", "/search", **upload(), data={"k": 3, "crop": "0,0,1,1"})
@@ -86,7 +86,7 @@ def test_mutated_forms_get_an_answer_each(client):
             error_of(answer)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_answers_are_those_of_the_schema_whatever_is_asked(client, mode):
     schema = schemathesis.openapi.from_asgi("/openapi.json", client.app)

@@ -33,7 +33,7 @@ from siamese.server.settings import Limits, Settings
 playwright = pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect  # noqa: E402
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 DESK = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
