@@ -28,9 +28,9 @@ HALF_BYTES = 4 * 2**30
 """Up to here vectors are kept in 16 bits a number, beyond in 8."""
 LINKS = (16, 32)
 """Neighbours that a graph keeps of a vector (M), the first unless it finds too few."""
-CARE, CARE_OF_MILLIONS, MILLIONS = 200, 100, 400_000
+CARE, CARE_OF_MILLIONS, MILLIONS = 200, 160, 400_000
 """Candidates a vector chooses its links from (efConstruction), and from how many vectors on it has
-half as many, because linking a million would take a quarter of an hour."""
+fewer, because linking takes so long."""
 EFFORTS = (64, 96, 128, 192, 256, 384, 512)
 """Candidates that a query keeps (efSearch), each tried until enough is found …"""
 AIM = 0.99

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -94,8 +95,15 @@ def read_folder(
     while True:
         manifest = _manifest(folder)
         try:
-            paths = [_whole(folder, manifest, name) for name in names]
-            return read(manifest, paths)
+            # What is read is safe whatever it holds, so that it need not wait for the sums.
+            with ThreadPoolExecutor() as pool:
+                sums = [pool.submit(_whole, folder, manifest, name) for name in names]
+                try:
+                    made = read(manifest, [_path(folder, manifest, name) for name in names])
+                finally:
+                    for whole in sums:
+                        whole.result()  # the better reason, where both fail
+            return made
         except (OSError, ValueError) as error:
             if manifest != _manifest(folder):
                 continue  # replaced while it was read
@@ -195,17 +203,24 @@ def _manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _whole(folder: Path, manifest: Manifest, name: str) -> Path:
-    """The path of a file that is as the manifest says, or a ValueError."""
+def _path(folder: Path, manifest: Manifest, name: str) -> Path:
+    """The path of a file that the manifest names, or a `ValueError`."""
     file = manifest.files.get(name)
     if file is None:
         raise ValueError(f"{MANIFEST} names no file of {name}")
     # A name alone, so that no path leads out of the folder; and no link, for the same reason.
     if not _OURS.fullmatch(file.name) or (path := folder / file.name).is_symlink():
         raise ValueError(f"{MANIFEST} names {file.name!r}, which is no file of an index")
-    if path.stat().st_size != file.bytes or not path.is_file() or _sum(path) != file.xxh3:
-        raise ValueError(f"{file.name} is not as it was written")
+    if path.exists() and not path.is_file():  # a pipe would be read for ever
+        raise ValueError(f"{file.name} is no file")
     return path
+
+
+def _whole(folder: Path, manifest: Manifest, name: str) -> None:
+    """A `ValueError` where a file is not as the manifest says."""
+    path, file = _path(folder, manifest, name), manifest.files[name]
+    if path.stat().st_size != file.bytes or _sum(path) != file.xxh3:
+        raise ValueError(f"{file.name} is not as it was written")
 
 
 def _sum(path: Path) -> str:

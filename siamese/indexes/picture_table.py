@@ -216,9 +216,9 @@ def _numbers(array: pa.Array) -> NDArray[np.int32]:
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    joined = column.combine_chunks()
-    if hasattr(joined, "chunks"):  # what pyarrow makes of no chunk at all
-        import pyarrow as pa
+    """A column as one array, without a copy where it is one."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    import pyarrow as pa
 
-        return joined.chunks[0] if joined.chunks else pa.array([], column.type)
-    return joined
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
