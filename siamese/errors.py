@@ -20,3 +20,7 @@ class InputError(Exception):
     def _render_traceback_(self) -> list[str]:
         """In a notebook too: the lines alone. IPython asks for them by this name."""
         return [f"error: {line}" for line in self.lines]
+
+
+class AwayError(InputError):
+    """Nothing is wrong with the call: what should answer it is away, and may be back soon."""
