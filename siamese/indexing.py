@@ -22,6 +22,8 @@ from siamese.indexes import (
     open_index,
 )
 from siamese.indexes.changes import Changes, bring_up_to_date
+from siamese.indexes.faiss import FaissIndex
+from siamese.indexes.folder import require_index_folder
 from siamese.indexes.milvus_connection import is_address
 from siamese.reranking import augmented_gallery
 
@@ -133,7 +135,9 @@ def index_catalogue(
     else:
         index = before
         changes = bring_up_to_date(index, vectors, metadata, contents)
-        if any(changes):
+        if isinstance(index, FaissIndex) and min_recall is not None:
+            index.min_recall = min_recall
+        if any(changes) or min_recall is not None:
             index.save()
     return Indexed(place, engine, len(index), index.embedding_size, changes, embeddings.skipped)
 
@@ -170,15 +174,37 @@ def prepare_index(
         problems.append(f"--min-recall is for --backend faiss; {engine} has nothing to set")
     if augment and engine == "milvus":
         problems.append("--augment-gallery: not with milvus, where pictures come and go")
-    before = None if there is None or problems else open_index(place, collection)
-    # Which vectors are mixed into which is not known afterwards.
-    if there == "faiss" and (augment or getattr(before, "augmented", False)):
-        problems.append("--augment-gallery: not with --update; make the index anew without it")
+    if not is_address(place) and not Path(place).name:
+        problems.append(f"--output {place}: a folder; name the index in it, {BACKENDS[engine]}")
     if problems:
         raise InputError(problems)
-    if isinstance(place, Path) and engine != "milvus":
-        require_writable(place / "manifest.json" if engine == "faiss" else place)
+    before = None if there is None else open_index(place, collection)
+    if before is not None:
+        _require_same_gallery(before, engine, augment)
+    if engine == "milvus":
+        from siamese.indexes.milvus import require_place
+
+        require_place(place, collection)
+    elif engine == "faiss":
+        require_index_folder(Path(place))
+    else:
+        require_writable(place)
     return place, engine, before
+
+
+def _require_same_gallery(index: Index, engine: str, augment: bool) -> None:
+    """Which vectors are mixed into which, nobody knows afterwards; a balltree is made anew."""
+    if augment != index.augmented:
+        made = "with" if index.augmented else "without"
+        raise InputError(
+            f"{index.name}: made {made} --augment-gallery; update it so, or make it anew without "
+            "--update"
+        )
+    if augment and engine == "faiss":
+        raise InputError(
+            f"{index.name}: made with --augment-gallery, which --update cannot go on with; make it "
+            "anew without --update"
+        )
 
 
 def kept_embeddings(place: Path | str, collection: str = COLLECTION) -> Path:
@@ -194,7 +220,8 @@ def skipped_list(place: Path | str, collection: str = COLLECTION) -> Path:
 def _beside(place: Path | str, collection: str, suffix: str) -> Path:
     """Beside a file or a folder; in this folder for what lies on a server."""
     if isinstance(place, Path):
-        return place.with_name(f"{place.stem}{suffix}")
+        of_collection = "" if collection == COLLECTION else f".{collection}"
+        return place.with_name(f"{place.stem}{of_collection}{suffix}")
     return Path(f"{collection}{suffix}")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+import msgspec
 import numpy as np
 
 from siamese.catalogue import Catalogue, picture_suffixes, visible_files
@@ -16,6 +18,7 @@ from siamese.errors import InputError
 from siamese.images import PictureError, square_picture
 from siamese.progress import progress
 from siamese.threads import in_threads
+from siamese.words import counted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -89,7 +92,7 @@ def queries_of(
         )
     elif listed is not None:
         try:
-            lines = listed.read_text("utf-8").splitlines()
+            lines = listed.read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
             raise InputError(f"{listed}: unreadable ({why})") from None
@@ -125,12 +128,15 @@ def search_each(
     InputError
         Listing every query that is named and no usable picture.
     """
+    unknown = 0
     with progress("searching", len(queries)) as bar:
         for start in range(0, len(queries), BATCH):
             some = queries[start : start + BATCH]
             usable, pictures = _opened(searcher.embedder, some, skipped)
             if exclude_own_item:
-                options["own_items"] = [query.own_item(searcher.index) for query in usable]
+                own = [query.own_item(searcher.index) for query in usable]
+                options["own_items"] = own
+                unknown += own.count(None)
             yield from searcher.search_vectors(
                 searcher.embedder.embed(pictures),
                 k,
@@ -138,6 +144,45 @@ def search_each(
                 **options,
             )
             bar.update(len(some))
+    if unknown:
+        print(
+            f"{counted(unknown, 'query', 'queries')} of no known item: the index has no such "
+            "file (say where its pictures lie with --image-dir)",
+            file=sys.stderr,
+        )
+
+
+def search_together(
+    searcher: Searcher,
+    queries: Sequence[Query],
+    k: int,
+    skipped: list[Skipped],
+    *,
+    exclude_own_item: bool = False,
+    **options: Unpack[Options],
+) -> Iterator[QueryResult]:
+    """Search once for the one thing that all pictures are views of; as `search_each`.
+
+    Raises
+    ------
+    InputError
+        Or the pictures are of several items, whose own is to be left out.
+    """
+    usable, pictures = _opened(searcher.embedder, queries, skipped)
+    if not usable:
+        return
+    if exclude_own_item:
+        known = (query.own_item(searcher.index) for query in usable)
+        own = sorted({item_id for item_id in known if item_id is not None})
+        if len(own) > 1:
+            raise InputError(
+                "--together --exclude-own-item: the pictures are of several items, "
+                f"{own[0]} and {own[1]}; leave one of the two out"
+            )
+        options["own_items"] = own or None
+    name = " + ".join(os.fspath(query.path) for query in usable)
+    for found in searcher.search(pictures, k, together=True, **options):
+        yield msgspec.structs.replace(found, query=name)
 
 
 def _opened(

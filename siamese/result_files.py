@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from siamese.files import atomic_path
 
@@ -33,7 +32,9 @@ def write_results(found: Iterable[QueryResult], path: Path) -> None:
     """
     with atomic_path(path) as temporary:
         if path.suffix == ".csv":
-            with temporary.open("w", encoding="utf-8", newline="") as file:
+            with temporary.open(
+                "w", encoding="utf-8", errors="backslashreplace", newline=""
+            ) as file:
                 rows = csv.writer(file)
                 rows.writerow(COLUMNS)
                 for query in found:
@@ -49,6 +50,6 @@ def write_results(found: Iterable[QueryResult], path: Path) -> None:
                         for one in query.results
                     )
         else:
-            with temporary.open("wb") as lines:
-                for query in found:
-                    lines.write(msgspec.json.encode(query) + b"\n")
+            with temporary.open("w", encoding="ascii") as lines:
+                # Python's own encoder, which escapes what a name of odd bytes is made of.
+                lines.writelines(json.dumps(query.as_dict()) + "\n" for query in found)

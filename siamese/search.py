@@ -90,7 +90,7 @@ class Searcher:
     Attributes
     ----------
     threshold : distance beyond which a query is taken not to be in the catalogue, from the
-        calibration beside the model; None where there is none
+        calibration beside the model; None where there is none, and for an augmented gallery
 
     Raises
     ------
@@ -124,7 +124,8 @@ class Searcher:
         self.embedder = embedder
         self.index = index
         calibration = read_calibration(facts.path, facts.fingerprint) if facts.path else None
-        self.threshold = None if calibration is None else calibration.threshold
+        # It was measured on vectors as they are; from those of an augmented gallery all is farther.
+        self.threshold = calibration.threshold if calibration and not index.augmented else None
 
     def search(
         self,
@@ -195,15 +196,11 @@ class Searcher:
         offset = options.get("offset", 0)
         most = options.get("max_distance")
         rankings = self._rankings(vectors, offset + k, own, options)
-        shown = []
-        nearest = []
-        for distances, rows in rankings:
-            nearest.append(distances.min(initial=np.inf))
-            if most is not None:
-                near_enough = distances <= most
-                distances, rows = distances[near_enough], rows[near_enough]
-            page = slice(offset, offset + k)
-            shown.append((distances[page].tolist(), rows[page]))
+        nearest = [distances.min(initial=np.inf) for distances, _ in rankings]
+        if most is not None:
+            rankings = self._near_enough(vectors, rankings, offset + k, own, options, most)
+        page = slice(offset, offset + k)
+        shown = [(distances[page].tolist(), rows[page]) for distances, rows in rankings]
         # All at once: for some engines each call is a message to a server.
         every = np.concatenate([rows for _, rows in shown]) if shown else np.empty(0, np.intp)
         known = iter(self.index.metadata_of(every))
@@ -218,6 +215,35 @@ class Searcher:
             )
             for name, (distances, _), least in zip(names, shown, nearest, strict=True)
         ]
+
+    def _near_enough(
+        self,
+        vectors: NDArray[np.floating[Any]],
+        rankings: list[_Ranked],
+        k: int,
+        own: Sequence[str | None],
+        options: Options,
+        most: float,
+    ) -> list[_Ranked]:
+        """What of the rankings is no farther than `most`, k of it where there are as many."""
+        # Only the nearest first are in the order of what is asked here.
+        ascending = isinstance(ranking(options.get("rerank")), Nearest) and (
+            options.get("by_item") != "mean"
+        )
+        depth = k
+        while True:
+            near = [
+                (distances[distances <= most], rows[distances <= most])
+                for distances, rows in rankings
+            ]
+            complete = (
+                ascending or len(kept) >= k or len(every) < depth
+                for (kept, _), (every, _) in zip(near, rankings, strict=True)
+            )
+            if all(complete):
+                return near
+            depth *= 4
+            rankings = self._rankings(vectors, depth, own, options)
 
     def _rankings(
         self,

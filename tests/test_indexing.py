@@ -330,7 +330,11 @@ def test_what_does_not_go_together_is_said_at_once(embedder, catalogue, tmp_path
     place = tmp_path / "search_index.faiss"
     index_catalogue(embedder, catalogue, place, backend="faiss", augment=True)
     for words, lines in (
-        ({"backend": "faiss", "update": True}, ["--augment-gallery: not with --update"]),
+        ({"backend": "faiss", "update": True}, ["made with --augment-gallery; update it so"]),
+        (
+            {"backend": "faiss", "update": True, "augment": True},
+            ["made with --augment-gallery, which --update cannot go on with"],
+        ),
         (
             {"backend": "balltree", "update": True, "min_recall": 0.5},
             ["--backend balltree: .* is of faiss"],
@@ -349,6 +353,15 @@ def test_what_does_not_go_together_is_said_at_once(embedder, catalogue, tmp_path
             embedder, catalogue, tmp_path / "m", backend="milvus", augment=True, min_recall=0.9
         )
     assert len(told.value.lines) == 2
+    for output, words, line in (
+        (".", {"backend": "faiss"}, "a folder; name the index in it, search_index.faiss"),
+        (catalogue.image_dir, {"backend": "milvus"}, "a folder with files in it stands there"),
+        (catalogue.image_dir, {"backend": "faiss"}, "holds what is no part of an index"),
+        ("m.milvus", {"collection": "../x"}, "no name of a collection"),
+    ):
+        with pytest.raises(InputError, match=line):  # before anything is embedded
+            index_catalogue(None, catalogue, output, **words)
+    assert not (catalogue.image_dir / "LOCK").exists()
     plain = tmp_path / "plain.faiss"
     index_catalogue(embedder, catalogue, plain, backend="faiss")
     with pytest.raises(InputError, match=r"made by the model .* not by 'EfficientNetLite0'"):
@@ -381,3 +394,25 @@ def test_utilities_exports_the_other_engines(export, catalogue, checkpoint, tmp_
     assert done.exit_code == 0, done.output
     assert "i: 48 pictures, 16 dimensions" in done.stdout
     assert len(open_index(tmp_path / "i")) == 48
+
+
+def test_the_engine_is_that_of_the_ending_or_of_what_lies_there(embedder, catalogue, tmp_path):
+    for name, backend in (("a.pkl", "balltree"), ("a.faiss", "faiss"), ("a", "balltree")):
+        assert index_catalogue(embedder, catalogue, tmp_path / name).backend == backend
+    index_catalogue(embedder, catalogue, tmp_path / "b", backend="faiss")
+    assert index_catalogue(embedder, catalogue, tmp_path / "b").backend == "faiss"
+
+
+def test_what_is_kept_is_of_one_collection_each(tmp_path):
+    place = tmp_path / "a.milvus"
+    assert kept_embeddings(place) == tmp_path / "a.embeddings"
+    assert kept_embeddings(place, "shoes") == tmp_path / "a.shoes.embeddings"
+    assert skipped_list(place, "shoes") == tmp_path / "a.shoes.skipped.json"
+    assert kept_embeddings("http://host:19530", "shoes") == Path("shoes.embeddings")
+
+
+def test_an_update_with_a_floor_keeps_it(embedder, catalogue, tmp_path):
+    place = tmp_path / "search_index.faiss"
+    index_catalogue(embedder, catalogue, place)
+    done = index_catalogue(embedder, catalogue, place, update=True, min_recall=0.5)
+    assert done.changes == (0, 0, 0) and open_index(place).min_recall == 0.5

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
-from siamese.queries import Query, queries_of, search_each
+from siamese.queries import Query, queries_of, search_each, search_together
 from siamese.result_files import write_results
 from siamese.search import Searcher
 from tests.test_search import COLOURS, FACTS, MeanColour
@@ -150,3 +151,42 @@ def test_several_pictures_are_one_query_by_their_mean(searcher, photos):
     (expected,) = searcher.search_vectors(mean[None], 8, names=[found.query])
     assert found == expected
     assert found.results[0].item_id == "orange"
+
+
+def test_together_leaves_out_what_is_broken_and_the_one_item_that_is_known(searcher, photos):
+    (photos / "red" / "broken.png").write_bytes(b"no picture")
+    skipped = []
+    queries = queries_of([photos / "red"], None, photos)
+    (found,) = search_together(searcher, queries, 8, skipped, exclude_own_item=True)
+    assert found.query == f"{photos / 'red/1.png'} + {photos / 'red/2.png'}"
+    assert [one.filename for one in skipped] == [str(photos / "red" / "broken.png")]
+    assert "red" not in {result.item_id for result in found.results}
+    unknown = Query(photos / "red/1.png", "elsewhere.png")
+    (again,) = search_together(searcher, [queries[0], unknown], 8, [], exclude_own_item=True)
+    assert "red" not in {result.item_id for result in again.results}
+    two = queries_of([photos / "red/1.png", photos / "blue/1.png"], None, photos)
+    with pytest.raises(InputError, match="of several items, blue and red"):
+        list(search_together(searcher, two, 8, [], exclude_own_item=True))
+    assert not list(search_together(searcher, [Query(photos / "red/broken.png", "")], 8, []))
+
+
+def test_queries_of_no_known_item_are_counted(searcher, photos, capsys):
+    queries = queries_of([photos / "red"])  # without the folder, no name is the index's
+    list(search_each(searcher, queries, 1, [], exclude_own_item=True))
+    assert "2 queries of no known item" in capsys.readouterr().err
+    list(search_each(searcher, queries_of([photos], None, photos), 1, [], exclude_own_item=True))
+    assert "no known item" not in capsys.readouterr().err
+
+
+def test_a_list_may_begin_with_a_mark_of_its_encoding(photos, tmp_path):
+    (tmp_path / "list.txt").write_text(f"\ufeff{photos / 'red/1.png'}\n", "utf-8")
+    assert queries_of([], tmp_path / "list.txt")[0].path == photos / "red/1.png"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_name_of_odd_bytes_is_written_as_it_can_be(searcher, photos, tmp_path, suffix):
+    (found,) = searcher.search_vectors(
+        searcher.index.vectors([0]), 1, names=[os.fsdecode(b"caf\xe9.png")]
+    )
+    write_results([found], tmp_path / f"results{suffix}")
+    assert "\\udce9.png" in (tmp_path / f"results{suffix}").read_text("utf-8")

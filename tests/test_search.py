@@ -231,3 +231,42 @@ def test_a_searcher_that_cannot_be_asked_so():
     ):
         with pytest.raises(InputError, match=line):
             searcher.search([0], **words)
+
+
+@pytest.mark.parametrize(
+    "words", [{"rerank": Reciprocal(k1=3, own_share=0.3)}, {"by_item": "mean"}], ids=str
+)
+def test_pages_of_what_is_near_enough_hold_each_result_once(words):
+    rng = np.random.default_rng(0)
+    pictures = [(f"item {n}", a + d) for n, a in enumerate(rng.uniform(0, 90, 40)) for d in (0, 25)]
+    searcher = at_angles(*pictures)
+    most = 2 * np.sin(np.radians(30 / 2))
+    (whole,) = searcher.search([0], k=80, max_distance=most, **words)
+    assert 10 < len(whole.results) < 80
+    assert all(result.distance <= most for result in whole.results)
+    paged = []
+    for offset in range(0, 80, 4):
+        (page,) = searcher.search([0], k=4, offset=offset, max_distance=most, **words)
+        assert len(page.results) == min(4, max(0, len(whole.results) - offset))
+        paged += page.results
+    assert paged == whole.results
+
+
+def test_an_augmented_gallery_has_no_threshold(tmp_path):
+    vectors = Angles().embed([1, 2])
+    metadata = [{"item_id": "a", "filename": str(n), "labels": []} for n in range(2)]
+    facts = replace(Angles.facts, path=str(tmp_path / "model.hdf5"))
+    calibrate([0.1], [0.9], gallery=2, fingerprint=facts.fingerprint, measured_on="x").write(
+        calibration_path(facts.path)
+    )
+
+    class Calibrated(Angles):
+        pass
+
+    Calibrated.facts = facts
+    for augmented in (False, True):
+        index = BallTreeIndex.build(vectors, metadata, facts.as_dict(), augmented=augmented)
+        index.save(tmp_path / "index.pkl")
+        opened = open_index(tmp_path / "index.pkl")
+        assert opened.augmented == augmented
+        assert (Searcher(Calibrated(), opened).threshold is None) == augmented

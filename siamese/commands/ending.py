@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -43,9 +43,14 @@ def clear_errors() -> Iterator[None]:
     sys.exit(2)
 
 
-def end(skipped: Iterable[Skipped]) -> None:
+def end(skipped: Sequence[Skipped]) -> None:
     """Name the skipped pictures; with any, end with exit code 3."""
-    lines = [f"skipped: item {one.item_id}, file {one.filename}: {one.reason}" for one in skipped]
+    # What is searched for need not be of an item.
+    items = (f"item {one.item_id}, " if one.item_id else "" for one in skipped)
+    lines = [
+        f"skipped: {item}file {one.filename}: {one.reason}"
+        for item, one in zip(items, skipped, strict=True)
+    ]
     for line in lines:
         click.echo(line, err=True)
     if lines:

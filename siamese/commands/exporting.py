@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -23,9 +23,6 @@ from siamese.commands.options import (
 from siamese.commands.printing import print_json, print_table
 from siamese.files import require_writable
 from siamese.words import counted
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

@@ -102,7 +102,7 @@ def search(
             raise InputError("--output shows pictures; give their folder with --image-dir")
         require_writable(output)
     from siamese.indexes import LabelFilter, open_index
-    from siamese.queries import queries_of, search_each
+    from siamese.queries import queries_of, search_each, search_together
 
     asked = queries_of(images, queries, image_dir)
     opened = open_index(index_place, collection)
@@ -118,20 +118,10 @@ def search(
             rerank=rerank,
             by_item=by_item,
         )
-        if together:
-            own = {query.own_item(opened) for query in asked} if exclude_own_item else set()
-            if len(own) > 1:
-                raise InputError(
-                    "--together --exclude-own-item: the pictures are of several items; leave one "
-                    "of the two out"
-                )
-            options["own_items"] = list(own) or None
-            paths = [query.path for query in asked]
-            results = iter(searcher.search(paths, k, together=True, **options))
-        else:
-            results = search_each(
-                searcher, asked, k, skipped, exclude_own_item=exclude_own_item, **options
-            )
+        search_for = search_together if together else search_each
+        results = search_for(
+            searcher, asked, k, skipped, exclude_own_item=exclude_own_item, **options
+        )
         if output is not None and output.suffix in SUFFIXES and not as_json:
             write_results(results, output)  # as they come, however many they are
             click.echo(output)
@@ -162,16 +152,17 @@ def farthest(max_distance: str | None, searcher: Searcher) -> float | None:
     if max_distance == "calibrated":
         if searcher.threshold is None:
             raise InputError(
-                f"--max-distance calibrated: {searcher.embedder.facts.name} has no calibration; "
-                "siamese evaluate --calibrate makes one"
+                f"--max-distance calibrated: {searcher.embedder.facts.name} has no calibration "
+                "(siamese evaluate --calibrate makes one), or the gallery is augmented"
             )
         return searcher.threshold
     try:
-        return None if max_distance is None else float(max_distance)
+        distance = None if max_distance is None else float(max_distance)
     except ValueError:
-        raise InputError(
-            f"--max-distance {max_distance}: give a number from 0 to 2, or calibrated"
-        ) from None
+        distance = -1
+    if distance is not None and not distance >= 0:  # NaN is not
+        raise InputError(f"--max-distance {max_distance}: give a number from 0 to 2, or calibrated")
+    return distance
 
 
 def require_some(image_dir: Path, found: Iterable[QueryResult]) -> None:

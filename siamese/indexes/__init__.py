@@ -2,7 +2,6 @@
 
 from siamese.indexes.backends import (
     BACKENDS,
-    COLLECTION,
     backend_at,
     backend_for,
     build_index,
@@ -10,6 +9,7 @@ from siamese.indexes.backends import (
 )
 from siamese.indexes.balltree import BallTreeIndex
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
+from siamese.indexes.milvus_connection import COLLECTION
 from siamese.indexes.protocol import Entry, Index, Metadata, ModelFacts
 
 __all__ = [

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from siamese.errors import InputError
 from siamese.indexes.balltree import BallTreeIndex
 from siamese.indexes.folder import is_index_folder
-from siamese.indexes.milvus_connection import is_address, is_milvus
+from siamese.indexes.milvus_connection import COLLECTION, is_address, is_milvus
 from siamese.indexes.protocol import Index, Metadata
 
 BACKENDS = {
@@ -21,8 +21,6 @@ BACKENDS = {
     "milvus": "search_index.milvus",
 }
 """The engines, and where each writes unless it is told otherwise."""
-COLLECTION = "pictures"
-"""Of Milvus, unless it is told otherwise."""
 
 
 def backend_at(place: str | os.PathLike[str], collection: str = COLLECTION) -> str | None:
@@ -67,7 +65,9 @@ def open_index(place: str | os.PathLike[str], collection: str = COLLECTION) -> I
 
 
 def backend_for(place: str | os.PathLike[str] | None, backend: str | None) -> str:
-    """Choose the engine of an index to be made: the one that is named, or that the place suits.
+    """Choose the engine of an index to be made.
+
+    The one that is named; or else of what lies there, or of the ending that its places have.
 
     Raises
     ------
@@ -80,6 +80,14 @@ def backend_for(place: str | os.PathLike[str] | None, backend: str | None) -> st
         if backend not in (None, "milvus"):
             raise InputError(f"{place}: an address is for --backend milvus, not {backend}")
         return "milvus"
+    if backend is None and place is not None:
+        if is_milvus(place):
+            return "milvus"
+        if is_index_folder(Path(place)):
+            return "faiss"
+        for name, usual in BACKENDS.items():
+            if Path(place).suffix == Path(usual).suffix:
+                return name
     return backend or "balltree"
 
 
@@ -107,7 +115,7 @@ def build_index(
     model : the `ModelFacts` of the model whose vectors they are
     collection : milvus: its name
     min_recall : faiss: the share of the nearest to be found; None for its usual one
-    augmented : faiss: whether the vectors are mixed with their neighbours
+    augmented : whether the vectors are mixed with their neighbours
     """
     index: Index
     if backend == "milvus":
@@ -128,6 +136,6 @@ def build_index(
             augmented=augmented,
         )
     else:
-        index = BallTreeIndex.build(vectors, metadata, model)
+        index = BallTreeIndex.build(vectors, metadata, model, augmented=augmented)
     index.save(place)
     return index

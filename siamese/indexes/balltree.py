@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +36,8 @@ class BallTreeIndex:
          "index": sklearn.neighbors.BallTree,
          "model": {"name", "fingerprint", "embedding_size", "picture_size", "path"}}
 
+    and, where the vectors are mixed with their neighbours, ``"augmented": True``.
+
     A tree cannot be changed: what is added or removed makes a new one when it is next needed.
 
     Attributes
@@ -47,13 +48,21 @@ class BallTreeIndex:
     """
 
     def __init__(
-        self, tree: BallTree, metadata: list[Metadata], model: ModelFacts | None, name: str
+        self,
+        tree: BallTree,
+        metadata: list[Metadata],
+        model: ModelFacts | None,
+        name: str,
+        *,
+        augmented: bool = False,
     ) -> None:
         self._tree: BallTree | None = tree
         self._data: NDArray[np.float64] = np.asarray(tree.get_arrays()[0])
         self.metadata = metadata
         self.model = model
         self.name = name
+        self.augmented = augmented
+        self._by: dict[str, dict[str, list[int]]] = {}
 
     @classmethod
     def build(
@@ -61,6 +70,8 @@ class BallTreeIndex:
         vectors: ArrayLike,
         metadata: Sequence[Mapping[str, Any]],
         model: Mapping[str, Any],
+        *,
+        augmented: bool = False,
     ) -> BallTreeIndex:
         """Index vectors of length 1.
 
@@ -69,6 +80,7 @@ class BallTreeIndex:
         vectors : (n, d)
         metadata : (n,), the `Metadata` of each vector
         model : the `ModelFacts` of the model whose vectors they are
+        augmented : whether the vectors are mixed with their neighbours
 
         Raises
         ------
@@ -84,7 +96,8 @@ class BallTreeIndex:
             checked, facts = checked_parts(data, list(metadata), dict(model))
         except ValueError as error:
             raise InputError(f"nothing indexed: {error}") from None
-        return cls(BallTree(data, metric="euclidean"), checked, facts, "the index")
+        tree = BallTree(data, metric="euclidean")
+        return cls(tree, checked, facts, "the index", augmented=augmented)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> BallTreeIndex:
@@ -113,7 +126,7 @@ class BallTreeIndex:
         euclidean = DistanceMetric.get_metric("euclidean", dtype=np.float64)
         tree = BallTree.__new__(BallTree)
         tree.__setstate__((*state, 0, 0, 0, 0, euclidean, None))
-        return cls(tree, metadata, model, str(path))
+        return cls(tree, metadata, model, str(path), augmented=content.get("augmented") is True)
 
     def __len__(self) -> int:
         return len(self.metadata)
@@ -157,16 +170,19 @@ class BallTreeIndex:
 
     def find(self, *, item_id: str | None = None, filename: str | None = None) -> NDArray[np.intp]:
         """See `Index.find`."""
-        found = [
-            row
-            for row, known in enumerate(self.metadata)
-            if item_id in (None, known["item_id"]) and filename in (None, known["filename"])
-        ]
-        return np.array(found, np.intp)
+        if item_id is not None:
+            rows = self._rows_of("item_id").get(item_id, [])
+            rows = [row for row in rows if filename in (None, self.metadata[row]["filename"])]
+        elif filename is not None:
+            rows = self._rows_of("filename").get(filename, [])
+        else:
+            rows = list(range(len(self)))
+        return np.array(rows, np.intp)
 
     def item_sizes(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
         """See `Index.item_sizes`."""
-        return np.array([self._sizes[item_id] for item_id in item_ids], np.intp)
+        rows = self._rows_of("item_id")
+        return np.array([len(rows.get(item_id, ())) for item_id in item_ids], np.intp)
 
     def label_counts(self) -> dict[str, int]:
         """See `Index.label_counts`."""
@@ -205,22 +221,29 @@ class BallTreeIndex:
         if not len(self):
             raise InputError(f"{path}: no picture is left to index")
         content = {"metadata": self.metadata, "index": self.tree, "model": self.model}
+        if self.augmented:
+            content["augmented"] = True
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             pickle.dump(content, file, protocol=PROTOCOL)
         self.name = str(path)
 
     def _become(self, data: NDArray[np.float64], metadata: list[Metadata]) -> None:
         self._data, self.metadata, self._tree = data, metadata, None
-        for computed in ("_labels", "_sizes"):
-            self.__dict__.pop(computed, None)
+        self.__dict__.pop("_labels", None)
+        self._by = {}
 
     @cached_property
     def _labels(self) -> LabelTable:
         return LabelTable.of(known["labels"] for known in self.metadata)
 
-    @cached_property
-    def _sizes(self) -> Counter[str]:
-        return Counter(known["item_id"] for known in self.metadata)
+    def _rows_of(self, key: Literal["item_id", "filename"]) -> dict[str, list[int]]:
+        """The rows of each item, or of each file."""
+        if key not in self._by:
+            rows: dict[str, list[int]] = {}
+            for row, known in enumerate(self.metadata):
+                rows.setdefault(known[key], []).append(row)
+            self._by[key] = rows
+        return self._by[key]
 
 
 _NODE = np.dtype([("idx_start", "<i8"), ("idx_end", "<i8"), ("is_leaf", "<i8"), ("radius", "<f8")])

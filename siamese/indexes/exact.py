@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-CELLS = 2**24
-"""Most distances that are held at once: 128 MB."""
+QUERIES, ROWS = 256, 2**14
+"""Compared at once: so much is copied of the rows, and 32 MB of distances are held."""
 
 
 def nearest_of(
@@ -28,17 +28,20 @@ def nearest_of(
     """
     k = min(k, len(rows))
     distances, found = np.empty((len(X), k)), np.empty((len(X), k), np.intp)
-    if not k:
-        return distances, found
-    candidates = data[rows].astype(np.float64, copy=False)
-    block = max(1, CELLS // len(rows))
-    for start in range(0, len(X), block):
-        some = slice(start, start + block)
-        opposite = -(X[some].astype(np.float64) @ candidates.T)
-        near = np.argpartition(opposite, k - 1, axis=1)[:, :k]
-        values = np.take_along_axis(opposite, near, axis=1)
+    for start in range(0, len(X) if k else 0, QUERIES):
+        some = X[start : start + QUERIES].astype(np.float64)
+        values, near = np.empty((len(some), 0)), np.empty((len(some), 0), np.intp)
+        for first in range(0, len(rows), ROWS):
+            there = rows[first : first + ROWS]
+            block = data[there].astype(np.float64, copy=False)
+            values = np.concatenate([values, -(some @ block.T)], axis=1)
+            near = np.concatenate([near, np.broadcast_to(there, (len(some), len(there)))], axis=1)
+            if near.shape[1] > k:
+                nearest = np.argpartition(values, k - 1, axis=1)[:, :k]
+                values = np.take_along_axis(values, nearest, axis=1)
+                near = np.take_along_axis(near, nearest, axis=1)
         order = np.lexsort((near, values), axis=1)
-        near = np.take_along_axis(near, order, axis=1)
-        found[some] = rows[near]
-        distances[some] = np.sqrt(np.maximum(2 + 2 * np.take_along_axis(values, order, axis=1), 0))
+        found[start : start + QUERIES] = np.take_along_axis(near, order, axis=1)
+        opposite = np.take_along_axis(values, order, axis=1)  # of the cosine
+        distances[start : start + QUERIES] = np.sqrt(np.maximum(2 + 2 * opposite, 0))
     return distances, found

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import faiss
 
 MIN_RECALL = 0.98
+PARTS = 8
+"""Filters whose pictures are kept at hand."""
 MANY_REMOVED = 0.2
 """From this share of removed rows on, a graph is linked anew when it is saved."""
 MANY_ADDED = 0.05
@@ -265,18 +267,19 @@ class FaissIndex:
     def _become(self, vectors: faiss.Index, pictures: PictureTable, *, mapped: bool) -> None:
         self._vectors, self._pictures, self._mapped = vectors, pictures, mapped
         self._count = int(pictures.here.sum())
-        self._last_part: tuple[LabelFilter, Part] | None = None
+        self._parts: dict[LabelFilter, Part] = {}
 
     def _part(self, labels: LabelFilter) -> Part:
-        """What a search may find; the last one is kept, because the next search asks for it."""
-        last = self._last_part
-        if last is None or last[0] != labels:
+        """What a search may find; the last ones are kept, because others ask for them again."""
+        parts = self._parts
+        if (part := parts.get(labels)) is None:
             mask = self._pictures.here
             if labels:
                 mask = mask & self._pictures.labels.mask(labels)
-            last = labels, Part(self._vectors, mask, self.found.effort)
-            self._last_part = last
-        return last[1]
+            part = Part(self._vectors, mask, self.found.effort)
+            # Another dictionary each time, because other threads look into this one.
+            self._parts = dict([*parts.items()][1 - PARTS :]) | {labels: part}
+        return part
 
     def _settle(self) -> None:
         """Lay the vectors out anew where too much has changed since."""
@@ -285,7 +288,9 @@ class FaissIndex:
         grown = not graph and self._count > faiss_vectors.EXACT_PICTURES
         if removed > (MANY_REMOVED * rows if graph else 0) or grown:
             self._anew()
-        elif graph and self._unmeasured > MANY_ADDED * rows:
+        elif graph and (
+            self._unmeasured > MANY_ADDED * rows or self.found.recall < self.min_recall
+        ):
             sample = faiss_vectors.Sample(faiss_vectors.decoded(self._vectors))
             self.found = faiss_vectors.measured(self._vectors, sample, self.min_recall)
             self._unmeasured = 0

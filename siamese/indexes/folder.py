@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -116,6 +117,27 @@ def read_folder(
             raise _damaged(folder, why) from None
 
 
+def require_index_folder(folder: Path) -> None:
+    """Prove that an index can be written to a folder, before the long work.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written to, or holds something else.
+    """
+    require_writable(folder / MANIFEST)
+    unknown = [
+        path.name
+        for path in folder.iterdir()
+        if path.name != MANIFEST and not _OURS.fullmatch(path.name)
+    ]
+    if unknown:
+        raise InputError(
+            f"{folder}: holds what is no part of an index, {min(unknown)} for one; choose another "
+            "place"
+        )
+
+
 def write_folder(
     folder: Path,
     manifest: Callable[[dict[str, File]], Manifest],
@@ -141,18 +163,10 @@ def write_folder(
         The folder cannot be written to, is being written by another run, was written by one since,
         or is no index.
     """
-    require_writable(folder / MANIFEST)
-    unknown = [
-        path.name
-        for path in folder.iterdir()
-        if path.name != MANIFEST and not _OURS.fullmatch(path.name)
-    ]
-    if unknown:
-        raise InputError(
-            f"{folder}: holds what is no part of an index, {min(unknown)} for one; choose another "
-            "place"
-        )
+    require_index_folder(folder)
     with locked(folder):
+        for left_over in folder.glob(".*.tmp"):  # by a run that was killed
+            shutil.rmtree(left_over, ignore_errors=True)
         if replaces is not None and _manifest(folder).files["vectors"].name != replaces:
             raise InputError(f"{folder}: changed by another run meanwhile; do it again")
         taken = [int(match[1]) for path in folder.iterdir() if (match := _NUMBER.search(path.name))]

@@ -11,17 +11,19 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from siamese.errors import InputError
+from siamese.errors import AwayError, InputError
+from siamese.files import require_writable
 from siamese.indexes.checks import checked_parts, checked_queries
 from siamese.indexes.exact import nearest_of
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
-from siamese.indexes.milvus_connection import LOAD_SECONDS, Connection
+from siamese.indexes.milvus_connection import COLLECTION, LOAD_SECONDS, Connection, is_milvus
 from siamese.indexes.milvus_rows import (
     MESSAGE,
     MOST_TEXT,
@@ -37,9 +39,6 @@ from siamese.indexes.milvus_rows import (
     rows_of,
 )
 from siamese.indexes.protocol import Entry, Metadata, ModelFacts
-
-COLLECTION = "pictures"
-"""The name of the collection, unless told otherwise."""
 
 FORMAT = 1
 """Of the collection; one with a higher number was made by a newer toolkit."""
@@ -83,8 +82,11 @@ class MilvusIndex:
     Attributes
     ----------
     model : facts about the model whose vectors these are
+    augmented : never; see `Index`
     name : what to call the index in a message: its address
     """
+
+    augmented = False
 
     def __init__(self, connection: Connection, collection: str) -> None:
         self._connection = connection
@@ -134,11 +136,7 @@ class MilvusIndex:
             rows = rows_of(data, checked, contents)
         except ValueError as error:
             raise InputError(f"nothing indexed: {error}") from None
-        if not re.fullmatch(r"[A-Za-z_]\w{0,199}", collection, re.ASCII):
-            raise InputError(
-                f"{collection!r}: no name of a collection; "
-                "it has letters, digits and underscores, at most 200, and no digit first"
-            )
+        require_place(uri, collection)
         connection = Connection(uri)
         place = f"{collection}_{int(time.time()):x}_{secrets.token_hex(4)}"
         old = _behind_alias(connection, collection)
@@ -429,7 +427,7 @@ class MilvusIndex:
         for some in _chunks(wanted, most):
             known |= self._known(some, fields)
         if missing := [row for row in wanted if row not in known]:
-            raise InputError(
+            raise AwayError(
                 f"{self.name}: {len(missing)} of {len(wanted)} pictures are no longer there, "
                 f"the first {missing[0]}; search again"
             )
@@ -440,6 +438,26 @@ class MilvusIndex:
             "query", self._collection, ids=keys, output_fields=["id", *fields]
         )
         return {row["id"]: row for row in found}
+
+
+def require_place(uri: str | os.PathLike[str], collection: str = COLLECTION) -> None:
+    """Prove that a collection can be made somewhere, before the long work.
+
+    Raises
+    ------
+    InputError
+        It is no name of a collection, no server answers, or what lies there is something else.
+    """
+    if not re.fullmatch(r"[A-Za-z_]\w{0,199}", collection, re.ASCII):
+        raise InputError(
+            f"{collection!r}: no name of a collection; "
+            "it has letters, digits and underscores, at most 200, and no digit first"
+        )
+    if is_milvus(uri):
+        Connection(uri)
+        return
+    # Milvus Lite would settle in any folder, among the photos for one.
+    require_writable(Path(uri))
 
 
 def _create(connection: Connection, place: str, size: int, facts: ModelFacts | None) -> None:

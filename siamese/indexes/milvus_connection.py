@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from siamese.errors import InputError
+from siamese.errors import AwayError, InputError
 from siamese.indexes.milvus_folder import MilvusFolder, is_milvus_folder, printable
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
+
+COLLECTION = "pictures"
+"""The name of the collection, unless told otherwise."""
 
 CONNECT_SECONDS = 10.0
 """How long a server may take to answer at all."""
@@ -151,7 +154,8 @@ class Connection:
         try:
             yield
         except (MilvusException, RpcError, FutureTimeoutError) as error:
-            raise InputError(f"{self.name}: {_reason(error)}") from None
+            kind = AwayError if _is_away(error) or _is_late(error) else InputError
+            raise kind(f"{self.name}: {_reason(error)}") from None
 
 
 def is_address(uri: str | os.PathLike[str]) -> bool:
@@ -185,6 +189,12 @@ def _is_away(error: Exception) -> bool:
     )
 
 
+def _is_late(error: Exception) -> bool:
+    from grpc import StatusCode
+
+    return bool(_code(error) == StatusCode.DEADLINE_EXCEEDED)
+
+
 def _code(error: BaseException) -> Any:
     """The code of Milvus or of gRPC; where a wrong token lets no connection come about, of that."""
     from grpc import RpcError, StatusCode
@@ -208,7 +218,7 @@ def _reason(error: Exception) -> str:
         return "no Milvus answers there; start it, or correct the address"
     if code == StatusCode.UNAUTHENTICATED or "auth check failure" in said:
         return "Milvus does not accept the token; set MILVUS_TOKEN to user:password or an API key"
-    if code == StatusCode.DEADLINE_EXCEEDED:
+    if _is_late(error):
         return "Milvus did not answer in time; look at its log"
     if "No space left on device" in said:
         return "the disk is full; make room and repeat, which goes on where it was"

@@ -123,6 +123,8 @@ class PictureTable:
         found = self.here
         if item_id is not None:
             found = found & (self._item_numbers == self._items.get(item_id, -1))
+        if filename is not None and not _is_utf8(filename):
+            return np.empty(0, np.intp)
         if filename is not None:
             found = found & pc.equal(self._filename, filename).to_numpy(zero_copy_only=False)
         return np.flatnonzero(found)
@@ -207,6 +209,15 @@ def _label_lists(labels: Iterable[list[str]]) -> pa.ListArray:
 
     lists = pa.array([list(dict.fromkeys(of_row)) for of_row in labels], pa.list_(pa.string()))
     return pa.ListArray.from_arrays(lists.offsets, lists.values.dictionary_encode())
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a name can be in the table; one from the command line may be of other bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _numbers(array: pa.Array) -> NDArray[np.int32]:

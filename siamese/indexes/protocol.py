@@ -57,6 +57,8 @@ class Index(Protocol):
     name : what to call the index in a message: where it lies, once it does
     model : facts about the model whose vectors these are; None in files of older toolkits
     embedding_size : dimensions of the vectors
+    augmented : whether the vectors are mixed with their neighbours, see
+        `siamese.reranking.augmented_gallery`
     """
 
     @property
@@ -67,6 +69,9 @@ class Index(Protocol):
 
     @property
     def embedding_size(self) -> int: ...
+
+    @property
+    def augmented(self) -> bool: ...
 
     def __len__(self) -> int: ...
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from siamese.errors import InputError
-from siamese.indexes import build_index, faiss_vectors, open_index
+from siamese.indexes import LabelFilter, build_index, faiss_vectors, open_index
 from siamese.indexes.faiss import FaissIndex
 from siamese.indexes.folder import _sum
-from tests.indexes.conftest import SIZE, contents, facts, grouped, known
+from tests.indexes.conftest import LABELS, SIZE, contents, facts, grouped, known
 
 COUNT = 300
 
@@ -331,3 +331,37 @@ def test_two_at_once_exclude_each_other(folder):
         index.save()
     index.save()
     assert len(open_index(folder)) == COUNT - 1
+
+
+def test_a_higher_floor_is_proven_when_it_is_saved(tmp_path, graphs):
+    index = made(tmp_path / "index", min_recall=0.5)
+    index.found = msgspec.structs.replace(index.found, recall=0.6, queries=1)
+    index.save()
+    assert manifest(tmp_path / "index")["found"]["recall"] == 0.6  # enough for the old floor
+    index.min_recall = 0.9
+    index.save()
+    found = manifest(tmp_path / "index")["found"]
+    assert found["recall"] >= 0.9 and found["queries"] == COUNT
+    assert manifest(tmp_path / "index")["min_recall"] == 0.9
+
+
+def test_what_a_killed_run_left_goes(folder):
+    (folder / ".abc.tmp").mkdir()
+    (folder / ".abc.tmp" / "vectors-00002.faiss").write_bytes(b"half")
+    index = open_index(folder)
+    index.remove([0])
+    index.save()
+    assert not (folder / ".abc.tmp").exists()
+
+
+def test_filters_that_take_turns_do_not_mix(folder):
+    index = open_index(folder)
+    names = [LabelFilter.of([label]) for label in LABELS] + [
+        LabelFilter.of((), (), [label]) for label in LABELS
+    ]
+    first = [index.query(grouped(3, seed=1), 5, labels) for labels in names]
+    for _ in range(2):
+        for labels, expected in zip(names, first, strict=True):
+            again = index.query(grouped(3, seed=1), 5, labels)
+            for one, other in zip(again, expected, strict=True):
+                np.testing.assert_array_equal(one, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -213,3 +214,22 @@ def test_an_address_that_is_taken_is_told_in_one_line():
             bound("127.0.0.1", taken.getsockname()[1])
     with pytest.raises(InputError, match=r"--host no\.such\.host\.invalid"):
         bound("no.such.host.invalid", 0)
+
+
+def test_answers_on_a_kept_connection_are_not_held_back():
+    async def accepted() -> int:
+        found = asyncio.get_running_loop().create_future()
+
+        async def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            sock = writer.get_extra_info("socket")
+            found.set_result(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with bound("127.0.0.1", 0) as listener:
+            server = await asyncio.start_server(connected, sock=listener)
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.close()
+            async with server:
+                return await found
+
+    assert asyncio.run(accepted())
