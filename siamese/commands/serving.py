@@ -149,7 +149,8 @@ def serve(
         watch_seconds=watch_seconds,
         drain_seconds=drain_seconds,
     )
-    if tf_serving is not None and (given := [name for name, value in model.items() if value]):
+    given = [name for name, value in model.items() if value not in (None, "auto")]
+    if tf_serving is not None and given:
         raise InputError(
             f"--{given[0].replace('_', '-')} and --tf-serving: one model embeds; leave one out"
         )

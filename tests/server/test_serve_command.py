@@ -76,6 +76,7 @@ def test_an_index_is_served_with_the_model_that_made_it(catalogue, checkpoint, t
             ["--tf-serving", "localhost:1", "--backbone", "MobileNetV2"],
             "--backbone and --tf-serving",
         ),
+        (["--runtime", "openvino", "--tf-serving", "localhost:1"], "--runtime and --tf-serving"),
         (["--host", "192.0.2.1"], "--host 192.0.2.1 --port 8000"),
     ],
 )
@@ -85,3 +86,12 @@ def test_a_call_that_cannot_be_is_told_in_one_line(words, said, tmp_path, monkey
     assert done.exit_code == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert said in line
+
+
+def test_tensorflow_serving_alone_is_asked(folder):
+    words = ["--index", str(folder / "search_index.pkl"), "--port", "0"]
+    address = "http://127.0.0.1:9"
+    done = CliRunner().invoke(cli, ["serve", *words, "--tf-serving", address])
+    assert done.exit_code == 2
+    assert f"error: --tf-serving {address}: " in done.stderr
+    assert "refused" in done.stderr
