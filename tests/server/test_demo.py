@@ -51,11 +51,12 @@ def test_without_the_demo_make_serve_says_how_to_make_it(monkeypatch, tmp_path):
         serve.main()
 
 
-def test_make_serve_serves_the_index_of_the_demo(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("given", "port"), [("8123", "8123"), ("", "8000")])
+def test_make_serve_serves_the_index_of_the_demo(monkeypatch, tmp_path, given, port):
     monkeypatch.chdir(tmp_path)
     Path("demo").mkdir()
     Path("demo/search_index.pkl").touch()
-    monkeypatch.setenv("PORT", "8123")
+    monkeypatch.setenv("PORT", given)
     called, opened = [], []
     monkeypatch.setattr(serve, "cli", called.append)
     monkeypatch.setattr(serve, "open_page", opened.append)
@@ -63,10 +64,10 @@ def test_make_serve_serves_the_index_of_the_demo(monkeypatch, tmp_path):
     assert called == [
         [
             *("serve", "--index", "demo/search_index.pkl"),
-            *("--image-dir", "demo/emoji", "--port", "8123"),
+            *("--image-dir", "demo/emoji", "--port", port),
         ]
     ]
-    assert opened == ["http://127.0.0.1:8123"]
+    assert opened == [f"http://127.0.0.1:{port}"]
 
 
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="there is always a screen")
