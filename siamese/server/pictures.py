@@ -66,7 +66,10 @@ def query_picture(
     _check_header(content, limits)
     part = 1.0 if crop is None else max(crop.width, crop.height)
     try:
-        picture = open_picture(content, longest_side=math.ceil(size / part))
+        # Of the same formats: to another decoder the same bytes may be another picture.
+        picture = open_picture(
+            content, longest_side=math.ceil(size / part), formats=limits.formats
+        )
         return Image.fromarray(square_picture(picture if crop is None else crop.of(picture), size))
     except PictureError as error:
         raise Refusal(422, f"image: {error}") from None
