@@ -13,6 +13,10 @@ from siamese.server.refusals import Refusal
 from siamese.server.settings import Limits
 
 
+SMALLEST_PART = 1e-6
+"""Of a crop's width and height. No picture has so many pixels a side that less would be one."""
+
+
 class Crop(NamedTuple):
     """A part of a picture, in fractions of the upright picture's width and height."""
 
@@ -35,8 +39,9 @@ class Crop(NamedTuple):
         except (TypeError, ValueError):
             raise Refusal(422, "crop: give x,y,width,height") from None
         # What is computed from pixels may miss 1 by a rounding error. NaN is not less.
-        inside = all(0 <= part <= 1 for part in crop) and crop.width and crop.height
-        if not (inside and crop.x + crop.width <= 1.0001 and crop.y + crop.height <= 1.0001):
+        inside = all(0 <= part <= 1 for part in crop)
+        large_enough = min(crop.width, crop.height) >= SMALLEST_PART
+        if not (inside and large_enough and crop.x + crop.width <= 1.0001 and crop.y + crop.height <= 1.0001):
             raise Refusal(422, "crop: x,y,width,height are fractions, inside the picture")
         return crop
 

@@ -119,7 +119,11 @@ def test_a_crop_counts_on_the_upright_picture(client):
 
 
 @pytest.mark.parametrize(
-    "crop", ["1,2,3", "a,b,c,d", "0,0,0,1", "0,0,1.5,1", "0.6,0,0.6,1", "-0.1,0,1,1", "nan,0,1,1"]
+    "crop",
+    [
+        *("1,2,3", "a,b,c,d", "0,0,0,1", "0,0,1.5,1", "0.6,0,0.6,1", "-0.1,0,1,1", "nan,0,1,1"),
+        *("0,0,5e-324,5e-324", "0,0,1,1e-300", "0,0,inf,1"),
+    ],
 )
 def test_a_crop_outside_of_the_picture_is_refused(client, crop):
     answer = client.post("/search", **upload(), data={"crop": crop})
