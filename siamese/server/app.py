@@ -12,12 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from siamese import __version__
-from siamese.errors import InputError
+from siamese.errors import AwayError, InputError
 from siamese.server import catalogue, older, operations, searching
 from siamese.server.guards import ApiKey, Bounded, InFlight
 from siamese.server.observing import Observed
 from siamese.server.page import add_page
-from siamese.server.refusals import Refusal, http_error, input_error, invalid, refused
+from siamese.server.refusals import Refusal, away, http_error, input_error, invalid, refused
 from siamese.server.service import Service
 
 DESCRIPTION = (
@@ -56,6 +56,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(Refusal, refused)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, http_error)  # type: ignore[arg-type]
     app.add_exception_handler(InputError, input_error)  # type: ignore[arg-type]
+    app.add_exception_handler(AwayError, away)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, invalid)  # type: ignore[arg-type]
 
     # The last one added is met first.

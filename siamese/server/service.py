@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.errors import InputError
+from siamese.errors import AwayError, GoneError, InputError
 from siamese.search import Options, QueryResult, Result
 from siamese.server.batching import Batcher
 from siamese.server.gallery import Gallery
@@ -93,7 +93,10 @@ class Service:
     async def search(
         self, generation: Generation, vector: NDArray[np.floating[Any]], k: int, options: Options
     ) -> QueryResult:
-        """Find what is most like one vector."""
+        """Find what is most like one vector.
+
+        Where a picture is removed while it is being found, the search is done once more.
+        """
 
         def search() -> QueryResult:
             started = time.perf_counter()
@@ -101,7 +104,10 @@ class Service:
             self.metrics.search_seconds.observe(time.perf_counter() - started)
             return found
 
-        return await self.in_pool(search)
+        try:
+            return await self.in_pool(search)
+        except GoneError:
+            return await self.in_pool(search)
 
     async def search_similar(
         self,
@@ -125,17 +131,22 @@ class Service:
             )
         # The file may be there more than once, under several items: all of them are the picture.
         same = len(await self.in_pool(lambda: index.find(filename=own["filename"])))
-        offset = options.get("offset", 0)
+        offset, most = options.get("offset", 0), options.get("max_distance")
+        # What is too far is left out here: the nearest counts even if it is.
         found = await self.search(
-            generation, vector, offset + k + same, Options(**{**options, "offset": 0})
+            generation,
+            vector,
+            offset + k + same,
+            Options(**{**options, "offset": 0, "max_distance": None}),
         )
         others = [result for result in found.results if result.filename != own["filename"]]
+        shown = [result for result in others if most is None or result.distance <= most]
         threshold = generation.searcher.threshold
         return QueryResult(
             found.query,
             [
                 Result(rank, of.distance, of.item_id, of.filename, of.labels)
-                for rank, of in enumerate(others[offset : offset + k], offset + 1)
+                for rank, of in enumerate(shown[offset : offset + k], offset + 1)
             ],
             None
             if threshold is None
@@ -156,10 +167,13 @@ class Service:
         # Some engines have keys of 63 bits for rows.
         if re.fullmatch(r"[0-9]{1,19}", picture) and (row := int(picture)) < 2**63:
             try:
-                if index.metadata_of([row]):
+                (known,) = index.metadata_of([row])
+                # Some engines still tell of a row that has been removed.
+                if row in index.find(item_id=known["item_id"], filename=known["filename"]):
                     return row
-            except (IndexError, KeyError, InputError):
-                pass
+            except (IndexError, KeyError, InputError) as error:
+                if isinstance(error, AwayError) and not isinstance(error, GoneError):
+                    raise
         raise Refusal(404, f"{picture}: no such picture in the index")
 
     def close(self) -> None:
