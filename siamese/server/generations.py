@@ -14,6 +14,7 @@ from pathlib import Path
 from siamese.indexes.folder import MANIFEST
 from siamese.search import Searcher
 from siamese.server.batching import warm_up
+from siamese.server.classifier import warm_up_classifier
 from siamese.server.logs import log
 from siamese.server.metrics import Metrics
 
@@ -106,6 +107,7 @@ class Generations:
         searcher = self._load(before)
         if before is None or searcher.embedder is not before.embedder:
             warm_up(searcher.embedder)
+            warm_up_classifier(searcher.embedder.facts)
         self._metrics.pictures.set(len(searcher.index))
         self._metrics.loaded.set(time.time())
         return Generation(searcher, version_of(self._seen, searcher))

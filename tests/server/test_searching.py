@@ -183,7 +183,7 @@ def test_similar_to_a_row_that_was_removed_is_a_404(client, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("path", "words"), [("/search", upload(encoded((230, 27, 27)))), ("/search/similar-to/0", {})]
+    ("path", "words"), [("/search", upload(encoded((200, 60, 27)))), ("/search/similar-to/0", {})]
 )
 def test_whether_it_is_in_the_catalogue_does_not_depend_on_what_is_shown(client, path, words):
     client.app.state.service.current.searcher.threshold = 2.0
