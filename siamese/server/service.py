@@ -23,6 +23,9 @@ from siamese.server.pictures import Crop, query_picture
 from siamese.server.refusals import Refusal
 from siamese.server.settings import Settings
 
+WAITING_THREADS = 16
+"""Beside those that decode: they ask the index, which may be a server that takes its time."""
+
 T = TypeVar("T")
 
 
@@ -46,7 +49,9 @@ class Service:
         self.generations = Generations(load, index_path, self.metrics)
         self.batcher = Batcher(self.metrics)
         self.ready = True
-        self._pool = ThreadPoolExecutor(os.cpu_count(), "work")
+        # To decode more pictures at once than there are cores would only take more memory.
+        self._decoding = ThreadPoolExecutor(os.cpu_count(), "decode")
+        self._pool = ThreadPoolExecutor((os.cpu_count() or 1) + WAITING_THREADS, "work")
 
     @property
     def current(self) -> Generation:
@@ -54,7 +59,7 @@ class Service:
         return self.generations.current
 
     async def in_pool(self, work: Callable[..., T], *args: Any) -> T:
-        """Do work in a thread."""
+        """Do work in a thread that may wait."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     async def embed(
@@ -82,7 +87,10 @@ class Service:
             return self.batcher.submit(embedder, picture)
 
         async def embed_one(content: bytes) -> NDArray[np.float32]:
-            return await asyncio.wrap_future(await self.in_pool(submit, content))
+            loop = asyncio.get_running_loop()
+            return await asyncio.wrap_future(
+                await loop.run_in_executor(self._decoding, submit, content)
+            )
 
         vectors = await asyncio.gather(*map(embed_one, contents))
         mean = np.mean(vectors, axis=0)
@@ -179,4 +187,5 @@ class Service:
     def close(self) -> None:
         """End the threads, when nothing is asked any more."""
         self.batcher.close()
+        self._decoding.shutdown()
         self._pool.shutdown()

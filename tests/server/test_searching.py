@@ -43,6 +43,15 @@ def test_a_second_page_goes_on_where_the_first_ended(client):
     assert page == whole[6:]
 
 
+def test_results_are_given_out_down_to_the_ten_thousandth(client):
+    for path, words in (("/search", upload()), ("/search/similar-to/0", {})):
+        last = client.post(path, **words, data={"k": 1000, "offset": 9000})
+        assert last.status_code == 200
+        beyond = client.post(path, **words, data={"k": 1000, "offset": 9001})
+        assert beyond.status_code == 422
+        assert "limit 10,000" in error_of(beyond)
+
+
 @pytest.mark.parametrize(
     ("fields", "kept"),
     [
