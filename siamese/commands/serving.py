@@ -175,7 +175,8 @@ def serve(
     with keras_at_work():
         from siamese.server.service import Service
 
-        service = Service(load, index_path, settings)
-    index = service.current.searcher.index
-    click.echo(f"{url_of(listener)}: {counted(len(index), 'picture')} of {index.name}")
+        service = Service(load, index_path, settings, collection)
+    served = service.current
+    pictures = counted(served.pictures, "picture")
+    click.echo(f"{url_of(listener)}: {pictures} of {served.searcher.index.name}")
     sys.exit(serve(service, listener))

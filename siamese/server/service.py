@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import AwayError, GoneError, InputError
+from siamese.indexes import COLLECTION
 from siamese.search import Options, QueryResult, Result
 from siamese.server.batching import Batcher
 from siamese.server.gallery import Gallery
@@ -35,18 +36,24 @@ class Service:
     Parameters
     ----------
     load : opens the index, with its model
-    index_path : what to watch for changes
+    place, collection : of the index, to watch for changes
 
     Attributes
     ----------
     ready : whether requests are welcome; not any more once the server is told to stop
     """
 
-    def __init__(self, load: Load, index_path: str | os.PathLike[str], settings: Settings) -> None:
+    def __init__(
+        self,
+        load: Load,
+        place: str | os.PathLike[str],
+        settings: Settings,
+        collection: str = COLLECTION,
+    ) -> None:
         self.settings = settings
         self.metrics = Metrics()
         self.gallery = Gallery(settings.image_dir)
-        self.generations = Generations(load, index_path, self.metrics)
+        self.generations = Generations(load, place, self.metrics, collection)
         self.batcher = Batcher(self.metrics)
         self.ready = True
         # To decode more pictures at once than there are cores would only take more memory.

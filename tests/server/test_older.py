@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,7 +108,8 @@ def built(monkeypatch) -> list[int]:
         built.append(size)
         return Classifier()
 
-    monkeypatch.setattr("siamese.networks.pretrained_classifier", build)
+    networks = SimpleNamespace(pretrained_classifier=build)  # without importing Keras
+    monkeypatch.setitem(sys.modules, "siamese.networks", networks)
     classifier._classifier.cache_clear()
     yield built
     classifier._classifier.cache_clear()
