@@ -128,7 +128,8 @@ def serve(
 ) -> None:
     """Serve an index: a page to search with, and an API.
 
-    The model is the one that the index records; another is refused. SIGTERM ends it with every
+    The model is the one that the index records, also where both have moved; another is refused.
+    SIGTERM ends it with every
     accepted request answered.
     """
     from siamese.server.settings import Limits, Settings, read_api_keys
@@ -160,6 +161,7 @@ def serve(
     listener = bound(host, port)
 
     def load(before: Searcher | None) -> Searcher:
+        from siamese.relocation import relocated
         from siamese.search import Searcher
 
         opened = open_index(index_path, collection)
@@ -170,7 +172,8 @@ def serve(
 
             served: Any = TFServing(tf_serving, tf_serving_model, opened)
             return Searcher(served, opened)
-        return Searcher(embedder(**model, recorded=opened.model), opened)
+        recorded = relocated(opened.model, index_path)
+        return Searcher(embedder(**model, recorded=recorded), opened)
 
     with keras_at_work():
         from siamese.server.service import Service

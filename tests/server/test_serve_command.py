@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,15 +20,21 @@ pytestmark = pytest.mark.slow
 
 
 def test_an_index_is_served_with_the_model_that_made_it(catalogue, checkpoint, tmp_path):
-    index = tmp_path / "search_index.pkl"
+    made_in, served_in = tmp_path / "made", tmp_path / "served"
+    (made_in / "checkpoints").mkdir(parents=True)
+    model = shutil.copy(checkpoint, made_in / "checkpoints")
     made = CliRunner().invoke(
         cli,
         [
             *("index", "--labeled-data", str(catalogue.image_dir / "items.json")),
-            *("--keras-model", str(checkpoint), "--output", str(index)),
+            *("--keras-model", str(model)),
+            *("--output", str(made_in / "search_index.pkl")),
         ],
     )
     assert made.exit_code == 0, made.output
+    # As a container sees the folder of the project: all of it at another place.
+    made_in.rename(served_in)
+    index = served_in / "search_index.pkl"
     with subprocess.Popen(
         [
             *(sys.executable, "-m", "siamese", "serve", "--index", index, "--port", "0"),
