@@ -129,8 +129,7 @@ def serve(
     """Serve an index: a page to search with, and an API.
 
     The model is the one that the index records, also where both have moved; another is refused.
-    SIGTERM ends it with every
-    accepted request answered.
+    SIGTERM ends it with every accepted request answered.
     """
     from siamese.server.settings import Limits, Settings, read_api_keys
 
