@@ -11,7 +11,6 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,7 @@ def open_picture(
     source: str | os.PathLike[str] | bytes,
     *,
     longest_side: int | None = None,
-    formats: Sequence[str] | None = None,
+    formats: tuple[str, ...] | None = None,
 ) -> Image.Image:
     """Open whatever Pillow opens as one upright RGB picture.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from siamese.errors import InputError
 from siamese.indexes.folder import MANIFEST
@@ -48,7 +49,7 @@ class Watch:
         """What the name of a collection stands for: of each that is made anew, another."""
         if self._milvus is None:
             self._milvus = Connection(self._place, must_exist=True)
-        words = {"timeout": ANSWER_SECONDS, "patient": False}
+        words: dict[str, Any] = {"timeout": ANSWER_SECONDS, "patient": False}
         if not self._milvus.call("has_collection", self._collection, **words):
             return None
         described = self._milvus.call("describe_collection", self._collection, **words)

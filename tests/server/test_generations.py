@@ -107,9 +107,7 @@ def milvus(folder):
     def make(facts=FACTS):
         contents = [bytes(16)] * len(rows)
         metadata = tree.metadata_of(rows)
-        return build_index(
-            "milvus", place, tree.vectors(rows), metadata, contents, facts.as_dict()
-        )
+        return build_index("milvus", place, tree.vectors(rows), metadata, contents, facts.as_dict())
 
     make()
     return make
