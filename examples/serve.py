@@ -25,7 +25,7 @@ def main() -> None:
     """Serve from the folder of the project."""
     if not INDEX.is_file():
         sys.exit(f"{INDEX}: not there; make it with: make demo")
-    port = os.environ.get("PORT", "8000")
+    port = os.environ.get("PORT") or "8000"  # make hands on an empty one
     url = f"http://127.0.0.1:{port}"
     threading.Thread(target=open_page, args=[url], daemon=True).start()
     cli(["serve", "--index", str(INDEX), "--image-dir", str(EMOJI), "--port", port])

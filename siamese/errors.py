@@ -24,3 +24,7 @@ class InputError(Exception):
 
 class AwayError(InputError):
     """Nothing is wrong with the call: what should answer it is away, and may be back soon."""
+
+
+class GoneError(AwayError):
+    """What was found is not there any more: it was removed meanwhile, and the same call may do."""

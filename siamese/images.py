@@ -36,7 +36,10 @@ class PictureError(ValueError):
 
 
 def open_picture(
-    source: str | os.PathLike[str] | bytes, *, longest_side: int | None = None
+    source: str | os.PathLike[str] | bytes,
+    *,
+    longest_side: int | None = None,
+    formats: tuple[str, ...] | None = None,
 ) -> Image.Image:
     """Open whatever Pillow opens as one upright RGB picture.
 
@@ -49,6 +52,7 @@ def open_picture(
     longest_side : pixels the caller needs of the longer side. A JPEG is then decoded at the
         smallest of its 1/1, 1/2, 1/4, 1/8 scales that keeps twice that and `DRAFT_SIDE`: less than
         half the time for a photo of 1024 × 768, and embeddings hardly notice.
+    formats : those that are tried, by Pillow's names; all if None
 
     Raises
     ------
@@ -63,7 +67,7 @@ def open_picture(
         if isinstance(file, Path) and file.exists() and not file.is_file():
             # Opening a pipe would wait for ever.
             raise PictureError("is a folder" if file.is_dir() else "not a regular file")
-        with Image.open(file) as image:
+        with Image.open(file, formats=formats) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise PictureError(

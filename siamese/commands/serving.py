@@ -128,8 +128,8 @@ def serve(
 ) -> None:
     """Serve an index: a page to search with, and an API.
 
-    The model is the one that the index records; another is refused. SIGTERM ends it with every
-    accepted request answered.
+    The model is the one that the index records, also where both have moved; another is refused.
+    SIGTERM ends it with every accepted request answered.
     """
     from siamese.server.settings import Limits, Settings, read_api_keys
 
@@ -149,7 +149,8 @@ def serve(
         watch_seconds=watch_seconds,
         drain_seconds=drain_seconds,
     )
-    if tf_serving is not None and (given := [name for name, value in model.items() if value]):
+    given = [name for name, value in model.items() if value not in (None, "auto")]
+    if tf_serving is not None and given:
         raise InputError(
             f"--{given[0].replace('_', '-')} and --tf-serving: one model embeds; leave one out"
         )
@@ -159,6 +160,7 @@ def serve(
     listener = bound(host, port)
 
     def load(before: Searcher | None) -> Searcher:
+        from siamese.relocation import relocated
         from siamese.search import Searcher
 
         opened = open_index(index_path, collection)
@@ -169,12 +171,14 @@ def serve(
 
             served: Any = TFServing(tf_serving, tf_serving_model, opened)
             return Searcher(served, opened)
-        return Searcher(embedder(**model, recorded=opened.model), opened)
+        recorded = relocated(opened.model, index_path)
+        return Searcher(embedder(**model, recorded=recorded), opened)
 
     with keras_at_work():
         from siamese.server.service import Service
 
-        service = Service(load, index_path, settings)
-    index = service.current.searcher.index
-    click.echo(f"{url_of(listener)}: {counted(len(index), 'picture')} of {index.name}")
+        service = Service(load, index_path, settings, collection)
+    served = service.current
+    pictures = counted(served.pictures, "picture")
+    click.echo(f"{url_of(listener)}: {pictures} of {served.searcher.index.name}")
     sys.exit(serve(service, listener))

@@ -139,6 +139,6 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "The upload or its picture is too large.",
         415: "A picture of a format that is not taken, or no picture.",
         422: "A field or a picture that cannot be used.",
-        503: "Too much to do; come again after Retry-After seconds.",
+        503: "Too much to do, or what is needed is away; come again after Retry-After seconds.",
     }
     return {status: {"model": Error, "description": reasons[status]} for status in statuses}

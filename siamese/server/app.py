@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
@@ -12,12 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from siamese import __version__
-from siamese.errors import InputError
+from siamese.errors import AwayError, InputError
 from siamese.server import catalogue, older, operations, searching
 from siamese.server.guards import ApiKey, Bounded, InFlight
+from siamese.server.logs import log
 from siamese.server.observing import Observed
 from siamese.server.page import add_page
-from siamese.server.refusals import Refusal, http_error, input_error, invalid, refused
+from siamese.server.refusals import Refusal, away, http_error, input_error, invalid, refused
 from siamese.server.service import Service
 
 DESCRIPTION = (
@@ -56,6 +58,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(Refusal, refused)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, http_error)  # type: ignore[arg-type]
     app.add_exception_handler(InputError, input_error)  # type: ignore[arg-type]
+    app.add_exception_handler(AwayError, away)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, invalid)  # type: ignore[arg-type]
 
     # The last one added is met first.
@@ -76,10 +79,12 @@ def create_app(service: Service) -> FastAPI:
 
 
 async def _watch(service: Service) -> None:
-    """Open the index again whenever it has changed."""
+    """Keep up with the index."""
     seconds = service.settings.watch_seconds
     while seconds:
         await asyncio.sleep(seconds)
-        # In threads of their own: to open an index must not hold up the requests.
-        if await asyncio.to_thread(lambda: service.generations.changed):
-            await asyncio.to_thread(service.generations.reload)
+        # In a thread of its own: to open an index must not hold up the requests.
+        try:
+            await asyncio.to_thread(service.generations.keep_up)
+        except Exception as error:  # whatever it is, the next look may go well
+            log("index not looked at", logging.ERROR, reason=str(error))

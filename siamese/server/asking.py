@@ -13,6 +13,9 @@ from siamese.server.encoding import json_bytes
 from siamese.server.refusals import Refusal
 from siamese.server.service import Service
 
+DEEPEST = 10_000
+"""Rank of the last result that can be asked for: by item, each needs a dozen pictures looked at."""
+
 _Labels = list[str]
 
 
@@ -27,7 +30,7 @@ class Asked(msgspec.Struct, frozen=True):
 async def asked(
     k: Annotated[int, Form(ge=1, le=1000, description="How many results.")] = 20,
     offset: Annotated[
-        int, Form(ge=0, le=10_000, description="How many of the first to leave out.")
+        int, Form(ge=0, le=DEEPEST, description="How many of the first to leave out.")
     ] = 0,
     any_label: Annotated[
         _Labels | None, Form(description="Only pictures with at least one of these labels.")
@@ -50,7 +53,15 @@ async def asked(
         Form(description="Nearest first, or a better order by the neighbours of what is found."),
     ] = "none",
 ) -> Asked:
-    """Read what a search is told beside its pictures."""
+    """Read what a search is told beside its pictures.
+
+    Raises
+    ------
+    Refusal
+        If results farther down than `DEEPEST` are asked for.
+    """
+    if offset + k > DEEPEST:
+        raise Refusal(422, f"offset, k: {offset} + {k} results, limit {DEEPEST:,} together")
     labels = LabelFilter.of(any_label or (), every_label or (), no_label or ())
     return Asked(
         k,

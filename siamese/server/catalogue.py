@@ -25,7 +25,7 @@ async def about(service: Annotated[Service, Depends(service_of)]) -> Response:
     facts = generation.searcher.embedder.facts
     return answer(
         {
-            "pictures": len(generation.searcher.index),
+            "pictures": generation.pictures,
             "model": {
                 "name": facts.name,
                 "fingerprint": facts.fingerprint,

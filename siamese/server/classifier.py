@@ -6,6 +6,7 @@ No package that is needed anyway brings their names, and nothing is downloaded a
 from __future__ import annotations
 
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,16 @@ from siamese.server.settings import Limits
 CLASSES = 5
 """How many are named."""
 
+_one_at_a_time = Lock()
+"""Keras builds and runs a model for one thread, and the server has many."""
+
+
+def warm_up_classifier(facts: ModelFacts) -> None:
+    """Build the classifier and run it once, where `classify` will: no request shall wait for it."""
+    if _names_classes(facts):
+        side = facts.picture_size
+        _probabilities(np.full((side, side, 3), 255, np.uint8))
+
 
 def classify(facts: ModelFacts, content: bytes, limits: Limits) -> list[tuple[str, float]]:
     """The likeliest classes of a picture with their probabilities; none of another model.
@@ -28,14 +39,23 @@ def classify(facts: ModelFacts, content: bytes, limits: Limits) -> list[tuple[st
     Refusal
         As `query_picture`.
     """
-    if facts.path is not None or facts.name != DEFAULT_BACKBONE:
+    if not _names_classes(facts):
         return []
-    square = np.asarray(query_picture(content, facts.picture_size, limits))
-    (probabilities,) = _classifier(facts.picture_size).predict_on_batch(scaled(square)[None])[
-        "softmax"
-    ]
+    probabilities = _probabilities(np.asarray(query_picture(content, facts.picture_size, limits)))
     likeliest = np.argsort(-probabilities)[:CLASSES]
     return [(f"ImageNet class {number}", float(probabilities[number])) for number in likeliest]
+
+
+def _names_classes(facts: ModelFacts) -> bool:
+    return facts.path is None and facts.name == DEFAULT_BACKBONE
+
+
+def _probabilities(square: np.ndarray) -> np.ndarray:
+    """The softmax, float32 (1000,), of a picture, uint8 (s, s, 3)."""
+    with _one_at_a_time:
+        outputs = _classifier(len(square)).predict_on_batch(scaled(square)[None])
+    (probabilities,) = outputs["softmax"]
+    return np.asarray(probabilities)
 
 
 @lru_cache(1)

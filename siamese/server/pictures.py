@@ -12,6 +12,9 @@ from siamese.images import PictureError, open_picture, square_picture
 from siamese.server.refusals import Refusal
 from siamese.server.settings import Limits
 
+SMALLEST_PART = 1e-6
+"""Of a crop's width and height. No picture has so many pixels a side that less would be one."""
+
 
 class Crop(NamedTuple):
     """A part of a picture, in fractions of the upright picture's width and height."""
@@ -35,8 +38,14 @@ class Crop(NamedTuple):
         except (TypeError, ValueError):
             raise Refusal(422, "crop: give x,y,width,height") from None
         # What is computed from pixels may miss 1 by a rounding error. NaN is not less.
-        inside = all(0 <= part <= 1 for part in crop) and crop.width and crop.height
-        if not (inside and crop.x + crop.width <= 1.0001 and crop.y + crop.height <= 1.0001):
+        inside = all(0 <= part <= 1 for part in crop)
+        large_enough = min(crop.width, crop.height) >= SMALLEST_PART
+        if not (
+            inside
+            and large_enough
+            and crop.x + crop.width <= 1.0001
+            and crop.y + crop.height <= 1.0001
+        ):
             raise Refusal(422, "crop: x,y,width,height are fractions, inside the picture")
         return crop
 
@@ -66,7 +75,8 @@ def query_picture(
     _check_header(content, limits)
     part = 1.0 if crop is None else max(crop.width, crop.height)
     try:
-        picture = open_picture(content, longest_side=math.ceil(size / part))
+        # Of the same formats: to another decoder the same bytes may be another picture.
+        picture = open_picture(content, longest_side=math.ceil(size / part), formats=limits.formats)
         return Image.fromarray(square_picture(picture if crop is None else crop.of(picture), size))
     except PictureError as error:
         raise Refusal(422, f"image: {error}") from None

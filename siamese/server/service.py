@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.errors import InputError
+from siamese.errors import AwayError, GoneError, InputError
+from siamese.indexes import COLLECTION
 from siamese.search import Options, QueryResult, Result
 from siamese.server.batching import Batcher
 from siamese.server.gallery import Gallery
@@ -22,6 +23,9 @@ from siamese.server.metrics import Metrics
 from siamese.server.pictures import Crop, query_picture
 from siamese.server.refusals import Refusal
 from siamese.server.settings import Settings
+
+WAITING_THREADS = 16
+"""Beside those that decode: they ask the index, which may be a server that takes its time."""
 
 T = TypeVar("T")
 
@@ -32,21 +36,29 @@ class Service:
     Parameters
     ----------
     load : opens the index, with its model
-    index_path : what to watch for changes
+    place, collection : of the index, to watch for changes
 
     Attributes
     ----------
     ready : whether requests are welcome; not any more once the server is told to stop
     """
 
-    def __init__(self, load: Load, index_path: str | os.PathLike[str], settings: Settings) -> None:
+    def __init__(
+        self,
+        load: Load,
+        place: str | os.PathLike[str],
+        settings: Settings,
+        collection: str = COLLECTION,
+    ) -> None:
         self.settings = settings
         self.metrics = Metrics()
         self.gallery = Gallery(settings.image_dir)
-        self.generations = Generations(load, index_path, self.metrics)
+        self.generations = Generations(load, place, self.metrics, collection)
         self.batcher = Batcher(self.metrics)
         self.ready = True
-        self._pool = ThreadPoolExecutor(os.cpu_count(), "work")
+        # To decode more pictures at once than there are cores would only take more memory.
+        self._decoding = ThreadPoolExecutor(os.cpu_count(), "decode")
+        self._pool = ThreadPoolExecutor((os.cpu_count() or 1) + WAITING_THREADS, "work")
 
     @property
     def current(self) -> Generation:
@@ -54,7 +66,7 @@ class Service:
         return self.generations.current
 
     async def in_pool(self, work: Callable[..., T], *args: Any) -> T:
-        """Do work in a thread."""
+        """Do work in a thread that may wait."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     async def embed(
@@ -82,7 +94,10 @@ class Service:
             return self.batcher.submit(embedder, picture)
 
         async def embed_one(content: bytes) -> NDArray[np.float32]:
-            return await asyncio.wrap_future(await self.in_pool(submit, content))
+            loop = asyncio.get_running_loop()
+            return await asyncio.wrap_future(
+                await loop.run_in_executor(self._decoding, submit, content)
+            )
 
         vectors = await asyncio.gather(*map(embed_one, contents))
         mean = np.mean(vectors, axis=0)
@@ -93,7 +108,10 @@ class Service:
     async def search(
         self, generation: Generation, vector: NDArray[np.floating[Any]], k: int, options: Options
     ) -> QueryResult:
-        """Find what is most like one vector."""
+        """Find what is most like one vector.
+
+        Where a picture is removed while it is being found, the search is done once more.
+        """
 
         def search() -> QueryResult:
             started = time.perf_counter()
@@ -101,7 +119,10 @@ class Service:
             self.metrics.search_seconds.observe(time.perf_counter() - started)
             return found
 
-        return await self.in_pool(search)
+        try:
+            return await self.in_pool(search)
+        except GoneError:
+            return await self.in_pool(search)
 
     async def search_similar(
         self,
@@ -125,17 +146,22 @@ class Service:
             )
         # The file may be there more than once, under several items: all of them are the picture.
         same = len(await self.in_pool(lambda: index.find(filename=own["filename"])))
-        offset = options.get("offset", 0)
+        offset, most = options.get("offset", 0), options.get("max_distance")
+        # What is too far is left out here: the nearest counts even if it is.
         found = await self.search(
-            generation, vector, offset + k + same, Options(**{**options, "offset": 0})
+            generation,
+            vector,
+            offset + k + same,
+            Options(**{**options, "offset": 0, "max_distance": None}),
         )
         others = [result for result in found.results if result.filename != own["filename"]]
+        shown = [result for result in others if most is None or result.distance <= most]
         threshold = generation.searcher.threshold
         return QueryResult(
             found.query,
             [
                 Result(rank, of.distance, of.item_id, of.filename, of.labels)
-                for rank, of in enumerate(others[offset : offset + k], offset + 1)
+                for rank, of in enumerate(shown[offset : offset + k], offset + 1)
             ],
             None
             if threshold is None
@@ -156,13 +182,17 @@ class Service:
         # Some engines have keys of 63 bits for rows.
         if re.fullmatch(r"[0-9]{1,19}", picture) and (row := int(picture)) < 2**63:
             try:
-                if index.metadata_of([row]):
+                (known,) = index.metadata_of([row])
+                # Some engines still tell of a row that has been removed.
+                if row in index.find(item_id=known["item_id"], filename=known["filename"]):
                     return row
-            except (IndexError, KeyError, InputError):
-                pass
+            except (IndexError, KeyError, InputError) as error:
+                if isinstance(error, AwayError) and not isinstance(error, GoneError):
+                    raise
         raise Refusal(404, f"{picture}: no such picture in the index")
 
     def close(self) -> None:
         """End the threads, when nothing is asked any more."""
         self.batcher.close()
+        self._decoding.shutdown()
         self._pool.shutdown()

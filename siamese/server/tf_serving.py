@@ -7,6 +7,7 @@ import logging
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -210,13 +211,14 @@ class _Rest:
             {"Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                told = error.read(1000).decode(errors="replace")
-            raise _Trouble(f"{error.code}, {told}") from None
-        except (OSError, ValueError) as error:
+            try:
+                with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                with error:
+                    told = error.read(1000).decode(errors="replace")
+                raise _Trouble(f"{error.code}, {told}") from None
+        except (HTTPException, OSError, ValueError) as error:  # cut off, away, no JSON
             raise _Trouble(str(error)) from None
 
 

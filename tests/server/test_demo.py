@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import yaml
 
 from examples import serve
 from siamese.cli import cli
+from siamese.indexes import build_index, open_index
 from tests.conftest import ROOT
+from tests.server.conftest import FACTS
 
 
 @pytest.fixture
@@ -36,6 +40,83 @@ def test_compose_serves_what_it_indexes(compose):
     assert service["depends_on"] == {"demo-index": {"condition": "service_completed_successfully"}}
 
 
+def test_the_token_of_milvus_reaches_both_who_ask_it(compose):
+    for name in ("serve", "demo-index"):
+        assert "MILVUS_TOKEN" in compose["services"][name]["environment"]
+
+
+@pytest.fixture
+def demo_index(tmp_path):
+    """Return what runs docker/demo_index.sh, and tells which commands of `siamese` it gives."""
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    told = tmp_path / "told"
+    for name, does in {
+        # The catalogue would be fetched from elsewhere.
+        "python": f'[ "$1" = -m ] && exit\nexec {shlex.quote(sys.executable)} "$@"',
+        "siamese": f'echo "$@" >> {shlex.quote(str(told))}',
+    }.items():
+        (commands / name).write_text(f"#!/bin/sh\n{does}\n")
+        (commands / name).chmod(0o755)
+
+    def run(index: object) -> tuple[int, list[str], str]:
+        told.write_text("")
+        done = subprocess.run(
+            ["sh", ROOT / "docker" / "demo_index.sh", str(index)],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "PATH": f"{commands}:{os.environ['PATH']}",
+                "PYTHONPATH": str(ROOT),
+            },
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, told.read_text().splitlines(), done.stderr
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_demo_is_indexed_only_where_there_is_no_index(demo_index, tmp_path):
+    def made(index):
+        return f"index --labeled-data demo/emoji/items.json --output {index}"
+
+    file = tmp_path / "mine.pkl"
+    assert demo_index(file) == (0, [made(file)], "")
+    file.write_bytes(b"somebody's own")
+    assert demo_index(file) == (0, [], "")
+
+
+@pytest.mark.slow
+def test_a_collection_that_is_there_is_left_alone(demo_index, folder):
+    from siamese.indexes.milvus_folder import MilvusFolder
+
+    milvus = MilvusFolder.of(folder / "search_index.milvus")
+    code, commands, _ = demo_index(milvus.address)
+    assert code == 0
+    assert commands == [f"index --labeled-data demo/emoji/items.json --output {milvus.address}"]
+    index = open_index(folder / "search_index.pkl")
+    rows = range(len(index))
+    build_index(
+        "milvus",
+        milvus.address,
+        index.vectors(rows),
+        index.metadata_of(rows),
+        [bytes(16)] * len(rows),
+        FACTS.as_dict(),
+    )
+    assert demo_index(milvus.address) == (0, [], "")
+
+
+@pytest.mark.slow
+def test_where_milvus_is_away_nothing_is_indexed(demo_index, tmp_path):
+    code, commands, said = demo_index(f"unix:{tmp_path}/nobody")
+    assert code == 1
+    assert commands == []
+    assert said.startswith("error: ")
+
+
 def test_milvus_comes_only_with_its_profile(compose):
     for name in ("etcd", "minio", "milvus"):
         assert compose["services"][name]["profiles"] == ["milvus"]
@@ -51,11 +132,12 @@ def test_without_the_demo_make_serve_says_how_to_make_it(monkeypatch, tmp_path):
         serve.main()
 
 
-def test_make_serve_serves_the_index_of_the_demo(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("given", "port"), [("8123", "8123"), ("", "8000")])
+def test_make_serve_serves_the_index_of_the_demo(monkeypatch, tmp_path, given, port):
     monkeypatch.chdir(tmp_path)
     Path("demo").mkdir()
     Path("demo/search_index.pkl").touch()
-    monkeypatch.setenv("PORT", "8123")
+    monkeypatch.setenv("PORT", given)
     called, opened = [], []
     monkeypatch.setattr(serve, "cli", called.append)
     monkeypatch.setattr(serve, "open_page", opened.append)
@@ -63,10 +145,10 @@ def test_make_serve_serves_the_index_of_the_demo(monkeypatch, tmp_path):
     assert called == [
         [
             *("serve", "--index", "demo/search_index.pkl"),
-            *("--image-dir", "demo/emoji", "--port", "8123"),
+            *("--image-dir", "demo/emoji", "--port", port),
         ]
     ]
-    assert opened == ["http://127.0.0.1:8123"]
+    assert opened == [f"http://127.0.0.1:{port}"]
 
 
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="there is always a screen")

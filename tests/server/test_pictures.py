@@ -134,6 +134,19 @@ def test_one_broken_picture_of_several_refuses_the_query(client):
     assert client.post("/search", files=files).status_code == 415
 
 
+def test_no_other_decoder_than_those_allowed_sees_an_upload():
+    """A WebP with what makes a Photo CD of a file, in the midst of its compressed pixels."""
+    rng = np.random.default_rng(5)
+    buffer = io.BytesIO()
+    Image.fromarray(rng.integers(0, 255, (96, 96, 3), np.uint8)).save(buffer, "WEBP", quality=95)
+    content = bytearray(buffer.getvalue())
+    assert len(content) > 4096
+    content[2048:2052] = b"PCD_"
+    with Image.open(io.BytesIO(content), formats=["WEBP"]) as picture:
+        expected = square_picture(picture, 48)
+    assert np.array_equal(np.asarray(query_picture(bytes(content), 48, Limits())), expected)
+
+
 def test_an_upload_is_seen_as_the_index_saw_its_pictures():
     rng = np.random.default_rng(5)
     buffer = io.BytesIO()

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
+from siamese.errors import AwayError, GoneError, InputError
 from siamese.indexes import open_index
 from tests.server.conftest import COLOURS, FACTS, Colours, encoded, error_of, upload
 
@@ -40,6 +41,15 @@ def test_a_second_page_goes_on_where_the_first_ended(client):
     whole = client.post("/search", **upload(), data={"k": 10}).json()["results"]
     page = client.post("/search", **upload(), data={"k": 4, "offset": 6}).json()["results"]
     assert page == whole[6:]
+
+
+def test_results_are_given_out_down_to_the_ten_thousandth(client):
+    for path, words in (("/search", upload()), ("/search/similar-to/0", {})):
+        last = client.post(path, **words, data={"k": 1000, "offset": 9000})
+        assert last.status_code == 200
+        beyond = client.post(path, **words, data={"k": 1000, "offset": 9001})
+        assert beyond.status_code == 422
+        assert "limit 10,000" in error_of(beyond)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +129,11 @@ def test_a_crop_counts_on_the_upright_picture(client):
 
 
 @pytest.mark.parametrize(
-    "crop", ["1,2,3", "a,b,c,d", "0,0,0,1", "0,0,1.5,1", "0.6,0,0.6,1", "-0.1,0,1,1", "nan,0,1,1"]
+    "crop",
+    [
+        *("1,2,3", "a,b,c,d", "0,0,0,1", "0,0,1.5,1", "0.6,0,0.6,1", "-0.1,0,1,1", "nan,0,1,1"),
+        *("0,0,5e-324,5e-324", "0,0,1,1e-300", "0,0,inf,1"),
+    ],
 )
 def test_a_crop_outside_of_the_picture_is_refused(client, crop):
     answer = client.post("/search", **upload(), data={"crop": crop})
@@ -163,6 +177,72 @@ def test_similar_to_what_is_not_there_is_a_404(client, picture):
     answer = client.post(f"/search/similar-to/{picture}")
     assert answer.status_code == 404
     assert picture in error_of(answer)
+
+
+def test_similar_to_a_row_that_was_removed_is_a_404(client, monkeypatch):
+    index = client.app.state.service.current.searcher.index
+    find = type(index).find
+
+    def without_the_third(self, **words):
+        return np.setdiff1d(find(self, **words), [2])
+
+    monkeypatch.setattr(type(index), "find", without_the_third)
+    assert client.post("/search/similar-to/1").status_code == 200
+    assert client.post("/search/similar-to/2").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("/search", upload(encoded((200, 60, 27)))), ("/search/similar-to/0", {})]
+)
+def test_whether_it_is_in_the_catalogue_does_not_depend_on_what_is_shown(client, path, words):
+    client.app.state.service.current.searcher.threshold = 2.0
+    found = client.post(path, **words, data={"max_distance": "0"}).json()
+    assert (found["results"], found["in_catalogue"]) == ([], True)
+
+
+class Troubled:
+    """An index whose first calls of one kind fail."""
+
+    def __init__(self, index, method, errors):
+        self._index = index
+        self._method = method
+        self.errors = errors
+
+    def __getattr__(self, name):
+        if name == self._method and self.errors:
+            raise self.errors.pop(0)
+        return getattr(self._index, name)
+
+    def __len__(self):
+        return len(self._index)
+
+
+@pytest.mark.parametrize(
+    ("errors", "status"),
+    [
+        ([GoneError("row 5 is gone")], 200),
+        ([GoneError("row 5 is gone")] * 2, 503),
+        ([AwayError("nobody answers")], 503),
+        ([InputError("k is too large")], 422),
+    ],
+)
+def test_what_is_away_is_no_fault_of_the_client(client, errors, status):
+    searcher = client.app.state.service.current.searcher
+    searcher.index = Troubled(searcher.index, "metadata_of", list(errors))
+    expected = str(errors[-1])
+    answer = client.post("/search", **upload())
+    assert answer.status_code == status
+    if status != 200:
+        assert error_of(answer) == expected
+        assert answer.headers.get("retry-after") == ("1" if status == 503 else None)
+    assert searcher.index.errors == []
+
+
+@pytest.mark.parametrize(("error", "status"), [(GoneError("gone"), 404), (AwayError("away"), 503)])
+def test_similar_to_a_row_tells_gone_from_away(client, error, status):
+    searcher = client.app.state.service.current.searcher
+    searcher.index = Troubled(searcher.index, "metadata_of", [error])
+    assert client.post("/search/similar-to/1").status_code == status
 
 
 def test_embed_gives_the_vector_of_the_model(client):

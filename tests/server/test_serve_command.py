@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,15 +20,21 @@ pytestmark = pytest.mark.slow
 
 
 def test_an_index_is_served_with_the_model_that_made_it(catalogue, checkpoint, tmp_path):
-    index = tmp_path / "search_index.pkl"
+    made_in, served_in = tmp_path / "made", tmp_path / "served"
+    (made_in / "checkpoints").mkdir(parents=True)
+    model = shutil.copy(checkpoint, made_in / "checkpoints")
     made = CliRunner().invoke(
         cli,
         [
             *("index", "--labeled-data", str(catalogue.image_dir / "items.json")),
-            *("--keras-model", str(checkpoint), "--output", str(index)),
+            *("--keras-model", str(model)),
+            *("--output", str(made_in / "search_index.pkl")),
         ],
     )
     assert made.exit_code == 0, made.output
+    # As a container sees the folder of the project: all of it at another place.
+    made_in.rename(served_in)
+    index = served_in / "search_index.pkl"
     with subprocess.Popen(
         [
             *(sys.executable, "-m", "siamese", "serve", "--index", index, "--port", "0"),
@@ -76,6 +83,7 @@ def test_an_index_is_served_with_the_model_that_made_it(catalogue, checkpoint, t
             ["--tf-serving", "localhost:1", "--backbone", "MobileNetV2"],
             "--backbone and --tf-serving",
         ),
+        (["--runtime", "openvino", "--tf-serving", "localhost:1"], "--runtime and --tf-serving"),
         (["--host", "192.0.2.1"], "--host 192.0.2.1 --port 8000"),
     ],
 )
@@ -85,3 +93,12 @@ def test_a_call_that_cannot_be_is_told_in_one_line(words, said, tmp_path, monkey
     assert done.exit_code == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert said in line
+
+
+def test_tensorflow_serving_alone_is_asked(folder):
+    words = ["--index", str(folder / "search_index.pkl"), "--port", "0"]
+    address = "http://127.0.0.1:9"
+    done = CliRunner().invoke(cli, ["serve", *words, "--tf-serving", address])
+    assert done.exit_code == 2
+    assert f"error: --tf-serving {address}: " in done.stderr
+    assert "refused" in done.stderr

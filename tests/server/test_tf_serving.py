@@ -33,6 +33,7 @@ class Model:
         self.picture_size = FACTS.picture_size
         self.embedding_size = FACTS.embedding_size
         self.broken = False
+        self.cut_off = False
         self.seen: list[tuple[int, ...]] = []
 
     def embed(self, pictures: np.ndarray) -> np.ndarray:
@@ -87,7 +88,7 @@ def rest(model: Model) -> Iterator[str]:
         def _answer(self, status: int, document: Any) -> None:
             content = json.dumps(document).encode()
             self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Length", str(len(content) + model.cut_off))
             self.end_headers()
             self.wfile.write(content)
 
@@ -187,6 +188,16 @@ def test_while_it_does_not_answer_a_client_is_told_to_come_again(connect, servin
     assert "the model's server" in answer.json()["error"]
     model.broken = False
     assert client.post("/search", **upload()).status_code == 200
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_answer_that_is_cut_off_is_none(rest, folder, serving, model, broken):
+    index = open_index(folder / "search_index.pkl")
+    client = serving(embedder=TFServing(rest, NAME, index))
+    model.cut_off, model.broken = True, broken
+    answer = client.post("/search", **upload())
+    assert answer.status_code == 503
+    assert "the model's server" in answer.json()["error"]
 
 
 def test_a_model_of_other_sizes_is_refused(connect, model):

@@ -1,0 +1,161 @@
+"""How the server keeps up with its index: replaced, broken for a while, or changed in place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from siamese.errors import AwayError
+from siamese.indexes import build_index, open_index
+from siamese.search import Searcher
+from siamese.server import generations as module
+from siamese.server.generations import Generation, Generations
+from siamese.server.metrics import Metrics
+from tests.server.conftest import COLOURS, FACTS, Colours, write_index
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def generations_of(place, facts=FACTS) -> Generations:
+    embedder = Colours(facts)
+
+    def load(before: Searcher | None) -> Searcher:
+        index = open_index(place)
+        made_by = replace(FACTS, **index.model)
+        return Searcher(embedder if made_by == facts else Colours(made_by), index)
+
+    return Generations(load, place, Metrics())
+
+
+def reloads(generations: Generations, outcome: str) -> float:
+    return generations._metrics.reloads.labels(outcome)._value.get()
+
+
+def test_a_new_index_is_opened_once(folder):
+    place = folder / "search_index.pkl"
+    generations = generations_of(place)
+    before = generations.current
+    generations.keep_up()
+    assert generations.current is before
+    write_index(place, prefix="new/")
+    for _ in range(2):
+        generations.keep_up()
+    assert reloads(generations, "done") == 1
+    assert generations.current.version != before.version
+    assert generations.current.searcher.index.metadata_of([0])[0]["item_id"].startswith("new/")
+
+
+def test_copies_of_an_index_have_one_name(folder):
+    import shutil
+
+    place, copy = folder / "search_index.pkl", folder / "copy.pkl"
+    shutil.copy2(place, copy)
+    assert generations_of(place).current.version == generations_of(copy).current.version
+
+
+def test_what_failed_is_tried_again_ever_more_seldom(folder, clock):
+    place = folder / "search_index.pkl"
+    generations = generations_of(place)
+    served, load = generations.current, generations._load
+    generations._load = lambda before: (_ for _ in ()).throw(AwayError("the model is away"))
+    write_index(place, prefix="new/")
+    tried = []
+    for _ in range(1000):
+        failed = reloads(generations, "failed")
+        generations.keep_up()
+        if reloads(generations, "failed") > failed:
+            tried.append(clock.now - 1000)
+        clock.now += 1
+    assert tried == [0, 5, 15, 35, 75, 155, 315, 615, 915]
+    assert generations.current is served
+    generations._load = load
+    clock.now += 300
+    generations.keep_up()
+    assert generations.current.version != served.version
+    assert generations.current.pictures == len(COLOURS)
+    clock.now += 1000
+    generations.keep_up()
+    assert reloads(generations, "done") == 1
+
+
+@pytest.fixture
+def milvus(folder):
+    """Return what makes a collection of the colours anew."""
+    tree = open_index(folder / "search_index.pkl")
+    rows = list(range(len(tree)))
+    place = folder / "search_index.milvus"
+
+    def make(facts=FACTS):
+        contents = [bytes(16)] * len(rows)
+        metadata = tree.metadata_of(rows)
+        return build_index("milvus", place, tree.vectors(rows), metadata, contents, facts.as_dict())
+
+    make()
+    return make
+
+
+@pytest.mark.slow
+def test_a_collection_that_another_model_made_anew_is_opened_with_that_model(milvus, folder):
+    generations = generations_of(folder / "search_index.milvus")
+    before = generations.current
+    generations.keep_up()
+    assert generations.current is before
+    other = replace(FACTS, fingerprint="d" * 64)
+    milvus(other)
+    generations.keep_up()
+    assert generations.current.searcher.embedder.facts == other
+    assert generations.current.version != before.version
+    assert reloads(generations, "done") == 1
+
+
+@pytest.mark.slow
+def test_what_is_added_to_a_collection_and_removed_is_seen_after_a_while(milvus, folder, clock):
+    place = folder / "search_index.milvus"
+    generations = generations_of(place)
+    serves: Generation = generations.current
+    elsewhere = open_index(place)
+    name, new = "shades/red-dark.png", "new.png"
+    assert serves.has(name)
+    assert not serves.has(new)
+    row = elsewhere.find(filename=name)
+    vector = elsewhere.vectors(row)
+    elsewhere.remove(row)
+    for added in (new, "newer.png"):
+        metadata = {"item_id": "red", "filename": added, "labels": []}
+        elsewhere.add(vector, [metadata], [bytes(16)])
+    clock.now += module.FRESH_SECONDS
+    assert not serves.has(name)
+    assert serves.has(new)
+    generations.keep_up()
+    assert generations.current is serves
+    assert serves.pictures == len(COLOURS) + 1
+    assert generations._metrics.pictures._value.get() == len(COLOURS) + 1
+
+
+def test_what_is_served_is_told_without_asking_the_index(client, monkeypatch):
+    index = client.app.state.service.current.searcher.index
+
+    def away(self):
+        raise AwayError("nobody answers")
+
+    monkeypatch.setattr(type(index), "__len__", away)
+    assert client.get("/about").json()["pictures"] == len(COLOURS)

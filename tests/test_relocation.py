@@ -1,0 +1,49 @@
+"""A folder with an index and its model may be moved, or mounted elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from siamese.relocation import relocated
+
+MODEL = {
+    "name": "a.hdf5",
+    "fingerprint": "f" * 64,
+    "embedding_size": 4,
+    "picture_size": 32,
+    "path": "/home/me/project/checkpoints/a.hdf5",
+}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Return a folder beside the working one."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "project" / "checkpoints").mkdir(parents=True)
+    return tmp_path / "project"
+
+
+def test_a_checkpoint_is_found_beside_its_index(project):
+    index = project / "search_index.pkl"
+    assert relocated(MODEL, index) == MODEL
+    (project / "a.hdf5").touch()
+    assert relocated(MODEL, index) == {**MODEL, "path": str(project / "a.hdf5")}
+    (project / "checkpoints" / "a.hdf5").touch()
+    found = {**MODEL, "path": str(project / "checkpoints" / "a.hdf5")}
+    assert relocated(MODEL, index) == found
+    assert relocated(found, index) is found
+
+
+def test_without_a_folder_of_the_index_it_is_found_in_the_working_folder(project, monkeypatch):
+    (project / "checkpoints" / "a.hdf5").touch()
+    address = "http://milvus:19530"
+    assert relocated(MODEL, address) == MODEL
+    monkeypatch.chdir(project.parent)
+    found = {**MODEL, "path": str(project / "checkpoints" / "a.hdf5")}
+    assert relocated(MODEL, address) == found
+
+
+@pytest.mark.parametrize("model", [None, {**MODEL, "path": None}])
+def test_what_has_no_checkpoint_stays_as_it_is(project, model):
+    assert relocated(model, project / "search_index.pkl") is model
