@@ -8,6 +8,7 @@ import shutil
 import threading
 
 import faiss
+import msgspec
 import numpy as np
 import pytest
 
