@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import faiss
 
 EXACT_PICTURES = 10_000
-"""Up to here a query is compared with all of them, in less than a third of a millisecond."""
+"""Up to here a query is compared with all of them, in half a millisecond for 256 dimensions."""
 HALF_BYTES = 4 * 2**30
 """Up to here vectors are kept in 16 bits a number, beyond in 8."""
 LINKS = (16, 32)
