@@ -48,12 +48,15 @@ class Generation:
     ----------
     version : the same for the same file, folder or collection, also in another process
     pictures : how many there are, as of the last `count`
+    gone : whether the index is not there any more, but another in its place, of another model
+        perhaps: only of one that changes in place, as any other is held in memory
     """
 
     def __init__(self, searcher: Searcher, version: str, changes_in_place: bool = False) -> None:
         self.searcher = searcher
         self.version = version
         self.changes_in_place = changes_in_place
+        self.gone = False
         find = searcher.index.find
         # Pages ask for the same pictures again and again, and to find one may take a walk.
         self._known: Callable[[str, int], bool] = lru_cache(KEPT_NAMES)(
@@ -122,6 +125,7 @@ class Generations:
             state = self._watch.state()
             if state != self._seen:
                 self._seen, self._wait = state, FIRST_RETRY_SECONDS
+                self.current.gone = state is not None and self.current.changes_in_place
             try:
                 self.current = self._open(self.current.searcher)
             except Exception as error:  # whatever is wrong with the new one: the old one serves

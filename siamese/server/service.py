@@ -111,7 +111,14 @@ class Service:
         """Find what is most like one vector.
 
         Where a picture is removed while it is being found, the search is done once more.
+
+        Raises
+        ------
+        Refusal
+            503 while another index is in the place of this one, and not opened yet.
         """
+        if generation.gone:
+            raise Refusal(503, "the index was made anew, and is being opened")
 
         def search() -> QueryResult:
             started = time.perf_counter()

@@ -12,7 +12,7 @@ from siamese.search import Searcher
 from siamese.server import generations as module
 from siamese.server.generations import Generation, Generations
 from siamese.server.metrics import Metrics
-from tests.server.conftest import COLOURS, FACTS, Colours, write_index
+from tests.server.conftest import COLOURS, FACTS, Colours, error_of, upload, write_index
 
 
 class Clock:
@@ -121,7 +121,12 @@ def test_a_collection_that_another_model_made_anew_is_opened_with_that_model(mil
     assert generations.current is before
     other = replace(FACTS, fingerprint="d" * 64)
     milvus(other)
+    seen = []
+    load = generations._load
+    generations._load = lambda searcher: seen.append(before.gone) or load(searcher)
     generations.keep_up()
+    assert seen == [True]  # while the new one is opened, nobody searches it with the old model
+    assert not generations.current.gone
     assert generations.current.searcher.embedder.facts == other
     assert generations.current.version != before.version
     assert reloads(generations, "done") == 1
@@ -149,6 +154,23 @@ def test_what_is_added_to_a_collection_and_removed_is_seen_after_a_while(milvus,
     assert generations.current is serves
     assert serves.pictures == len(COLOURS) + 1
     assert generations._metrics.pictures._value.get() == len(COLOURS) + 1
+
+
+def test_an_index_that_is_gone_is_not_searched(client):
+    client.app.state.service.current.gone = True
+    for path, words in (("/search", upload()), ("/search/similar-to/0", {})):
+        answer = client.post(path, **words)
+        assert answer.status_code == 503
+        assert "made anew" in error_of(answer)
+
+
+def test_a_file_that_is_replaced_serves_until_the_new_one_does(folder):
+    place = folder / "search_index.pkl"
+    generations = generations_of(place)
+    place.write_bytes(b"no index")
+    generations.keep_up()
+    assert reloads(generations, "failed") == 1
+    assert not generations.current.gone
 
 
 def test_what_is_served_is_told_without_asking_the_index(client, monkeypatch):
