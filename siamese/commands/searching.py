@@ -108,9 +108,12 @@ def search(
     opened = open_index(index_place, collection)
     skipped: list[Skipped] = []
     with keras_at_work():
+        from siamese.relocation import relocated
         from siamese.search import Options, Searcher
 
-        searcher = Searcher(embedder(**model, recorded=opened.model), opened)
+        searcher = Searcher(
+            embedder(**model, recorded=relocated(opened.model, index_place)), opened
+        )
         options = Options(
             offset=offset,
             labels=LabelFilter.of(any_label, every_label, no_label),

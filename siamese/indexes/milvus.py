@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from siamese.errors import AwayError, InputError
+from siamese.errors import GoneError, InputError
 from siamese.files import require_writable
 from siamese.indexes.checks import checked_parts, checked_queries
 from siamese.indexes.exact import nearest_of
@@ -348,6 +348,8 @@ class MilvusIndex:
             raise InputError(
                 f"{self.name}: its fields are not those that siamese index makes; index again"
             )
+        # By its own name from here on: one that takes its place may be of another model.
+        self._collection = described["collection_name"]
         return model
 
     def _count(self, expression: str) -> int:
@@ -427,7 +429,7 @@ class MilvusIndex:
         for some in _chunks(wanted, most):
             known |= self._known(some, fields)
         if missing := [row for row in wanted if row not in known]:
-            raise AwayError(
+            raise GoneError(
                 f"{self.name}: {len(missing)} of {len(wanted)} pictures are no longer there, "
                 f"the first {missing[0]}; search again"
             )

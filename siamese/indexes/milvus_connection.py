@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from siamese.errors import AwayError, InputError
+from siamese.errors import AwayError, GoneError, InputError
 from siamese.indexes.milvus_folder import MilvusFolder, is_milvus_folder, printable
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ CALL_SECONDS = 120.0
 
 LOAD_SECONDS = 1800.0
 """How long loading a collection, or writing it to disk, may take: it may be of any size."""
+
+_NO_COLLECTION = 100
+"""The code of Milvus for a collection that is not there."""
 
 RETRY_SECONDS = 60.0
 """How long a request is repeated while the server is away."""
@@ -154,8 +157,12 @@ class Connection:
         try:
             yield
         except (MilvusException, RpcError, FutureTimeoutError) as error:
-            kind = AwayError if _is_away(error) or _is_late(error) else InputError
-            raise kind(f"{self.name}: {_reason(error)}") from None
+            line = f"{self.name}: {_reason(error)}"
+            if _code(error) == _NO_COLLECTION:
+                raise GoneError(line) from None
+            if _is_away(error) or _is_late(error):
+                raise AwayError(line) from None
+            raise InputError(line) from None
 
 
 def is_address(uri: str | os.PathLike[str]) -> bool:
@@ -218,6 +225,8 @@ def _reason(error: Exception) -> str:
         return "no Milvus answers there; start it, or correct the address"
     if code == StatusCode.UNAUTHENTICATED or "auth check failure" in said:
         return "Milvus does not accept the token; set MILVUS_TOKEN to user:password or an API key"
+    if code == _NO_COLLECTION:
+        return "the collection was made anew or dropped meanwhile; open it again"
     if _is_late(error):
         return "Milvus did not answer in time; look at its log"
     if "No space left on device" in said:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siamese.errors import InputError
+from siamese.errors import GoneError, InputError
 from siamese.indexes import BallTreeIndex, LabelFilter, milvus_rows
 from siamese.indexes import milvus as engine
 from siamese.indexes import milvus_connection as reaching
@@ -185,9 +185,13 @@ def test_a_new_build_takes_the_place_of_the_old_one_in_one_step(uri, monkeypatch
         assert len(MilvusIndex.open(uri, "swap")) == 30  # still the old one
 
     monkeypatch.setattr(engine, "_upsert", watched)
-    MilvusIndex.build(unit(5), pictures(5), MODEL, uri=uri, collection="swap")
-    assert len(first) == 5
+    second = MilvusIndex.build(unit(5), pictures(5), MODEL, uri=uri, collection="swap")
+    assert len(second) == len(MilvusIndex.open(uri, "swap")) == 5
     assert len(collections(uri, "swap")) == 1
+    # Who has the old one open is told: its vectors may be of another model.
+    for ask in (lambda: first.query(unit(1), 1), lambda: len(first)):
+        with pytest.raises(GoneError, match="made anew or dropped meanwhile; open it again"):
+            ask()
 
     def broken(connection, place, rows):
         filled(connection, place, rows)
@@ -196,7 +200,7 @@ def test_a_new_build_takes_the_place_of_the_old_one_in_one_step(uri, monkeypatch
     monkeypatch.setattr(engine, "_upsert", broken)
     with pytest.raises(KeyboardInterrupt):
         MilvusIndex.build(unit(9), pictures(9), MODEL, uri=uri, collection="swap")
-    assert len(first) == 5
+    assert len(second) == 5
     assert len(collections(uri, "swap")) == 1
 
 
