@@ -290,7 +290,7 @@ def test_a_broken_picture_is_not_tried_again_until_it_changes(embedder, copied, 
 
 @pytest.mark.parametrize("trouble", [MemoryError(), OSError(5, "Input/output error")])
 def test_what_the_system_refused_is_tried_again(embedder, copied, store, monkeypatch, trouble):
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise trouble
 
     with monkeypatch.context() as patch:

@@ -101,10 +101,10 @@ def assert_resumed_equals_whole(catalogue, recipe, start, folder, *, stopped_aft
         {"loss": "cosface"},
         {"memory": 16},
         {"batches": "hard-items"},
-        {"batches": "label-balanced"},
         {"sampling": "random-pairs", "hard_negatives": True},
-        {"first_layer_rate": 0.1, "projection_rate": 3.0},
-        {"flip": True, "erasing": 0.5, "augmented": True},
+        pytest.param({"batches": "label-balanced"}, marks=pytest.mark.long),
+        pytest.param({"first_layer_rate": 0.1, "projection_rate": 3.0}, marks=pytest.mark.long),
+        pytest.param({"flip": True, "erasing": 0.5, "augmented": True}, marks=pytest.mark.long),
     ],
     ids=lambda choices: "-".join(choices),
 )

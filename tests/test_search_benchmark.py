@@ -190,7 +190,7 @@ def installed() -> list[str]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_measures_every_engine_that_is_installed(embeddings: Path, tmp_path: Path) -> None:
     engines = installed()
     call = [sys.executable, str(BENCHMARKS / "search.py"), "--embeddings", str(embeddings)]

@@ -94,6 +94,7 @@ def test_it_learns_or_says_that_there_was_nothing_to(sizes, held_out, epochs, tm
     assert improved(trained) != (IN_VAIN in capsys.readouterr().err)
 
 
+@pytest.mark.long
 def test_ten_thousand_items_are_learned_from_within_a_budget(tmp_path, capsys):
     catalogue = make_catalogue(tmp_path, [2] * 10_000)
     trained = train(catalogue, replace(RECIPE, budget=25.0), tmp_path / "run", watch=no_watch)
