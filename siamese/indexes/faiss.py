@@ -171,7 +171,7 @@ class FaissIndex:
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """See `Index.query`; by a graph, about `found.recall` of the nearest are found.
 
-        What labels leave in is all compared where it is little, so that nothing is missed.
+        What labels keep is all compared, so that nothing is missed.
         """
         X = checked_queries(np.ascontiguousarray(X, np.float32), k, self)
         part = self._part(labels)
@@ -276,7 +276,7 @@ class FaissIndex:
             mask = self._pictures.here
             if labels:
                 mask = mask & self._pictures.labels.mask(labels)
-            part = Part(self._vectors, mask, self.found.effort)
+            part = Part(self._vectors, mask, self.found.effort, filtered=bool(labels))
             # Another dictionary each time, because other threads look into this one.
             self._parts = dict([*parts.items()][1 - PARTS :]) | {labels: part}
         return part

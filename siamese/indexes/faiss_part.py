@@ -13,31 +13,39 @@ if TYPE_CHECKING:
     import faiss
 
 FEW = 0.1
-"""Up to this share of the vectors, all that may be found are compared: a graph, most of whose
-vectors do not count, is slower, and misses some."""
+"""Up to this share of the vectors, those that a filter keeps are copied, so that comparing with all
+of them need not pass by the others."""
 
 
 class Part:
-    """Some of the vectors of an index, searched in the way that suits how many they are.
+    """Some of the vectors of an index, searched in the way that suits them.
+
+    Those that a filter keeps are all compared. A graph is followed from what is near the query to
+    what is nearer, and what a filter keeps may be elsewhere: of 2,000 photos of groceries, asked
+    with any of them for the nearest apples and bananas, it found 70 % of the right ones.
 
     Parameters
     ----------
     index : see `siamese.indexes.faiss_vectors.build`
     mask : bool (n,), which of its vectors may be found
     effort : see `siamese.indexes.faiss_vectors.Found`
+    filtered : whether it is a filter that leaves the others out; else they were removed
 
     Attributes
     ----------
     count : how many they are
     """
 
-    def __init__(self, index: faiss.Index, mask: NDArray[np.bool_], effort: int) -> None:
+    def __init__(
+        self, index: faiss.Index, mask: NDArray[np.bool_], effort: int, *, filtered: bool
+    ) -> None:
         import faiss
 
         self.count = int(mask.sum())
         self._index = index
         self._total = len(mask)
         self._effort = effort
+        self._filtered = filtered
         self._only: Any = None
         self._copy: Any = None
         if self.count < self._total:
@@ -67,9 +75,9 @@ class Part:
             return distances, self._rows[rows]
         if not faiss_vectors.is_graph(self._index):
             return self._index.search(X, k)
-        if k > FEW * self._total:
+        if self._filtered or k > FEW * self._total:
             return self._compared(X, k)
-        # Where some do not count, so many more are looked at that as many as before do.
+        # Where some were removed, so many more are looked at that as many as before count.
         effort = max(self._effort * self._total // self.count, 2 * k)
         asked = faiss.SearchParametersHNSW(efSearch=effort, sel=self._only)
         distances, rows = self._index.search(X, k, params=asked)

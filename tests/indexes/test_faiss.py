@@ -366,3 +366,21 @@ def test_filters_that_take_turns_do_not_mix(folder):
             again = index.query(grouped(3, seed=1), 5, labels)
             for one, other in zip(again, expected, strict=True):
                 np.testing.assert_array_equal(one, other)
+
+
+def test_what_labels_keep_is_found_wherever_the_query_is(tmp_path, graphs):
+    # Half of them here, half elsewhere: those with the label are not where is searched.
+    rng = np.random.default_rng(0)
+    middles = np.repeat(np.eye(SIZE)[:2], 300, axis=0)
+    vectors = (middles + 0.2 * rng.normal(size=(600, SIZE))).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    metadata = [
+        {"item_id": str(row), "filename": str(row), "labels": ["there"] if row >= 300 else []}
+        for row in range(600)
+    ]
+    index = build_index("faiss", tmp_path / "i", vectors, metadata, contents(600), facts())
+    assert index.found.kind == "graph"
+    _, rows = index.query(vectors[:50], 10, LabelFilter.of(["there"]))
+    expected = 300 + np.argsort(-vectors[:50] @ vectors[300:].T, axis=1)[:, :10]
+    agree = [len(set(one) & set(other)) for one, other in zip(rows, expected, strict=True)]
+    assert np.mean(agree) > 9.8  # vectors are kept in 16 bits
