@@ -159,10 +159,7 @@ class Searcher:
         vectors = self.embedder.embed(sources)
         names = [_name(source, place) for place, source in enumerate(sources, 1)]
         if together:
-            mean = vectors.mean(axis=0)
-            if not (length := np.linalg.norm(mean)):
-                raise InputError(f"{', '.join(names)}: opposite to each other, with no mean")
-            vectors, names = (mean / length)[None], [" + ".join(names)]
+            vectors, names = mean_of(vectors, ", ".join(names))[None], [" + ".join(names)]
         return self.search_vectors(vectors, k, names=names, **options)
 
     def search_vectors(
@@ -313,6 +310,25 @@ class Searcher:
             depth *= 4
         places = [place for place in ordered.places if item_ids[place] != not_item][:k]
         return self._distances(order, query[0], scores[places], rows[places]), rows[places]
+
+
+def mean_of(vectors: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """Return the vector of one thing that was seen several times, Σ v_i / ‖Σ v_i‖.
+
+    Parameters
+    ----------
+    vectors : (n, d), of length 1
+    name : what to call the pictures in a message
+
+    Raises
+    ------
+    InputError
+        If they add up to nothing.
+    """
+    mean = vectors.mean(axis=0)
+    if not (length := np.linalg.norm(mean)):
+        raise InputError(f"{name}: opposite to each other, with no mean")
+    return mean / length
 
 
 def _check(k: int, options: Options) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from siamese.commands.loading import embedder, keras_at_work
-from siamese.commands.options import collection_option, embedding_options
+from siamese.commands.options import embedding_options, index_options
 from siamese.errors import InputError
 from siamese.words import counted
 
@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--index",
-    "index_path",
-    default="search_index.pkl",
-    show_default=True,
-    help="Index to serve; a new one in its place is served without a stop.",
-)
-@collection_option
+@index_options
 @embedding_options
 @click.option(
     "--image-dir", type=click.Path(path_type=Path), help="Folder of the indexed pictures, to show."
@@ -108,7 +101,7 @@ if TYPE_CHECKING:
     help="From SIGTERM until nothing new is taken.",
 )
 def serve(
-    index_path: str,
+    index_place: str,
     collection: str,
     image_dir: Path | None,
     host: str,
@@ -163,7 +156,7 @@ def serve(
         from siamese.relocation import relocated
         from siamese.search import Searcher
 
-        opened = open_index(index_path, collection)
+        opened = open_index(index_place, collection)
         if before is not None and opened.model == before.index.model:
             return Searcher(before.embedder, opened)
         if tf_serving is not None:
@@ -171,13 +164,13 @@ def serve(
 
             served: Any = TFServing(tf_serving, tf_serving_model, opened)
             return Searcher(served, opened)
-        recorded = relocated(opened.model, index_path)
+        recorded = relocated(opened.model, index_place)
         return Searcher(embedder(**model, recorded=recorded), opened)
 
     with keras_at_work():
         from siamese.server.service import Service
 
-        service = Service(load, index_path, settings, collection)
+        service = Service(load, index_place, settings, collection)
     served = service.current
     pictures = counted(served.pictures, "picture")
     click.echo(f"{url_of(listener)}: {pictures} of {served.searcher.index.name}")

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import InputError
 from siamese.files import atomic_path
-from siamese.indexes.checks import checked_parts, checked_queries
+from siamese.indexes.checks import checked_parts, checked_queries, given_parts
 from siamese.indexes.exact import nearest_of
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter, LabelTable
 from siamese.indexes.protocol import Entry, Metadata, ModelFacts
@@ -92,10 +92,7 @@ class BallTreeIndex:
         data = np.ascontiguousarray(vectors, np.float64)
         if not data.size:
             raise InputError("no picture to index")
-        try:
-            checked, facts = checked_parts(data, list(metadata), dict(model))
-        except ValueError as error:
-            raise InputError(f"nothing indexed: {error}") from None
+        checked, facts = given_parts(data, metadata, model, "nothing indexed")
         tree = BallTree(data, metric="euclidean")
         return cls(tree, checked, facts, "the index", augmented=augmented)
 
@@ -200,10 +197,7 @@ class BallTreeIndex:
     ) -> NDArray[np.intp]:
         """See `Index.add`."""
         data = np.asarray(vectors, np.float64)
-        try:
-            checked, _ = checked_parts(data, list(metadata), self.model)
-        except ValueError as error:
-            raise InputError(f"{self.name}: nothing added: {error}") from None
+        checked, _ = given_parts(data, metadata, self.model, f"{self.name}: nothing added")
         count = len(self)
         self._become(np.concatenate([self._data, data]), [*self.metadata, *checked])
         return np.arange(count, len(self))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
-from siamese.indexes.protocol import Metadata, ModelFacts
+from siamese.indexes.protocol import CONTENT_BYTES, Metadata, ModelFacts
 
 if TYPE_CHECKING:
     from siamese.indexes.protocol import Index
@@ -70,3 +71,31 @@ def checked_parts(
             f"vectors of {data.shape[1]} dimensions, its model makes {facts['embedding_size']}"
         )
     return rows, facts
+
+
+def given_parts(
+    data: NDArray[np.floating],
+    metadata: Sequence[Mapping[str, Any]],
+    model: Mapping[str, Any] | None,
+    otherwise: str,
+    contents: Sequence[bytes] | None = None,
+) -> tuple[list[Metadata], ModelFacts | None]:
+    """`checked_parts` of what a caller gives to be indexed.
+
+    Parameters
+    ----------
+    otherwise : what did not happen, with which the error begins
+    contents : (n,), see `siamese.indexes.Entry`; None where they are not kept
+
+    Raises
+    ------
+    InputError
+        One line, saying what is not as it must be.
+    """
+    try:
+        known, facts = checked_parts(data, list(metadata), model and dict(model))
+        if contents is not None and [len(one) for one in contents] != [CONTENT_BYTES] * len(data):
+            raise ValueError(f"contents that are not {len(data)} times {CONTENT_BYTES} bytes")
+    except ValueError as error:
+        raise InputError(f"{otherwise}: {error}") from None
+    return known, facts

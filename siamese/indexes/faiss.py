@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from siamese import __version__
 from siamese.errors import InputError
 from siamese.indexes import faiss_vectors
-from siamese.indexes.checks import checked_parts, checked_queries
+from siamese.indexes.checks import checked_queries, given_parts
 from siamese.indexes.faiss_part import Part
 from siamese.indexes.folder import FORMAT, File, Manifest, read_folder, write_folder
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
-from siamese.indexes.picture_table import CONTENT_BYTES, PictureTable
+from siamese.indexes.picture_table import PictureTable
 from siamese.indexes.protocol import Entry, Metadata, ModelFacts
 from siamese.words import counted
 
@@ -105,7 +105,8 @@ class FaissIndex:
         data = np.asarray(vectors, np.float32)
         if not data.size:
             raise InputError("no picture to index")
-        known, facts = _checked(data, metadata, model, contents, "nothing indexed")
+        known, facts = given_parts(data, metadata, model, "nothing indexed", contents)
+        assert facts is not None  # because a model was given
         laid_out, found = faiss_vectors.build(data, min_recall)
         print(f"{counted(len(data), 'picture')}: {found}", file=sys.stderr)
         return cls(
@@ -210,7 +211,8 @@ class FaissIndex:
     ) -> NDArray[np.intp]:
         """See `Index.add`; the vectors are linked to the graph that is there."""
         data = np.ascontiguousarray(vectors, np.float32)
-        known, _ = _checked(data, metadata, self.model, contents, f"{self.name}: nothing added")
+        otherwise = f"{self.name}: nothing added"
+        known, _ = given_parts(data, metadata, self.model, otherwise, contents)
         count = len(self._pictures)
         if self._mapped:  # a file is not written to while others read it
             self._vectors = faiss_vectors.in_memory(self._vectors)
@@ -304,21 +306,3 @@ class FaissIndex:
         print(f"{counted(len(here), 'picture')}: {self.found}", file=sys.stderr)
         self._unmeasured = 0
         self._become(laid_out, self._pictures.of_rows(here), mapped=False)
-
-
-def _checked(
-    data: NDArray[np.float32],
-    metadata: Sequence[Mapping[str, Any]],
-    model: Mapping[str, Any],
-    contents: Sequence[bytes] | None,
-    otherwise: str,
-) -> tuple[list[Metadata], ModelFacts]:
-    """Metadata and facts that fit, or an `InputError` that begins with `otherwise`."""
-    try:
-        known, facts = checked_parts(data, list(metadata), dict(model))
-        if contents is not None and [len(one) for one in contents] != [CONTENT_BYTES] * len(data):
-            raise ValueError(f"contents that are not {len(data)} times {CONTENT_BYTES} bytes")
-    except ValueError as error:
-        raise InputError(f"{otherwise}: {error}") from None
-    assert facts is not None  # because a model was given
-    return known, facts

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.indexes.label_filter import LabelTable
-from siamese.indexes.protocol import Entry, Metadata
+from siamese.indexes.protocol import CONTENT_BYTES, Entry, Metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CONTENT_BYTES = 16
 NO_CONTENT = bytes(CONTENT_BYTES)
 """Stands where it is not known which file was embedded."""
 

@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 
+CONTENT_BYTES = 16
+"""Of the hash of a picture's file."""
+
 
 class Metadata(TypedDict):
     """What an index tells of one picture."""

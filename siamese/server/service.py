@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from siamese.errors import AwayError, GoneError, InputError
 from siamese.indexes import COLLECTION
-from siamese.search import Options, QueryResult, Result
+from siamese.search import Options, QueryResult, Result, mean_of
 from siamese.server.batching import Batcher
 from siamese.server.gallery import Gallery
 from siamese.server.generations import Generation, Generations, Load
@@ -82,6 +82,8 @@ class Service:
         ------
         Refusal
             For a picture that cannot be used; see `query_picture`.
+        InputError
+            See `siamese.search.mean_of`.
         """
         embedder = generation.searcher.embedder
 
@@ -100,10 +102,7 @@ class Service:
             )
 
         vectors = await asyncio.gather(*map(embed_one, contents))
-        mean = np.mean(vectors, axis=0)
-        if not (length := np.linalg.norm(mean)):
-            raise Refusal(422, "image: pictures opposite to each other, with no mean")
-        return mean / length
+        return mean_of(np.stack(vectors), "image")
 
     async def search(
         self, generation: Generation, vector: NDArray[np.floating[Any]], k: int, options: Options

@@ -36,7 +36,7 @@ def test_compose_serves_what_it_indexes(compose):
     assert service["ports"] == [f"127.0.0.1:8000:{given['port']}"]
     assert f":{given['port']}/ready" in service["healthcheck"]["test"][-1]
     indexing = compose["services"]["demo-index"]
-    assert shlex.split(indexing["command"])[-1] == given["index_path"]
+    assert shlex.split(indexing["command"])[-1] == given["index_place"]
     assert service["depends_on"] == {"demo-index": {"condition": "service_completed_successfully"}}
 
 
