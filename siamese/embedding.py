@@ -354,6 +354,27 @@ class Embedder:
         self, kept: OpenStore, files: Mapping[str, Path], unknown: Sequence[str], batch_size: int
     ) -> dict[str, str]:
         """Embed pictures into a store; return why some have no vector."""
+        reasons: dict[str, str] = {}
+        with (
+            progress("embedding", len(unknown)) as bar,
+            closing(self.entries(files, unknown, batch_size)) as batches,
+        ):
+            for batch in batches:
+                reasons.update(
+                    (entry.filename, entry.outcome)
+                    for entry in batch
+                    if isinstance(entry.outcome, str)
+                )
+                kept.add(batch)
+                if reasons:
+                    bar.set_postfix_str(f"{len(reasons):,} skipped", refresh=False)
+                bar.update(len(batch))
+        return reasons
+
+    def entries(
+        self, files: Mapping[str, Path], filenames: Sequence[str], batch_size: int = BATCH_SIZE
+    ) -> Generator[list[Entry]]:
+        """Embed the files of some filenames, about a batch at a time, in no special order."""
         size = self.facts.picture_size
         states: dict[str, FileState | None] = {}
 
@@ -368,24 +389,9 @@ class Embedder:
             states[filename] = state
             return "changed while it was read" if state is None else square
 
-        reasons: dict[str, str] = {}
-        with (
-            progress("embedding", len(unknown)) as bar,
-            closing(self._embedded(unknown, prepare, batch_size)) as batches,
-        ):
+        with closing(self._embedded(filenames, prepare, batch_size)) as batches:
             for batch in batches:
-                reasons.update(
-                    (filename, outcome) for filename, outcome in batch if isinstance(outcome, str)
-                )
-                kept.add(
-                    Entry(filename, state, outcome)
-                    for filename, outcome in batch
-                    if (state := states.pop(filename)) is not None
-                )
-                if reasons:
-                    bar.set_postfix_str(f"{len(reasons):,} skipped", refresh=False)
-                bar.update(len(batch))
-        return reasons
+                yield [Entry(name, states.pop(name), outcome) for name, outcome in batch]
 
     def _embedded(
         self, items: Sequence[T], prepare: Callable[[T], np.ndarray | str], batch_size: int

@@ -89,12 +89,12 @@ class Entry(NamedTuple):
     Attributes
     ----------
     filename : as in the catalogue
-    state : of the file, taken before it was decoded
+    state : of the file, taken before it was decoded; None where it is to be tried again
     outcome : see `Outcome`
     """
 
     filename: str
-    state: FileState
+    state: FileState | None
     outcome: Outcome
 
 
@@ -277,7 +277,9 @@ class OpenStore:
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Take pictures, and write them with those before as soon as that is worth a file."""
-        self._pending.update((entry.filename, entry) for entry in entries)
+        self._pending.update(
+            (entry.filename, entry) for entry in entries if entry.state is not None
+        )
         waited = monotonic() - self._written
         if len(self._pending) >= SHARD_PICTURES or waited >= SHARD_SECONDS:
             self.write()
