@@ -16,7 +16,7 @@ import click
 
 from siamese.commands.ending import clear_errors, end
 from siamese.commands.exporting import print_export, print_indexed
-from siamese.commands.loading import embedder, keras_at_work, read
+from siamese.commands.loading import embedder, keras_at_work, model_at_work, read
 from siamese.errors import InputError
 from siamese.files import require_writable
 
@@ -78,7 +78,7 @@ def main(
 
             catalogue = read(labeled_data, image_dir)
             prepare_index(output, export)
-            with keras_at_work():
+            with model_at_work():
                 done = index_catalogue(
                     embedder(keras_model), catalogue, output, backend=export, batch_size=batch_size
                 )

@@ -216,7 +216,7 @@ def embedder_of(architecture: str, weights: str, precision: Any) -> Embedder:
 
     if weights == "none" and architecture != "EfficientNetLite0":
         model = embedding_model(architecture, SIZE, weights=None)
-        return Embedder(model, architecture, precision=precision)
+        return Embedder.of(model, architecture, precision=precision)
     return Embedder.pretrained(architecture, SIZE, precision=precision)
 
 

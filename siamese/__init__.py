@@ -64,7 +64,6 @@ _HOMES = {
 }
 
 _ON_KERAS = {
-    "siamese.embedding",
     "siamese.losses",
     "siamese.networks",
     "siamese.pairs",

@@ -6,6 +6,7 @@ One GPU is used: the first that TensorFlow sees (`CUDA_VISIBLE_DEVICES` chooses 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +17,17 @@ Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 _DEVICES = Path("/dev")
 
 
+def gpu_conceivable() -> bool:
+    """Whether there may be a GPU, or one was asked for; told without loading TensorFlow."""
+    if sys.platform != "linux":
+        return True
+    files = ("nvidia[0-9]*", "dxg", "kfd")  # NVIDIA's, Windows' for Linux in it, AMD's
+    return any(any(_DEVICES.glob(name)) for name in files) or _gpu_wanted()
+
+
 def has_gpu() -> bool:
     """Whether TensorFlow sees a GPU."""
-    return bool(_gpus())
+    return gpu_conceivable() and bool(_gpus())
 
 
 def grow_memory() -> None:
@@ -73,11 +82,11 @@ def device_line() -> str:
 
 def missing_gpu() -> str | None:
     """What keeps TensorFlow from an NVIDIA GPU that seems to be wanted; None where none is."""
+    there = any(_DEVICES.glob("nvidia[0-9]*"))
+    if not there and not _gpu_wanted():
+        return None
     import tensorflow as tf
 
-    there = any(_DEVICES.glob("nvidia[0-9]*"))
-    if not there and os.environ.get("NVIDIA_VISIBLE_DEVICES", "void") in ("", "none", "void"):
-        return None
     if not tf.test.is_built_with_cuda():
         return (
             "an NVIDIA GPU is asked for, but this TensorFlow is the one for CPUs: use the GPU "
@@ -91,6 +100,10 @@ def missing_gpu() -> str | None:
         "an NVIDIA GPU is here, but TensorFlow cannot use it: see whether nvidia-smi shows it, "
         "and pip install 'tensorflow[and-cuda]'"
     )
+
+
+def _gpu_wanted() -> bool:
+    return os.environ.get("NVIDIA_VISIBLE_DEVICES", "void") not in ("", "none", "void")
 
 
 def _gpus() -> list[Any]:

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -21,6 +21,7 @@ from siamese.embedding_store import EmbeddingStore, Entry, FileState, OpenStore,
 from siamese.errors import InputError
 from siamese.images import PictureError, square_picture
 from siamese.progress import progress
+from siamese.quiet import import_keras
 from siamese.threads import in_threads
 from siamese.words import counted
 
@@ -119,58 +120,39 @@ class Embedder:
     >>> embedder.embed(["a.jpg", "b.jpg"]).shape
     (2, 1280)
 
+    Made by `load`, `pretrained` or `of`.
+
+    Parameters
+    ----------
+    load : gives the model, once
+    facts : what is known of it
+
     Attributes
     ----------
-    model : float32 (n, s, s, 3), RGB in [-1, 1] → float32 (n, d), length 1
     facts : `ModelFacts`
     """
 
     def __init__(
         self,
-        model: keras.Model,
-        name: str,
-        path: Path | None = None,
+        load: Callable[[], keras.Model],
+        facts: ModelFacts,
         *,
+        source: str | None = None,
         runtime: RuntimeName = "auto",
         precision: PrecisionName = "auto",
     ) -> None:
-        from siamese.devices import embedding_precision
-        from siamese.fingerprint import fingerprint
-        from siamese.networks import set_precision
-
-        set_precision(model, embedding_precision())
-        self.model = model
+        self.facts = facts
+        self._load = load
+        self._model: keras.Model | None = None
+        self._source = source
         self._wanted = runtime, precision
         self._runtime: Runtime | None = None
-        self._opening = Lock()
-        self.facts = ModelFacts(
-            name=name,
-            fingerprint=fingerprint(model),
-            embedding_size=model.output_shape[1],
-            picture_size=model.input_shape[1],
-            path=None if path is None else str(path.resolve()),
-        )
+        self._opening = RLock()
 
     def __repr__(self) -> str:
         facts = self.facts
         size = f"{facts.embedding_size} dimensions, {facts.picture_size} px"
         return f"Embedder({facts.name!r}, {size})"
-
-    @property
-    def runtime(self) -> Runtime:
-        """What runs the model, made ready when it is first needed; see `siamese.runtimes`.
-
-        Raises
-        ------
-        InputError
-            The runtime or the precision that was asked for cannot be had.
-        """
-        with self._opening:
-            if self._runtime is None:
-                from siamese.runtimes import open_runtime
-
-                self._runtime = open_runtime(self.model, self.facts, *self._wanted)
-            return self._runtime
 
     @classmethod
     def load(
@@ -191,12 +173,18 @@ class Embedder:
         InputError
             Missing, damaged, or no such model.
         """
-        from siamese.checkpoints import load_model
-        from siamese.networks import inner_embedding_model
+        from siamese.runtimes.kept import source_of
 
         path = Path(path)
-        model = inner_embedding_model(load_model(path), path)
-        return cls(model, path.name, path, runtime=runtime, precision=precision)
+
+        def load() -> keras.Model:
+            from siamese.checkpoints import load_model
+            from siamese.networks import inner_embedding_model
+
+            return inner_embedding_model(load_model(path), path)
+
+        source = source_of("checkpoint", file=path)
+        return cls._made_of(source, load, path.name, path, runtime, precision)
 
     @classmethod
     def pretrained(
@@ -215,14 +203,114 @@ class Embedder:
         InputError
             Unknown backbone, one that knows nothing yet, or weights that cannot be had.
         """
-        from siamese.networks import DEFAULT_PICTURE_SIZE, embedding_model
-        from siamese.recipe import DEFAULT_BACKBONE
+        from siamese.recipe import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE
+        from siamese.runtimes.kept import source_of
 
-        backbone = backbone or DEFAULT_BACKBONE
-        if backbone == "base_cnn":
+        name, size = backbone or DEFAULT_BACKBONE, picture_size or DEFAULT_PICTURE_SIZE
+        if name == "base_cnn":
             raise InputError("--backbone base_cnn: is not pretrained; train it, then --keras-model")
-        model = embedding_model(backbone, picture_size or DEFAULT_PICTURE_SIZE, weights=weights)
-        return cls(model, backbone, runtime=runtime, precision=precision)
+
+        def load() -> keras.Model:
+            from siamese.networks import embedding_model
+
+            return embedding_model(name, size, weights=weights)
+
+        file = None if weights == "imagenet" else weights
+        source = source_of("pretrained", name, size, file=file)
+        return cls._made_of(source, load, name, None, runtime, precision)
+
+    @classmethod
+    def of(
+        cls,
+        model: keras.Model,
+        name: str,
+        path: Path | None = None,
+        *,
+        source: str | None = None,
+        runtime: RuntimeName = "auto",
+        precision: PrecisionName = "auto",
+    ) -> Embedder:
+        """Embed with a model that is loaded.
+
+        Parameters
+        ----------
+        path : of its checkpoint
+        source : names what it is made of, to be known by the next time; see
+            `siamese.runtimes.kept.source_of`
+        """
+        from siamese.fingerprint import fingerprint
+
+        facts = ModelFacts(
+            name=name,
+            fingerprint=fingerprint(model),
+            embedding_size=model.output_shape[1],
+            picture_size=model.input_shape[1],
+            path=None if path is None else str(path.resolve()),
+        )
+        return cls(lambda: model, facts, source=source, runtime=runtime, precision=precision)
+
+    @classmethod
+    def _made_of(
+        cls,
+        source: str | None,
+        load: Callable[[], keras.Model],
+        name: str,
+        path: Path | None,
+        runtime: RuntimeName,
+        precision: PrecisionName,
+    ) -> Embedder:
+        """Embed with what `load` gives, without loading it where what is kept of it will do."""
+        from siamese.runtimes import keras_needed
+        from siamese.runtimes.kept import known_facts
+
+        if source is not None and not keras_needed(runtime):
+            facts = known_facts(source, name, path)
+            if facts is not None:
+                return cls(load, facts, runtime=runtime, precision=precision)
+        import_keras()
+        return cls.of(load(), name, path, source=source, runtime=runtime, precision=precision)
+
+    @property
+    def model(self) -> keras.Model:
+        """float32 (n, s, s, 3), RGB in [-1, 1] → float32 (n, d), length 1; loaded when needed.
+
+        Raises
+        ------
+        InputError
+            It cannot be loaded, or its checkpoint is another one by now.
+        """
+        with self._opening:
+            if self._model is None:
+                import_keras()
+                from siamese.devices import embedding_precision
+                from siamese.fingerprint import fingerprint
+                from siamese.networks import set_precision
+
+                model = self._load()
+                set_precision(model, embedding_precision())
+                if fingerprint(model) != self.facts.fingerprint:
+                    raise InputError(f"{self.facts.path}: was changed meanwhile; run this again")
+                self._model = model
+            return self._model
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the model, made ready when it is first needed; see `siamese.runtimes`.
+
+        Raises
+        ------
+        InputError
+            The runtime or the precision that was asked for cannot be had.
+        """
+        with self._opening:
+            if self._runtime is None:
+                from siamese.runtimes import open_runtime
+                from siamese.runtimes.kept import keep_facts
+
+                self._runtime = open_runtime(lambda: self.model, self.facts, *self._wanted)
+                if self._source is not None:
+                    keep_facts(self._source, self.facts)
+            return self._runtime
 
     def embed(self, sources: Sequence[Source], *, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Embed pictures.

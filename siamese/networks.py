@@ -27,9 +27,8 @@ from siamese.devices import Precision, grow_memory
 from siamese.efficientnet_lite import efficientnet_lite0
 from siamese.errors import InputError
 from siamese.pooling import GeneralisedMean, pooled
-from siamese.recipe import DEFAULT_BACKBONE, Pooling
+from siamese.recipe import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE, Pooling
 
-DEFAULT_PICTURE_SIZE = 224
 EMBEDDING_MODEL = "embedding_model"
 POOLING, PROJECTION = "pooling", "projection"
 """Names of layers of a fresh embedding model; the projection only where there is one."""

@@ -21,6 +21,8 @@ Pooling = Literal["average", "max", "gem", "sum"]
 Layers = Literal["all", "head", "head-then-all"]
 
 DEFAULT_BACKBONE = "EfficientNetLite0"
+DEFAULT_PICTURE_SIZE = 224
+"""Pixels of a side that a pretrained model embeds; what is trained has `Recipe.picture_size`."""
 LEARNING_RATE, OTHERS_LEARNING_RATE = 3e-4, 1e-4
 """Of the default backbone and of base_cnn, which starts from nothing; and of other pretrained ones,
 which it would spoil. See docs/recipe.md."""

@@ -12,6 +12,7 @@ from siamese.commands.loading import keras_at_work
 from siamese.devices import (
     device_line,
     embedding_precision,
+    gpu_conceivable,
     grow_memory,
     has_gpu,
     training_precision,
@@ -35,12 +36,33 @@ def pretend(monkeypatch, *details):
     ]
     known = dict(zip(gpus, details, strict=True))
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    for place in range(len(details)):
+        (devices._DEVICES / f"nvidia{place}").touch()
     monkeypatch.setattr(tf.config.experimental, "get_device_details", known.__getitem__)
     return gpus
 
 
 def nvidia(name, *capability):
     return {"device_name": name, "compute_capability": capability}
+
+
+@pytest.mark.parametrize("name", ["nvidia0", "dxg", "kfd"])
+def test_a_gpu_is_conceivable_where_there_is_a_device(monkeypatch, tmp_path, name):
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert not gpu_conceivable()
+    (tmp_path / name).touch()
+    assert gpu_conceivable()
+
+
+def test_a_gpu_is_conceivable_where_one_was_asked_for(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "all")
+    assert gpu_conceivable()
+
+
+def test_a_gpu_is_conceivable_on_a_system_where_it_has_no_file(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert gpu_conceivable()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,14 @@ from typing import Any
 import click
 
 from siamese.commands.ending import end
-from siamese.commands.loading import embedder, keras_at_work, read, read_usable, store
+from siamese.commands.loading import (
+    embedder,
+    keras_at_work,
+    model_at_work,
+    read,
+    read_usable,
+    store,
+)
 from siamese.commands.options import (
     batch_size_option,
     collection_option,
@@ -77,7 +84,7 @@ def embed(
 
     catalogue = read_usable(labeled_data, image_dir)
     require_writable(output / MANIFEST)
-    with keras_at_work():
+    with model_at_work():
         done = embedder(**model).embed_into(
             EmbeddingStore(output), catalogue, batch_size=batch_size
         )
@@ -154,7 +161,7 @@ def index(
         "augment": augment,
     }
     prepare_index(output, **words)
-    with keras_at_work():
+    with model_at_work():
         done = index_catalogue(
             embedder(**model),
             catalogue,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese.errors import InputError
+from siamese.quiet import import_keras
 
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue
@@ -18,16 +19,27 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def keras_at_work() -> Iterator[None]:
-    """Load Keras, and keep standard output free for results: its prints go to standard error."""
-    from siamese.quiet import import_keras
+def model_at_work() -> Iterator[None]:
+    """Keep standard output free for results, and say which GPU there is, or should be.
 
+    Without one Keras is not loaded here: `Embedder` does so where it must.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        from siamese.devices import device_line, gpu_conceivable, has_gpu, missing_gpu
+
+        if gpu_conceivable():
+            import_keras()
+            if has_gpu() or missing_gpu():
+                print(device_line())
+        yield
+
+
+@contextlib.contextmanager
+def keras_at_work() -> Iterator[None]:
+    """The same, and load Keras."""
     with contextlib.redirect_stdout(sys.stderr):
         import_keras()
-        from siamese.devices import device_line, has_gpu, missing_gpu
-
-        if has_gpu() or missing_gpu():
-            print(device_line())
+    with model_at_work():
         yield
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from siamese.commands.ending import end
-from siamese.commands.loading import embedder, keras_at_work, read_usable, store
+from siamese.commands.loading import embedder, model_at_work, read_usable, store
 from siamese.commands.options import (
     batch_size_option,
     embedding_options,
@@ -67,7 +67,7 @@ def evaluate(
         raise InputError("--calibrate writes beside a checkpoint; give --keras-model too")
     gallery = read_usable(labeled_data, image_dir)
     asked = read_usable(queries, image_dir or labeled_data.parent) if queries else None
-    with keras_at_work():
+    with model_at_work():
         from siamese.calibration import calibration_path
         from siamese.evaluation import evaluate as run
 
@@ -127,7 +127,7 @@ def report(
             "report compares with the pretrained default; give --keras-model or --backbone"
         )
     require_writable(output / "report.html")
-    with keras_at_work():
+    with model_at_work():
         from siamese.reports.writing import write_report
 
         default = embedder(None, runtime=model["runtime"], precision=model["precision"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from siamese.commands.ending import end
-from siamese.commands.loading import embedder, keras_at_work
+from siamese.commands.loading import embedder, model_at_work
 from siamese.commands.options import embedding_options, index_options, json_option, output_type
 from siamese.commands.printing import print_json, print_table
 from siamese.errors import InputError
@@ -107,7 +107,7 @@ def search(
     asked = queries_of(images, queries, image_dir)
     opened = open_index(index_place, collection)
     skipped: list[Skipped] = []
-    with keras_at_work():
+    with model_at_work():
         from siamese.relocation import relocated
         from siamese.search import Options, Searcher
 

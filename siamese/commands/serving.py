@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.commands.loading import embedder, keras_at_work
+from siamese.commands.loading import embedder, model_at_work
 from siamese.commands.options import embedding_options, index_options
 from siamese.errors import InputError
 from siamese.words import counted
@@ -167,7 +167,7 @@ def serve(
         recorded = relocated(opened.model, index_place)
         return Searcher(embedder(**model, recorded=recorded), opened)
 
-    with keras_at_work():
+    with model_at_work():
         from siamese.server.service import Service
 
         service = Service(load, index_place, settings, collection)

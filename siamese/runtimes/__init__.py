@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -15,13 +17,13 @@ if TYPE_CHECKING:
 
     from siamese.embedding import ModelFacts
 
-__all__ = ["PrecisionName", "Runtime", "RuntimeName", "open_runtime"]
+__all__ = ["PrecisionName", "Runtime", "RuntimeName", "keras_needed", "open_runtime"]
 
 _REMEDY = "pip install openvino"
 
 
 def open_runtime(
-    model: keras.Model,
+    load: Callable[[], keras.Model],
     facts: ModelFacts,
     runtime: RuntimeName = "auto",
     precision: PrecisionName = "auto",
@@ -31,31 +33,34 @@ def open_runtime(
     What is not as one would expect (OpenVINO is missing, cannot run the model, or not in the
     precision that is usual) is said on standard error, where "auto" finds another way.
 
+    Parameters
+    ----------
+    load : gives the model; called where it is needed, which it is not where OpenVINO has kept its
+        own form of it
+
     Raises
     ------
     InputError
         What is asked for by name cannot be had.
     """
-    import keras
-
     from siamese.devices import has_gpu
 
     automatic = runtime == "auto"
     if runtime == "tensorflow" or (automatic and has_gpu()):
-        return _keras(model, precision)
-    if keras.backend.backend() != "tensorflow":
+        return _keras(load(), precision)
+    if _backend() != "tensorflow":
         if automatic:
-            return _keras(model, precision)
+            return _keras(load(), precision)
         raise InputError("--runtime openvino: takes TensorFlow models; unset KERAS_BACKEND")
     if find_spec("openvino") is None:
         if not automatic:
             raise InputError(f"--runtime openvino: is not installed; {_REMEDY}")
         _say_missing()
-        return _keras(model, precision)
+        return _keras(load(), precision)
     from siamese.runtimes.openvino_runtime import open_openvino
 
     try:
-        ready, note = open_openvino(model, facts, precision)
+        ready, note = open_openvino(load, facts, precision)
     except InputError:
         raise
     except Exception as error:  # OpenVINO raises its own and RuntimeError, of several lines
@@ -64,10 +69,19 @@ def open_runtime(
         if not automatic:
             raise InputError(f"{problem}; take --runtime tensorflow") from error
         print(f"{problem}: TensorFlow does, more slowly", file=sys.stderr)
-        return _keras(model, precision)
+        return _keras(load(), precision)
     if note is not None:
         print(note, file=sys.stderr)
     return ready
+
+
+def keras_needed(runtime: RuntimeName) -> bool:
+    """Whether a model must be loaded even where OpenVINO has kept its own form of it."""
+    from siamese.devices import gpu_conceivable
+
+    if runtime == "tensorflow" or (runtime == "auto" and gpu_conceivable()):
+        return True
+    return _backend() != "tensorflow" or find_spec("openvino") is None
 
 
 def _keras(model: keras.Model, precision: PrecisionName) -> Runtime:
@@ -79,6 +93,15 @@ def _keras(model: keras.Model, precision: PrecisionName) -> Runtime:
         return KerasRuntime(model, embedding_precision())
     set_precision(model, "mixed_bfloat16" if precision == "bfloat16" else "float32")
     return KerasRuntime(model, precision)
+
+
+def _backend() -> str:
+    """Keras' backend; where it is not loaded, what is kept decides, and any would do."""
+    if "keras" in sys.modules:
+        import keras
+
+        return keras.backend.backend()
+    return os.environ.get("KERAS_BACKEND", "tensorflow")
 
 
 @cache

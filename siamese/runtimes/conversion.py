@@ -1,4 +1,4 @@
-"""A Keras model as OpenVINO reads it, and where the converted one is kept.
+"""A Keras model as OpenVINO reads it, written and read.
 
 Not through `openvino.convert_model`: it reports its use to a server, and takes several times as
 long.
@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from siamese.errors import InputError
 from siamese.files import atomic_path
-from siamese.networks import in_float32
 
 if TYPE_CHECKING:
     import keras
     import openvino
-
-    from siamese.embedding import ModelFacts
 
 _XML, _WEIGHTS = "model.xml", "model.bin"
 
@@ -33,6 +30,8 @@ def frozen(model: keras.Model) -> Any:
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    from siamese.networks import in_float32
 
     picture = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="picture")
     with in_float32(model):
@@ -57,18 +56,6 @@ def converted(function: Any) -> openvino.Model:
     # The graph's own may be open, where dimensions were only known at run time.
     model.reshape([1, *model.input().get_partial_shape().to_shape()[1:]])
     return model
-
-
-def kept_model(facts: ModelFacts) -> Path:
-    """Where the converted model stands: beside its checkpoint, or in the user's cache folder."""
-    import platformdirs
-
-    if facts.path is None:
-        folder = platformdirs.user_cache_path("siamese") / "openvino"
-    else:
-        checkpoint = Path(facts.path)
-        folder = checkpoint.with_name(f"{checkpoint.stem}.openvino")
-    return folder / f"{facts.fingerprint}.zip"
 
 
 def read_kept(path: Path) -> openvino.Model | None:

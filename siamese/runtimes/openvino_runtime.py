@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 from siamese.errors import InputError
 from siamese.images import scaled, square_picture
 from siamese.parity import LEAST_COSINE, least_cosine, sample_pictures
-from siamese.runtimes.conversion import converted, frozen, keep, kept_model, read_kept
+from siamese.runtimes.conversion import converted, frozen, keep, read_kept
+from siamese.runtimes.kept import kept_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import keras
     import openvino
 
@@ -85,9 +88,13 @@ class OpenVinoRuntime:
 
 
 def open_openvino(
-    model: keras.Model, facts: ModelFacts, precision: PrecisionName
+    load: Callable[[], keras.Model], facts: ModelFacts, precision: PrecisionName
 ) -> tuple[OpenVinoRuntime, str | None]:
     """Convert a model, or take the one that is kept, and make it ready in a precision.
+
+    Parameters
+    ----------
+    load : gives the model; called where none is kept
 
     Returns
     -------
@@ -111,7 +118,7 @@ def open_openvino(
         )
     path = kept_model(facts)
     if (ready := read_kept(path)) is None:
-        function = frozen(model)
+        function = frozen(load())
         ready = converted(function)
         _require_parity(OpenVinoRuntime(ready, "float32"), function, facts.picture_size)
         keep(ready, path)

@@ -16,7 +16,8 @@ from siamese.embedding import Embedder
 from siamese.errors import InputError
 from siamese.images import square_picture
 from siamese.runtimes import conversion
-from siamese.runtimes.conversion import kept_model, read_kept
+from siamese.runtimes.conversion import read_kept
+from siamese.runtimes.kept import kept_model
 from siamese.runtimes.keras_runtime import KerasRuntime
 from siamese.runtimes.openvino_runtime import OpenVinoRuntime, open_openvino
 
@@ -30,7 +31,7 @@ def embedder(checkpoint):
 
 @pytest.fixture(scope="module")
 def runtime(embedder):
-    return open_openvino(embedder.model, embedder.facts, "auto")[0]
+    return open_openvino(lambda: embedder.model, embedder.facts, "auto")[0]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_the_pretrained_default_on_photos(pretrained):
     """The photos of scikit-learn: every one is far above the cosine that is asked for."""
     squares = module._squares(224)
     by_keras = KerasRuntime(pretrained.model, "float32").vectors(squares)
-    exact, note = open_openvino(pretrained.model, pretrained.facts, "float32")
+    exact, note = open_openvino(lambda: pretrained.model, pretrained.facts, "float32")
     assert (exact.precision, note) == ("float32", None)
     assert (exact.vectors(squares) * by_keras).sum(axis=1).min() > 0.99999
 
@@ -111,10 +112,10 @@ def test_the_same_picture_has_the_same_vector_in_any_company(runtime):
 
 
 def test_a_converted_model_stands_beside_its_checkpoint(embedder, facts, conversions, expected):
-    open_openvino(embedder.model, facts, "auto")
+    open_openvino(lambda: embedder.model, facts, "auto")
     path = Path(facts.path).parent / "final_model.openvino" / f"{facts.fingerprint}.zip"
     assert kept_model(facts) == path and path.is_file()
-    again, _ = open_openvino(embedder.model, facts, "auto")
+    again, _ = open_openvino(lambda: embedder.model, facts, "auto")
     assert len(conversions) == 1
     np.testing.assert_allclose(again.vectors(SQUARES), expected, atol=1e-5)
 
@@ -126,16 +127,16 @@ def test_a_pretrained_model_stands_in_the_cache_folder(embedder, monkeypatch, tm
 
 
 def test_other_weights_replace_what_was_kept_of_a_checkpoint(embedder, facts, conversions):
-    open_openvino(embedder.model, facts, "auto")
+    open_openvino(lambda: embedder.model, facts, "auto")
     trained = replace(facts, fingerprint="f" * 64)
-    open_openvino(embedder.model, trained, "auto")
+    open_openvino(lambda: embedder.model, trained, "auto")
     assert len(conversions) == 2
     assert list(kept_model(facts).parent.iterdir()) == [kept_model(trained)]
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "a bit", "no model"])
 def test_a_damaged_one_is_made_anew(embedder, facts, conversions, expected, damage):
-    open_openvino(embedder.model, facts, "auto")
+    open_openvino(lambda: embedder.model, facts, "auto")
     path = kept_model(facts)
     whole = path.read_bytes()
     if damage == "cut":
@@ -152,7 +153,7 @@ def test_a_damaged_one_is_made_anew(embedder, facts, conversions, expected, dama
             file.writestr("model.xml", "<net/>")
             file.writestr("model.bin", "")
     assert read_kept(path) is None
-    again, _ = open_openvino(embedder.model, facts, "auto")
+    again, _ = open_openvino(lambda: embedder.model, facts, "auto")
     assert len(conversions) == 2
     np.testing.assert_allclose(again.vectors(SQUARES), expected, atol=1e-5)
     assert read_kept(path) is not None
@@ -160,7 +161,7 @@ def test_a_damaged_one_is_made_anew(embedder, facts, conversions, expected, dama
 
 def test_where_nobody_may_write_nothing_is_kept(embedder, facts, expected, tmp_path):
     Path(tmp_path, "final_model.openvino").write_text("in the way")
-    ready, _ = open_openvino(embedder.model, facts, "auto")
+    ready, _ = open_openvino(lambda: embedder.model, facts, "auto")
     np.testing.assert_allclose(ready.vectors(SQUARES), expected, atol=1e-5)
 
 
@@ -191,20 +192,20 @@ def with_bfloat16(monkeypatch):
 
 
 def test_bfloat16_where_its_vectors_are_the_same(embedder, facts, with_bfloat16):
-    ready, note = open_openvino(embedder.model, facts, "auto")
+    ready, note = open_openvino(lambda: embedder.model, facts, "auto")
     assert (ready.precision, note) == ("bfloat16", None)
-    assert open_openvino(embedder.model, facts, "float32")[0].precision == "float32"
-    assert open_openvino(embedder.model, facts, "bfloat16")[0].precision == "bfloat16"
+    assert open_openvino(lambda: embedder.model, facts, "float32")[0].precision == "float32"
+    assert open_openvino(lambda: embedder.model, facts, "bfloat16")[0].precision == "bfloat16"
 
 
 @pytest.mark.parametrize("wrong", [1.0, np.nan])
 def test_float32_where_they_are_others(embedder, facts, with_bfloat16, wrong):
     with_bfloat16[0] = wrong
-    ready, note = open_openvino(embedder.model, facts, "auto")
+    ready, note = open_openvino(lambda: embedder.model, facts, "auto")
     assert ready.precision == "float32"
     assert note is not None and "embeds in float32, because in bfloat16" in note
     # Who asks for it by name gets it.
-    assert open_openvino(embedder.model, facts, "bfloat16")[0].precision == "bfloat16"
+    assert open_openvino(lambda: embedder.model, facts, "bfloat16")[0].precision == "bfloat16"
 
 
 def test_bfloat16_cannot_be_asked_of_a_processor_without(embedder, facts, monkeypatch):
@@ -212,7 +213,7 @@ def test_bfloat16_cannot_be_asked_of_a_processor_without(embedder, facts, monkey
 
     monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32"])
     with pytest.raises(InputError, match="--precision bfloat16: this processor has no units"):
-        open_openvino(embedder.model, facts, "bfloat16")
+        open_openvino(lambda: embedder.model, facts, "bfloat16")
 
 
 def test_a_conversion_that_answers_something_else_is_refused(embedder, facts, monkeypatch):
@@ -220,5 +221,5 @@ def test_a_conversion_that_answers_something_else_is_refused(embedder, facts, mo
     convert = module.converted
     monkeypatch.setattr(module, "converted", lambda _: convert(conversion.frozen(other)))
     with pytest.raises(module.ParityError, match="not those of Keras"):
-        open_openvino(embedder.model, facts, "auto")
+        open_openvino(lambda: embedder.model, facts, "auto")
     assert not kept_model(facts).exists()

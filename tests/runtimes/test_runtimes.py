@@ -30,7 +30,7 @@ def missing(monkeypatch):
 
 def test_without_openvino_tensorflow_embeds_and_says_so_once(embedder, missing, capsys):
     for _ in range(2):
-        runtime = open_runtime(embedder.model, embedder.facts)
+        runtime = open_runtime(lambda: embedder.model, embedder.facts)
         assert (runtime.name, runtime.precision) == ("tensorflow", "float32")
         assert runtime.vectors(SQUARES).shape == (2, 16)
     assert capsys.readouterr().err == (
@@ -40,18 +40,18 @@ def test_without_openvino_tensorflow_embeds_and_says_so_once(embedder, missing, 
 
 def test_without_openvino_it_cannot_be_asked_for(embedder, missing):
     with pytest.raises(InputError, match="--runtime openvino: is not installed; pip install"):
-        open_runtime(embedder.model, embedder.facts, "openvino")
+        open_runtime(lambda: embedder.model, embedder.facts, "openvino")
 
 
 def test_tensorflow_is_what_a_gpu_gets(embedder, monkeypatch):
     monkeypatch.setattr("siamese.devices.has_gpu", lambda: True)
-    assert open_runtime(embedder.model, embedder.facts).name == "tensorflow"
+    assert open_runtime(lambda: embedder.model, embedder.facts).name == "tensorflow"
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_tensorflow_in_a_precision(checkpoint, precision):
     embedder = Embedder.load(checkpoint, runtime="tensorflow", precision=precision)
-    exact = open_runtime(Embedder.load(checkpoint).model, embedder.facts, "tensorflow")
+    exact = open_runtime(lambda: Embedder.load(checkpoint).model, embedder.facts, "tensorflow")
     squares = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
     runtime = embedder.runtime
     assert (runtime.name, runtime.precision) == ("tensorflow", precision)
@@ -76,9 +76,9 @@ def test_a_model_that_openvino_cannot_run_is_embedded_by_tensorflow(
 
     monkeypatch.setattr("siamese.runtimes.openvino_runtime.converted", refuse)
     facts = replace(embedder.facts, path=str(tmp_path / "other.hdf5"))
-    assert open_runtime(embedder.model, facts).name == "tensorflow"
+    assert open_runtime(lambda: embedder.model, facts).name == "tensorflow"
     problem = "final_model.hdf5: OpenVINO cannot run it (no such operation: Foo)"
     assert capsys.readouterr().err == f"{problem}: TensorFlow does, more slowly\n"
     with pytest.raises(InputError) as raised:
-        open_runtime(embedder.model, facts, "openvino")
+        open_runtime(lambda: embedder.model, facts, "openvino")
     assert raised.value.lines == [f"{problem}; take --runtime tensorflow"]
