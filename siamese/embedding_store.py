@@ -45,7 +45,7 @@ MANIFEST = "manifest.json"
 SHARD_PICTURES = 1024
 """So many new pictures are written as a file …"""
 
-SHARD_SECONDS = 15.0
+SHARD_SECONDS = 3.0
 """… or fewer, where that takes longer than this."""
 
 Outcome: TypeAlias = np.ndarray | str
