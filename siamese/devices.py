@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from siamese.quiet import import_keras
+from siamese.threads import cores
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 
@@ -68,7 +69,7 @@ def device_line() -> str:
     import_keras()
     gpus = _gpus()
     if not gpus:
-        line = f"no GPU: TensorFlow uses the CPU ({os.cpu_count()} cores)"
+        line = f"no GPU: TensorFlow uses the CPU ({cores()} cores)"
         remedy = missing_gpu()
         return f"{line}; {remedy}" if remedy else line
     details = _details(gpus[0])

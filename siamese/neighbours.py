@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.directions import Directions, make_exact
-from siamese.threads import in_threads
+from siamese.threads import cores, in_threads
 
 QUERY_ROWS = 512
 GALLERY_ROWS = 8192
@@ -55,7 +54,7 @@ def nearest(
     starts = range(0, len(queries), QUERY_ROWS)
     with (
         threadpool_limits(1, "blas"),  # as in `siamese.ranking`
-        closing(in_threads(of_block, starts, ahead=2 * (os.cpu_count() or 1))) as blocks,
+        closing(in_threads(of_block, starts, ahead=2 * cores())) as blocks,
     ):
         parts = list(blocks)
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
 from importlib import import_module
+from typing import Any
+
+from siamese.threads import cores
 
 
 def import_keras() -> None:
@@ -22,6 +26,7 @@ def import_keras() -> None:
         try:
             tensorflow = import_module("tensorflow")
             import_module("keras")
+            _limit_threads(tensorflow)
             # Here it looks for a GPU and speaks of what it misses; later it only remembers.
             tensorflow.config.list_physical_devices("GPU")
         except Exception:
@@ -31,3 +36,11 @@ def import_keras() -> None:
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
+
+
+def _limit_threads(tensorflow: Any) -> None:
+    """One thread a core that may be used: TensorFlow counts those too that a quota forbids."""
+    if cores() < (os.cpu_count() or 1):
+        with contextlib.suppress(RuntimeError):  # in use already, in whatever way its user wanted
+            tensorflow.config.threading.set_intra_op_parallelism_threads(cores())
+            tensorflow.config.threading.set_inter_op_parallelism_threads(cores())

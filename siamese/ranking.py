@@ -8,7 +8,6 @@ gallery is searched for its own pictures, a block serves both ways, because it i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.directions import Directions, dots, make_exact
-from siamese.threads import in_threads
+from siamese.threads import cores, in_threads
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[Any]
@@ -148,7 +147,7 @@ class _Ranking:
             return found
 
         pairs = list(combinations_with_replacement(blocks, 2))
-        with closing(in_threads(compare, pairs, ahead=2 * (os.cpu_count() or 1))) as results:
+        with closing(in_threads(compare, pairs, ahead=2 * cores())) as results:
             for pair, found in zip(pairs, results, strict=True):
                 for block, of_block in zip(pair, found, strict=False):
                     block.add(*of_block)
@@ -157,10 +156,10 @@ class _Ranking:
 
     def one_way(self) -> Generator[Ranked]:
         """Compare each block of queries with the whole gallery, a part at a time."""
-        cores = os.cpu_count() or 1
+        at_once = cores()
         # Large items are looked up in every part: that is little beside a wide one.
         width = min(max(BLOCK_ROWS, 8 * int(self.relevant.mean())), MOST_COLUMNS)
-        size = min(self._size(max(1, BLOCK_ROWS**2 // width)), -(-len(self.queries) // cores))
+        size = min(self._size(max(1, BLOCK_ROWS**2 // width)), -(-len(self.queries) // at_once))
 
         def rank(start: int) -> Ranked:
             block = self._block(start, size)
@@ -170,7 +169,7 @@ class _Ranking:
             return self._ranked(block)
 
         starts = range(0, len(self.queries), size)
-        with closing(in_threads(rank, starts, ahead=2 * cores)) as results:
+        with closing(in_threads(rank, starts, ahead=2 * at_once)) as results:
             yield from results
 
     def _size(self, most: int) -> int:

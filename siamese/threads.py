@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+
+@cache
+def cores() -> int:
+    """The cores that this process may keep busy: its affinity, and a container's quota, count."""
+    import joblib
+
+    return joblib.cpu_count()
 
 
 def in_threads(work: Callable[[S], T], values: Iterable[S], ahead: int) -> Generator[T]:
@@ -19,7 +27,7 @@ def in_threads(work: Callable[[S], T], values: Iterable[S], ahead: int) -> Gener
     begins. Otherwise a process that is stopped would first do all that is waiting.
     """
     waiting: deque[Future[T]] = deque()
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(cores())
     try:
         for value in values:
             waiting.append(pool.submit(work, value))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
@@ -17,6 +16,7 @@ from siamese.devices import (
     has_gpu,
     training_precision,
 )
+from siamese.threads import cores
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ def test_the_line_names_the_first_gpu(monkeypatch):
 
 
 def test_without_a_gpu_the_line_says_so(monkeypatch):
-    expected = f"no GPU: TensorFlow uses the CPU ({os.cpu_count()} cores)"
+    expected = f"no GPU: TensorFlow uses the CPU ({cores()} cores)"
     assert device_line() == expected
     for nothing in ("", "void", "none"):
         monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", nothing)

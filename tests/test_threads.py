@@ -1,12 +1,25 @@
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import closing
 
 import pytest
 
-from siamese.threads import in_threads
+from siamese.threads import cores, in_threads
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a matter of Linux")
+def test_cores_that_are_not_ours_do_not_count():
+    before = os.sched_getaffinity(0)
+    cores.cache_clear()
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+        cores.cache_clear()
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 7, 100])

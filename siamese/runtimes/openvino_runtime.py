@@ -7,6 +7,7 @@ that way, 15.0 in batches of 32 (two Zen 3 cores, float32).
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from siamese.images import scaled, square_picture
 from siamese.parity import LEAST_COSINE, least_cosine, sample_pictures
 from siamese.runtimes.conversion import converted, frozen, keep, read_kept
 from siamese.runtimes.kept import kept_model
+from siamese.threads import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +56,8 @@ class OpenVinoRuntime:
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
         }
+        if cores() < (os.cpu_count() or 1):  # it would count those that a quota forbids
+            hints["INFERENCE_NUM_THREADS"] = str(cores())
         self._compiled = openvino.Core().compile_model(model, "CPU", hints)
         self._embedding_size: int = self._compiled.output().shape[1]
         # Twice as many as run at once, so that there is always a next one to begin.

@@ -23,6 +23,7 @@ from siamese.server.metrics import Metrics
 from siamese.server.pictures import Crop, query_picture
 from siamese.server.refusals import Refusal
 from siamese.server.settings import Settings
+from siamese.threads import cores
 
 WAITING_THREADS = 16
 """Beside those that decode: they ask the index, which may be a server that takes its time."""
@@ -57,8 +58,8 @@ class Service:
         self.batcher = Batcher(self.metrics)
         self.ready = True
         # To decode more pictures at once than there are cores would only take more memory.
-        self._decoding = ThreadPoolExecutor(os.cpu_count(), "decode")
-        self._pool = ThreadPoolExecutor((os.cpu_count() or 1) + WAITING_THREADS, "work")
+        self._decoding = ThreadPoolExecutor(cores(), "decode")
+        self._pool = ThreadPoolExecutor(cores() + WAITING_THREADS, "work")
 
     @property
     def current(self) -> Generation:
