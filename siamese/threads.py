@@ -11,6 +11,19 @@ from typing import TypeVar
 S = TypeVar("S")
 T = TypeVar("T")
 
+_cores = os.cpu_count() or 1
+
+
+def cores() -> int:
+    """How many processors this process may keep busy: all, unless `use_cores` said otherwise."""
+    return _cores
+
+
+def use_cores(count: int) -> None:
+    """Keep no more processors busy; before any model runs."""
+    global _cores
+    _cores = count
+
 
 def in_threads(work: Callable[[S], T], values: Iterable[S], ahead: int) -> Generator[T]:
     """Yield `work(value)` of each value, in order; at most `ahead` results wait to be taken.
@@ -19,7 +32,7 @@ def in_threads(work: Callable[[S], T], values: Iterable[S], ahead: int) -> Gener
     begins. Otherwise a process that is stopped would first do all that is waiting.
     """
     waiting: deque[Future[T]] = deque()
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(cores())
     try:
         for value in values:
             waiting.append(pool.submit(work, value))

@@ -17,6 +17,7 @@ from siamese.errors import InputError
 from siamese.images import scaled, square_picture
 from siamese.parity import LEAST_COSINE, least_cosine, sample_pictures
 from siamese.runtimes.conversion import converted, frozen, keep, kept_model, read_kept
+from siamese.threads import cores
 
 if TYPE_CHECKING:
     import keras
@@ -50,6 +51,7 @@ class OpenVinoRuntime:
         hints = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "INFERENCE_NUM_THREADS": cores(),
         }
         self._compiled = openvino.Core().compile_model(model, "CPU", hints)
         self._embedding_size: int = self._compiled.output().shape[1]
