@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from siamese import __version__
 from siamese.errors import AwayError, InputError
+from siamese.quiet import kept_back
 
 CONNECT_SECONDS = 10.0
 """How long a cluster may take to answer at all."""
@@ -63,7 +64,7 @@ def connected(address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    import ray
+    import ray.data  # which sets its loggers up
 
     with _quiet_loggers("ray", "ray.data"):
         if ray.is_initialized():
@@ -71,17 +72,20 @@ def connected(address: str | None) -> Iterator[None]:
             return
         if address is not None:
             _require_answer(address)
-        try:
-            with _own_signals():  # Ray sets a handler of its own
+        problem = None
+        with kept_back(), _own_signals():  # Ray sets a handler of its own
+            try:
                 ray.init(
                     address,
                     include_dashboard=False,
                     logging_level=logging.CRITICAL,
                     log_to_driver=False,
                 )
-        except Exception as error:  # its own, RuntimeError, ConnectionError, ValueError
-            where = "Ray" if address is None else f"--ray-address {address}"
-            raise InputError(f"{where}: {one_line(error)}") from error
+            except Exception as error:  # its own, RuntimeError, ConnectionError, ValueError
+                problem = error
+        if problem is not None:
+            where = "--engine ray" if address is None else f"--ray-address {address}"
+            raise InputError(f"{where}: {one_line(problem)}") from problem
         try:
             yield
         finally:
@@ -107,7 +111,7 @@ def workers(gpu: bool) -> Workers:
     with_gpu = [(cpus, gpus) for cpus, gpus in sizes if cpus and gpus] if gpu else []
     if with_gpu:
         cores = max(1, min(MAX_CORES, *(cpus // gpus for cpus, gpus in with_gpu)))
-        return Workers(sum(min(gpus, cpus // cores) for cpus, gpus in with_gpu), cores, 1)
+        return Workers(sum(gpus for _, gpus in with_gpu), cores, 1)
     nodes = [cpus for cpus, _ in sizes if cpus]
     if not nodes:
         raise InputError("the Ray cluster has no CPUs; start a node of it with some (--num-cpus)")
