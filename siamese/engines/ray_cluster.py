@@ -7,7 +7,9 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,12 +19,16 @@ from urllib.parse import urlsplit
 from siamese import __version__
 from siamese.errors import AwayError, InputError
 from siamese.quiet import kept_back
+from siamese.words import counted
 
 CONNECT_SECONDS = 10.0
 """How long a cluster may take to answer at all."""
 
 LOOK_SECONDS = 120.0
 """How long a node may take to start a first process."""
+
+BUSY_SECONDS = 5.0
+"""How long what another run held a moment ago may take to become free."""
 
 MAX_CORES = 16
 """Of one worker: a Python process of its own for each so many. Taken, not measured."""
@@ -162,6 +168,19 @@ def require_nodes(sample: Sequence[Path]) -> None:
             problems.append(f"node {node}: {problem}")
     if problems:
         raise InputError(problems)
+
+
+def say_if_busy(divided: Workers) -> None:
+    """Say on standard error where others have all that a worker needs: it then waits, unheard."""
+    import ray
+
+    kind, needed = ("GPU", divided.gpus) if divided.gpus else ("CPU", divided.cores)
+    until = time.monotonic() + BUSY_SECONDS
+    while ray.available_resources().get(kind, 0) < needed:
+        if time.monotonic() > until:
+            print(f"waiting for {counted(needed, kind)} of the Ray cluster", file=sys.stderr)
+            return
+        time.sleep(0.2)
 
 
 def one_line(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from siamese.engines.ray_cluster import (
     one_line,
     require_nodes,
     require_ray,
+    say_if_busy,
     workers,
 )
 from siamese.engines.ray_rows import entries_of, files_table
@@ -87,6 +88,7 @@ class RayEngine:
             require_nodes(sample)
             runtime, precision = embedder.wanted
             divided = workers(gpu=runtime != "openvino")
+            say_if_busy(divided)
             job = Job(
                 model=_checkpoint(embedder),
                 name=embedder.facts.name,

@@ -135,7 +135,7 @@ def _embedder(job: Job) -> Embedder:
 
     if problem := look(siamese.__version__, job.sample):  # a node that came later
         raise InputError(f"node {this_node()}: {problem}")
-    use_cores(job.cores)
+    _use_cores(job.cores)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, MODEL)
         path.write_bytes(job.model)
@@ -150,6 +150,14 @@ def _embedder(job: Job) -> Embedder:
             "versions of this package and of Keras on every node"
         )
     return embedder
+
+
+def _use_cores(count: int) -> None:
+    """Leave the other processors to the other workers of the node."""
+    import tensorflow as tf
+
+    use_cores(count)
+    tf.config.threading.set_intra_op_parallelism_threads(count)
 
 
 def this_node() -> str:
