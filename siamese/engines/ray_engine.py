@@ -126,6 +126,7 @@ def _outcomes(
     files = ray.data.from_arrow(list(tables))
     files.context.enable_progress_bars = False
     files.context.print_on_execution_start = False
+    files.context.raise_original_map_exception = True
     outcomes = files.map_batches(
         Worker,
         fn_constructor_args=[shared, tries],
@@ -141,7 +142,10 @@ def _outcomes(
             batch_size=None, batch_format="pyarrow", prefetch_batches=1
         )
     except ray.exceptions.RayError as error:
-        raise InputError(_problem(error)) from error
+        raise InputError(
+            f"--engine ray: {one_line(error)} ({type(error).__name__}); what was embedded is kept, "
+            "and the same command goes on"
+        ) from error
 
 
 def _checkpoint(embedder: Embedder) -> bytes:
@@ -170,16 +174,3 @@ def _named(ran: set[tuple[str, str]]) -> tuple[str, str]:
     """What embedded, and how; several where the nodes differ, as "bfloat16, float32"."""
     runtimes, precisions = ({one[place] for one in ran} for place in (0, 1))
     return ", ".join(sorted(runtimes)), ", ".join(sorted(precisions))
-
-
-def _problem(error: BaseException) -> str:
-    """What a user can do about it: in our own words, where there are any."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, InputError):
-            return str(cause)
-        cause = cause.__cause__ or getattr(cause, "cause", None)
-    return (
-        f"--engine ray: {one_line(error)} ({type(error).__name__}); what was embedded is kept, and "
-        "the same command goes on"
-    )

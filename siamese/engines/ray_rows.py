@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese.embedding_store import Entry, FileState, Outcome
+from siamese.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -57,8 +58,25 @@ def entries_table(entries: Sequence[Entry], runtime: str, precision: str) -> pya
     )
 
 
+def refusal_table(reason: str) -> pyarrow.Table:
+    """Why a worker can embed nothing, in the form of outcomes: Ray would bury an exception."""
+    import pyarrow as pa
+
+    none = {"filename": None, "size": None, "modified": None, "content": None, "vector": None}
+    schema = entries_table([], "", "").schema
+    return pa.Table.from_pylist([{**none, "error": reason, "ran": None}], schema)
+
+
 def entries_of(table: pyarrow.Table) -> tuple[list[Entry], set[tuple[str, str]]]:
-    """What `entries_table` was given: the entries, and every (runtime, precision) among them."""
+    """What `entries_table` was given: the entries, and every (runtime, precision) among them.
+
+    Raises
+    ------
+    InputError
+        It is a `refusal_table`.
+    """
+    if table["filename"].null_count:
+        raise InputError(table["error"].to_pylist()[0])
 
     def entry(
         filename: str, size: int | None, modified: int, content: bytes, error: str | None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import siamese
-from siamese.engines.ray_rows import entries_table, files_of
+from siamese.engines.ray_rows import entries_table, files_of, refusal_table
 from siamese.errors import InputError
 from siamese.threads import use_cores
 from siamese.words import counted
@@ -70,11 +70,17 @@ class Worker:
         self._ready: tuple[Job, Embedder] | None = None
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
-        """Turn `siamese.engines.ray_rows.files_table` into its `entries_table`."""
-        import ray
-
+        """Turn `siamese.engines.ray_rows.files_table` into `entries_table` or `refusal_table`."""
         if not len(table):  # Ray Data asks with none for what comes of none
             return entries_table([], "", "")
+        try:
+            return self._outcomes(table)
+        except InputError as error:
+            return refusal_table(str(error))
+
+    def _outcomes(self, table: pyarrow.Table) -> pyarrow.Table:
+        import ray
+
         first = table["filename"][0].as_py()
         if ray.get(self._tries.begin.remote(first)) > MAX_TRIES:
             raise InputError(

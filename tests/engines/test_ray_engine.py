@@ -15,7 +15,13 @@ from siamese.embedding import Embedder
 from siamese.embedding_store import EmbeddingStore, Entry, FileState
 from siamese.engines.ray_cluster import Workers, one_line, require_ray, workers
 from siamese.engines.ray_engine import _named, _task_size
-from siamese.engines.ray_rows import entries_of, entries_table, files_of, files_table
+from siamese.engines.ray_rows import (
+    entries_of,
+    entries_table,
+    files_of,
+    files_table,
+    refusal_table,
+)
 from siamese.engines.ray_worker import look
 from siamese.errors import InputError
 from siamese.threads import cores, use_cores
@@ -91,6 +97,12 @@ def test_outcomes_travel_as_they_are():
     broken, _ = entries_of(entries_table(entries[1:3], "openvino", "float32"))
     assert broken == entries[1:3]
     assert entries_of(entries_table([], "", "")) == ([], set())
+
+
+def test_a_refusal_travels_as_an_error():
+    with pytest.raises(InputError, match="another model"):
+        entries_of(refusal_table("another model"))
+    assert refusal_table("no").schema == entries_table([], "", "").schema
 
 
 def test_what_ran_is_named_where_nodes_differ():
