@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import keras
     from PIL import Image
 
+    from siamese.engines import Engine
     from siamese.runtimes import PrecisionName, Runtime, RuntimeName
 
     Source = str | os.PathLike[str] | bytes | Image.Image
@@ -94,6 +95,7 @@ class Embedded:
     skipped : those that have none
     seconds : of this run, the loading of the model not counted
     runtime, precision : what embedded, and how; None where nothing was new
+    engine : where: "local", or the name of an `siamese.engines.Engine`
     """
 
     pictures: int
@@ -102,6 +104,7 @@ class Embedded:
     seconds: float
     runtime: str | None
     precision: str | None
+    engine: str
 
     @property
     def pictures_per_second(self) -> float:
@@ -130,7 +133,11 @@ class Embedder:
     Attributes
     ----------
     facts : `ModelFacts`
+    wanted : the runtime and the precision as they were asked for
+    engine : what embeds catalogues in place of this process; None for that itself
     """
+
+    engine: Engine | None = None
 
     def __init__(
         self,
@@ -145,7 +152,7 @@ class Embedder:
         self._load = load
         self._model: keras.Model | None = None
         self._source = source
-        self._wanted = runtime, precision
+        self.wanted = runtime, precision
         self._runtime: Runtime | None = None
         self._opening = RLock()
 
@@ -307,7 +314,7 @@ class Embedder:
                 from siamese.runtimes import open_runtime
                 from siamese.runtimes.kept import keep_facts
 
-                self._runtime = open_runtime(lambda: self.model, self.facts, *self._wanted)
+                self._runtime = open_runtime(lambda: self.model, self.facts, *self.wanted)
                 if self._source is not None:
                     keep_facts(self._source, self.facts)
             return self._runtime
@@ -401,15 +408,21 @@ class Embedder:
         """
         began = monotonic()
         with self._filled(store, catalogue, batch_size, drop_others=True) as filled:
-            ran = self.runtime if filled.new else None
+            runtime, precision = self._ran() if filled.new else (None, None)
         return Embedded(
             pictures=len(filled.whole),
             new=filled.new,
             skipped=filled.skipped,
             seconds=monotonic() - began,
-            runtime=None if ran is None else ran.name,
-            precision=None if ran is None else ran.precision,
+            runtime=runtime,
+            precision=precision,
+            engine="local" if self.engine is None else self.engine.name,
         )
+
+    def _ran(self) -> tuple[str, str]:
+        if self.engine is not None:
+            return self.engine.ran
+        return self.runtime.name, self.runtime.precision
 
     @contextmanager
     def _filled(
@@ -443,10 +456,11 @@ class Embedder:
     ) -> dict[str, str]:
         """Embed pictures into a store; return why some have no vector."""
         reasons: dict[str, str] = {}
-        with (
-            progress("embedding", len(unknown)) as bar,
-            closing(self.entries(files, unknown, batch_size)) as batches,
-        ):
+        if self.engine is None:
+            entries = self.entries(files, unknown, batch_size)
+        else:
+            entries = self.engine.entries(self, files, unknown, batch_size)
+        with progress("embedding", len(unknown)) as bar, closing(entries) as batches:
             for batch in batches:
                 reasons.update(
                     (entry.filename, entry.outcome)

@@ -1,4 +1,4 @@
-"""TensorFlow without its chatter, so that what a command says is what the user reads."""
+"""TensorFlow and the like without their chatter, so that what a command says is what is read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -19,16 +20,23 @@ def import_keras() -> None:
     what they wrote is shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with kept_back():
+        tensorflow = import_module("tensorflow")
+        import_module("keras")
+        _limit_threads(tensorflow)
+        # Here it looks for a GPU and speaks of what it misses; later it only remembers.
+        tensorflow.config.list_physical_devices("GPU")
+
+
+@contextlib.contextmanager
+def kept_back() -> Iterator[None]:
+    """Keep back what is written to file descriptor 2; where the block fails, it is shown."""
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)
         try:
-            tensorflow = import_module("tensorflow")
-            import_module("keras")
-            _limit_threads(tensorflow)
-            # Here it looks for a GPU and speaks of what it misses; later it only remembers.
-            tensorflow.config.list_physical_devices("GPU")
+            yield
         except Exception:
             kept.seek(0)
             os.write(terminal, kept.read())

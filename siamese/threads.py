@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,12 @@ def cores() -> int:
     import joblib
 
     return joblib.cpu_count()
+
+
+def use_cores(count: int) -> None:
+    """Keep no more busy; before any model runs."""
+    os.environ["LOKY_MAX_CPU_COUNT"] = str(count)  # which joblib reads
+    cores.cache_clear()
 
 
 def in_threads(work: Callable[[S], T], values: Iterable[S], ahead: int) -> Generator[T]:

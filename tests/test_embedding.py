@@ -350,7 +350,16 @@ def test_embedding_into_a_store_is_what_others_find_there(embedder, copied, stor
     assert (done.runtime, done.precision) == (embedder.runtime.name, embedder.runtime.precision)
     document = done.as_dict()
     assert set(document) == {
-        *("pictures", "new", "skipped", "seconds", "pictures_per_second", "runtime", "precision")
+        *(
+            "pictures",
+            "new",
+            "skipped",
+            "seconds",
+            "pictures_per_second",
+            "runtime",
+            "precision",
+            "engine",
+        )
     }
     assert document["pictures_per_second"] == pytest.approx(47 / done.seconds)
     del opened[:]

@@ -22,6 +22,7 @@ from siamese.commands.options import (
     collection_option,
     embedding_options,
     embeddings_option,
+    engine_options,
     json_option,
     labeled_data_options,
     model_options,
@@ -57,6 +58,7 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
 @click.command()
 @labeled_data_options
 @embedding_options
+@engine_options
 @click.option(
     "--output",
     type=output_type,
@@ -102,6 +104,7 @@ def embed(
 @click.command()
 @labeled_data_options
 @embedding_options
+@engine_options
 @embeddings_option
 @click.option(
     "--backend",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from siamese.catalogue import Catalogue
     from siamese.embedding import Embedder
     from siamese.embedding_store import EmbeddingStore
+    from siamese.engines import EngineName
     from siamese.runtimes import PrecisionName, RuntimeName
 
 
@@ -69,13 +70,32 @@ def embedder(
     *,
     runtime: RuntimeName = "auto",
     precision: PrecisionName = "auto",
+    engine: EngineName = "local",
+    ray_address: str | None = None,
 ) -> Embedder:
     """The model that the flags name; without any, the one an index records, or the default."""
+    words: dict[str, Any] = {"runtime": runtime, "precision": precision}
+    loaded = _loaded(keras_model, backbone, picture_size, weights, recorded, words)
+    if engine == "ray":
+        from siamese.engines.ray_engine import RayEngine
+
+        loaded.engine = RayEngine(ray_address)
+    return loaded
+
+
+def _loaded(
+    keras_model: Path | None,
+    backbone: str | None,
+    picture_size: int | None,
+    weights: str | None,
+    recorded: Any,
+    words: dict[str, Any],
+) -> Embedder:
     from siamese.embedding import Embedder
 
     if keras_model is not None:
         require_alone(backbone=backbone, picture_size=picture_size, weights=weights)
-        return Embedder.load(keras_model, runtime=runtime, precision=precision)
+        return Embedder.load(keras_model, **words)
     if recorded is not None and (backbone, picture_size, weights) == (None, None, None):
         if recorded["path"] is not None:
             if not Path(recorded["path"]).is_file():
@@ -83,11 +103,9 @@ def embedder(
                     f"{recorded['path']}: the model that made the index is not there; say where "
                     "it is now with --keras-model"
                 )
-            return Embedder.load(recorded["path"], runtime=runtime, precision=precision)
+            return Embedder.load(recorded["path"], **words)
         backbone, picture_size = recorded["name"], recorded["picture_size"]
-    return Embedder.pretrained(
-        backbone, picture_size, weights or "imagenet", runtime=runtime, precision=precision
-    )
+    return Embedder.pretrained(backbone, picture_size, weights or "imagenet", **words)
 
 
 def store(embeddings: Path | None) -> EmbeddingStore | None:

@@ -13,6 +13,7 @@ from siamese.commands.options import (
     batch_size_option,
     embedding_options,
     embeddings_option,
+    engine_options,
     json_option,
     labeled_data_options,
     output_type,
@@ -44,6 +45,7 @@ WEAKEST = 5
 @embeddings_option
 @seed_option
 @embedding_options
+@engine_options
 @batch_size_option
 @json_option
 def evaluate(
@@ -101,6 +103,7 @@ def evaluate(
 @click.command()
 @labeled_data_options
 @embedding_options
+@engine_options
 @embeddings_option
 @click.option(
     "--output", type=output_type, default="report", show_default=True, help="Folder to write to."
@@ -130,7 +133,8 @@ def report(
     with model_at_work():
         from siamese.reports.writing import write_report
 
-        default = embedder(None, runtime=model["runtime"], precision=model["precision"])
+        how = ("runtime", "precision", "engine", "ray_address")
+        default = embedder(None, **{name: model[name] for name in how})
         done = write_report(
             catalogue,
             default,

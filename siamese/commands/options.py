@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from siamese.errors import InputError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -67,6 +69,41 @@ def embedding_options(function: F) -> F:
     ):
         function = option(function)
     return model_options(function)
+
+
+def _require_engine(context: click.Context, option: click.Parameter, name: str) -> str:
+    """Say at once where what an engine needs is missing."""
+    if name == "ray":
+        from siamese.engines.ray_cluster import require_ray
+
+        require_ray()
+    return name
+
+
+def _require_ray_engine(
+    context: click.Context, option: click.Parameter, address: str | None
+) -> str | None:
+    if address is not None and context.params["engine"] != "ray":
+        raise InputError("--ray-address: is of --engine ray; give that too")
+    return address
+
+
+def engine_options(function: F) -> F:
+    """The flags of a verb that embeds a catalogue: where that is done."""
+    function = click.option(
+        "--ray-address",
+        callback=_require_ray_engine,
+        help="ray: the cluster, as HOST:6379.  [default: this machine's, or one on it alone]",
+    )(function)
+    return click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        is_eager=True,  # before --ray-address, wherever it stands
+        callback=_require_engine,
+        help="What embeds the catalogue: this process, or the machines of a Ray cluster.",
+    )(function)
 
 
 def index_options(function: F) -> F:

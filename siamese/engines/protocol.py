@@ -1,0 +1,36 @@
+"""What embeds files for an `Embedder`: files in, entries out, in no special order."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from siamese.embedding import Embedder
+    from siamese.embedding_store import Entry
+
+EngineName = Literal["local", "ray"]
+"""As `--engine` takes it; "local" is the embedder itself."""
+
+
+class Engine(Protocol):
+    """Embeds elsewhere what an `Embedder` would embed in this process.
+
+    Attributes
+    ----------
+    name : as `--engine` takes it
+    ran : the runtime and the precision of the last run, as `Embedded` has them
+    """
+
+    name: str
+    ran: tuple[str, str]
+
+    def entries(
+        self,
+        embedder: Embedder,
+        files: Mapping[str, Path],
+        filenames: Sequence[str],
+        batch_size: int,
+    ) -> Generator[list[Entry]]:
+        """Embed the files of some filenames, as `Embedder.entries` does; each comes once."""

@@ -1,0 +1,280 @@
+"""On a real cluster: two nodes on this machine, whose workers, nodes and drivers are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("ray", reason="Ray is an extra: pip install 'ray[data]'")
+pytest.importorskip("fsspec", reason="Ray Data is an extra: pip install 'ray[data]'")
+
+import siamese.engines.ray_cluster as cluster_module
+from siamese.catalogue import Catalogue
+from siamese.embedding import Embedder
+from siamese.embedding_store import EmbeddingStore
+from siamese.engines.ray_engine import RayEngine
+from siamese.errors import InputError
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).resolve().parents[2]
+STORE_MEMORY = 80_000_000
+
+DRIVER = """
+import sys
+import siamese.embedding_store as store
+store.SHARD_PICTURES = 16
+from siamese.cli import main
+main()
+"""
+"""A run of `siamese` that writes what it has after few pictures."""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        node = {"num_cpus": 1, "object_store_memory": STORE_MEMORY, "include_dashboard": False}
+        made = Cluster(initialize_head=True, head_node_args=node)
+        made.add_node(num_cpus=1, object_store_memory=STORE_MEMORY)
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """300 pictures that take a while to decode, each fifteenth of them broken or missing."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(5)
+    items = {}
+    for kind in range(20):
+        colours = Image.fromarray(rng.integers(0, 256, (3, 3, 3), np.uint8))
+        first = folder / f"{kind}-0.png"
+        colours.resize((1200, 1000)).save(first, compress_level=1)
+        names = [f"{kind}-{copy}.png" for copy in range(15)]
+        for name in names[1:14]:
+            os.link(first, folder / name)
+        if kind % 2:
+            (folder / names[14]).write_text("no picture")
+        items[str(kind)] = {"images": [{"filename": name} for name in names]}
+    (folder / "items.json").write_text(json.dumps(items))
+    return Catalogue.read(folder / "items.json")
+
+
+@pytest.fixture(scope="module")
+def local(checkpoint, photos):
+    return Embedder.load(checkpoint).embed_catalogue(photos)
+
+
+@pytest.fixture
+def embedder(checkpoint, cluster):
+    embedder = Embedder.load(checkpoint)
+    embedder.engine = RayEngine(cluster.address)
+    return embedder
+
+
+@pytest.fixture
+def store(tmp_path):
+    return EmbeddingStore(tmp_path / "kept")
+
+
+def require_same(got, local):
+    assert got.pictures == local.pictures
+    np.testing.assert_allclose(got.vectors, local.vectors, atol=1e-5)
+    assert got.skipped == local.skipped
+    assert got.contents == local.contents
+
+
+def actors(cluster) -> list[int]:
+    """The processes of this cluster that embed."""
+    raylets = {
+        info.process.pid
+        for node in cluster.list_all_nodes()
+        for info in node.all_processes.get("raylet", [])
+    }
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if b"MapWorker" not in (process / "cmdline").read_bytes():
+                continue
+            if int((process / "stat").read_text().rpartition(") ")[2].split()[1]) in raylets:
+                found.append(int(process.name))
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def wait_for(condition, seconds: float = 120.0):
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "it never came to that"
+        time.sleep(0.1)
+    return found
+
+
+def during(embedder, photos, store, deed):
+    """Embed into a store; do a deed when the first outcomes have come."""
+    engine, done = embedder.engine, []
+
+    class Watched:
+        name = engine.name
+        ran = property(lambda self: engine.ran)
+
+        def entries(self, *words):
+            for batch in engine.entries(*words):
+                yield batch
+                if not done:
+                    done.append(deed())
+
+    embedder.engine = Watched()
+    return embedder.embed_into(store, photos, batch_size=4)
+
+
+def test_it_is_what_one_process_makes_and_either_goes_on_with_the_other(
+    embedder, checkpoint, photos, local, store, capfd
+):
+    done = embedder.embed_into(store, photos)
+    assert (done.engine, done.pictures, done.new) == ("ray", 280, 280)
+    alone = Embedder.load(checkpoint)
+    assert (done.runtime, done.precision) == (alone.runtime.name, alone.runtime.precision)
+    out, err = capfd.readouterr()
+    # Nothing but our own line now and then, where it takes long.
+    assert out == "" and all(line.startswith("embedding: ") for line in err.splitlines())
+    again = alone.embed_into(store, photos)
+    assert (again.engine, again.new) == ("local", 0)
+    require_same(alone.embed_catalogue(photos, store=store), local)
+    assert embedder.embed_into(store, photos).new == 0
+
+
+def test_a_worker_that_is_killed_costs_nothing(embedder, cluster, photos, local, store, checkpoint):
+    seen = []
+
+    def kill():
+        pid = actors(cluster)[0]
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    done = during(embedder, photos, store, lambda: seen.append(kill()))
+    assert seen and done.new == 280
+    require_same(Embedder.load(checkpoint).embed_catalogue(photos, store=store), local)
+
+
+def test_a_node_that_is_lost_costs_nothing(embedder, cluster, photos, local, store, checkpoint):
+    node = cluster.add_node(num_cpus=1, object_store_memory=STORE_MEMORY)
+    cluster.wait_for_nodes()
+    lost = threading.Thread(target=cluster.remove_node, args=[node, False])
+    done = during(embedder, photos, store, lost.start)
+    lost.join()
+    assert done.new == 280
+    require_same(Embedder.load(checkpoint).embed_catalogue(photos, store=store), local)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_is_stopped_is_gone_on_from(
+    embedder, cluster, checkpoint, photos, local, store, how
+):
+    words = [
+        "embed",
+        "--labeled-data",
+        photos.image_dir / "items.json",
+        "--keras-model",
+        checkpoint,
+    ]
+    words += ["--output", store.folder, "--engine", "ray", "--ray-address", cluster.address]
+    words += ["--batch-size", "4"]
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, *map(str, words)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: len(list(store.folder.glob("part-*.parquet"))) >= 2)
+    driver.send_signal(how)
+    said = driver.communicate(timeout=60)[1]
+    if how != signal.SIGKILL:
+        assert driver.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[how]
+        (line,) = [line for line in said.splitlines() if not line.startswith("embedding: ")]
+        assert line.startswith("stopped; what was finished stands")
+    wait_for(lambda: not actors(cluster))
+    done = embedder.embed_into(store, photos, batch_size=4)
+    assert 0 < done.new < 270, "nothing was kept"
+    require_same(Embedder.load(checkpoint).embed_catalogue(photos, store=store), local)
+
+
+# --- what is wrong, in one line
+
+
+def entries(embedder, files):
+    batches = embedder.engine.entries(embedder, files, list(files), 4)
+    return list(chain.from_iterable(batches))
+
+
+class OnDriverOnly:
+    """A path that is another one elsewhere."""
+
+    def stat(self):
+        return os.stat_result([0] * 10)
+
+    def __reduce__(self):
+        return Path, ("/nowhere/a.jpg",)
+
+
+def test_a_node_that_sees_no_pictures_is_named(embedder):
+    with pytest.raises(InputError) as raised:
+        entries(embedder, {f"{number}.jpg": OnDriverOnly() for number in range(40)})
+    assert len(set(raised.value.lines)) == 1
+    assert "sees no pictures: /nowhere/a.jpg is not there" in raised.value.lines[0]
+
+
+def test_a_node_of_another_version_is_named(embedder, photos, store, monkeypatch):
+    monkeypatch.setattr(cluster_module, "__version__", "99.0")
+    with pytest.raises(InputError, match=r"node [\d.]+: has version .*, not 99.0"):
+        embedder.embed_into(store, photos)
+
+
+def test_another_model_on_a_node_is_refused(embedder, photos, store):
+    embedder.facts = replace(embedder.facts, fingerprint="e" * 64)
+    with pytest.raises(InputError) as raised:
+        embedder.embed_into(store, photos)
+    (line,) = raised.value.lines
+    assert "is another model there (fingerprint" in line
+
+
+class Deadly:
+    """What ends whoever unpickles it."""
+
+    def stat(self):
+        raise OSError
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_what_ends_every_worker_is_not_tried_for_ever(embedder, photos):
+    files = {one.filename: photos.path_of(one) for one in photos.pictures[:32]}
+    files[photos.pictures[17].filename] = Deadly()
+    with pytest.raises(InputError, match=r"pictures? from .* on: ended the worker each of the 4"):
+        entries(embedder, files)
+
+
+def test_no_cluster_at_the_address(embedder, photos, store):
+    embedder.engine = RayEngine("127.0.0.1:1")
+    with pytest.raises(InputError, match="no Ray cluster answers there"):
+        embedder.embed_into(store, photos)
+    shutil.rmtree(store.folder)

@@ -1,0 +1,197 @@
+"""What needs no Ray: the flags, what travels, how a cluster is divided, the seam."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import siamese.engines.ray_cluster as cluster
+from siamese import __version__
+from siamese.cli import main
+from siamese.embedding import Embedder
+from siamese.embedding_store import EmbeddingStore, Entry, FileState
+from siamese.engines.ray_cluster import Workers, one_line, require_ray, workers
+from siamese.engines.ray_engine import _named, _task_size
+from siamese.engines.ray_rows import (
+    entries_of,
+    entries_table,
+    files_of,
+    files_table,
+    refusal_table,
+)
+from siamese.engines.ray_worker import look
+from siamese.errors import InputError
+from siamese.threads import cores, use_cores
+
+
+@pytest.fixture
+def no_ray(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None if name == "ray" else found(name))
+
+
+def run(monkeypatch, *words: str) -> int:
+    monkeypatch.setattr("sys.argv", ["siamese", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+@pytest.mark.parametrize("verb", ["embed", "index", "evaluate", "report"])
+def test_where_ray_is_missing_it_is_said_at_once(no_ray, monkeypatch, capsys, verb):
+    assert run(monkeypatch, verb, "--labeled-data", "gone.json", "--engine", "ray") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Ray is not installed; pip install 'keras-image-similarity-training[ray]'" in line
+
+
+def test_an_address_without_the_engine_is_refused(monkeypatch, capsys):
+    words = ["embed", "--ray-address", "10.0.0.1:6379", "--labeled-data", "gone.json"]
+    assert run(monkeypatch, *words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: --ray-address: is of --engine ray; give that too"
+
+
+def test_the_extra_is_more_than_ray_alone(monkeypatch):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None if name == "fsspec" else object())
+    with pytest.raises(InputError, match="pip install"):
+        require_ray()
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "host:port", ":6379", "http://"])
+def test_what_is_no_address(address):
+    with pytest.raises(InputError, match="give HOST:PORT"):
+        cluster._require_answer(address)
+
+
+def test_where_nothing_answers():
+    with pytest.raises(InputError, match=r"127\.0\.0\.1:1: no Ray cluster answers there"):
+        cluster._require_answer("127.0.0.1:1")
+
+
+# --- what travels
+
+
+def test_files_travel_whatever_kind_of_path_they_are():
+    files = {"a.jpg": Path("/photos/a.jpg"), "ü/b.jpg": Path("/photos/ü/b.jpg")}
+    assert files_of(files_table({**files, "c": Path("c")}, list(files))) == files
+
+
+def test_outcomes_travel_as_they_are():
+    state = FileState(7, 1_700_000_000_123_456_789, bytes(range(16)))
+    vectors = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32)
+    entries = [
+        Entry("a.jpg", state, vectors[0]),
+        Entry("gone.jpg", None, "file missing"),
+        Entry("text.jpg", state, "not a picture"),
+        Entry("b.jpg", state, vectors[1]),
+    ]
+    got, ran = entries_of(entries_table(entries, "openvino", "bfloat16"))
+    assert ran == {("openvino", "bfloat16")}
+    assert [one[:2] for one in got] == [one[:2] for one in entries]
+    assert [one.outcome for one in got[1:3]] == ["file missing", "not a picture"]
+    for row, one in ((0, got[0]), (1, got[3])):
+        assert one.outcome.dtype == np.float32 and one.outcome.tobytes() == vectors[row].tobytes()
+    broken, _ = entries_of(entries_table(entries[1:3], "openvino", "float32"))
+    assert broken == entries[1:3]
+    assert entries_of(entries_table([], "", "")) == ([], set())
+
+
+def test_a_refusal_travels_as_an_error():
+    with pytest.raises(InputError, match="another model"):
+        entries_of(refusal_table("another model"))
+    assert refusal_table("no").schema == entries_table([], "", "").schema
+
+
+def test_what_ran_is_named_where_nodes_differ():
+    assert _named({("openvino", "bfloat16")}) == ("openvino", "bfloat16")
+    both = _named({("openvino", "bfloat16"), ("openvino", "float32")})
+    assert both == ("openvino", "bfloat16, float32")
+
+
+# --- how a cluster is divided
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpu", "divided"),
+    [
+        ([(2, 0)], True, Workers(1, 2, 0)),
+        ([(8, 0), (8, 0), (0, 0)], True, Workers(2, 8, 0)),
+        ([(64, 0)], True, Workers(4, 16, 0)),
+        ([(8, 0), (4, 0)], True, Workers(3, 4, 0)),
+        ([(1, 0), (16, 0), (16, 0)], True, Workers(2, 16, 0)),
+        ([(3, 0), (2, 0)], True, Workers(2, 2, 0)),
+        ([(16, 4), (8, 1), (32, 0)], True, Workers(5, 4, 1)),
+        ([(16, 4), (8, 1)], False, Workers(3, 8, 0)),
+        ([(2, 4)], True, Workers(4, 1, 1)),
+    ],
+    ids=str,
+)
+def test_how_a_cluster_is_divided(nodes, gpu, divided, monkeypatch):
+    resources = [{"Resources": {"CPU": cpus, "GPU": gpus}} for cpus, gpus in nodes]
+    monkeypatch.setattr(cluster, "_nodes", lambda: resources)
+    assert workers(gpu) == divided
+
+
+def test_a_cluster_without_processors(monkeypatch):
+    monkeypatch.setattr(cluster, "_nodes", lambda: [{"Resources": {}}])
+    with pytest.raises(InputError, match="no CPUs"):
+        workers(True)
+
+
+def test_tasks_are_whole_batches_and_enough_for_all():
+    assert _task_size(1_000_000, 8, 32) == 512
+    assert _task_size(300, 2, 32) == 32
+    assert _task_size(3000, 4, 32) == 160
+    assert _task_size(10, 4, 32) == 32
+    assert _task_size(1_000_000, 8, 1000) == 1000
+
+
+def test_what_keeps_a_node_from_embedding(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    there, gone = tmp_path / "a.jpg", tmp_path / "gone.jpg"
+    assert look(__version__, [gone, there]) is None
+    assert look(__version__, []) is None
+    assert "version" in look("0", [there])
+    assert f"{gone} is not there" in look(__version__, [gone])
+
+
+def test_of_a_traceback_the_last_line():
+    assert one_line(RuntimeError("Traceback:\n  File x\nValueError: no\n\n")) == "ValueError: no"
+    assert one_line(RuntimeError()) == "RuntimeError"
+
+
+def test_a_process_keeps_no_more_cores_busy_than_it_is_given(monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "")  # so that it is put back
+    try:
+        use_cores(1)
+        assert cores() == 1
+    finally:
+        cores.cache_clear()
+
+
+# --- the seam
+
+
+def test_an_engine_embeds_in_place_of_this_process(checkpoint, catalogue, tmp_path):
+    class Noting:
+        name = "noting"
+        ran = ("runtime", "precision")
+
+        def entries(self, embedder, files, filenames, batch_size):
+            asked.extend(filenames)
+            yield from alone.entries(files, filenames, batch_size)
+
+    alone, embedder = Embedder.load(checkpoint), Embedder.load(checkpoint)
+    asked: list[str] = []
+    embedder.engine = Noting()
+    store = EmbeddingStore(tmp_path / "kept")
+    done = embedder.embed_into(store, catalogue)
+    assert (done.engine, done.runtime, done.precision) == ("noting", "runtime", "precision")
+    assert done.new == len(asked) == 48
+    assert embedder._runtime is None, "this process made a model ready for nothing"
+    vectors = embedder.embed_catalogue(catalogue).vectors
+    np.testing.assert_array_equal(vectors, alone.embed_catalogue(catalogue).vectors)
+    assert alone.embed_into(store, catalogue).new == 0
