@@ -90,10 +90,10 @@ PIN := $(VENV_PYTHON) -m uv pip compile --quiet --universal --python-version 3.1
 
 .PHONY: requirements
 requirements: setup ## Pin what pyproject.toml asks for in requirements*.txt
-	$(PIN) pyproject.toml --extra notebook --output-file requirements.txt
-	$(PIN) pyproject.toml --extra notebook --extra gpu --constraint requirements.txt \
+	$(PIN) pyproject.toml --extra notebook --extra remote --output-file requirements.txt
+	$(PIN) pyproject.toml --extra notebook --extra remote --extra gpu --constraint requirements.txt \
 		--no-annotate --output-file requirements-gpu.txt
-	$(PIN) pyproject.toml --extra notebook --group dev --constraint requirements.txt \
+	$(PIN) pyproject.toml --extra notebook --extra remote --group dev --constraint requirements.txt \
 		--no-annotate --output-file requirements-dev.txt
 	$(PIN) --group node --output-file requirements-node.txt
 

@@ -17,8 +17,10 @@ import click
 from siamese.commands.ending import clear_errors, end
 from siamese.commands.exporting import print_export, print_indexed
 from siamese.commands.loading import embedder, keras_at_work, model_at_work, read
+from siamese.commands.options import FolderType
 from siamese.errors import InputError
 from siamese.files import require_writable
+from siamese.remote import Folder
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,9 +38,7 @@ from siamese.files import require_writable
 @click.option(
     "--labeled-data", type=click.Path(path_type=Path), help="Indexes: JSON file of the items."
 )
-@click.option(
-    "--image-dir", type=click.Path(path_type=Path), help="Indexes: folder of the pictures."
-)
+@click.option("--image-dir", type=FolderType(), help="Indexes: folder or URL of the pictures.")
 @click.option(
     "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Pictures at once."
 )
@@ -51,7 +51,7 @@ def main(
     export: str,
     keras_model: Path | None,
     labeled_data: Path | None,
-    image_dir: Path | None,
+    image_dir: Folder | None,
     batch_size: int,
     output: str | None,
 ) -> None:

@@ -61,7 +61,7 @@ def main() -> None:
     seen = Catalogue.read(test)
     queries = [seen.path_of(picture) for picture in seen.pictures[:: len(seen.pictures) // 3]]
     search = ("--index", "demo/search_index.pkl", "-k", "6", "--image-dir", EMOJI)
-    siamese("search", *search, "--output", "demo/results.html", *queries)
+    siamese("search", *search, "--output", "demo/results.html", *map(str, queries))
     siamese("report", "--labeled-data", test, *model, "--output", "demo")
 
     print(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. Look at")

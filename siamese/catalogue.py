@@ -27,6 +27,7 @@ import msgspec
 
 from siamese.errors import InputError
 from siamese.files import atomic_path
+from siamese.remote import File, Folder, Place, folder_of
 from siamese.words import counted
 
 T = TypeVar("T")
@@ -89,12 +90,13 @@ class Catalogue:
     Attributes
     ----------
     items : item id to `Item`, in file order
-    image_dir : the folder that filenames are relative to
+    image_dir : the folder that filenames are relative to; see `siamese.remote` for one that is not
+        on this machine
     notes : lines for the user on what a conversion left out
     """
 
     def __init__(
-        self, raw: Mapping[str, msgspec.Raw], items: Mapping[str, Item], image_dir: Path
+        self, raw: Mapping[str, msgspec.Raw], items: Mapping[str, Item], image_dir: Folder
     ) -> None:
         self._raw = raw
         self.items = items
@@ -108,15 +110,13 @@ class Catalogue:
         return f"Catalogue({said}, in {str(self.image_dir)!r})"
 
     @classmethod
-    def read(
-        cls, path: str | os.PathLike[str], image_dir: str | os.PathLike[str] | None = None
-    ) -> Catalogue:
+    def read(cls, path: str | os.PathLike[str], image_dir: Place | None = None) -> Catalogue:
         """Read a JSON catalogue and check its form; the pictures are not touched.
 
         Parameters
         ----------
         path : the JSON file
-        image_dir : the folder of the pictures; by default the folder of `path`
+        image_dir : the folder of the pictures, a path or a URL; by default the folder of `path`
 
         Raises
         ------
@@ -174,9 +174,7 @@ class Catalogue:
         return catalogue
 
     @classmethod
-    def from_csv(
-        cls, path: str | os.PathLike[str], image_dir: str | os.PathLike[str] | None = None
-    ) -> Catalogue:
+    def from_csv(cls, path: str | os.PathLike[str], image_dir: Place | None = None) -> Catalogue:
         """Convert a CSV file with the columns `item_id`, `filename` and, if you like, `labels`.
 
         One row a picture; labels are separated by ``|`` or ``;`` and those of an item's rows are
@@ -224,11 +222,11 @@ class Catalogue:
             problems.append(f"{path}: no rows below the header")
         if problems:
             raise InputError(problems)
-        return cls._converted(items, Path(image_dir or path.parent), str(path))
+        return cls._converted(items, folder_of(image_dir or path.parent), str(path))
 
     @classmethod
     def _converted(
-        cls, items: Mapping[str, tuple[list[str], list[str]]], image_dir: Path, source: str
+        cls, items: Mapping[str, tuple[list[str], list[str]]], image_dir: Folder, source: str
     ) -> Catalogue:
         """Through the JSON form, so that one place judges what a catalogue may hold."""
         form: dict[str, dict[str, Any]] = {}
@@ -254,7 +252,7 @@ class Catalogue:
             for image in item.images
         ]
 
-    def path_of(self, picture: Picture) -> Path:
+    def path_of(self, picture: Picture) -> File:
         """Where a picture's file is; ``..`` is resolved by name, not through links."""
         return self.image_dir / posixpath.normpath(picture.filename)
 
@@ -330,7 +328,7 @@ class Catalogue:
 
 
 def read_with_problems(
-    path: str | os.PathLike[str], image_dir: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str], image_dir: Place | None = None
 ) -> tuple[Catalogue, list[Problem]]:
     """Read what can be read of a catalogue, and everything that is wrong with its form.
 
@@ -341,7 +339,7 @@ def read_with_problems(
     """
     path = Path(path)
     raw, items, problems = parse(_read_bytes(path, "JSON"))
-    return Catalogue(raw, items, Path(image_dir or path.parent)), problems
+    return Catalogue(raw, items, folder_of(image_dir or path.parent)), problems
 
 
 def parse(data: bytes) -> tuple[dict[str, msgspec.Raw], dict[str, Item], list[Problem]]:

@@ -11,7 +11,7 @@ import os
 import posixpath
 import stat
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,10 +21,10 @@ import msgspec
 from siamese.catalogue import Catalogue, Kind, Picture, Problem, read_with_problems
 from siamese.images import PictureError, open_picture
 from siamese.progress import progress
+from siamese.remote import Place, RemoteFile, RemoteFolder, readers, stats
 from siamese.threads import in_threads
 from siamese.words import counted
 
-S = TypeVar("S")
 T = TypeVar("T")
 
 WARNINGS: Final[frozenset[Kind]] = frozenset({"repeated", "single", "labels"})
@@ -75,15 +75,13 @@ class Report(msgspec.Struct, frozen=True):
         }
 
 
-def check_catalogue(
-    labeled_data: str | os.PathLike[str], image_dir: str | os.PathLike[str] | None = None
-) -> Report:
+def check_catalogue(labeled_data: str | os.PathLike[str], image_dir: Place | None = None) -> Report:
     """Check everything: the form, the names, the files, the pictures and their bytes.
 
     Parameters
     ----------
     labeled_data : the JSON file
-    image_dir : the folder of the pictures; by default the folder of `labeled_data`
+    image_dir : the folder of the pictures, a path or a URL; by default the folder of `labeled_data`
 
     Raises
     ------
@@ -92,7 +90,7 @@ def check_catalogue(
     """
     catalogue, problems = read_with_problems(labeled_data, image_dir)
     if catalogue.items:
-        files, found = _survey(catalogue)
+        files, found = _survey(catalogue, thorough=True)
         reasons = _all_done(_not_a_picture, files, "decoding")
         problems += found
         problems += [
@@ -112,8 +110,9 @@ def quick_check(catalogue: Catalogue) -> Report:
 
     Finds paths that leave `image_dir` (through links too), missing and empty files, the same
     file under two items (however its path is spelled or linked), and what only earns a warning.
+    Of a server that lists nothing, no picture is asked for.
     """
-    _, problems = _survey(catalogue)
+    _, problems = _survey(catalogue, thorough=False)
     problems += _item_warnings(catalogue)
     return Report(problems, len(catalogue.items), len(catalogue.pictures))
 
@@ -121,9 +120,14 @@ def quick_check(catalogue: Catalogue) -> Report:
 class _File(msgspec.Struct, frozen=True):
     """A regular file inside `image_dir`, and the pictures of the catalogue that name it."""
 
-    path: str
+    path: str | RemoteFile
     size: int
     pictures: list[Picture]
+
+    @property
+    def file(self) -> Path | RemoteFile:
+        """What can be opened."""
+        return self.path if isinstance(self.path, RemoteFile) else Path(self.path)
 
 
 class _Folder:
@@ -187,8 +191,10 @@ class _FileError(Exception):
         self.problem = problem
 
 
-def _survey(catalogue: Catalogue) -> tuple[list[_File], list[Problem]]:
+def _survey(catalogue: Catalogue, *, thorough: bool) -> tuple[list[_File], list[Problem]]:
     """Look every file up; what stands in the way of decoding it."""
+    if isinstance(catalogue.image_dir, RemoteFolder):
+        return _survey_of_remote(catalogue, catalogue.image_dir, thorough)
     if not catalogue.image_dir.is_dir():
         line = f"{catalogue.image_dir}: no such folder; give the right --image-dir"
         return [], [Problem("catalogue", line)]
@@ -209,10 +215,44 @@ def _survey(catalogue: Catalogue) -> tuple[list[_File], list[Problem]]:
             files[identity].pictures.append(picture)
         else:
             files[identity] = _File(path, entry.st_size, [picture])
-    if problems and all(problem.kind == "missing" for problem in problems) and not files:
+    return list(files.values()), [*_none_there(catalogue, problems, files.values()), *problems]
+
+
+def _survey_of_remote(
+    catalogue: Catalogue, folder: RemoteFolder, thorough: bool
+) -> tuple[list[_File], list[Problem]]:
+    files: dict[str, _File] = {}
+    problems: list[Problem] = []
+    pictures: dict[str, Picture] = {}
+    for picture in catalogue.pictures:
+        pictures.setdefault(posixpath.normpath(picture.filename), picture)
+    paths = [folder / name for name in pictures]
+    ask = thorough or not folder.is_http  # those that can be listed take no request each
+    sizes = [found and found.st_size for found in stats(paths, readers(paths))] if ask else None
+    for place, (name, picture) in enumerate(pictures.items()):
+        size = -1 if sizes is None else sizes[place]
+        if size:
+            files[name] = _File(paths[place], size, [])
+        else:
+            kind: Kind = "missing" if size is None else "picture"
+            line = "file missing" if size is None else "empty file"
+            problems.append(Problem(kind, line, picture.item_id, picture.filename))
+    for picture in catalogue.pictures:
+        file = files.get(posixpath.normpath(picture.filename))
+        if file is not None:
+            if file.pictures:
+                problems.append(_double(picture, file.pictures[0], "file"))
+            file.pictures.append(picture)
+    found_ = list(files.values())
+    return found_, [*_none_there(catalogue, problems, found_), *problems]
+
+
+def _none_there(
+    catalogue: Catalogue, problems: Sequence[Problem], files: Collection[_File]
+) -> Iterator[Problem]:
+    if problems and not files and all(problem.kind == "missing" for problem in problems):
         line = f"none of the pictures is in {catalogue.image_dir}; give the right --image-dir"
-        problems.insert(0, Problem("catalogue", line))
-    return list(files.values()), problems
+        yield Problem("catalogue", line)
 
 
 def _double(picture: Picture, first: Picture, what: str) -> Problem:
@@ -232,7 +272,7 @@ def _double(picture: Picture, first: Picture, what: str) -> Problem:
 def _not_a_picture(file: _File) -> str | None:
     try:
         # A JPEG at its smallest scale is still read to its end.
-        open_picture(file.path, longest_side=1)
+        open_picture(file.file, longest_side=1)
     except PictureError as error:
         return str(error)
     return None
@@ -248,7 +288,7 @@ def _same_bytes(files: Iterable[_File]) -> Iterator[Problem]:
 
 
 def _digest(file: _File) -> bytes:
-    with Path(file.path).open("rb") as opened:
+    with file.file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").digest()
 
 
@@ -259,10 +299,11 @@ def _grouped(values: Iterable[T], keys: Iterable[Hashable]) -> list[list[T]]:
     return list(groups.values())
 
 
-def _all_done(work: Callable[[S], T], values: Sequence[S], what: str) -> list[T]:
+def _all_done(work: Callable[[_File], T], values: Sequence[_File], what: str) -> list[T]:
+    threads = readers(file.file for file in values)
     done: list[T] = []
     with (
-        closing(in_threads(work, values, ahead=1024)) as results,
+        closing(in_threads(work, values, 1024, threads)) as results,
         progress(what, len(values)) as bar,
     ):
         for result in results:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.images import PictureError, square_picture
+from siamese.remote import File
 from siamese.threads import in_threads
 
 ALIKE = 0.9
@@ -40,8 +41,8 @@ class Duplicate:
 
 
 def duplicates(
-    queries: Sequence[Path],
-    gallery: Sequence[Path],
+    queries: Sequence[File],
+    gallery: Sequence[File],
     cosines: NDArray[np.float32],
     rows: NDArray[Any],
 ) -> list[Duplicate]:
@@ -72,7 +73,7 @@ def duplicates(
     return list(done.values())
 
 
-def _small(path: Path) -> NDArray[np.uint8] | None:
+def _small(path: File) -> NDArray[np.uint8] | None:
     try:
         return square_picture(path, SIDE)
     except PictureError:  # it was there when it was embedded
@@ -85,8 +86,10 @@ def _same_picture(one: NDArray[np.uint8] | None, other: NDArray[np.uint8] | None
     return int(np.abs(one.astype(np.int16) - other).max()) <= MOST_DIFFERENT
 
 
-def _same_bytes(one: Path, other: Path) -> bool:
+def _same_bytes(one: File, other: File) -> bool:
     try:
-        return filecmp.cmp(one, other, shallow=False)
+        if isinstance(one, Path) and isinstance(other, Path):
+            return filecmp.cmp(one, other, shallow=False)
+        return one.read_bytes() == other.read_bytes()
     except OSError:
         return False

@@ -22,6 +22,7 @@ from siamese.errors import InputError
 from siamese.images import PictureError, square_picture
 from siamese.progress import progress
 from siamese.quiet import import_keras
+from siamese.remote import File, RemoteFile, fetched, readers
 from siamese.threads import in_threads
 from siamese.words import counted
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from siamese.engines import Engine
     from siamese.runtimes import PrecisionName, Runtime, RuntimeName
 
-    Source = str | os.PathLike[str] | bytes | Image.Image
+    Source = str | os.PathLike[str] | RemoteFile | bytes | Image.Image
 
 T = TypeVar("T")
 
@@ -452,7 +453,7 @@ class Embedder:
             yield _Filled(kept, whole, skipped, new)
 
     def _fill(
-        self, kept: OpenStore, files: Mapping[str, Path], unknown: Sequence[str], batch_size: int
+        self, kept: OpenStore, files: Mapping[str, File], unknown: Sequence[str], batch_size: int
     ) -> dict[str, str]:
         """Embed pictures into a store; return why some have no vector."""
         reasons: dict[str, str] = {}
@@ -474,7 +475,7 @@ class Embedder:
         return reasons
 
     def entries(
-        self, files: Mapping[str, Path], filenames: Sequence[str], batch_size: int = BATCH_SIZE
+        self, files: Mapping[str, File], filenames: Sequence[str], batch_size: int = BATCH_SIZE
     ) -> Generator[list[Entry]]:
         """Embed the files of some filenames, about a batch at a time, in no special order."""
         size = self.facts.picture_size
@@ -482,21 +483,27 @@ class Embedder:
 
         def prepare(filename: str) -> np.ndarray | str:
             # Before it is decoded: should it change meanwhile, that is seen the next time.
-            state = FileState.of(files[filename])
+            file = fetched(files[filename])
+            state = FileState.of(file)
             try:
-                square = square_picture(files[filename], size)
+                square = square_picture(file, size)
             except PictureError as error:
                 states[filename] = None if _may_pass(error) else state
                 return str(error)
             states[filename] = state
             return "changed while it was read" if state is None else square
 
-        with closing(self._embedded(filenames, prepare, batch_size)) as batches:
+        threads = readers(files.values())
+        with closing(self._embedded(filenames, prepare, batch_size, threads)) as batches:
             for batch in batches:
                 yield [Entry(name, states.pop(name), outcome) for name, outcome in batch]
 
     def _embedded(
-        self, items: Sequence[T], prepare: Callable[[T], np.ndarray | str], batch_size: int
+        self,
+        items: Sequence[T],
+        prepare: Callable[[T], np.ndarray | str],
+        batch_size: int,
+        threads: int | None = None,
     ) -> Generator[list[tuple[T, Outcome]]]:
         """Embed the square pictures of some items, a batch at a time; reasons are passed on.
 
@@ -508,7 +515,7 @@ class Embedder:
         squares = np.empty((min(batch_size, len(items)), size, size, 3), np.uint8)
         whole: list[T] = []
         broken: list[tuple[T, Outcome]] = []
-        with closing(in_threads(prepare, items, ahead=2 * batch_size)) as prepared:
+        with closing(in_threads(prepare, items, 2 * batch_size, threads)) as prepared:
             for number, (item, square) in enumerate(zip(items, prepared, strict=True), start=1):
                 if isinstance(square, str):
                     broken.append((item, square))
@@ -531,14 +538,14 @@ class _Filled(NamedTuple):
     new: int
 
 
-class _Files(Mapping[str, Path]):
+class _Files(Mapping[str, File]):
     """The file of each filename of a catalogue; a path is made when asked for, as it is large."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._pictures = {picture.filename: picture for picture in catalogue.pictures}
 
-    def __getitem__(self, filename: str) -> Path:
+    def __getitem__(self, filename: str) -> File:
         return self._catalogue.path_of(self._pictures[filename])
 
     def __contains__(self, filename: object) -> bool:
@@ -560,4 +567,4 @@ def _may_pass(error: PictureError) -> bool:
 
 
 def _name(source: Source) -> str:
-    return str(source) if isinstance(source, str | os.PathLike) else "picture"
+    return str(source) if isinstance(source, str | os.PathLike | RemoteFile) else "picture"

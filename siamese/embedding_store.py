@@ -7,7 +7,6 @@ a picture stands in several, the one with the highest number holds.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 from siamese.errors import InputError
 from siamese.files import atomic_path, locked, require_writable
 from siamese.progress import progress
+from siamese.remote import File, fetched, readers, stats
 from siamese.threads import in_threads
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class FileState(NamedTuple):
     Attributes
     ----------
     size : bytes
-    modified : when, in nanoseconds
+    modified : when, in nanoseconds; or another number that changes with it, see `siamese.remote`
     content : BLAKE2b of its bytes, 16 bytes
     """
 
@@ -70,7 +70,7 @@ class FileState(NamedTuple):
     content: bytes
 
     @classmethod
-    def of(cls, path: Path) -> FileState | None:
+    def of(cls, path: File) -> FileState | None:
         """Read a file; None where it is missing, unreadable or no regular file."""
         try:
             found = path.stat()
@@ -78,9 +78,10 @@ class FileState(NamedTuple):
                 return None
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+                size = file.seek(0, os.SEEK_END)
         except OSError:
             return None
-        return cls(found.st_size, found.st_mtime_ns, content.digest())
+        return cls(size, found.st_mtime_ns, content.digest())
 
 
 class Entry(NamedTuple):
@@ -193,7 +194,7 @@ class OpenStore:
                 self._rows[number] = len(rows)
                 self._newest.update(rows)
 
-    def known(self, paths: Mapping[str, Path]) -> set[str]:
+    def known(self, paths: Mapping[str, File]) -> set[str]:
         """Find the pictures that have not changed: the same size, and the same time or bytes.
 
         Parameters
@@ -202,20 +203,23 @@ class OpenStore:
         """
         known: set[str] = set()
         same_size = []
-        for filename, path in paths.items():
-            if filename not in self._newest:
-                continue
+        held = [filename for filename in paths if filename in self._newest]
+        threads = readers(paths.values())
+        looked_up = stats((paths[filename] for filename in held), threads)
+        for filename, found in zip(held, looked_up, strict=True):
             state = self._newest[filename].state
-            with contextlib.suppress(OSError):
-                found = path.stat()
-                if found.st_size != state.size or not stat.S_ISREG(found.st_mode):
-                    continue
-                if found.st_mtime_ns == state.modified:
-                    known.add(filename)
-                else:
-                    same_size.append(filename)
+            if found is None or not stat.S_ISREG(found.st_mode):
+                continue
+            if found.st_size not in (state.size, -1):
+                continue
+            if found.st_mtime_ns == state.modified != 0:
+                known.add(filename)
+            else:
+                same_size.append(filename)
         # A copy, or a checkout, has another time and the same bytes.
-        states = in_threads(lambda filename: FileState.of(paths[filename]), same_size, ahead=64)
+        states = in_threads(
+            lambda filename: FileState.of(fetched(paths[filename])), same_size, 64, threads
+        )
         with closing(states), progress("comparing", len(same_size)) as bar:
             for filename, now in zip(same_size, states, strict=True):
                 row = self._newest[filename]

@@ -19,11 +19,10 @@ from siamese.neighbours import nearest
 from siamese.verification import pair_distances, verify
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from siamese.catalogue import Catalogue, Picture
     from siamese.embedding import Embedder, Embeddings, Skipped
     from siamese.embedding_store import EmbeddingStore
+    from siamese.remote import File
 
 LABEL_RECALL_AT = (1, 5, 10)
 PAIRS = 200_000
@@ -256,9 +255,9 @@ def _calibration(done: Retrieval, fingerprint: str, measured_on: str) -> Calibra
 
 def _duplicates(
     asked: Sequence[Picture],
-    paths: Sequence[Path],
+    paths: Sequence[File],
     gallery: Sequence[Picture],
-    gallery_paths: Sequence[Path],
+    gallery_paths: Sequence[File],
     cosines: NDArray[np.float32],
     rows: NDArray[Any],
 ) -> dict[str, Any]:

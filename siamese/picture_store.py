@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 
 from siamese.errors import InputError
 from siamese.images import PictureError, square_picture
 from siamese.progress import progress
+from siamese.remote import File, readers
 from siamese.threads import in_threads
 
 MEMORY_LIMIT = 4 * 2**30
@@ -35,7 +35,7 @@ class PictureStore:
     """
 
     def __init__(
-        self, paths: Sequence[Path], picture_size: int, memory_limit: int = MEMORY_LIMIT
+        self, paths: Sequence[File], picture_size: int, memory_limit: int = MEMORY_LIMIT
     ) -> None:
         self.paths = list(paths)
         self.picture_size = picture_size
@@ -46,7 +46,7 @@ class PictureStore:
 
         rows = range(len(self.paths))
         with (
-            closing(in_threads(self._open, rows, ahead=1024)) as reasons,
+            closing(in_threads(self._open, rows, 1024, readers(self.paths))) as reasons,
             progress("opening", len(rows)) as bar,
         ):
             for row, reason in zip(rows, reasons, strict=True):

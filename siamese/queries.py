@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from siamese.embedding import Embedder, Skipped
     from siamese.indexes import Index
+    from siamese.remote import File, Folder
     from siamese.search import Options, QueryResult, Searcher
 
 BATCH = 256
@@ -43,7 +44,7 @@ class Query:
     named : whether it was asked for by its own name, and so must be usable
     """
 
-    path: Path
+    path: File
     filename: str
     item_id: str | None = None
     named: bool = False
@@ -57,7 +58,7 @@ class Query:
 
 
 def queries_of(
-    images: Sequence[Path], listed: Path | None = None, image_dir: Path | None = None
+    images: Sequence[Path], listed: Path | None = None, image_dir: Folder | None = None
 ) -> list[Query]:
     """Gather what to search for, in the order given.
 
@@ -140,7 +141,7 @@ def search_each(
             yield from searcher.search_vectors(
                 searcher.embedder.embed(pictures),
                 k,
-                names=[os.fspath(query.path) for query in usable],
+                names=[str(query.path) for query in usable],
                 **options,
             )
             bar.update(len(some))
@@ -180,7 +181,7 @@ def search_together(
                 f"{own[0]} and {own[1]}; leave one of the two out"
             )
         options["own_items"] = own or None
-    name = " + ".join(os.fspath(query.path) for query in usable)
+    name = " + ".join(str(query.path) for query in usable)
     for found in searcher.search(pictures, k, together=True, **options):
         yield msgspec.structs.replace(found, query=name)
 
@@ -214,8 +215,8 @@ def _opened(
     return usable, pictures
 
 
-def _filename(path: Path, image_dir: Path | None) -> str:
+def _filename(path: Path, image_dir: Folder | None) -> str:
     """The path as an index would have it."""
-    if image_dir is not None and path.resolve().is_relative_to(image_dir.resolve()):
+    if isinstance(image_dir, Path) and path.resolve().is_relative_to(image_dir.resolve()):
         return path.resolve().relative_to(image_dir.resolve()).as_posix()
     return os.fspath(path)

@@ -27,14 +27,20 @@ def use_cores(count: int) -> None:
     cores.cache_clear()
 
 
-def in_threads(work: Callable[[S], T], values: Iterable[S], ahead: int) -> Generator[T]:
+def in_threads(
+    work: Callable[[S], T], values: Iterable[S], ahead: int, threads: int | None = None
+) -> Generator[T]:
     """Yield `work(value)` of each value, in order; at most `ahead` results wait to be taken.
 
     Close it (`contextlib.closing`) where it may be left early: what has not begun by then never
     begins. Otherwise a process that is stopped would first do all that is waiting.
+
+    Parameters
+    ----------
+    threads : as many as there are `cores`, where it is None
     """
     waiting: deque[Future[T]] = deque()
-    pool = ThreadPoolExecutor(cores())
+    pool = ThreadPoolExecutor(threads or cores())
     try:
         for value in values:
             waiting.append(pool.submit(work, value))

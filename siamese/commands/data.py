@@ -20,12 +20,13 @@ from siamese.commands.printing import print_json
 
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue
+    from siamese.remote import Folder
 
 
 @click.command()
 @labeled_data_options
 @json_option
-def check(labeled_data: Path, image_dir: Path | None, as_json: bool) -> None:
+def check(labeled_data: Path, image_dir: Folder | None, as_json: bool) -> None:
     """List everything that is wrong with a catalogue.
 
     Its form, its names, its files and its pictures, all at once. Errors (exit code 2) must be
@@ -62,7 +63,7 @@ def check(labeled_data: Path, image_dir: Path | None, as_json: bool) -> None:
 @json_option
 def split(
     labeled_data: Path,
-    image_dir: Path | None,
+    image_dir: Folder | None,
     train: float,
     seed: int,
     output: Path | None,

@@ -30,6 +30,7 @@ from siamese.commands.options import (
 )
 from siamese.commands.printing import print_json, print_table
 from siamese.files import require_writable
+from siamese.remote import Folder
 from siamese.words import counted
 
 
@@ -70,7 +71,7 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
 @json_option
 def embed(
     labeled_data: Path,
-    image_dir: Path | None,
+    image_dir: Folder | None,
     output: Path,
     batch_size: int,
     as_json: bool,
@@ -135,7 +136,7 @@ def embed(
 @json_option
 def index(
     labeled_data: Path,
-    image_dir: Path | None,
+    image_dir: Folder | None,
     embeddings: Path | None,
     backend: str | None,
     output: str | None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from siamese.embedding import Embedder
     from siamese.embedding_store import EmbeddingStore
     from siamese.engines import EngineName
+    from siamese.remote import Folder
     from siamese.runtimes import PrecisionName, RuntimeName
 
 
@@ -44,14 +45,14 @@ def keras_at_work() -> Iterator[None]:
         yield
 
 
-def read(labeled_data: Path, image_dir: Path | None) -> Catalogue:
+def read(labeled_data: Path, image_dir: Folder | None) -> Catalogue:
     """Read a catalogue, without opening its pictures."""
     from siamese.catalogue import Catalogue
 
     return Catalogue.read(labeled_data, image_dir)
 
 
-def read_usable(labeled_data: Path, image_dir: Path | None) -> Catalogue:
+def read_usable(labeled_data: Path, image_dir: Folder | None) -> Catalogue:
     """Read a catalogue that has nothing wrong but single pictures, which can be skipped."""
     from siamese.check import quick_check
 

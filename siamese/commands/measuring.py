@@ -25,6 +25,7 @@ from siamese.files import require_writable
 
 if TYPE_CHECKING:
     from siamese.evaluation import Evaluation
+    from siamese.remote import Folder
 
 WEAKEST = 5
 """Labels that `evaluate` names; `--json` has them all."""
@@ -50,7 +51,7 @@ WEAKEST = 5
 @json_option
 def evaluate(
     labeled_data: Path,
-    image_dir: Path | None,
+    image_dir: Folder | None,
     queries: Path | None,
     calibrate: bool,
     embeddings: Path | None,
@@ -112,7 +113,7 @@ def evaluate(
 @json_option
 def report(
     labeled_data: Path,
-    image_dir: Path | None,
+    image_dir: Folder | None,
     embeddings: Path | None,
     output: Path,
     batch_size: int,

@@ -16,12 +16,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 output_type = click.Path(path_type=Path)
 
 
+class FolderType(click.ParamType[Any]):
+    """A folder of this machine, or a URL."""
+
+    name = "path or URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from siamese.remote import folder_of
+
+        return folder_of(value)
+
+
 def labeled_data_options(function: F) -> F:
     """The flags of a verb that reads a catalogue."""
     function = click.option(
         "--image-dir",
-        type=click.Path(path_type=Path),
-        help="Folder that the filenames are relative to.  [default: the folder of the JSON file]",
+        type=FolderType(),
+        help="Folder or URL that the filenames are relative to.  [default: the JSON file's folder]",
     )(function)
     return click.option(
         "--labeled-data",

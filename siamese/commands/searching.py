@@ -10,13 +10,20 @@ import click
 
 from siamese.commands.ending import end
 from siamese.commands.loading import embedder, model_at_work
-from siamese.commands.options import embedding_options, index_options, json_option, output_type
+from siamese.commands.options import (
+    FolderType,
+    embedding_options,
+    index_options,
+    json_option,
+    output_type,
+)
 from siamese.commands.printing import print_json, print_table
 from siamese.errors import InputError
 from siamese.files import require_writable
 
 if TYPE_CHECKING:
     from siamese.embedding import Skipped
+    from siamese.remote import Folder
     from siamese.search import QueryResult, Searcher
 
 
@@ -57,9 +64,7 @@ if TYPE_CHECKING:
     help="A result an item, ranked by its best picture or the mean of its three best.",
 )
 @embedding_options
-@click.option(
-    "--image-dir", type=click.Path(path_type=Path), help="Folder of the indexed pictures."
-)
+@click.option("--image-dir", type=FolderType(), help="Folder or URL of the indexed pictures.")
 @click.option(
     "--output",
     type=output_type,
@@ -81,7 +86,7 @@ def search(
     exclude_own_item: bool,
     rerank: str,
     by_item: str | None,
-    image_dir: Path | None,
+    image_dir: Folder | None,
     output: Path | None,
     as_json: bool,
     **model: Any,
@@ -168,7 +173,7 @@ def farthest(max_distance: str | None, searcher: Searcher) -> float | None:
     return distance
 
 
-def require_some(image_dir: Path, found: Iterable[QueryResult]) -> None:
+def require_some(image_dir: Folder, found: Iterable[QueryResult]) -> None:
     """Some of the pictures that were found must be there to be shown."""
     filenames = [result.filename for query in found for result in query.results]
     if filenames and not any((image_dir / filename).is_file() for filename in filenames):

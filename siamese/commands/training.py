@@ -15,6 +15,7 @@ from siamese.commands.printing import print_json
 from siamese.files import require_writable
 from siamese.recipe import Recipe
 from siamese.recipe_options import recipe_options
+from siamese.remote import Folder
 
 
 @click.command()
@@ -40,7 +41,7 @@ from siamese.recipe_options import recipe_options
 @json_option
 def train(
     labeled_data: Path,
-    image_dir: Path | None,
+    image_dir: Folder | None,
     output: Path,
     held_out_items: Path | None,
     resume: bool,

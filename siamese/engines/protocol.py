@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from siamese.embedding import Embedder
     from siamese.embedding_store import Entry
+    from siamese.remote import File
 
 EngineName = Literal["local", "ray"]
 """As `--engine` takes it; "local" is the embedder itself."""
@@ -29,7 +29,7 @@ class Engine(Protocol):
     def entries(
         self,
         embedder: Embedder,
-        files: Mapping[str, Path],
+        files: Mapping[str, File],
         filenames: Sequence[str],
         batch_size: int,
     ) -> Generator[list[Entry]]:

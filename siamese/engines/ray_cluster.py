@@ -12,13 +12,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from siamese import __version__
 from siamese.errors import AwayError, InputError
 from siamese.quiet import kept_back
+from siamese.remote import File
 from siamese.words import counted
 
 CONNECT_SECONDS = 10.0
@@ -131,7 +131,7 @@ def workers(gpu: bool) -> Workers:
     return Workers(used(cores) // cores, cores, 0)
 
 
-def require_nodes(sample: Sequence[Path]) -> None:
+def require_nodes(sample: Sequence[File]) -> None:
     """Look around on every node before long work.
 
     Parameters

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from siamese.embedding import Embedder
     from siamese.embedding_store import Entry
+    from siamese.remote import File
 
 TASK_PICTURES = 512
 """Pictures of a task, at most: seconds of work, which a dead worker costs."""
@@ -69,7 +70,7 @@ class RayEngine:
     def entries(
         self,
         embedder: Embedder,
-        files: Mapping[str, Path],
+        files: Mapping[str, File],
         filenames: Sequence[str],
         batch_size: int,
     ) -> Generator[list[Entry]]:
@@ -158,7 +159,7 @@ def _checkpoint(embedder: Embedder) -> bytes:
         return path.read_bytes()
 
 
-def _sample(files: Mapping[str, Path], filenames: Sequence[str]) -> list[Path]:
+def _sample(files: Mapping[str, File], filenames: Sequence[str]) -> list[File]:
     """Some files, from all over the list, that are there."""
     some = filenames[:: max(1, len(filenames) // SAMPLE)]
     return [files[filename] for filename in some if is_there(files[filename])]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from itertools import starmap
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,8 +19,10 @@ from siamese.errors import InputError
 if TYPE_CHECKING:
     import pyarrow
 
+    from siamese.remote import File
 
-def files_table(files: Mapping[str, Path], filenames: Sequence[str]) -> pyarrow.Table:
+
+def files_table(files: Mapping[str, File], filenames: Sequence[str]) -> pyarrow.Table:
     """The files of some filenames; a path travels as it is, whatever kind of path it is."""
     import pyarrow as pa
 
@@ -31,7 +32,7 @@ def files_table(files: Mapping[str, Path], filenames: Sequence[str]) -> pyarrow.
     )
 
 
-def files_of(table: pyarrow.Table) -> dict[str, Path]:
+def files_of(table: pyarrow.Table) -> dict[str, File]:
     """What `files_table` was given."""
     names, paths = (table[name].to_pylist() for name in ("filename", "path"))
     return dict(zip(names, map(pickle.loads, paths), strict=True))

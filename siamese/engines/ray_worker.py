@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow
 
     from siamese.embedding import Embedder
+    from siamese.remote import File
     from siamese.runtimes import PrecisionName, RuntimeName
 
 MODEL = "model.hdf5"
@@ -49,7 +50,7 @@ class Job:
     precision: PrecisionName
     batch_size: int
     cores: int
-    sample: Sequence[Path]
+    sample: Sequence[File]
 
 
 class Worker:
@@ -110,7 +111,7 @@ class Tries:
         return self._begun[first]
 
 
-def look(version: str, sample: Sequence[Path]) -> str | None:
+def look(version: str, sample: Sequence[File]) -> str | None:
     """Say what keeps this node from embedding; None where nothing does."""
     if siamese.__version__ != version:
         return (
@@ -165,7 +166,7 @@ def this_node() -> str:
     return str(ray.util.get_node_ip_address())
 
 
-def is_there(path: Path) -> bool:
+def is_there(path: File) -> bool:
     """Whether a file is there, seen from here."""
     try:
         path.stat()

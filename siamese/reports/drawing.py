@@ -13,6 +13,8 @@ from siamese.images import PictureError, open_picture
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
+    from siamese.remote import RemoteFile
+
 INK, FAINT, GROUND, FRAME = "#1c1e21", "#6b7280", "#ffffff", "#d1d5db"
 SAME, OTHER = "#15803d", "#dc2626"
 """Green for one item, red for two; frames thick and thin, ✓ and ✗ say it without."""
@@ -34,7 +36,7 @@ class Canvas:
 
     def tile(
         self,
-        source: str | os.PathLike[str] | Image.Image,
+        source: str | os.PathLike[str] | RemoteFile | Image.Image,
         at: tuple[int, int],
         colour: str = FRAME,
         *,
@@ -69,7 +71,7 @@ class Canvas:
         return text_width(text, size)
 
 
-def thumbnail(source: str | os.PathLike[str] | Image.Image, size: int) -> Image.Image:
+def thumbnail(source: str | os.PathLike[str] | RemoteFile | Image.Image, size: int) -> Image.Image:
     """A picture within size × size on white, or a grey tile that says why there is none."""
     from PIL import Image, ImageDraw
 

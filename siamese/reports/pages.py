@@ -16,6 +16,7 @@ from siamese.reports.drawing import thumbnail
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue
     from siamese.embedding import Skipped
+    from siamese.remote import Folder, RemoteFile
     from siamese.reports.comparison import Comparison
     from siamese.search import QueryResult
 
@@ -31,7 +32,7 @@ MEANINGS = {
 
 
 def results_page(
-    found: Sequence[QueryResult], image_dir: Path, path: str | os.PathLike[str]
+    found: Sequence[QueryResult], image_dir: Folder, path: str | os.PathLike[str]
 ) -> None:
     """Write the results of searches as a page: the queries and what looks most like them."""
     _write(
@@ -94,7 +95,7 @@ def _write(path: str | os.PathLike[str], template: str, **content: Any) -> None:
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
-def _inline(path: str | os.PathLike[str]) -> str:
+def _inline(path: str | os.PathLike[str] | RemoteFile) -> str:
     buffer = io.BytesIO()
     thumbnail(path, 192).save(buffer, "JPEG", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

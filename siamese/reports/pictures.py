@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from siamese.catalogue import Catalogue
+    from siamese.remote import Folder
     from siamese.reports.comparison import Comparison, Neighbour
     from siamese.search import QueryResult
 
@@ -88,7 +89,7 @@ def neighbours_picture(
     return canvas.picture
 
 
-def results_picture(found: Sequence[QueryResult], image_dir: Path) -> Image.Image:
+def results_picture(found: Sequence[QueryResult], image_dir: Folder) -> Image.Image:
     """Draw the results of searches, a row each: the query first, then the nearest pictures."""
     columns = max(len(query.results) for query in found)
     results_x = MARGIN + TILE + 2 * MARGIN
