@@ -231,7 +231,7 @@ def main() -> None:
     parser.add_argument(
         "--models",
         nargs="+",
-        default=["EfficientNetLite0", "MobileNetV2", "ResNet50"],
+        default=list(TIMM),
         choices=TIMM,
     )
     parser.add_argument(

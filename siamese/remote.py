@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from functools import cache
 from hashlib import blake2b
@@ -100,8 +100,9 @@ class RemoteFolder:
         self._listing = Lock()
 
     def __str__(self) -> str:
-        parts = urlsplit(self._url)  # a password is nobody's business
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        parts = urlsplit(self._url)  # a password or a token is nobody's business
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
     def __repr__(self) -> str:
         return f"RemoteFolder({str(self)!r})"
@@ -143,7 +144,7 @@ class RemoteFolder:
             name.removeprefix(self._root).lstrip("/"): _stat(info) for name, info in found.items()
         }
 
-    def asked(self, request: Any, file: RemoteFile) -> Any:
+    def asked(self, request: Callable[[], Any], file: RemoteFile) -> Any:
         """The answer to a request, which is tried again where the server may have been busy.
 
         Raises
@@ -153,7 +154,8 @@ class RemoteFolder:
         AwayError
             Nor was there one to those before.
         """
-        for pause in (*PATIENCE, None):
+        pauses = iter(PATIENCE)
+        while True:
             try:
                 answer = request()
             except Exception as error:
@@ -161,6 +163,7 @@ class RemoteFolder:
                 if refused is not None:  # which is an answer too
                     self._count(answered=True)
                     raise refused from error
+                pause = next(pauses, None)
                 if pause is None:
                     self._count(answered=False)
                     behind = error.__cause__ if self.is_http else None
@@ -170,7 +173,6 @@ class RemoteFolder:
             else:
                 self._count(answered=True)
                 return answer
-        raise AssertionError("the last try ends it")
 
     def _count(self, *, answered: bool) -> None:
         with self._counting:
