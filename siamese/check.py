@@ -21,7 +21,7 @@ import msgspec
 from siamese.catalogue import Catalogue, Kind, Picture, Problem, read_with_problems
 from siamese.images import PictureError, open_picture
 from siamese.progress import progress
-from siamese.remote import Place, RemoteFile, RemoteFolder, readers, stats
+from siamese.remote import File, Place, RemoteFile, RemoteFolder, fetched, readers, stats
 from siamese.threads import in_threads
 from siamese.words import counted
 
@@ -91,16 +91,19 @@ def check_catalogue(labeled_data: str | os.PathLike[str], image_dir: Place | Non
     catalogue, problems = read_with_problems(labeled_data, image_dir)
     if catalogue.items:
         files, found = _survey(catalogue, thorough=True)
-        reasons = _all_done(_not_a_picture, files, "decoding")
+        decoded = _all_done(_decoded, files, "decoding")
         problems += found
         problems += [
             Problem("picture", reason, picture.item_id, picture.filename)
-            for file, reason in zip(files, reasons, strict=True)
+            for file, (reason, _) in zip(files, decoded, strict=True)
             if reason
             for picture in file.pictures
         ]
-        sound = [file for file, reason in zip(files, reasons, strict=True) if not reason]
-        problems += _same_bytes(sound)
+        problems += _same_bytes(
+            msgspec.structs.replace(file, digest=digest)
+            for file, (reason, digest) in zip(files, decoded, strict=True)
+            if not reason
+        )
         problems += _item_warnings(catalogue)
     return Report(problems, len(catalogue.items), len(catalogue.pictures))
 
@@ -123,6 +126,7 @@ class _File(msgspec.Struct, frozen=True):
     path: str | RemoteFile
     size: int
     pictures: list[Picture]
+    digest: bytes | None = None
 
     @property
     def file(self) -> Path | RemoteFile:
@@ -221,6 +225,7 @@ def _survey(catalogue: Catalogue, *, thorough: bool) -> tuple[list[_File], list[
 def _survey_of_remote(
     catalogue: Catalogue, folder: RemoteFolder, thorough: bool
 ) -> tuple[list[_File], list[Problem]]:
+    folder.look_again()
     files: dict[str, _File] = {}
     problems: list[Problem] = []
     pictures: dict[str, Picture] = {}
@@ -269,17 +274,20 @@ def _double(picture: Picture, first: Picture, what: str) -> Problem:
     return Problem("shared", line, picture.item_id, picture.filename)
 
 
-def _not_a_picture(file: _File) -> str | None:
+def _decoded(file: _File) -> tuple[str | None, bytes | None]:
+    """Why it is no picture; and the digest of one that was downloaded to see that."""
+    source = fetched(file.file)
     try:
         # A JPEG at its smallest scale is still read to its end.
-        open_picture(file.file, longest_side=1)
+        open_picture(source, longest_side=1)
     except PictureError as error:
-        return str(error)
-    return None
+        return str(error), None
+    return None, _digest_of(source) if isinstance(source, RemoteFile) else None
 
 
 def _same_bytes(files: Iterable[_File]) -> Iterator[Problem]:
-    """Only files of one size are read again."""
+    """Only files of one size are read again, and no remote one."""
+    files = list(files)
     by_size = _grouped(files, [file.size for file in files])
     suspects = [file for group in by_size if len(group) > 1 for file in group]
     for group in _grouped(suspects, _all_done(_digest, suspects, "comparing")):
@@ -288,7 +296,11 @@ def _same_bytes(files: Iterable[_File]) -> Iterator[Problem]:
 
 
 def _digest(file: _File) -> bytes:
-    with file.file.open("rb") as opened:
+    return file.digest or _digest_of(file.file)
+
+
+def _digest_of(file: File) -> bytes:
+    with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").digest()
 
 

@@ -22,7 +22,7 @@ from siamese.errors import InputError
 from siamese.images import PictureError, square_picture
 from siamese.progress import progress
 from siamese.quiet import import_keras
-from siamese.remote import File, RemoteFile, fetched, readers
+from siamese.remote import File, RemoteFile, RemoteFolder, fetched, readers
 from siamese.threads import in_threads
 from siamese.words import counted
 
@@ -431,6 +431,8 @@ class Embedder:
     ) -> Iterator[_Filled]:
         """Embed what a store does not know yet, and tidy it up."""
         files = _Files(catalogue)
+        if isinstance(catalogue.image_dir, RemoteFolder):
+            catalogue.image_dir.look_again(unless_new=True)
         with store.open(self.facts) as kept:
             known = kept.known(files)
             if known:

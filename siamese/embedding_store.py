@@ -212,7 +212,8 @@ class OpenStore:
                 continue
             if found.st_size not in (state.size, -1):
                 continue
-            if found.st_mtime_ns == state.modified != 0:
+            # On disk 0 is a time too; a server that says 0 has told nothing.
+            if found.st_mtime_ns == state.modified and (threads is None or state.modified):
                 known.add(filename)
             else:
                 same_size.append(filename)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import posixpath
 import re
 import stat
 import time
@@ -19,11 +20,13 @@ from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple, TypeAlias
-from urllib.parse import quote, urlsplit, urlunsplit
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from siamese.errors import AwayError, InputError
 from siamese.threads import in_threads
+
+T = TypeVar("T")
 
 Folder: TypeAlias = "Path | RemoteFolder"
 File: TypeAlias = "Path | RemoteFile"
@@ -97,6 +100,7 @@ class RemoteFolder:
         self._unanswered = 0
         self._counting = Lock()
         self._listed: dict[str, Stat] | None = None
+        self._used = False
         self._listing = Lock()
 
     def __str__(self) -> str:
@@ -111,7 +115,17 @@ class RemoteFolder:
         return folder_at, (self._url,)
 
     def __truediv__(self, filename: str) -> RemoteFile:
-        return RemoteFile(self, filename)
+        """A file in it.
+
+        Raises
+        ------
+        InputError
+            The name, of an index for one, leads out of the folder.
+        """
+        name = posixpath.normpath(filename)
+        if name.startswith("/") or name.split("/")[0] == "..":
+            raise InputError(f"{filename}: leaves {self}")
+        return RemoteFile(self, name)
 
     def path_of(self, filename: str) -> str:
         """What fsspec calls a file."""
@@ -135,9 +149,23 @@ class RemoteFolder:
                 self._listed = self._find()
             return self._listed
 
+    def look_again(self, *, unless_new: bool = False) -> None:
+        """Forget the listing, so that a run sees the folder as it is when the run begins.
+
+        Parameters
+        ----------
+        unless_new : keep one that no run before this has used
+        """
+        with self._listing:
+            if not unless_new or self._used:
+                self._listed = None
+            self._used = unless_new
+
     def _find(self) -> dict[str, Stat]:
         try:
+            self.filesystem.invalidate_cache()  # of what it was before
             found = self.filesystem.find(self._root, detail=True)
+            self.filesystem.invalidate_cache()  # or it would hold all of it, as we do
         except Exception as error:  # of each driver its own
             raise InputError(f"{self}: {_why(error)}") from error
         return {
@@ -277,11 +305,25 @@ class FetchedFile(RemoteFile):
     """A `RemoteFile` that is read once, and keeps its bytes for what else reads it."""
 
     _bytes: bytes | None = None
+    _failure: OSError | None = None
+
+    def stat(self) -> Stat:
+        return self._once(super().stat)
 
     def read_bytes(self) -> bytes:
         if self._bytes is None:
-            self._bytes = super().read_bytes()
+            self._bytes = self._once(super().read_bytes)
         return self._bytes
+
+    def _once(self, request: Callable[[], T]) -> T:
+        """Ask, but not again what has failed: each failure has had its tries."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return request()
+        except OSError as error:
+            self._failure = error
+            raise
 
 
 def folder_of(place: Place) -> Folder:
@@ -297,7 +339,10 @@ def folder_of(place: Place) -> Folder:
     text = os.fspath(place)
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", text) is None:
         return Path(text)
-    return Path(text.removeprefix("file://")) if text.startswith("file://") else folder_at(text)
+    parts = urlsplit(text)
+    if parts.scheme != "file":
+        return folder_at(text)
+    return Path(unquote(parts.netloc.removeprefix("localhost") + parts.path))
 
 
 @cache
@@ -343,7 +388,13 @@ def _opened(url: str, shown: str) -> tuple[Any, str]:
         if scheme in ("http", "https"):
             import aiohttp
 
-            options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(**_TIMEOUTS)}
+            # With the proxies of the environment and ~/.netrc, as other programs have them.
+            timeout = aiohttp.ClientTimeout(**_TIMEOUTS)
+            options["client_kwargs"] = {"timeout": timeout, "trust_env": True}
+        elif scheme in ("s3", "s3a"):
+            # Of 10, which is usual, two of three readers would wait for the third.
+            own = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+            options["config_kwargs"] = {"max_pool_connections": READERS, **own}
         return fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         driver = _DRIVERS.get(scheme, error.name or scheme)

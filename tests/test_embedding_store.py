@@ -110,6 +110,14 @@ def test_the_files_are_plain(store, photos):
     assert row["error"] is None
 
 
+def test_a_file_of_1970_is_known_by_its_time(store, photos, monkeypatch):
+    os.utime(photos["1.png"], ns=(0, 0))
+    fill(store, photos)
+    monkeypatch.setattr(FileState, "of", None)  # no file is read
+    with store.open(FACTS) as opened:
+        assert opened.known(photos) == set(photos)
+
+
 def test_a_file_is_known_by_its_time_or_by_its_bytes(store, photos):
     os.utime(photos["3.png"], ns=(5, photos["9.png"].stat().st_mtime_ns))
     fill(store, photos)
