@@ -113,11 +113,15 @@ def quick_check(catalogue: Catalogue) -> Report:
 
     Finds paths that leave `image_dir` (through links too), missing and empty files, the same
     file under two items (however its path is spelled or linked), and what only earns a warning.
-    Of a server that lists nothing, no picture is asked for.
+    Of a server that lists nothing, only some pictures are asked for.
     """
     _, problems = _survey(catalogue, thorough=False)
     problems += _item_warnings(catalogue)
     return Report(problems, len(catalogue.items), len(catalogue.pictures))
+
+
+SAMPLE = 64
+"""So many pictures, at most, a server that lists nothing is asked for, to see that one is there."""
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -234,6 +238,9 @@ def _survey_of_remote(
     paths = [folder / name for name in pictures]
     ask = thorough or not folder.is_http  # those that can be listed take no request each
     sizes = [found and found.st_size for found in stats(paths, readers(paths))] if ask else None
+    if sizes is None and not _any_there(paths):
+        line = f"none of {counted(min(SAMPLE, len(paths)), 'picture')} asked for is in {folder}"
+        return [], [Problem("catalogue", f"{line}; give the right --image-dir")]
     for place, (name, picture) in enumerate(pictures.items()):
         size = -1 if sizes is None else sizes[place]
         if size:
@@ -250,6 +257,13 @@ def _survey_of_remote(
             file.pictures.append(picture)
     found_ = list(files.values())
     return found_, [*_none_there(catalogue, problems, found_), *problems]
+
+
+def _any_there(paths: Sequence[RemoteFile]) -> bool:
+    """Whether one of some is there, without asking for all."""
+    some = paths[:: -(-len(paths) // SAMPLE)]
+    with closing(stats(some, readers(some))) as found:
+        return any(one is not None for one in found)
 
 
 def _none_there(

@@ -340,14 +340,14 @@ class OpenStore:
         ]
         if len(small) == 1 and fine(small[0]):
             return
-        merged: dict[str, _Row] = {}
         batches = chain.from_iterable(self._newest_rows(number, filenames) for number in small)
         for batch in batches:
             number = self._next()
             self._write_shard(number, chain([batch], batches), MERGED_PICTURES)
-            merged.update(self._read_rows(number))  # before anything is removed
-        self._newest = {name: row for name, row in self._newest.items() if name in filenames}
-        self._newest |= merged
+            for name, row in self._read_rows(number):  # before anything is removed
+                self._newest[name] = self._newest[name]._replace(shard=row.shard)
+        for name in [name for name in self._newest if name not in filenames]:
+            del self._newest[name]
         for number in small:
             self._path(number).unlink()
             del self._rows[number]

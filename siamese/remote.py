@@ -436,7 +436,8 @@ def _status(error: BaseException) -> int | None:
     """Of an HTTP answer, wherever in its causes an error has it."""
     at: BaseException | None = error
     while at is not None:
-        status = getattr(at, "status", None)
+        # gcsfs has its own name for it; aiohttp's `code` is another thing.
+        status = getattr(at, "code" if type(at).__name__ == "HttpError" else "status", None)
         if isinstance(status, int):
             return status
         at = at.__cause__

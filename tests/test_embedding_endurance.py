@@ -34,8 +34,8 @@ def noted(self, *words):
         yield batch
 
 Embedder._embedded = noted
-from siamese.cli import main
-main(sys.argv[2:])
+from siamese.cli import cli
+cli(sys.argv[2:])
 """
 """`siamese …`, which also writes the name of each picture it embeds into a file."""
 

@@ -243,9 +243,14 @@ def test_check_finds_what_it_finds_in_the_folder(copied, url, in_memory, request
     assert {p.filename for p in afar.errors} >= {empty, text, missing}
 
 
-def test_a_quick_check_asks_for_no_picture(copied, server):
+def test_a_quick_check_asks_for_few_pictures(copied, server, monkeypatch):
+    monkeypatch.setattr("siamese.check.SAMPLE", 4)
     assert quick_check(Catalogue.read(copied / "items.json", server.url)).errors == []
-    assert not server.asked
+    assert 0 < sum(server.asked.values()) <= 4
+    (fatal,) = quick_check(Catalogue.read(copied / "items.json", f"{server.url}/no")).fatal
+    assert fatal.problem == (
+        f"none of 4 pictures asked for is in {server.url}/no; give the right --image-dir"
+    )
 
 
 def test_a_wrong_folder_is_told_before_anything_is_embedded(copied, in_memory):
