@@ -79,6 +79,7 @@ def test_embeddings_are_made_once_and_used_by_every_verb(items, checkpoint, cata
         "new": 48,
         "skipped": [],
         "precision": "float32",
+        "engine": "local",
     }
     for verb in ("index", "evaluate", "report"):
         output = {
@@ -682,6 +683,7 @@ def start(*words: object, cwd: Path) -> subprocess.Popen[str]:
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.long
 def test_a_killed_training_goes_on(items, tmp_path):
     words = ("train", "--labeled-data", items, *SMALL, "--epochs", 3, "--batch-size", 8)
     process = start(*words, cwd=tmp_path)
@@ -701,6 +703,7 @@ def test_a_killed_training_goes_on(items, tmp_path):
     assert Path(told["model"]).is_file()
 
 
+@pytest.mark.long
 def test_a_killed_export_leaves_no_version_and_is_no_hindrance(checkpoint, tmp_path):
     words = ("export", "savedmodel", "--keras-model", checkpoint)
     process = start(*words, cwd=tmp_path)

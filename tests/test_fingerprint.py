@@ -66,6 +66,7 @@ def test_precision_does_not_change_it(network, tmp_path, precision):
 
 def test_an_index_made_on_a_gpu_is_searched_on_a_cpu(checkpoint, monkeypatch):
     on_cpu = Embedder.load(checkpoint)
+    assert on_cpu.model.dtype_policy.name == "float32"
     monkeypatch.setattr(siamese.devices, "embedding_precision", lambda: "mixed_float16")
     on_gpu = Embedder.load(checkpoint)
     assert on_gpu.facts == on_cpu.facts

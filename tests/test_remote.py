@@ -31,6 +31,10 @@ from siamese.images import PictureError, open_picture, square_picture
 from siamese.remote import RemoteFolder, folder_at, folder_of
 
 
+class ManyAtOnce(ThreadingHTTPServer):
+    request_queue_size = 128  # of 5, which is usual, others are only let in a second later
+
+
 class Server:
     """Serves a folder; counts what it is asked, and fails as it is told."""
 
@@ -72,7 +76,7 @@ class Server:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = ManyAtOnce(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._http.server_port}"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
         self._thread.start()
