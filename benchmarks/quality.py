@@ -346,7 +346,8 @@ def _share(value: float) -> str:
     return f"{value:.3f}".removeprefix("0")
 
 
-def _catalogue(text: str) -> tuple[str, list[Path]]:
+def named_catalogue(text: str) -> tuple[str, list[Path]]:
+    """``NAME=TRAIN.json,TEST.json,FOLDER``."""
     name, _, files = text.partition("=")
     paths = [Path(file).absolute() for file in files.split(",")]
     if not name or len(paths) != 3:
@@ -359,7 +360,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--catalogue",
         dest="catalogues",
-        type=_catalogue,
+        type=named_catalogue,
         action="append",
         required=True,
         metavar="NAME=train.json,test.json,image_dir",

@@ -24,6 +24,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from quality import named_catalogue
+
 from siamese.commands.ending import clear_errors
 from siamese.errors import InputError
 from siamese.files import atomic_path
@@ -142,15 +144,6 @@ def spread(values: list[float], form: str) -> str:
     """Mean ± standard deviation."""
     deviation = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
     return f"{mean(values):{form}}{deviation}".replace("0.", ".")
-
-
-def named_catalogue(text: str) -> tuple[str, list[Path]]:
-    """``NAME=TRAIN.json,TEST.json,FOLDER``."""
-    name, _, files = text.partition("=")
-    paths = [Path(file).resolve() for file in files.split(",")]
-    if not name or len(paths) != 3:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=TRAIN.json,TEST.json,FOLDER")
-    return name, paths
 
 
 def main() -> None:

@@ -99,11 +99,12 @@ def check_catalogue(labeled_data: str | os.PathLike[str], image_dir: Place | Non
             if reason
             for picture in file.pictures
         ]
-        problems += _same_bytes(
+        sound = [
             msgspec.structs.replace(file, digest=digest)
             for file, (reason, digest) in zip(files, decoded, strict=True)
             if not reason
-        )
+        ]
+        problems += _same_bytes(sound)
         problems += _item_warnings(catalogue)
     return Report(problems, len(catalogue.items), len(catalogue.pictures))
 
@@ -255,8 +256,7 @@ def _survey_of_remote(
             if file.pictures:
                 problems.append(_double(picture, file.pictures[0], "file"))
             file.pictures.append(picture)
-    found_ = list(files.values())
-    return found_, [*_none_there(catalogue, problems, found_), *problems]
+    return list(files.values()), [*_none_there(catalogue, problems, files.values()), *problems]
 
 
 def _any_there(paths: Sequence[RemoteFile]) -> bool:
@@ -299,9 +299,8 @@ def _decoded(file: _File) -> tuple[str | None, bytes | None]:
     return None, _digest_of(source) if isinstance(source, RemoteFile) else None
 
 
-def _same_bytes(files: Iterable[_File]) -> Iterator[Problem]:
+def _same_bytes(files: Sequence[_File]) -> Iterator[Problem]:
     """Only files of one size are read again, and no remote one."""
-    files = list(files)
     by_size = _grouped(files, [file.size for file in files])
     suspects = [file for group in by_size if len(group) > 1 for file in group]
     for group in _grouped(suspects, _all_done(_digest, suspects, "comparing")):

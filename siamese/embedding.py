@@ -181,8 +181,6 @@ class Embedder:
         InputError
             Missing, damaged, or no such model.
         """
-        from siamese.runtimes.kept import source_of
-
         path = Path(path)
 
         def load() -> keras.Model:
@@ -191,8 +189,8 @@ class Embedder:
 
             return inner_embedding_model(load_model(path), path)
 
-        source = source_of("checkpoint", file=path)
-        return cls._made_of(source, load, path.name, path, runtime, precision)
+        made_of = ("checkpoint",), path
+        return cls._made_of(made_of, load, path.name, path, runtime, precision)
 
     @classmethod
     def pretrained(
@@ -212,7 +210,6 @@ class Embedder:
             Unknown backbone, one that knows nothing yet, or weights that cannot be had.
         """
         from siamese.recipe import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE
-        from siamese.runtimes.kept import source_of
 
         name, size = backbone or DEFAULT_BACKBONE, picture_size or DEFAULT_PICTURE_SIZE
         if name == "base_cnn":
@@ -224,8 +221,8 @@ class Embedder:
             return embedding_model(name, size, weights=weights)
 
         file = None if weights == "imagenet" else weights
-        source = source_of("pretrained", name, size, file=file)
-        return cls._made_of(source, load, name, None, runtime, precision)
+        made_of = ("pretrained", name, size), file
+        return cls._made_of(made_of, load, name, None, runtime, precision)
 
     @classmethod
     def of(
@@ -260,23 +257,32 @@ class Embedder:
     @classmethod
     def _made_of(
         cls,
-        source: str | None,
+        made_of: tuple[tuple[object, ...], str | os.PathLike[str] | None],
         load: Callable[[], keras.Model],
         name: str,
         path: Path | None,
         runtime: RuntimeName,
         precision: PrecisionName,
     ) -> Embedder:
-        """Embed with what `load` gives, without loading it where what is kept of it will do."""
-        from siamese.runtimes import keras_needed
-        from siamese.runtimes.kept import known_facts
+        """Embed with what `load` gives, without loading it where what is kept of it will do.
 
-        if source is not None and not keras_needed(runtime):
-            facts = known_facts(source, name, path)
-            if facts is not None:
-                return cls(load, facts, runtime=runtime, precision=precision)
-        import_keras()
-        return cls.of(load(), name, path, source=source, runtime=runtime, precision=precision)
+        Parameters
+        ----------
+        made_of : what `source_of` takes, the words and the file; which is not read for nothing
+        """
+        from siamese.runtimes import keras_needed
+        from siamese.runtimes.kept import known_facts, source_of
+
+        def loaded() -> keras.Model:
+            import_keras()
+            return load()
+
+        words, file = made_of
+        source = None if keras_needed(runtime) else source_of(*words, file=file)
+        facts = None if source is None else known_facts(source, name, path)
+        if facts is None:
+            return cls.of(loaded(), name, path, source=source, runtime=runtime, precision=precision)
+        return cls(lambda: _unchanged(loaded(), facts), facts, runtime=runtime, precision=precision)
 
     @property
     def model(self) -> keras.Model:
@@ -289,15 +295,11 @@ class Embedder:
         """
         with self._opening:
             if self._model is None:
-                import_keras()
+                model = self._load()
                 from siamese.devices import embedding_precision
-                from siamese.fingerprint import fingerprint
                 from siamese.networks import set_precision
 
-                model = self._load()
                 set_precision(model, embedding_precision())
-                if fingerprint(model) != self.facts.fingerprint:
-                    raise InputError(f"{self.facts.path}: was changed meanwhile; run this again")
                 self._model = model
             return self._model
 
@@ -558,6 +560,15 @@ class _Files(Mapping[str, File]):
 
     def __len__(self) -> int:
         return len(self._pictures)
+
+
+def _unchanged(model: keras.Model, facts: ModelFacts) -> keras.Model:
+    """A model that was known before it was loaded, if it is still that one."""
+    from siamese.fingerprint import fingerprint
+
+    if fingerprint(model) != facts.fingerprint:
+        raise InputError(f"{facts.path or facts.name}: was changed meanwhile; run this again")
+    return model
 
 
 def _may_pass(error: PictureError) -> bool:

@@ -274,11 +274,7 @@ class RemoteFile:
 
     def is_file(self) -> bool:
         """Whether it is there."""
-        try:
-            self.stat()
-        except OSError:
-            return False
-        return True
+        return is_there(self)
 
     def read_bytes(self) -> bytes:
         """Its content.
@@ -370,6 +366,11 @@ def stats(files: Iterable[File], threads: int | None) -> Generator[os.stat_resul
     else:
         with closing(in_threads(_stat_or_none, files, 2 * threads, threads)) as found:
             yield from found
+
+
+def is_there(file: File) -> bool:
+    """Whether a file is there, seen from here."""
+    return _stat_or_none(file) is not None
 
 
 def _stat_or_none(file: File) -> os.stat_result | Stat | None:

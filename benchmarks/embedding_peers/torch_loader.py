@@ -13,6 +13,7 @@ import sys
 import time
 
 import torch
+from torch import library
 
 try:
     import torchvision  # noqa: F401
@@ -20,7 +21,7 @@ except RuntimeError:
     # Torchvision's compiled part, as PyPI has it, is for CUDA and does not load beside a torch for
     # the CPU alone. Its transforms do without, but its import wants two operators to have a name.
     for operator in ("nms", "qnms"):
-        torch.library.define(f"torchvision::{operator}", "(Tensor boxes, Tensor scores) -> Tensor")
+        library.define(f"torchvision::{operator}", "(Tensor boxes, Tensor scores) -> Tensor")
 import timm
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from torch.utils.data import Dataset
 
 try:
@@ -19,7 +19,7 @@ except RuntimeError:
     # Torchvision's compiled part, as PyPI has it, is for CUDA and does not load beside a torch for
     # the CPU alone. Its transforms do without, but its import wants two operators to have a name.
     for operator in ("nms", "qnms"):
-        torch.library.define(f"torchvision::{operator}", "(Tensor boxes, Tensor scores) -> Tensor")
+        library.define(f"torchvision::{operator}", "(Tensor boxes, Tensor scores) -> Tensor")
 from torchvision.transforms import v2
 
 BLOCKS = (

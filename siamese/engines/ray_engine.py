@@ -23,8 +23,9 @@ from siamese.engines.ray_cluster import (
     workers,
 )
 from siamese.engines.ray_rows import entries_of, files_table
-from siamese.engines.ray_worker import MODEL, Job, Tries, Worker, is_there
+from siamese.engines.ray_worker import MODEL, Job, Tries, Worker
 from siamese.errors import InputError
+from siamese.remote import is_there
 
 if TYPE_CHECKING:
     import pyarrow

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import siamese
 from siamese.engines.ray_rows import entries_table, files_of, refusal_table
 from siamese.errors import InputError
+from siamese.remote import is_there
 from siamese.threads import use_cores
 from siamese.words import counted
 
@@ -164,12 +165,3 @@ def this_node() -> str:
     import ray
 
     return str(ray.util.get_node_ip_address())
-
-
-def is_there(path: File) -> bool:
-    """Whether a file is there, seen from here."""
-    try:
-        path.stat()
-    except OSError:
-        return False
-    return True
