@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from siamese.catalogue import Catalogue, Picture
-from siamese.embedding_store import EmbeddingStore, Entry, FileState, OpenStore, Outcome
+from siamese.embedding_rows import FileState
+from siamese.embedding_store import EmbeddingStore, Entry, OpenStore, Outcome
 from siamese.errors import InputError
 from siamese.images import PictureError, square_picture
 from siamese.progress import progress

@@ -7,7 +7,6 @@ a picture stands in several, the one with the highest number holds.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from siamese.embedding_rows import FileState, Row, Rows
 from siamese.errors import InputError
 from siamese.files import atomic_path, locked, require_writable
 from siamese.progress import progress
@@ -51,37 +51,11 @@ SHARD_SECONDS = 3.0
 Outcome: TypeAlias = np.ndarray | str
 """A picture's vector, float32 (d,), or the reason why it has none."""
 
+READ_PICTURES = 256
+"""So many are read at a time, and are a row group of the files that remain at the end."""
+
 MERGED_PICTURES = 65_536
 """About so many pictures at most in a file of those that remain at the end."""
-
-
-class FileState(NamedTuple):
-    """What tells whether a picture's file is still the same.
-
-    Attributes
-    ----------
-    size : bytes
-    modified : when, in nanoseconds; or another number that changes with it, see `siamese.remote`
-    content : BLAKE2b of its bytes, 16 bytes
-    """
-
-    size: int
-    modified: int
-    content: bytes
-
-    @classmethod
-    def of(cls, path: File) -> FileState | None:
-        """Read a file; None where it is missing, unreadable or no regular file."""
-        try:
-            found = path.stat()
-            if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait for ever
-                return None
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-                size = file.seek(0, os.SEEK_END)
-        except OSError:
-            return None
-        return cls(size, found.st_mtime_ns, content.digest())
 
 
 class Entry(NamedTuple):
@@ -182,11 +156,12 @@ class OpenStore:
         self._pending: dict[str, Entry] = {}
         self._written = monotonic()
         self._rows: dict[int, int] = {}
-        self._newest: dict[str, _Row] = {}
+        self._newest = Rows()
         self._touched: set[int] = set()
         for number, path in _shards(folder).items():
+            rows = Rows()
             try:
-                rows = list(self._read_rows(number))
+                rows.update(self._read_rows(number))
             except _DamagedError as damaged:
                 print(f"{damaged}; its pictures are embedded again", file=sys.stderr)
                 path.unlink()
@@ -313,7 +288,7 @@ class OpenStore:
             number = self._next()
             self._write_shard(number, [pa.RecordBatch.from_arrays(arrays, schema=schema)])
             self._newest.update(
-                (name, _Row(state, number, error))
+                (name, Row(state, number, error))
                 for name, state, error in zip(names, states, errors, strict=True)
             )
             self._pending = {}
@@ -394,13 +369,13 @@ class OpenStore:
                     break
         self._rows[number] = rows
 
-    def _read_rows(self, number: int) -> Iterator[tuple[str, _Row]]:
+    def _read_rows(self, number: int) -> Iterator[tuple[str, Row]]:
         for batch in self._batches(number):
             columns = (batch[name].to_pylist() for name in ("size", "modified", "content"))
             states = map(FileState, *columns)
             names, errors = batch["filename"].to_pylist(), batch["error"].to_pylist()
             for filename, state, error in zip(names, states, errors, strict=True):
-                yield filename, _Row(state, number, error)
+                yield filename, Row(state, number, error)
 
     def _newest_rows(self, number: int, filenames: Container[str]) -> Iterator[pyarrow.RecordBatch]:
         """The rows of a file that no later one supersedes, of some filenames only."""
@@ -421,34 +396,29 @@ class OpenStore:
         import pyarrow as pa
         from pyarrow import parquet
 
-        path = self._path(number)
+        path, schema = self._path(number), self._schema()
         try:
             with parquet.ParquetFile(
                 path,
                 page_checksum_verification=True,
-                pre_buffer=False,  # of the whole file
+                pre_buffer=False,  # not the whole file in memory
+                buffer_size=1 << 16,  # bytes of a column, for the same reason
             ) as file:
-                if not file.schema_arrow.equals(self._schema()):
+                if not file.schema_arrow.equals(schema):
                     raise _DamagedError(f"{path}: damaged")
-                for batch in file.iter_batches(SHARD_PICTURES):
+                # Each thread would keep what it once needed.
+                for batch in file.iter_batches(READ_PICTURES, use_threads=False):
                     vectors = batch.num_rows - batch["vector"].null_count
-                    if len(batch["vector"].flatten()) != vectors * self.embedding_size:
+                    if (
+                        any(batch[name].null_count for name in schema.names[:4])
+                        or len(batch["vector"].flatten()) != vectors * self.embedding_size
+                    ):
                         raise _DamagedError(f"{path}: damaged")
                     yield batch
         except (OSError, pa.ArrowException) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise InputError(f"{path}: unreadable ({error.strerror})") from error
             raise _DamagedError(f"{path}: damaged") from error
-
-
-class _Row(NamedTuple):
-    """What is remembered of a picture: its file as it was, where its outcome is written, and the
-    reason if that is no vector.
-    """
-
-    state: FileState
-    shard: int
-    error: str | None
 
 
 class _DamagedError(InputError):

@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 from pyarrow import parquet
 
 import siamese.embedding_store as module
 from siamese.embedding import ModelFacts
-from siamese.embedding_store import EmbeddingStore, Entry, FileState
+from siamese.embedding_rows import FileState
+from siamese.embedding_store import EmbeddingStore, Entry
 from siamese.errors import InputError
 from siamese.files import atomic_path
 
@@ -275,6 +277,17 @@ def test_a_model_that_was_moved_is_the_same(store, photos, capsys):
 def middle_turned(data: bytes) -> bytes:
     middle = data.index(vector(4).tobytes())
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize("column", ["filename", "size", "modified", "content"])
+def test_a_file_with_an_empty_cell_is_dropped(store, photos, column, capsys):
+    fill(store, photos)
+    (path,) = store.folder.glob("*.parquet")
+    rows = parquet.read_table(path)
+    cells = pyarrow.array([None, *rows[column].to_pylist()[1:]], rows.schema.field(column).type)
+    parquet.write_table(rows.set_column(rows.schema.get_field_index(column), column, cells), path)
+    assert known(store, photos) == set()
+    assert f"{path}: damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese.embedding_store import Entry, FileState, Outcome
+from siamese.embedding_rows import FileState
+from siamese.embedding_store import Entry, Outcome
 from siamese.errors import InputError
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import siamese.engines.ray_cluster as cluster
 from siamese import __version__
 from siamese.cli import main
 from siamese.embedding import Embedder
-from siamese.embedding_store import EmbeddingStore, Entry, FileState
+from siamese.embedding_rows import FileState
+from siamese.embedding_store import EmbeddingStore, Entry
 from siamese.engines.ray_cluster import Workers, one_line, require_ray, workers
 from siamese.engines.ray_engine import _named, _task_size
 from siamese.engines.ray_rows import (
