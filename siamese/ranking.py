@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.directions import Directions, dots, make_exact
+from siamese.progress import progress
 from siamese.threads import cores, in_threads
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -147,10 +148,14 @@ class _Ranking:
             return found
 
         pairs = list(combinations_with_replacement(blocks, 2))
-        with closing(in_threads(compare, pairs, ahead=2 * cores())) as results:
+        with (
+            progress("comparing", len(pairs), " blocks") as bar,
+            closing(in_threads(compare, pairs, ahead=2 * cores())) as results,
+        ):
             for pair, found in zip(pairs, results, strict=True):
                 for block, of_block in zip(pair, found, strict=False):
                     block.add(*of_block)
+                bar.update()
         for block in blocks:
             yield self._ranked(block)
 
@@ -169,8 +174,13 @@ class _Ranking:
             return self._ranked(block)
 
         starts = range(0, len(self.queries), size)
-        with closing(in_threads(rank, starts, ahead=2 * at_once)) as results:
-            yield from results
+        with (
+            progress("comparing", len(self.queries)) as bar,
+            closing(in_threads(rank, starts, ahead=2 * at_once)) as results,
+        ):
+            for block in results:
+                yield block
+                bar.update(len(block.rows))
 
     def _size(self, most: int) -> int:
         """How many queries make a block."""
