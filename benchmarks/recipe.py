@@ -98,7 +98,7 @@ def run(choice: str, seed: int, name: str, given: argparse.Namespace) -> dict[st
     shutil.rmtree(checkpoints)
     facts = {
         "figures": measured["figures"],
-        "held_out": max(epoch.get("map@r", 0.0) for epoch in trained["history"]),
+        "held_out": max(epoch.get("val_map@r", 0.0) for epoch in trained["history"]),
         "seconds": trained["seconds"],
     }
     with atomic_path(result) as temporary:
