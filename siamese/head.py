@@ -12,7 +12,7 @@ pass over the catalogue, and learning goes on with vectors. Two steps:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -20,58 +20,32 @@ from keras import layers
 
 from siamese.errors import InputError
 from siamese.losses import MultiSimilarityLoss
-from siamese.networks import POOLING, PROJECTION
+from siamese.networks import PROJECTION
 from siamese.pairs import PairGenerator
-from siamese.progress import progress
 from siamese.sampling import BatchSampler
 
-EPOCHS, BATCH_SIZE, LEARNING_RATE = 3, 256, 1e-3
-BATCH = 64
-"""Pictures that are embedded at once."""
+EPOCHS, BATCH_SIZE = 3, 256
+LEARNING_RATE = 1e-4
+"""Ten times as much loses what the closed form has found; see docs/recipe.md."""
 SHRINKAGE = 1.0
 """Added to the eigenvalues of the covariance within items, in parts of their mean."""
 
 
-def pooled_features(model: keras.Model, generator: PairGenerator) -> np.ndarray:
-    """Features of each of the generator's pictures, before the projection: float32 (n, c)."""
-    extractor = keras.Model(model.input, model.get_layer(POOLING).output)
-    return embed_pictures(extractor, generator)
-
-
-def embed_pictures(model: keras.Model, generator: PairGenerator) -> np.ndarray:
-    """What a model answers to each of the generator's pictures, as they are: float32 (n, d)."""
-    vectors = []
-    with progress("embedding", len(generator.pictures)) as bar:
-        for batch in embedded_batches(model, generator, len(generator.pictures)):
-            vectors.append(batch)
-            bar.update(len(batch))
-    return np.concatenate(vectors)
-
-
-def embedded_batches(
-    model: keras.Model, generator: PairGenerator, pictures: int
-) -> Iterator[np.ndarray]:
-    """The same of the first so many pictures, a batch at a time."""
-    # Whole batches, the last one filled up: another shape would be compiled anew.
-    for start in range(0, pictures, BATCH):
-        rows = np.arange(start, start + BATCH) % pictures
-        answers = model.predict_on_batch(generator.prepared(rows))
-        yield np.asarray(answers, np.float32)[: pictures - start]
-
-
-def train_head(model: keras.Model, generator: PairGenerator, seed: int) -> list[float]:
+def train_head(
+    model: keras.Model, generator: PairGenerator, features: np.ndarray, seed: int
+) -> list[float]:
     """Train the projection of an embedding model alone.
 
     Parameters
     ----------
     model : with a layer `projection` behind a layer `pooling`
     generator : the pictures to learn from, of batch-pairs
+    features : float32 (n, c), of its pictures, see `siamese.frozen_features`
 
     Returns
     -------
     The mean loss of each epoch.
     """
-    features = pooled_features(model, generator)
     items = [picture.item_id for picture in generator.pictures]
     projection = model.get_layer(PROJECTION)
     projection.set_weights(discriminants(features, items, projection.units))

@@ -18,12 +18,12 @@ from siamese.augmentation import RandomView
 from siamese.checkpoints import TRAINING_STATE, checkpoint_name, save_model
 from siamese.errors import InputError
 from siamese.files import atomic_path
-from siamese.head import embed_pictures, embedded_batches
 from siamese.metrics import retrieval_metrics
 from siamese.networks import EMBEDDING_MODEL
 from siamese.pairs import PairGenerator
 from siamese.progress import progress
 from siamese.recipe import Recipe
+from siamese.training_vectors import Embed, embed_pictures
 
 TRAINING_LOG = "training_log.csv"
 WATCH_SECONDS = 1.0
@@ -95,6 +95,10 @@ class Keeper(keras.callbacks.Callback):
     clock : is looked at for the budget
     kept_variables : trained variables that are not the network's, for the state
     watch : see `siamese.training.train`
+
+    Attributes
+    ----------
+    embed : gives the vectors that retrieval is measured on
     """
 
     def __init__(
@@ -119,6 +123,7 @@ class Keeper(keras.callbacks.Callback):
         self.view = view
         self.clock = clock
         self.watch = watch
+        self.embed: Embed = embed_pictures
         self.kept_variables: list[keras.Variable] = []
         self.average: keras.callbacks.Callback | None = None
         self.bar: tqdm[Any] | None = None
@@ -205,7 +210,7 @@ class Keeper(keras.callbacks.Callback):
     def show_embeddings(self) -> None:
         """Have the generator draw by what the network makes of its pictures now."""
         model = self.network.get_layer(EMBEDDING_MODEL)
-        self.generator.set_embeddings(embed_pictures(model, self.generator))
+        self.generator.set_embeddings(self.embed(model, self.generator, None))
 
     def close(self) -> None:
         """Take the progress bar away, also from a training that was stopped."""
@@ -231,7 +236,7 @@ class Keeper(keras.callbacks.Callback):
         pictures = len(shown.pictures)
         if self.validation is None:
             pictures = min(pictures, PROBE_PICTURES)
-        vectors = np.concatenate(list(embedded_batches(model, shown, pictures)))
+        vectors = self.embed(model, shown, pictures)
         if not np.isfinite(vectors).all():
             raise InputError(
                 "the embeddings are no longer numbers; train anew with a lower --learning-rate "

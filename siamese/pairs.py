@@ -183,9 +183,13 @@ class PairGenerator(keras.utils.PyDataset):
         """
         return self._sampler.items.relations(rows, rows if others is None else others)
 
+    def squares(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of `pictures`: uint8 (n, s, s, 3)."""
+        return np.stack([self.store[self.rows[row]] for row in rows])
+
     def prepared(self, rows: np.ndarray) -> np.ndarray:
-        """Rows of `pictures`: float32 (n, s, s, 3) in [-1, 1]."""
-        return scaled(np.stack([self.store[self.rows[row]] for row in rows]))
+        """The same as networks take them: float32 (n, s, s, 3) in [-1, 1]."""
+        return scaled(self.squares(rows))
 
     def _targets(self, drawn: np.ndarray, step: int) -> np.ndarray:
         """Relations of a batch to itself and to its memory or the items: int8 (n, n + m)."""

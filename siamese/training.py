@@ -26,7 +26,7 @@ from siamese.embedding import Embedder, Skipped
 from siamese.errors import InputError
 from siamese.files import atomic_path, require_writable
 from siamese.fitting import batch_context, compares_with_items, fitted_model, make_loss
-from siamese.head import embed_pictures, train_head
+from siamese.head import train_head
 from siamese.keeper import Clock, Keeper, Progress
 from siamese.metrics import retrieval
 from siamese.networks import (
@@ -42,6 +42,7 @@ from siamese.networks import (
 from siamese.optimizer import make_optimizer
 from siamese.pairs import PairGenerator
 from siamese.recipe import HEAD_SIZE, Recipe
+from siamese.training_vectors import Embed, FrozenFeatures, embed_pictures
 
 HELD_OUT_PICTURES = 2000
 """Most pictures of held-out items that are looked at each epoch."""
@@ -147,13 +148,20 @@ def train(
     set_precision(network, training_precision())
     view = RandomView(recipe.seed, recipe.flip, recipe.erasing) if recipe.augmented else None
     keeper = Keeper(network, generator, validation, state, output, recipe, view, clock, watch)
+    head_first = recipe.layers != "all" and state["epoch"] == 0
+    if head_first:
+        features = FrozenFeatures(model)
+        keeper.embed = features.embed
     try:
         if not state["history"]:
             keeper.begin(before_training)
         keeper.look()
-        if recipe.layers != "all" and state["epoch"] == 0:
-            losses = train_head(model, generator, recipe.seed)
+        if head_first:
+            losses = train_head(model, generator, features.of(generator), recipe.seed)
             keeper.finish(1, {"loss": losses[-1]})
+            if recipe.layers == "head-then-all":
+                keeper.embed = embed_pictures
+                set_precision(network, training_precision())
         if recipe.layers != "head" and not state["finished"]:
             _fit(keeper, loss, state_path if resume else None)
     finally:
@@ -163,7 +171,7 @@ def train(
     with atomic_path(final) as temporary:
         shutil.copyfile(best, temporary)
     if validation is not None:
-        _calibrate(final, validation)
+        _calibrate(final, validation, keeper.embed)
     _say_if_in_vain(state)
     skipped = generator.skipped + (validation.skipped if validation else [])
     return Trained(
@@ -274,10 +282,10 @@ def _headless(model: keras.Model, recipe: Recipe, start: Path | None) -> keras.M
     return keras.Model(model.input, keras.layers.UnitNormalization(dtype="float32")(features))
 
 
-def _calibrate(final: Path, validation: PairGenerator) -> None:
+def _calibrate(final: Path, validation: PairGenerator, embed: Embed) -> None:
     """Write the distance beyond which a thing is not in the catalogue, where that can be told."""
     embedder = Embedder.load(final)
-    vectors = embed_pictures(embedder.model, validation)
+    vectors = embed(embedder.model, validation, None)
     item_ids = [picture.item_id for picture in validation.pictures]
     try:
         calibrated = calibrate_retrieval(

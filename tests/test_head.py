@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from siamese.errors import InputError
-from siamese.head import SHRINKAGE, discriminants, embed_pictures, pooled_features, train_head
+from siamese.head import SHRINKAGE, discriminants, train_head
 from siamese.metrics import retrieval
 from siamese.networks import PROJECTION, embedding_model
 from siamese.pairs import PairGenerator
+from siamese.training_vectors import FrozenFeatures, embed_pictures
 
 
 def clustered(counts, features, seed=0):
@@ -133,12 +134,13 @@ def test_a_head_is_trained_from_the_discriminants_and_nothing_else(pairs):
     vectors = embed_pictures(model, pairs)
     assert vectors.shape == (48, 3) and vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, np.asarray(model(pictures)), atol=1e-5)
-    features = pooled_features(model, pairs)
-    assert features.shape == (48, 256)
+    frozen = FrozenFeatures(model)
+    features = frozen.of(pairs)
+    assert features.shape == (48, 256) and features.dtype == np.float32
     np.testing.assert_allclose(_of_length_1(features @ kernel), vectors, atol=1e-4)
 
     before = {id(one): one.numpy() for one in model.variables}
-    losses = train_head(model, pairs, seed=1)
+    losses = train_head(model, pairs, features, seed=1)
     assert len(losses) == 3 and 0 < min(losses) < max(losses) < 10
     learned = {id(one) for one in projection.variables}
     for one in model.variables:
