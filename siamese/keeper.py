@@ -136,7 +136,7 @@ class Keeper(keras.callbacks.Callback):
         began = self.clock.seconds
         self._add({"epoch": 0, **self._measured(model)})
         # At the end it is measured once more, and calibrated.
-        self.clock.reserve = 2 * (self.clock.seconds - began)
+        self.clock.reserve = self.state["reserve"] = 2 * (self.clock.seconds - began)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self.mean_loss = 0.0

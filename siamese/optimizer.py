@@ -11,6 +11,7 @@ from keras import ops
 
 from siamese.batch_context import ItemProxies
 from siamese.networks import PROJECTION, all_layers
+from siamese.pooling import GeneralisedMean
 from siamese.recipe import Recipe
 
 PROXY_RATE = 100.0
@@ -95,6 +96,8 @@ def rates(fitted: keras.Model, recipe: Recipe) -> list[float]:
             _set(of_variable, layer.trainable_variables, recipe.projection_rate)
         elif isinstance(layer, ItemProxies):
             _set(of_variable, layer.trainable_variables, PROXY_RATE)
+        elif isinstance(layer, GeneralisedMean):  # no part of the backbone
+            _set(of_variable, layer.trainable_variables, 1.0)
         elif layer.trainable_variables:
             others.append(layer)
     for place, layer in enumerate(others):

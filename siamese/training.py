@@ -109,7 +109,7 @@ def train(
     if resume:
         state = read_training_state(state_path)
         _require_same(recipe, catalogue, state, state_path)
-        clock.earlier = state["seconds"]
+        clock.earlier, clock.reserve = state["seconds"], state.get("reserve", 0.0)
         network = load_model(state_path)
     else:
         _require_no_unfinished_run(state_path)

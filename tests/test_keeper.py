@@ -311,6 +311,20 @@ def test_earlier_calls_count_for_the_budget(catalogue, start, tmp_path, slow_ste
     assert len(slow_steps) == 2 * 10 and len(whole.history) == 4
 
 
+def test_a_resumed_training_sets_as_much_time_aside(catalogue, start, tmp_path, monkeypatch):
+    clocks = []
+
+    def clock(**settings):
+        clocks.append(Clock(**settings))
+        return clocks[-1]
+
+    monkeypatch.setattr(siamese.training, "Clock", clock)
+    recipe = replace(RECIPE, epochs=1)
+    for resume in (False, True):
+        train(catalogue, recipe, tmp_path, start=start, resume=resume, watch=watch_nothing)
+    assert clocks[1].reserve == clocks[0].reserve > 0
+
+
 def test_patience_ends_it_when_nothing_gets_better(catalogue, start, tmp_path):
     recipe = replace(RECIPE, epochs=9, patience=2, learning_rate=1e-12)
     trained = train(catalogue, recipe, tmp_path, start=start)

@@ -84,16 +84,18 @@ def trained_layers(model):
 
 
 def test_rates_go_from_the_first_layer_to_the_last_evenly_in_the_logarithm():
-    model = embedding_model("base_cnn", 16, embedding_size=4)
+    model = embedding_model("base_cnn", 16, embedding_size=4, pooling="gem")
     inputs = keras.Input((16, 16, 3))
     fitted = keras.Model(inputs, ItemProxies(3, name="proxies")(model(inputs)))
     recipe = Recipe(first_layer_rate=0.01, projection_rate=5.0)
     of_variable = dict(zip(map(id, fitted.trainable_variables), rates(fitted, recipe), strict=True))
-    *backbone, projection, proxies = trained_layers(fitted)
-    assert [layer.name for layer in (projection, proxies)] == ["projection", "proxies"]
+    *backbone, pooling, projection, proxies = trained_layers(fitted)
+    names = [layer.name for layer in (pooling, projection, proxies)]
+    assert names == ["pooling", "projection", "proxies"]
     assert backbone[0].name == "stage0_0_conv" and backbone[-1].name == "stage3_1_norm"
     for layers, expected in (
         (backbone, np.geomspace(0.01, 1, len(backbone))),
+        ([pooling], [1.0]),
         ([projection], [5.0]),
         ([proxies], [PROXY_RATE]),
     ):
