@@ -20,7 +20,7 @@ from siamese.images import open_picture, square_picture
 
 @pytest.fixture(scope="module")
 def embedder(checkpoint):
-    return Embedder.load(checkpoint)
+    return Embedder.load(checkpoint, precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -372,7 +372,7 @@ def test_embedding_into_a_store_is_what_others_find_there(embedder, copied, stor
 
 def test_where_nothing_is_new_no_model_is_made_ready(embedder, checkpoint, copied, store):
     embedder.embed_into(store, copied)
-    other = Embedder.load(checkpoint)
+    other = Embedder.load(checkpoint, precision="float32")
     other.embed_catalogue(copied, store=store)
     assert other._runtime is None
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def embedder(checkpoint):
-    return Embedder.load(checkpoint)
+    return Embedder.load(checkpoint, precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_the_pretrained_default_has_its_classifier_and_no_other_has(pretrained, 
     assert set(got) == {"embedding", "softmax"}
     assert got["softmax"].shape == (1, 1000)
     np.testing.assert_allclose(np.sum(got["softmax"]), 1, atol=1e-5)
-    np.testing.assert_allclose(got["embedding"], pretrained.embed([photo()]), atol=1e-4)
+    assert np.sum(got["embedding"] * pretrained.embed([photo()])) > 0.999
 
 
 def half_clear():

@@ -9,6 +9,7 @@ from siamese.head import SHRINKAGE, discriminants, train_head
 from siamese.metrics import retrieval
 from siamese.networks import PROJECTION, embedding_model
 from siamese.pairs import PairGenerator
+from siamese.parity import least_cosine
 from siamese.training_vectors import FrozenFeatures, embed_pictures
 
 
@@ -137,7 +138,7 @@ def test_a_head_is_trained_from_the_discriminants_and_nothing_else(pairs):
     frozen = FrozenFeatures(model)
     features = frozen.of(pairs)
     assert features.shape == (48, 256) and features.dtype == np.float32
-    np.testing.assert_allclose(_of_length_1(features @ kernel), vectors, atol=1e-4)
+    assert least_cosine(_of_length_1(features @ kernel), vectors) > 0.999
 
     before = {id(one): one.numpy() for one in model.variables}
     losses = train_head(model, pairs, features, seed=1)

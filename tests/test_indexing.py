@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module")
 def embedder(checkpoint):
-    return Embedder.load(checkpoint)
+    return Embedder.load(checkpoint, precision="float32")
 
 
 @pytest.fixture

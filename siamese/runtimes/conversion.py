@@ -81,7 +81,7 @@ def keep(model: openvino.Model, path: Path) -> None:
                 for part in parts:
                     file.write(part, part.name)
         if path.parent.suffix == ".openvino":  # of this checkpoint alone
-            for other in set(path.parent.glob("*.zip")) - {path}:
+            for other in {*path.parent.glob("*.zip"), *path.parent.glob("*.bfloat16")} - {path}:
                 other.unlink(missing_ok=True)
     except (InputError, OSError):
         return

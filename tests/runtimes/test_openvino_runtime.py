@@ -11,27 +11,34 @@ import pytest
 
 pytest.importorskip("openvino")
 
+import openvino
+
 import siamese.runtimes.openvino_runtime as module
 from siamese.embedding import Embedder
 from siamese.errors import InputError
 from siamese.images import square_picture
 from siamese.runtimes import conversion
 from siamese.runtimes.conversion import read_kept
-from siamese.runtimes.kept import kept_model
+from siamese.runtimes.kept import kept_model, known_bfloat16
 from siamese.runtimes.keras_runtime import KerasRuntime
 from siamese.runtimes.openvino_runtime import OpenVinoRuntime, open_openvino
+
+with_bfloat16_units = pytest.mark.skipif(
+    "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+    reason="the processor has no bfloat16",
+)
 
 SQUARES = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
 def embedder(checkpoint):
-    return Embedder.load(checkpoint)
+    return Embedder.load(checkpoint, precision="float32")
 
 
 @pytest.fixture(scope="module")
 def runtime(embedder):
-    return open_openvino(lambda: embedder.model, embedder.facts, "auto")[0]
+    return open_openvino(lambda: embedder.model, embedder.facts, "float32")[0]
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +119,10 @@ def test_the_same_picture_has_the_same_vector_in_any_company(runtime):
 
 
 def test_a_converted_model_stands_beside_its_checkpoint(embedder, facts, conversions, expected):
-    open_openvino(lambda: embedder.model, facts, "auto")
+    open_openvino(lambda: embedder.model, facts, "float32")
     path = Path(facts.path).parent / "final_model.openvino" / f"{facts.fingerprint}.zip"
     assert kept_model(facts) == path and path.is_file()
-    again, _ = open_openvino(lambda: embedder.model, facts, "auto")
+    again, _ = open_openvino(lambda: embedder.model, facts, "float32")
     assert len(conversions) == 1
     np.testing.assert_allclose(again.vectors(SQUARES), expected, atol=1e-5)
 
@@ -127,16 +134,16 @@ def test_a_pretrained_model_stands_in_the_cache_folder(embedder, monkeypatch, tm
 
 
 def test_other_weights_replace_what_was_kept_of_a_checkpoint(embedder, facts, conversions):
-    open_openvino(lambda: embedder.model, facts, "auto")
+    open_openvino(lambda: embedder.model, facts, "float32")
     trained = replace(facts, fingerprint="f" * 64)
-    open_openvino(lambda: embedder.model, trained, "auto")
+    open_openvino(lambda: embedder.model, trained, "float32")
     assert len(conversions) == 2
     assert list(kept_model(facts).parent.iterdir()) == [kept_model(trained)]
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "a bit", "no model"])
 def test_a_damaged_one_is_made_anew(embedder, facts, conversions, expected, damage):
-    open_openvino(lambda: embedder.model, facts, "auto")
+    open_openvino(lambda: embedder.model, facts, "float32")
     path = kept_model(facts)
     whole = path.read_bytes()
     if damage == "cut":
@@ -153,7 +160,7 @@ def test_a_damaged_one_is_made_anew(embedder, facts, conversions, expected, dama
             file.writestr("model.xml", "<net/>")
             file.writestr("model.bin", "")
     assert read_kept(path) is None
-    again, _ = open_openvino(lambda: embedder.model, facts, "auto")
+    again, _ = open_openvino(lambda: embedder.model, facts, "float32")
     assert len(conversions) == 2
     np.testing.assert_allclose(again.vectors(SQUARES), expected, atol=1e-5)
     assert read_kept(path) is not None
@@ -161,7 +168,7 @@ def test_a_damaged_one_is_made_anew(embedder, facts, conversions, expected, dama
 
 def test_where_nobody_may_write_nothing_is_kept(embedder, facts, expected, tmp_path):
     Path(tmp_path, "final_model.openvino").write_text("in the way")
-    ready, _ = open_openvino(lambda: embedder.model, facts, "auto")
+    ready, _ = open_openvino(lambda: embedder.model, facts, "float32")
     np.testing.assert_allclose(ready.vectors(SQUARES), expected, atol=1e-5)
 
 
@@ -196,6 +203,46 @@ def test_bfloat16_where_its_vectors_are_the_same(embedder, facts, with_bfloat16)
     assert (ready.precision, note) == ("bfloat16", None)
     assert open_openvino(lambda: embedder.model, facts, "float32")[0].precision == "float32"
     assert open_openvino(lambda: embedder.model, facts, "bfloat16")[0].precision == "bfloat16"
+
+
+def test_early_layers_in_float32_where_that_is_what_it_takes(
+    embedder, facts, with_bfloat16, monkeypatch
+):
+    with_bfloat16[0] = 1.0
+    copies = []
+
+    def early(model):
+        with_bfloat16[0] = 0.0
+        copies.append(model.clone())
+        return copies[0]
+
+    monkeypatch.setattr(module, "early_in_float32", early)
+    ready, note = open_openvino(lambda: embedder.model, facts, "auto")
+    assert (ready.precision, note) == ("bfloat16", None)
+    assert copies
+
+
+@with_bfloat16_units
+def test_the_pretrained_default_in_bfloat16(pretrained):
+    squares = module._squares(224)
+    exact, _ = open_openvino(lambda: pretrained.model, pretrained.facts, "float32")
+    fast, note = open_openvino(lambda: pretrained.model, pretrained.facts, "auto")
+    assert (fast.precision, note) == ("bfloat16", None)
+    cosines = (exact.vectors(squares) * fast.vectors(squares)).sum(axis=1)
+    assert 0.9996 < cosines.min() < 0.99999  # it is the other precision
+
+
+def test_what_was_found_is_not_looked_for_again(embedder, facts, with_bfloat16, monkeypatch):
+    with_bfloat16[0] = 1.0
+    _, note = open_openvino(lambda: embedder.model, facts, "auto")
+    looked = []
+    monkeypatch.setattr(module, "_squares", looked.append)
+    assert open_openvino(lambda: embedder.model, facts, "auto")[1] == note
+    assert looked == []
+    kept = next(kept_model(facts).parent.glob("*.bfloat16"))
+    for damaged in ("{", "[]", '{"layers": "some", "cosine": 1}'):
+        kept.write_text(damaged)
+        assert known_bfloat16(facts) is None
 
 
 @pytest.mark.parametrize("wrong", [1.0, np.nan])

@@ -44,7 +44,7 @@ COLOURS = {
     for name, colour in {
         "red": (255, 30, 30),
         "green": (30, 255, 30),
-        "blue": (30, 30, 255),
+        "blue": (45, 30, 255),  # none as far from another as a third: engines round their own way
         "yellow": (255, 255, 30),
     }.items()
     for shade, level in {"dark": 90, "middle": 160, "light": 230}.items()
