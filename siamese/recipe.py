@@ -21,8 +21,9 @@ Pooling = Literal["average", "max", "gem", "sum"]
 Layers = Literal["all", "head", "head-then-all"]
 
 DEFAULT_BACKBONE = "EfficientNetLite0"
-DEFAULT_PICTURE_SIZE = 224
-"""Pixels of a side that a pretrained model embeds; what is trained has `Recipe.picture_size`."""
+DEFAULT_PICTURE_SIZE, TRAINED_PICTURE_SIZE = 224, 160
+"""Pixels of a side: of what a pretrained model embeds, and of what all layers are trained on, which
+sees every picture many times."""
 LEARNING_RATE, OTHERS_LEARNING_RATE = 3e-4, 1e-4
 """Of the default backbone and of base_cnn, which starts from nothing; and of other pretrained ones,
 which it would spoil. See docs/recipe.md."""
@@ -36,8 +37,9 @@ class Recipe:
 
     Attributes
     ----------
-    backbone, weights, picture_size, embedding_size, pooling : see
-        `siamese.networks.embedding_model`
+    backbone, weights, embedding_size, pooling : see `siamese.networks.embedding_model`
+    picture_size : pixels of a side; None is `TRAINED_PICTURE_SIZE`, or `DEFAULT_PICTURE_SIZE` for a
+        head alone
     layers : which are trained. "all"; "head": a projection alone, on features that are computed
         once (see `siamese.head`), which takes seconds; "head-then-all": the head is the first epoch
     sampling, batch_size, pictures_per_item, batches, memory, hard_negatives : see
@@ -66,7 +68,7 @@ class Recipe:
 
     backbone: str = DEFAULT_BACKBONE
     weights: str | None = "imagenet"
-    picture_size: int = 160
+    picture_size: int | None = None
     pooling: Pooling = "average"
     embedding_size: int | None = None
     layers: Layers = "all"
@@ -94,6 +96,13 @@ class Recipe:
     seed: int = 0
 
     @property
+    def picture_side(self) -> int:
+        """Pixels of a side, given or by the layers that are trained."""
+        if self.picture_size is not None:
+            return self.picture_size
+        return DEFAULT_PICTURE_SIZE if self.layers == "head" else TRAINED_PICTURE_SIZE
+
+    @property
     def highest_rate(self) -> float:
         """The learning rate, given or by the backbone."""
         if self.learning_rate is not None:
@@ -104,12 +113,12 @@ class Recipe:
     def picture_size_of(self, epoch: int) -> int:
         """Pixels of a side in an epoch (from 0): in steps of 32, the networks' stride."""
         first = self.first_picture_size
-        if first is None or first >= self.picture_size or epoch >= self.epochs - 1:
-            return self.picture_size
+        if first is None or first >= self.picture_side or epoch >= self.epochs - 1:
+            return self.picture_side
         share = min(1.0, epoch / max(1, round(self.epochs * 2 / 3)))
-        grown = first + share * (self.picture_size - first)
+        grown = first + share * (self.picture_side - first)
         stepped = max(32, round(grown / 32) * 32)
-        return self.picture_size if share == 1 else min(stepped, self.picture_size)
+        return self.picture_side if share == 1 else min(stepped, self.picture_side)
 
     def problems(self) -> list[str]:
         """What does not go together, a line each."""

@@ -133,7 +133,7 @@ def train(
         catalogue, held_out = _hold_out(catalogue, recipe)
     generator = PairGenerator(
         catalogue,
-        picture_size=recipe.picture_size,
+        picture_size=recipe.picture_side,
         sampling=recipe.sampling,
         batch_size=recipe.batch_size,
         pictures_per_item=recipe.pictures_per_item,
@@ -254,7 +254,7 @@ def _fresh_embedding_model(recipe: Recipe, start: Path | None) -> keras.Model:
     head_size = HEAD_SIZE if recipe.layers != "all" else None
     return embedding_model(
         recipe.backbone,
-        recipe.picture_size,
+        recipe.picture_side,
         embedding_size=recipe.embedding_size or head_size,
         pooling=recipe.pooling,
         weights=recipe.weights,
@@ -327,7 +327,7 @@ def _validation(held_out: Catalogue, recipe: Recipe) -> PairGenerator | None:
     try:
         return PairGenerator(
             held_out,
-            picture_size=recipe.picture_size,
+            picture_size=recipe.picture_side,
             sampling=recipe.sampling,
             batch_size=recipe.batch_size,
             pictures_per_item=recipe.pictures_per_item,

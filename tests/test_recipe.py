@@ -7,6 +7,12 @@ import pytest
 from siamese.recipe import LEARNING_RATE, OTHERS_LEARNING_RATE, Recipe
 
 
+def test_a_head_alone_is_trained_on_pictures_of_the_size_that_its_features_are_made_for():
+    assert Recipe().picture_side == Recipe(layers="head-then-all").picture_side == 160
+    assert Recipe(layers="head").picture_side == 224
+    assert Recipe(layers="head", picture_size=96).picture_side == 96
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 3, 6, 7, 20])
 @pytest.mark.parametrize(
     ("first", "last"), [(96, 160), (64, 224), (32, 33), (40, 112), (50, 60), (64, 120)]
