@@ -8,6 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.docker.conftest import IMAGE, user
 
 BALLTREE = ("--export", "balltree", "--labeled-data", "/data/items.json")
@@ -60,18 +62,10 @@ def test_without_words_it_says_what_it_can_do(run):
     assert run("siamese", "--version").stdout.startswith("siamese, version")
 
 
+@pytest.mark.timeout(1800)
 def test_the_fast_part_of_the_tests_passes_inside(run):
-    done = run(
-        "python",
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "not slow",
-        image=f"{IMAGE}-test",
-    )
+    words = ("-q", "-p", "no:cacheprovider", "-n", "2", "-m", "not slow")
+    done = run("python", "-m", "pytest", *words, image=f"{IMAGE}-test")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
 
