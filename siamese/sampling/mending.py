@@ -16,6 +16,8 @@ PROBES = 16
 """Pairs of a batch that are looked at for a negative one before all are."""
 CHOICES = 8
 """What is tried at most of what a batch could give, and as many of what it could get for it."""
+ROUNDS = 8
+"""How often all batches are asked again after all have refused: each, in an epoch of few."""
 
 
 def mended(batches: np.ndarray, items: Items) -> np.ndarray:
@@ -37,8 +39,11 @@ def mended(batches: np.ndarray, items: Items) -> np.ndarray:
     for has_kind, gifts in ((_has_negative, _strangers), (_has_positive, _siblings)):
         has = has_kind(batches, items)
         # Those that lack the kind themselves come last: two such may help each other.
-        givers = deque(np.argsort(~has, kind="stable").tolist())
+        order = np.argsort(~has, kind="stable").tolist()
+        givers, rounds = deque(order), ROUNDS
         for batch in np.flatnonzero(~has).tolist():
+            if not givers and rounds:
+                givers, rounds = deque(order), rounds - 1
             # One that cannot give to this batch is not asked for the next: it is nearly always
             # for want of something to give, and asking all for each would take forever.
             while givers and not has_kind(batches[[batch]], items)[0]:

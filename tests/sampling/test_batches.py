@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from siamese.errors import InputError
@@ -15,6 +15,18 @@ from siamese.sampling import BatchSampler, PairSampler
 from tests.sampling.conftest import CATALOGUES, clustered, has_both_kinds, kinds_of, rows_of
 
 MODES = ["uniform", "label-balanced", "hard-items"]
+
+ONE_WITH_STRANGERS = [
+    (4, frozenset("ab")),
+    (2, frozenset("b")),
+    (6, frozenset("a")),
+    (1, frozenset("a")),
+    (1, frozenset("a")),
+    (1, frozenset("ab")),
+    (1, frozenset("a")),
+    (1, frozenset("a")),
+]
+"""Only the item of 2 pictures makes negative pairs, and each of its pictures a positive one."""
 
 
 @settings(deadline=None, max_examples=50)
@@ -68,6 +80,7 @@ def test_every_epoch_is_another_draw_and_the_same_again(kind):
 
 @settings(deadline=None, max_examples=50)
 @given(CATALOGUES, st.integers(4, 20), st.integers(1, 5), st.sampled_from(MODES))
+@example(ONE_WITH_STRANGERS, 4, 1, "uniform")
 def test_every_mode_fills_all_batches(catalogue, batch_size, pictures_per_item, mode):
     items, labels = rows_of(catalogue)
     if not has_both_kinds(catalogue):
