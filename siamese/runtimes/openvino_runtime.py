@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,7 @@ _LEAST_OF_SAMPLES = 0.9996
 1 - cosine of the worst of 5,421 photos was 2.1 to 3.3 times that of the worst sample, in four forms
 of EfficientNet-Lite0.
 """
+_FIRST_TENSOR = Lock()
 
 
 class ParityError(Exception):
@@ -128,6 +130,10 @@ def open_openvino(
     """
     import openvino
 
+    # Two threads that make a process' first tensor at once hang for ever: one has the GIL and waits
+    # for the other's C++ static, which waits for the GIL (seen with 2026.4).
+    with _FIRST_TENSOR:
+        openvino.Tensor(np.empty(1, np.uint8))
     has_bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bfloat16" and not has_bfloat16:
         raise InputError(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import zipfile
 from dataclasses import replace
@@ -107,6 +109,37 @@ def test_threads_do_not_mix_their_pictures(runtime, expected):
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+FIRST_IN_THREADS = """
+import sys
+from threading import Barrier, Thread
+
+import numpy as np
+
+from siamese.embedding import Embedder
+
+sys.setswitchinterval(1e-6)
+runtime = Embedder.load(sys.argv[1], precision="float32").runtime
+everyone = Barrier(8)
+
+def ask():
+    everyone.wait()
+    runtime.vectors(np.zeros((1, 32, 32, 3), np.uint8))
+
+threads = [Thread(target=ask) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert "keras" not in sys.modules  # it makes tensors while it converts
+"""
+
+
+def test_threads_may_be_the_first_in_their_process(embedder, checkpoint):
+    assert embedder.runtime.name == "openvino"  # and its model is kept
+    script = [sys.executable, "-c", FIRST_IN_THREADS, checkpoint]
+    subprocess.run(script, check=True, timeout=60)
 
 
 def test_the_same_picture_has_the_same_vector_in_any_company(runtime):
