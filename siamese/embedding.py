@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from threading import RLock
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -516,22 +516,40 @@ class Embedder:
         ----------
         prepare : an item's square picture, uint8 (s, s, 3), or a reason; called in threads
         """
-        size = self.facts.picture_size
-        squares = np.empty((min(batch_size, len(items)), size, size, 3), np.uint8)
-        whole: list[T] = []
-        broken: list[tuple[T, Outcome]] = []
-        with closing(in_threads(prepare, items, 2 * batch_size, threads)) as prepared:
-            for number, (item, square) in enumerate(zip(items, prepared, strict=True), start=1):
+
+        def batches(prepared: Iterable[np.ndarray | str]) -> Iterator[_Batch[T]]:
+            batch = _Batch[T]([], [], [])
+            for item, square in zip(items, prepared, strict=True):
                 if isinstance(square, str):
-                    broken.append((item, square))
+                    batch.broken.append((item, square))
                 else:
-                    squares[len(whole)] = square
-                    whole.append(item)
-                if whole and (len(whole) == batch_size or number == len(items)):
-                    vectors = self.runtime.vectors(squares[: len(whole)])
-                    yield [*zip(whole, vectors, strict=True), *broken]
-                    whole, broken = [], []
-        yield broken
+                    batch.whole.append(item)
+                    batch.squares.append(square)
+                if len(batch.whole) == batch_size:
+                    yield batch
+                    batch = _Batch([], [], [])
+            yield batch
+
+        def embedded(batch: _Batch[T]) -> list[tuple[T, Outcome]]:
+            if not batch.whole:
+                return batch.broken
+            vectors = self.runtime.vectors(np.stack(batch.squares))
+            return [*zip(batch.whole, vectors, strict=True), *batch.broken]
+
+        with (
+            closing(in_threads(prepare, items, 2 * batch_size, threads)) as prepared,
+            # The next batch is begun before one ends, so that no core waits for a batch's last.
+            closing(in_threads(embedded, batches(prepared), ahead=1, threads=2)) as done,
+        ):
+            yield from done
+
+
+class _Batch(NamedTuple, Generic[T]):
+    """Items that have a square picture, those pictures, and items with why they have none."""
+
+    whole: list[T]
+    squares: list[np.ndarray]
+    broken: list[tuple[T, Outcome]]
 
 
 class _Filled(NamedTuple):

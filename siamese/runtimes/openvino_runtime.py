@@ -90,12 +90,16 @@ class OpenVinoRuntime:
             running.popleft()
             return request
 
-        for row in range(len(squares)):
-            request = finished() if len(running) == self._at_once else self._free_request()
-            request.start_async({0: squares[row : row + 1]})
-            running.append((row, request))
-        while running:
-            self._free.append(finished())
+        try:
+            for row in range(len(squares)):
+                request = finished() if len(running) == self._at_once else self._free_request()
+                request.start_async({0: squares[row : row + 1]}, share_inputs=True)
+                running.append((row, request))
+            while running:
+                self._free.append(finished())
+        finally:  # pictures are not copied, and so must outlive what reads them
+            for _, request in running:
+                request.wait()
         return vectors
 
     def _free_request(self) -> Any:
