@@ -156,7 +156,8 @@ class OpenStore:
         self._pending: dict[str, Entry] = {}
         self._written = monotonic()
         self._rows: dict[int, int] = {}
-        self._newest = Rows()
+        self._remembered = Rows()
+        self._unread: dict[int, tuple[str, ...]] = {}
         self._touched: set[int] = set()
         for number, path in _shards(folder).items():
             rows = Rows()
@@ -167,7 +168,19 @@ class OpenStore:
                 path.unlink()
             else:
                 self._rows[number] = len(rows)
-                self._newest.update(rows)
+                self._remembered.update(rows)
+
+    @property
+    def _newest(self) -> Rows:
+        """The newest row of each picture.
+
+        What this run wrote is read when it is asked for: not while a model needs the memory.
+        """
+        for number, names in self._unread.items():
+            rows = (row for _, row in self._read_rows(number))
+            self._remembered.update(zip(names, rows, strict=True))  # the names that are here
+        self._unread = {}
+        return self._remembered
 
     def known(self, paths: Mapping[str, File]) -> set[str]:
         """Find the pictures that have not changed: the same size, and the same time or bytes.
@@ -287,10 +300,7 @@ class OpenStore:
             ]
             number = self._next()
             self._write_shard(number, [pa.RecordBatch.from_arrays(arrays, schema=schema)])
-            self._newest.update(
-                (name, Row(state, number, error))
-                for name, state, error in zip(names, states, errors, strict=True)
-            )
+            self._unread[number] = names
             self._pending = {}
         self._written = monotonic()
 
