@@ -179,7 +179,7 @@ class OpenStore:
         for number, names in self._unread.items():
             rows = (row for _, row in self._read_rows(number))
             self._remembered.update(zip(names, rows, strict=True))  # the names that are here
-        self._unread = {}
+        self._unread.clear()
         return self._remembered
 
     def known(self, paths: Mapping[str, File]) -> set[str]:

@@ -120,7 +120,7 @@ import numpy as np
 from siamese.embedding import Embedder
 
 sys.setswitchinterval(1e-6)
-runtime = Embedder.load(sys.argv[1], precision="float32").runtime
+runtime = Embedder.load(sys.argv[1], runtime="openvino", precision="float32").runtime
 everyone = Barrier(8)
 
 def ask():
@@ -136,7 +136,8 @@ assert "keras" not in sys.modules  # it makes tensors while it converts
 """
 
 
-def test_threads_may_be_the_first_in_their_process(embedder, checkpoint):
+def test_threads_may_be_the_first_in_their_process(checkpoint):
+    embedder = Embedder.load(checkpoint, runtime="openvino", precision="float32")
     assert embedder.runtime.name == "openvino"  # and its model is kept
     script = [sys.executable, "-c", FIRST_IN_THREADS, checkpoint]
     subprocess.run(script, check=True, timeout=60)
