@@ -19,8 +19,8 @@ from siamese.commands.exporting import print_export, print_indexed
 from siamese.commands.loading import embedder, keras_at_work, model_at_work, read
 from siamese.commands.options import FolderType
 from siamese.errors import InputError
-from siamese.files import require_writable
 from siamese.remote import Folder
+from siamese.utils.files import require_writable
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

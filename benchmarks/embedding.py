@@ -42,8 +42,8 @@ from siamese.embedding import Embedder
 from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.images import scaled, square_picture
-from siamese.quiet import import_keras
-from siamese.threads import in_threads
+from siamese.utils.keras_import import import_keras
+from siamese.utils.threads import in_threads
 
 PEER = Path(__file__).resolve().parent / "embedding_peers" / "torch_loader.py"
 PEER_NEEDS = ("torch==2.13.0", "torchvision==0.28.0", "timm==1.0.31")

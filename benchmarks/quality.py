@@ -33,12 +33,12 @@ import numpy as np
 from siamese.catalogue import Catalogue
 from siamese.commands.ending import clear_errors
 from siamese.errors import InputError
-from siamese.files import atomic_path
 from siamese.images import PictureError, square_picture
 from siamese.metrics import retrieval_metrics
-from siamese.progress import progress
 from siamese.recipe import Recipe
-from siamese.threads import in_threads
+from siamese.utils.files import atomic_path
+from siamese.utils.progress import progress
+from siamese.utils.threads import in_threads
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).resolve().parent / "quality_peers"

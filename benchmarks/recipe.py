@@ -28,7 +28,7 @@ from quality import named_catalogue
 
 from siamese.commands.ending import clear_errors
 from siamese.errors import InputError
-from siamese.files import atomic_path
+from siamese.utils.files import atomic_path
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -43,7 +43,7 @@ from siamese.catalogue import Catalogue
 from siamese.commands.ending import clear_errors
 from siamese.commands.loading import keras_at_work
 from siamese.errors import InputError
-from siamese.files import atomic_path, locked
+from siamese.utils.files import atomic_path, locked
 
 HERE = Path(__file__).resolve().parent
 

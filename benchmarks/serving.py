@@ -139,11 +139,11 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
     """Time decoding and the model, each alone and both together."""
     from siamese.commands.loading import embedder as load
     from siamese.indexes import open_index
-    from siamese.quiet import import_keras
     from siamese.server.batching import warm_up
     from siamese.server.pictures import query_picture
     from siamese.server.settings import Limits as ServerLimits
-    from siamese.threads import in_threads
+    from siamese.utils.keras_import import import_keras
+    from siamese.utils.threads import in_threads
 
     import_keras()
     recorded = open_index(index).model

@@ -16,7 +16,7 @@ from time import perf_counter
 import click
 import numpy as np
 
-from siamese.quiet import import_keras
+from siamese.utils.keras_import import import_keras
 
 
 @click.command()

@@ -41,8 +41,8 @@ from typing import Any
 import click
 
 from siamese.errors import InputError
-from siamese.files import atomic_path, require_writable
-from siamese.progress import progress
+from siamese.utils.files import atomic_path, require_writable
+from siamese.utils.progress import progress
 
 GROUPS = {
     "smileys-emotion",

@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from siamese.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue as Catalogue
     from siamese.embedding import Embedder as Embedder
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from siamese.recipe import Recipe as Recipe
     from siamese.search import Searcher as Searcher
     from siamese.training import train as train
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "BatchContrastiveLoss": "siamese.losses",
@@ -77,7 +77,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'siamese' has no attribute {name!r}")
     if _HOMES[name] in _ON_KERAS:
-        import_module("siamese.quiet").import_keras()
+        import_module("siamese.utils.keras_import").import_keras()
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from siamese.errors import InputError
-from siamese.files import atomic_path
 from siamese.metrics import Retrieval
+from siamese.utils.files import atomic_path
 from siamese.verification import verify
 
 CRITERION = "balanced accuracy"

@@ -26,9 +26,9 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from siamese.errors import InputError
-from siamese.files import atomic_path
 from siamese.remote import File, Folder, Place, folder_of
-from siamese.words import counted
+from siamese.utils.files import atomic_path
+from siamese.utils.text import counted
 
 T = TypeVar("T")
 

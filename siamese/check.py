@@ -20,10 +20,10 @@ import msgspec
 
 from siamese.catalogue import Catalogue, Kind, Picture, Problem, read_with_problems
 from siamese.images import PictureError, open_picture
-from siamese.progress import progress
 from siamese.remote import File, Place, RemoteFile, RemoteFolder, fetched, readers, stats
-from siamese.threads import in_threads
-from siamese.words import counted
+from siamese.utils.progress import progress
+from siamese.utils.text import counted
+from siamese.utils.threads import in_threads
 
 T = TypeVar("T")
 

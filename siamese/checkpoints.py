@@ -18,8 +18,8 @@ from absl import logging
 import siamese.losses  # noqa: F401 - registers the classes that a checkpoint names
 from siamese.devices import grow_memory
 from siamese.errors import InputError
-from siamese.files import atomic_path
 from siamese.networks import in_float32
+from siamese.utils.files import atomic_path
 
 FINAL_MODEL = "final_model.hdf5"
 TRAINING_STATE = "training_state.hdf5"

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from siamese import __version__
 from siamese.commands.data import check, from_csv, from_folder, split
 from siamese.commands.ending import clear_errors
 from siamese.commands.exporting import embed, export, index
@@ -14,6 +13,7 @@ from siamese.commands.measuring import evaluate, report
 from siamese.commands.searching import search
 from siamese.commands.serving import serve
 from siamese.commands.training import train
+from siamese.version import __version__
 
 
 class Verbs(click.Group):

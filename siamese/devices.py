@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from siamese.quiet import import_keras
-from siamese.threads import cores
+from siamese.utils.keras_import import import_keras
+from siamese.utils.threads import cores
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 

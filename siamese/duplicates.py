@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from siamese.images import PictureError, square_picture
 from siamese.remote import File
-from siamese.threads import in_threads
+from siamese.utils.threads import in_threads
 
 ALIKE = 0.9
 """Cosine of two embeddings from which on their pictures are compared."""

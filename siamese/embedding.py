@@ -21,11 +21,11 @@ from siamese.embedding_rows import FileState
 from siamese.embedding_store import EmbeddingStore, Entry, OpenStore, Outcome
 from siamese.errors import InputError
 from siamese.images import PictureError, square_picture
-from siamese.progress import progress
-from siamese.quiet import import_keras
 from siamese.remote import File, RemoteFile, RemoteFolder, fetched, readers
-from siamese.threads import in_threads
-from siamese.words import counted
+from siamese.utils.keras_import import import_keras
+from siamese.utils.progress import progress
+from siamese.utils.text import counted
+from siamese.utils.threads import in_threads
 
 if TYPE_CHECKING:
     import keras

@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 
 from siamese.embedding_rows import FileState, Row, Rows
 from siamese.errors import InputError
-from siamese.files import atomic_path, locked, require_writable
-from siamese.progress import progress
 from siamese.remote import File, fetched, readers, stats
-from siamese.threads import in_threads
+from siamese.utils.files import atomic_path, locked, require_writable
+from siamese.utils.progress import progress
+from siamese.utils.threads import in_threads
 
 if TYPE_CHECKING:
     import pyarrow

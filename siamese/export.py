@@ -10,9 +10,9 @@ import numpy as np
 
 from siamese.embedding import Embedder
 from siamese.errors import InputError
-from siamese.files import atomic_path
 from siamese.images import scaled, square_picture
 from siamese.parity import LEAST_COSINE, least_cosine, sample_pictures
+from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
     import keras

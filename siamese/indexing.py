@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from siamese.check import quick_check
 from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError
-from siamese.files import atomic_path, require_writable
 from siamese.indexes import (
     BACKENDS,
     COLLECTION,
@@ -26,6 +25,7 @@ from siamese.indexes.faiss import FaissIndex
 from siamese.indexes.folder import require_index_folder
 from siamese.indexes.milvus_connection import is_address
 from siamese.reranking import augmented_gallery
+from siamese.utils.files import atomic_path, require_writable
 
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue

@@ -17,13 +17,13 @@ from tqdm import tqdm
 from siamese.augmentation import RandomView
 from siamese.checkpoints import TRAINING_STATE, checkpoint_name, save_model
 from siamese.errors import InputError
-from siamese.files import atomic_path
 from siamese.metrics import retrieval_metrics
 from siamese.networks import EMBEDDING_MODEL
 from siamese.pairs import PairGenerator
-from siamese.progress import progress
 from siamese.recipe import Recipe
 from siamese.training_vectors import Embed, embed_pictures
+from siamese.utils.files import atomic_path
+from siamese.utils.progress import progress
 
 TRAINING_LOG = "training_log.csv"
 WATCH_SECONDS = 1.0

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.directions import Directions, make_exact
-from siamese.threads import cores, in_threads
+from siamese.utils.threads import cores, in_threads
 
 QUERY_ROWS = 512
 GALLERY_ROWS = 8192

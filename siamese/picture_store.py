@@ -9,9 +9,9 @@ import numpy as np
 
 from siamese.errors import InputError
 from siamese.images import PictureError, square_picture
-from siamese.progress import progress
 from siamese.remote import File, readers
-from siamese.threads import in_threads
+from siamese.utils.progress import progress
+from siamese.utils.threads import in_threads
 
 MEMORY_LIMIT = 4 * 2**30
 """Bytes of prepared pictures kept in memory; the rest is decoded anew whenever it is drawn."""

@@ -16,9 +16,9 @@ import numpy as np
 from siamese.catalogue import Catalogue, picture_suffixes, visible_files
 from siamese.errors import InputError
 from siamese.images import PictureError, square_picture
-from siamese.progress import progress
-from siamese.threads import in_threads
-from siamese.words import counted
+from siamese.utils.progress import progress
+from siamese.utils.text import counted
+from siamese.utils.threads import in_threads
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.directions import Directions, dots, make_exact
-from siamese.progress import progress
-from siamese.threads import cores, in_threads
+from siamese.utils.progress import progress
+from siamese.utils.threads import cores, in_threads
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[Any]

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from siamese.errors import AwayError, InputError
-from siamese.threads import in_threads
+from siamese.utils.threads import in_threads
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamese.files import atomic_path
+from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
     from siamese.search import QueryResult

@@ -24,7 +24,6 @@ from siamese.checkpoints import (
 from siamese.devices import training_precision
 from siamese.embedding import Embedder, Skipped
 from siamese.errors import InputError
-from siamese.files import atomic_path, require_writable
 from siamese.fitting import batch_context, compares_with_items, fitted_model, make_loss
 from siamese.head import train_head
 from siamese.keeper import Clock, Keeper, Progress
@@ -43,6 +42,7 @@ from siamese.optimizer import make_optimizer
 from siamese.pairs import PairGenerator
 from siamese.recipe import HEAD_SIZE, Recipe
 from siamese.training_vectors import Embed, FrozenFeatures, embed_pictures
+from siamese.utils.files import atomic_path, require_writable
 
 HELD_OUT_PICTURES = 2000
 """Most pictures of held-out items that are looked at each epoch."""

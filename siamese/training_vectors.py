@@ -11,7 +11,7 @@ import numpy as np
 from siamese.embedding import Embedder
 from siamese.networks import POOLING
 from siamese.pairs import PairGenerator
-from siamese.progress import progress
+from siamese.utils.progress import progress
 
 Embed: TypeAlias = Callable[[keras.Model, PairGenerator, int | None], np.ndarray]
 """See `embed_pictures`."""

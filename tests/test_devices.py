@@ -16,7 +16,7 @@ from siamese.devices import (
     has_gpu,
     training_precision,
 )
-from siamese.threads import cores
+from siamese.utils.threads import cores
 
 
 @pytest.fixture(autouse=True)

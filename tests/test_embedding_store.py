@@ -18,7 +18,7 @@ from siamese.embedding import ModelFacts
 from siamese.embedding_rows import FileState
 from siamese.embedding_store import EmbeddingStore, Entry
 from siamese.errors import InputError
-from siamese.files import atomic_path
+from siamese.utils.files import atomic_path
 
 FACTS = ModelFacts("model.hdf5", "f" * 64, 3, 32, None)
 

@@ -54,7 +54,7 @@ def _is_progress(output: nbformat.NotebookNode) -> bool:
 
 def main(arguments: list[str]) -> None:
     """Write the notebook, executed unless told otherwise."""
-    from siamese.files import atomic_path
+    from siamese.utils.files import atomic_path
 
     notebook: Any = from_script()
     if "--clear" not in arguments:

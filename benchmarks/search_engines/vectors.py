@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.files import atomic_path
+from siamese.utils.files import atomic_path
 
 K = 10
 """Neighbours that a search asks for."""

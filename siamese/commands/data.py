@@ -73,7 +73,7 @@ def split(
 
     Stratified by label; no item is in both.
     """
-    from siamese.files import atomic_path
+    from siamese.utils.files import atomic_path
 
     output = output or labeled_data.parent
     parts = dict(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from siamese.errors import InputError
-from siamese.stopping import stoppable
-from siamese.words import counted
+from siamese.utils.signals import stoppable
+from siamese.utils.text import counted
 
 if TYPE_CHECKING:
     from siamese.embedding import Skipped

@@ -29,9 +29,9 @@ from siamese.commands.options import (
     output_type,
 )
 from siamese.commands.printing import print_json, print_table
-from siamese.files import require_writable
 from siamese.remote import Folder
-from siamese.words import counted
+from siamese.utils.files import require_writable
+from siamese.utils.text import counted
 
 
 @click.command()

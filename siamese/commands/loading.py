@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese.errors import InputError
-from siamese.quiet import import_keras
+from siamese.utils.keras_import import import_keras
 
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue

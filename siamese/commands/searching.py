@@ -19,7 +19,7 @@ from siamese.commands.options import (
 )
 from siamese.commands.printing import print_json, print_table
 from siamese.errors import InputError
-from siamese.files import require_writable
+from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
     from siamese.embedding import Skipped

@@ -11,7 +11,7 @@ import click
 from siamese.commands.loading import embedder, model_at_work
 from siamese.commands.options import embedding_options, index_options
 from siamese.errors import InputError
-from siamese.words import counted
+from siamese.utils.text import counted
 
 if TYPE_CHECKING:
     from siamese.search import Searcher

@@ -15,11 +15,11 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from siamese import __version__
 from siamese.errors import AwayError, InputError
-from siamese.quiet import kept_back
 from siamese.remote import File
-from siamese.words import counted
+from siamese.utils.keras_import import kept_back
+from siamese.utils.text import counted
+from siamese.version import __version__
 
 CONNECT_SECONDS = 10.0
 """How long a cluster may take to answer at all."""

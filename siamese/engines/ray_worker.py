@@ -14,8 +14,8 @@ import siamese
 from siamese.engines.ray_rows import entries_table, files_of, refusal_table
 from siamese.errors import InputError
 from siamese.remote import is_there
-from siamese.threads import use_cores
-from siamese.words import counted
+from siamese.utils.text import counted
+from siamese.utils.threads import use_cores
 
 if TYPE_CHECKING:
     import pyarrow
@@ -138,7 +138,7 @@ def _embedder(job: Job) -> Embedder:
     if problem := look(siamese.__version__, job.sample):  # a node that came later
         raise InputError(f"node {this_node()}: {problem}")
     use_cores(job.cores)  # and leave the others to the other workers of the node
-    from siamese.quiet import import_keras
+    from siamese.utils.keras_import import import_keras
 
     import_keras()
     from siamese.checkpoints import load_model

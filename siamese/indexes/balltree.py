@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import InputError
-from siamese.files import atomic_path
 from siamese.indexes.checks import checked_parts, checked_queries, given_parts
 from siamese.indexes.exact import nearest_of
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter, LabelTable
 from siamese.indexes.protocol import Entry, Metadata, ModelFacts
 from siamese.indexes.safe_pickle import NUMPY_NAMES, Made, Named, array, damaged, read_pickle
+from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
     from sklearn.neighbors import BallTree

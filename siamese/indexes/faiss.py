@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from siamese import __version__
 from siamese.errors import InputError
 from siamese.indexes import faiss_vectors
 from siamese.indexes.checks import checked_queries, given_parts
@@ -20,7 +19,8 @@ from siamese.indexes.folder import FORMAT, File, Manifest, read_folder, write_fo
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.indexes.picture_table import PictureTable
 from siamese.indexes.protocol import Entry, Metadata, ModelFacts
-from siamese.words import counted
+from siamese.utils.text import counted
+from siamese.version import __version__
 
 if TYPE_CHECKING:
     import faiss

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from siamese.errors import InputError
 from siamese.indexes.faiss_layout import check_layout
-from siamese.progress import progress
+from siamese.utils.progress import progress
 
 if TYPE_CHECKING:
     import faiss

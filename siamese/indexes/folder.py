@@ -17,9 +17,9 @@ from typing import TypeVar
 import msgspec
 
 from siamese.errors import InputError
-from siamese.files import atomic_path, locked, require_writable
 from siamese.indexes.faiss_vectors import Found
 from siamese.indexes.protocol import ModelFacts
+from siamese.utils.files import atomic_path, locked, require_writable
 
 FORMAT = 1
 """Of the folder; a newer one is refused."""

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import GoneError, InputError
-from siamese.files import require_writable
 from siamese.indexes.checks import checked_parts, checked_queries
 from siamese.indexes.exact import nearest_of
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
@@ -39,6 +38,7 @@ from siamese.indexes.milvus_rows import (
     rows_of,
 )
 from siamese.indexes.protocol import Entry, Metadata, ModelFacts
+from siamese.utils.files import require_writable
 
 FORMAT = 1
 """Of the collection; one with a higher number was made by a newer toolkit."""

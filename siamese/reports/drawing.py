@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamese.files import atomic_path
 from siamese.images import PictureError, open_picture
+from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFont

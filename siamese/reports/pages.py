@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese.files import atomic_path
 from siamese.reports.drawing import thumbnail
+from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
     from siamese.catalogue import Catalogue

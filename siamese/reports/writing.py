@@ -10,11 +10,11 @@ from siamese.catalogue import Catalogue
 from siamese.embedding import Embedder, Skipped
 from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError
-from siamese.files import atomic_path, require_writable
 from siamese.reports.comparison import Comparison, compare
 from siamese.reports.drawing import write_picture
 from siamese.reports.pages import report_page
 from siamese.reports.pictures import collage, neighbours_picture
+from siamese.utils.files import atomic_path, require_writable
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese.errors import InputError
-from siamese.files import atomic_path
+from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
     import keras

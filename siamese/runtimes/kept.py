@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from siamese.errors import InputError
-from siamese.files import atomic_path
+from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
     from siamese.embedding import ModelFacts

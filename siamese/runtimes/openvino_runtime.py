@@ -27,7 +27,7 @@ from siamese.runtimes.kept import (
     kept_model,
     known_bfloat16,
 )
-from siamese.threads import cores
+from siamese.utils.threads import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from siamese import __version__
 from siamese.errors import AwayError, InputError
 from siamese.server import catalogue, older, operations, searching
 from siamese.server.guards import ApiKey, Bounded, InFlight
@@ -21,6 +20,7 @@ from siamese.server.observing import Observed
 from siamese.server.page import add_page
 from siamese.server.refusals import Refusal, away, http_error, input_error, invalid, refused
 from siamese.server.service import Service
+from siamese.version import __version__
 
 DESCRIPTION = (
     'Search a catalogue by picture. Every error is `{"error": "one line"}`; 503 says with '

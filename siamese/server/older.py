@@ -11,8 +11,8 @@ from siamese.search import Options
 from siamese.server.answers import Health, OlderSearch, errors
 from siamese.server.asking import answer, service_of
 from siamese.server.classifier import classify
-from siamese.server.rendering import render
 from siamese.server.service import Service
+from siamese.utils.templates import render
 
 router = APIRouter(tags=["older server"])
 

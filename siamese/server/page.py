@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from siamese.server.rendering import render
+from siamese.utils.templates import render
 
 STATIC = Path(__file__).parent / "static"
 router = APIRouter(include_in_schema=False)

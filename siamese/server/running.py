@@ -17,7 +17,7 @@ from siamese.errors import InputError
 from siamese.server.app import create_app
 from siamese.server.logs import log, log_to_stderr
 from siamese.server.service import Service
-from siamese.stopping import INTERRUPTED, TERMINATED
+from siamese.utils.signals import INTERRUPTED, TERMINATED
 
 LAST_SECONDS = 5.0
 """Beside a request's own time, for the last ones before the end."""

@@ -23,7 +23,7 @@ from siamese.server.metrics import Metrics
 from siamese.server.pictures import Crop, query_picture
 from siamese.server.refusals import Refusal
 from siamese.server.settings import Settings
-from siamese.threads import cores
+from siamese.utils.threads import cores
 
 WAITING_THREADS = 16
 """Beside those that decode: they ask the index, which may be a server that takes its time."""

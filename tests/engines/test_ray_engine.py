@@ -25,7 +25,7 @@ from siamese.engines.ray_rows import (
 )
 from siamese.engines.ray_worker import look
 from siamese.errors import InputError
-from siamese.threads import cores, use_cores
+from siamese.utils.threads import cores, use_cores
 
 
 @pytest.fixture

@@ -324,7 +324,7 @@ def test_a_full_disk_leaves_the_old_index(folder, monkeypatch):
 
 
 def test_two_at_once_exclude_each_other(folder):
-    from siamese.files import locked
+    from siamese.utils.files import locked
 
     index = open_index(folder)
     index.remove([0])

@@ -20,7 +20,7 @@ import pytest
 
 from siamese.errors import InputError
 from siamese.server.running import bound
-from siamese.stopping import INTERRUPTED, TERMINATED
+from siamese.utils.signals import INTERRUPTED, TERMINATED
 from tests.conftest import ROOT
 from tests.server.conftest import COLOURS, encoded, write_index
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from siamese.cli import cli
-from siamese.stopping import TERMINATED
+from siamese.utils.signals import TERMINATED
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from siamese.errors import InputError
-from siamese.files import atomic_path, require_writable
+from siamese.utils.files import atomic_path, require_writable
 
 
 def names(folder: Path) -> list[str]:

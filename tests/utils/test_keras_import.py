@@ -10,7 +10,7 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_import_prints_nothing_and_standard_error_is_back_afterwards():
     done = run(
-        "import sys; from siamese.quiet import import_keras; import_keras()\n"
+        "import sys; from siamese.utils.keras_import import import_keras; import_keras()\n"
         "assert 'keras' in sys.modules\n"
         "print('still here', file=sys.stderr)"
     )
@@ -27,7 +27,7 @@ def test_where_the_import_fails_what_was_kept_back_is_shown():
         "            os.write(2, b'a reason from below')\n"
         "            raise ImportError('no tensorflow here')\n"
         "sys.meta_path.insert(0, Broken())\n"
-        "from siamese.quiet import import_keras; import_keras()"
+        "from siamese.utils.keras_import import import_keras; import_keras()"
     )
     assert done.returncode == 1
     assert "a reason from below" in done.stderr

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from siamese.words import counted
+from siamese.utils.text import counted
 
 
 def test_one_is_one_and_thousands_are_readable():

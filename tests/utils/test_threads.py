@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from siamese.threads import cores, in_threads
+from siamese.utils.threads import cores, in_threads
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a matter of Linux")

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from siamese.stopping import stoppable
+from siamese.utils.signals import stoppable
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 TIDY = """
 import time
-from siamese.stopping import stoppable
+from siamese.utils.signals import stoppable
 with stoppable("stopped; good bye"):
     try:
         print("ready", flush=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from siamese.threads import cores
+from siamese.utils.threads import cores
 
 
 def import_keras() -> None:

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from siamese import progress as module
-from siamese.progress import progress
+from siamese.utils import progress as module
+from siamese.utils.progress import progress
 
 
 def test_a_log_gets_whole_lines_now_and_then(

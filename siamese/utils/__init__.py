@@ -1,0 +1,1 @@
+"""Small helpers: files, threads, progress, signals, text."""
