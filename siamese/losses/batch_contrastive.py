@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from siamese.losses.similarity import cosines, distances, mean_of
+from siamese.losses.masked_ops import cosines, distances, mean_of
 
 
 @keras.saving.register_keras_serializable("siamese")

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from siamese.losses.similarity import cosines, log_one_plus_sum_exp
+from siamese.losses.masked_ops import cosines, log_one_plus_sum_exp
 
 
 @keras.saving.register_keras_serializable("siamese")

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import keras
 from keras import ops
 
-from siamese.losses.similarity import NOTHING, cosines, distances, mean_of, squared_distances
+from siamese.losses.masked_ops import NOTHING, cosines, distances, mean_of, squared_distances
 
 Mining = Literal["semi-hard", "hard"]
 
