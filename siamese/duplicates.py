@@ -54,7 +54,7 @@ def duplicates(
     Parameters
     ----------
     queries, gallery : the files
-    cosines, rows : (n, k), the nearest pictures of each query, as `siamese.neighbours.nearest`
+    cosines, rows : (n, k), the nearest pictures of each query, as `siamese.vectors.nearest.nearest`
         finds them without the query's own
     """
     near = [(int(query), int(rows[query, place])) for query, place in np.argwhere(cosines >= ALIKE)]

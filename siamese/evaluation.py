@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from siamese import bootstrap
 from siamese.calibration import Calibration, calibrate_retrieval
-from siamese.directions import Directions
 from siamese.duplicates import duplicates
 from siamese.errors import InputError
 from siamese.metrics import FIGURES, Retrieval, retrieval
-from siamese.neighbours import nearest
+from siamese.vectors.nearest import nearest
+from siamese.vectors.unit_vectors import Directions
 from siamese.verification import pair_distances, verify
 
 if TYPE_CHECKING:

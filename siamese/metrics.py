@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from siamese.directions import Directions
 from siamese.errors import InputError
 from siamese.ranking import Ranked, ranked
+from siamese.vectors.unit_vectors import Directions
 
 ItemIds: TypeAlias = Sequence[object] | NDArray[Any]
 

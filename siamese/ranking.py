@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.directions import Directions, dots, make_exact
 from siamese.utils.progress import progress
 from siamese.utils.threads import cores, in_threads
+from siamese.vectors.unit_vectors import Directions, dots, make_exact
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[Any]

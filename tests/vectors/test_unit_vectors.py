@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siamese import directions
-from siamese.directions import Directions, dots, make_exact
 from siamese.errors import InputError
+from siamese.vectors import unit_vectors as directions
+from siamese.vectors.unit_vectors import Directions, dots, make_exact
 
 
 def test_vectors_are_scaled_as_they_are_taken_and_not_copied(monkeypatch):

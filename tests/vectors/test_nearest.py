@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siamese import neighbours
-from siamese.directions import Directions
-from siamese.neighbours import nearest
+from siamese.vectors import nearest as neighbours
+from siamese.vectors.nearest import nearest
+from siamese.vectors.unit_vectors import Directions
 
 
 def naive(queries, gallery, own, k):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.directions import Directions, make_exact
 from siamese.utils.threads import cores, in_threads
+from siamese.vectors.unit_vectors import Directions, make_exact
 
 QUERY_ROWS = 512
 GALLERY_ROWS = 8192

@@ -1,0 +1,1 @@
+"""Exact nearest neighbors and unit vectors, in NumPy."""
