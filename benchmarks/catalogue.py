@@ -17,8 +17,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from siamese.catalogue import Catalogue
-from siamese.check import quick_check
+from siamese.data.catalogue import Catalogue
+from siamese.data.check import quick_check
 
 T = TypeVar("T")
 AN_ITEM = 4

@@ -36,12 +36,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from siamese.catalogue import Catalogue
 from siamese.commands.ending import clear_errors
+from siamese.data.catalogue import Catalogue
+from siamese.data.images import scaled, square_picture
 from siamese.embedding import Embedder
 from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError
-from siamese.images import scaled, square_picture
 from siamese.utils.keras_import import import_keras
 from siamese.utils.threads import in_threads
 

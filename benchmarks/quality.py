@@ -30,10 +30,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from siamese.catalogue import Catalogue
 from siamese.commands.ending import clear_errors
+from siamese.data.catalogue import Catalogue
+from siamese.data.images import PictureError, square_picture
 from siamese.errors import InputError
-from siamese.images import PictureError, square_picture
 from siamese.metrics import retrieval_metrics
 from siamese.recipe import Recipe
 from siamese.utils.files import atomic_path

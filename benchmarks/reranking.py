@@ -28,7 +28,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
 from siamese.embedding import Embedder
 from siamese.embedding_store import EmbeddingStore
 from siamese.indexes import EVERYTHING, BallTreeIndex, LabelFilter

@@ -39,9 +39,9 @@ from search_engines.vectors import (
     shape_of,
 )
 
-from siamese.catalogue import Catalogue
 from siamese.commands.ending import clear_errors
 from siamese.commands.loading import keras_at_work
+from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path, locked
 

@@ -41,7 +41,7 @@ def main(
     import keras
 
     from siamese.augmentation import RandomView
-    from siamese.catalogue import Catalogue
+    from siamese.data.catalogue import Catalogue
     from siamese.devices import device_line
     from siamese.fitting import fitted_model, make_loss
     from siamese.networks import embedding_model, freeze_batch_norm

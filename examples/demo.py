@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 from examples.emoji_catalogue import fetch_emoji_catalogue
-from siamese.catalogue import Catalogue
 from siamese.cli import cli
 from siamese.commands.ending import clear_errors
+from siamese.data.catalogue import Catalogue
 from siamese.reports import collage, write_picture
 
 EMOJI = Path("demo/emoji")

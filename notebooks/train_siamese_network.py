@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 import siamese
-from siamese.check import check_catalogue
+from siamese.data.check import check_catalogue
 from siamese.devices import device_line
 from siamese.reports import (
     collage,

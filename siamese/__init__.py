@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from siamese.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from siamese.catalogue import Catalogue as Catalogue
+    from siamese.data.catalogue import Catalogue as Catalogue
     from siamese.embedding import Embedder as Embedder
     from siamese.errors import InputError as InputError
     from siamese.evaluation import evaluate as evaluate
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BatchContrastiveLoss": "siamese.losses",
-    "Catalogue": "siamese.catalogue",
+    "Catalogue": "siamese.data.catalogue",
     "CircleLoss": "siamese.losses",
     "ContrastiveLoss": "siamese.losses",
     "CosFaceLoss": "siamese.losses",

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.images import PictureError, square_picture
-from siamese.remote import File
+from siamese.data.images import PictureError, square_picture
+from siamese.data.remote_files import File
 from siamese.utils.threads import in_threads
 
 ALIKE = 0.9

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from siamese.catalogue import Catalogue, Picture
+from siamese.data.catalogue import Catalogue, Picture
+from siamese.data.images import PictureError, square_picture
+from siamese.data.remote_files import File, RemoteFile, RemoteFolder, fetched, readers
 from siamese.embedding_rows import FileState
 from siamese.embedding_store import EmbeddingStore, Entry, OpenStore, Outcome
 from siamese.errors import InputError
-from siamese.images import PictureError, square_picture
-from siamese.remote import File, RemoteFile, RemoteFolder, fetched, readers
 from siamese.utils.keras_import import import_keras
 from siamese.utils.progress import progress
 from siamese.utils.text import counted

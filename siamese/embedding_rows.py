@@ -9,7 +9,7 @@ from collections.abc import Iterator, MutableMapping
 from struct import Struct
 from typing import NamedTuple
 
-from siamese.remote import File
+from siamese.data.remote_files import File
 
 
 class FileState(NamedTuple):
@@ -18,7 +18,7 @@ class FileState(NamedTuple):
     Attributes
     ----------
     size : bytes
-    modified : when, in nanoseconds; or another number that changes with it, see `siamese.remote`
+    modified : when, in nanoseconds; or another number that changes with it, see `siamese.data.remote_files`
     content : BLAKE2b of its bytes, 16 bytes
     """
 

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from siamese.data.remote_files import File, fetched, readers, stats
 from siamese.embedding_rows import FileState, Row, Rows
 from siamese.errors import InputError
-from siamese.remote import File, fetched, readers, stats
 from siamese.utils.files import atomic_path, locked, require_writable
 from siamese.utils.progress import progress
 from siamese.utils.threads import in_threads

@@ -19,10 +19,10 @@ from siamese.vectors.unit_vectors import Directions
 from siamese.verification import pair_distances, verify
 
 if TYPE_CHECKING:
-    from siamese.catalogue import Catalogue, Picture
+    from siamese.data.catalogue import Catalogue, Picture
+    from siamese.data.remote_files import File
     from siamese.embedding import Embedder, Embeddings, Skipped
     from siamese.embedding_store import EmbeddingStore
-    from siamese.remote import File
 
 LABEL_RECALL_AT = (1, 5, 10)
 PAIRS = 200_000

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from siamese.data.images import scaled, square_picture
 from siamese.embedding import Embedder
 from siamese.errors import InputError
-from siamese.images import scaled, square_picture
 from siamese.parity import LEAST_COSINE, least_cosine, sample_pictures
 from siamese.utils.files import atomic_path
 
@@ -117,7 +117,7 @@ def _answering(embedder: Embedder) -> keras.Model:
 
 
 def _decoded(encoded: Any, size: int) -> Any:
-    """`siamese.images.square_picture` in TensorFlow: float32 (s, s, 3) in [-1, 1]."""
+    """`siamese.data.images.square_picture` in TensorFlow: float32 (s, s, 3) in [-1, 1]."""
     import tensorflow as tf
 
     def on_white() -> Any:

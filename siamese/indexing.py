@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamese.check import quick_check
+from siamese.data.check import quick_check
 from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.indexes import (
@@ -28,7 +28,7 @@ from siamese.reranking import augmented_gallery
 from siamese.utils.files import atomic_path, require_writable
 
 if TYPE_CHECKING:
-    from siamese.catalogue import Catalogue
+    from siamese.data.catalogue import Catalogue
     from siamese.embedding import Embedder, Skipped
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from siamese.catalogue import Catalogue, Picture
+from siamese.data.catalogue import Catalogue, Picture
+from siamese.data.images import scaled
+from siamese.data.label_rule import EXCLUDED
 from siamese.embedding import Skipped
 from siamese.errors import InputError
-from siamese.images import scaled
-from siamese.labels import EXCLUDED
 from siamese.picture_store import PictureStore
 from siamese.recipe import Batches, Sampling
 from siamese.sampling import BatchSampler, PairSampler
@@ -26,7 +26,7 @@ class PairGenerator(keras.utils.PyDataset):
 
     - ``"batch-pairs"``: batches of P items × K pictures and every pair of the batch. A batch is
       ``(pictures (n, s, s, 3), relations (n, n + m))``, int8: +1 for a positive pair, -1 for a
-      negative one, 0 for one that is left out (`siamese.labels`). Column j < n is picture j of
+      negative one, 0 for one that is left out (`siamese.data.label_rule`). Column j < n is picture j of
       the batch. For the embedding model and a loss over relations.
     - ``"random-pairs"``: independent random pairs, half positive, half negative. A batch is
       ``((anchors (n, s, s, 3), others (n, s, s, 3)), y (n,))``, y = 1 for a positive pair.

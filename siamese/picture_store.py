@@ -7,9 +7,9 @@ from contextlib import closing
 
 import numpy as np
 
+from siamese.data.images import PictureError, square_picture
+from siamese.data.remote_files import File, readers
 from siamese.errors import InputError
-from siamese.images import PictureError, square_picture
-from siamese.remote import File, readers
 from siamese.utils.progress import progress
 from siamese.utils.threads import in_threads
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Unpack
 import msgspec
 import numpy as np
 
-from siamese.catalogue import Catalogue, picture_suffixes, visible_files
+from siamese.data.catalogue import Catalogue, picture_suffixes, visible_files
+from siamese.data.images import PictureError, square_picture
 from siamese.errors import InputError
-from siamese.images import PictureError, square_picture
 from siamese.utils.progress import progress
 from siamese.utils.text import counted
 from siamese.utils.threads import in_threads
@@ -23,9 +23,9 @@ from siamese.utils.threads import in_threads
 if TYPE_CHECKING:
     from PIL import Image
 
+    from siamese.data.remote_files import File, Folder
     from siamese.embedding import Embedder, Skipped
     from siamese.indexes import Index
-    from siamese.remote import File, Folder
     from siamese.search import Options, QueryResult, Searcher
 
 BATCH = 256

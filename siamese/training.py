@@ -13,7 +13,6 @@ import keras
 
 from siamese.augmentation import RandomView
 from siamese.calibration import calibrate_retrieval, calibration_path
-from siamese.catalogue import Catalogue
 from siamese.checkpoints import (
     FINAL_MODEL,
     TRAINING_STATE,
@@ -21,6 +20,7 @@ from siamese.checkpoints import (
     read_training_state,
     restore_training,
 )
+from siamese.data.catalogue import Catalogue
 from siamese.devices import training_precision
 from siamese.embedding import Embedder, Skipped
 from siamese.errors import InputError
@@ -82,7 +82,7 @@ def train(
 
     Parameters
     ----------
-    catalogue : what to learn from; see `siamese.catalogue`
+    catalogue : what to learn from; see `siamese.data.catalogue`
     recipe : how
     output : folder for `weights.{epoch}-{val_loss}.hdf5` (each best one so far),
         `final_model.hdf5` (the best of all), `final_model.calibration.json` (from held-out items,

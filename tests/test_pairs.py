@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
+from siamese.data.images import square_picture
+from siamese.data.label_rule import relations
 from siamese.errors import InputError
-from siamese.images import square_picture
-from siamese.labels import relations
 from siamese.losses import ContrastiveLoss, MultiSimilarityLoss
 from siamese.pairs import PairGenerator
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from siamese.data.images import square_picture
 from siamese.errors import InputError
-from siamese.images import square_picture
 from siamese.picture_store import PictureStore
 
 

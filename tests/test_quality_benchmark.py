@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
 from siamese.recipe import Recipe
 from tests.conftest import ROOT
 

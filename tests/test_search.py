@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from siamese.calibration import calibrate, calibration_path
+from siamese.data.images import PictureError, square_picture
 from siamese.embedding import ModelFacts
 from siamese.errors import InputError
-from siamese.images import PictureError, square_picture
 from siamese.indexes import BallTreeIndex, open_index
 from siamese.reranking import Expansion, Reciprocal
 from siamese.search import Searcher

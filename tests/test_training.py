@@ -111,7 +111,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import siamese.training
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
 
 class Killed(siamese.training.Keeper):
     def on_train_batch_end(self, batch, logs=None):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
 from siamese.training import Recipe, train
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siamese.images import square_picture
+from siamese.data.images import square_picture
 
 pytestmark = pytest.mark.slow
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from siamese import verification
-from siamese.catalogue import Picture
+from siamese.data.catalogue import Picture
+from siamese.data.label_rule import relations
 from siamese.embedding import Embeddings
 from siamese.errors import InputError
-from siamese.labels import relations
 from siamese.verification import pair_distances, verify, verify_embeddings
 
 ITEMS = ["a", "a", "b", "c", "b", "a", "d", "e", "e", "c"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from siamese.data.images import scaled
 from siamese.embedding import Embedder
-from siamese.images import scaled
 
 
 def main() -> None:

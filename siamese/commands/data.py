@@ -19,8 +19,8 @@ from siamese.commands.options import (
 from siamese.commands.printing import print_json
 
 if TYPE_CHECKING:
-    from siamese.catalogue import Catalogue
-    from siamese.remote import Folder
+    from siamese.data.catalogue import Catalogue
+    from siamese.data.remote_files import Folder
 
 
 @click.command()
@@ -32,7 +32,7 @@ def check(labeled_data: Path, image_dir: Folder | None, as_json: bool) -> None:
     Its form, its names, its files and its pictures, all at once. Errors (exit code 2) must be
     put right; warnings may be meant.
     """
-    from siamese.check import check_catalogue
+    from siamese.data.check import check_catalogue
 
     report = check_catalogue(labeled_data, image_dir)
     if as_json:
@@ -112,7 +112,7 @@ def from_folder(source: Path, output: Path, as_json: bool) -> None:
     SOURCE holds a folder an item. The filenames are relative to SOURCE: give it as --image-dir
     to the other verbs.
     """
-    from siamese.catalogue import Catalogue
+    from siamese.data.catalogue import Catalogue
 
     converted(Catalogue.from_folder(source), output, as_json)
 
@@ -127,7 +127,7 @@ def from_csv(source: Path, output: Path, as_json: bool) -> None:
     SOURCE has the header item_id,filename,labels. A row a picture; labels are separated by | or
     ; within their cell.
     """
-    from siamese.catalogue import Catalogue
+    from siamese.data.catalogue import Catalogue
 
     converted(Catalogue.from_csv(source), output, as_json)
 

@@ -29,7 +29,7 @@ from siamese.commands.options import (
     output_type,
 )
 from siamese.commands.printing import print_json, print_table
-from siamese.remote import Folder
+from siamese.data.remote_files import Folder
 from siamese.utils.files import require_writable
 from siamese.utils.text import counted
 

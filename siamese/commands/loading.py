@@ -12,11 +12,11 @@ from siamese.errors import InputError
 from siamese.utils.keras_import import import_keras
 
 if TYPE_CHECKING:
-    from siamese.catalogue import Catalogue
+    from siamese.data.catalogue import Catalogue
+    from siamese.data.remote_files import Folder
     from siamese.embedding import Embedder
     from siamese.embedding_store import EmbeddingStore
     from siamese.engines import EngineName
-    from siamese.remote import Folder
     from siamese.runtimes import PrecisionName, RuntimeName
 
 
@@ -47,14 +47,14 @@ def keras_at_work() -> Iterator[None]:
 
 def read(labeled_data: Path, image_dir: Folder | None) -> Catalogue:
     """Read a catalogue, without opening its pictures."""
-    from siamese.catalogue import Catalogue
+    from siamese.data.catalogue import Catalogue
 
     return Catalogue.read(labeled_data, image_dir)
 
 
 def read_usable(labeled_data: Path, image_dir: Folder | None) -> Catalogue:
     """Read a catalogue that has nothing wrong but single pictures, which can be skipped."""
-    from siamese.check import quick_check
+    from siamese.data.check import quick_check
 
     catalogue = read(labeled_data, image_dir)
     if fatal := quick_check(catalogue).fatal:

@@ -24,8 +24,8 @@ from siamese.errors import InputError
 from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
+    from siamese.data.remote_files import Folder
     from siamese.evaluation import Evaluation
-    from siamese.remote import Folder
 
 WEAKEST = 5
 """Labels that `evaluate` names; `--json` has them all."""

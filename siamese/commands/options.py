@@ -22,7 +22,7 @@ class FolderType(click.ParamType[Any]):
     name = "path or URL"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from siamese.remote import folder_of
+        from siamese.data.remote_files import folder_of
 
         return folder_of(value)
 

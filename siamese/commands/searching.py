@@ -22,8 +22,8 @@ from siamese.errors import InputError
 from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
+    from siamese.data.remote_files import Folder
     from siamese.embedding import Skipped
-    from siamese.remote import Folder
     from siamese.search import QueryResult, Searcher
 
 

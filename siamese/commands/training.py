@@ -12,9 +12,9 @@ from siamese.commands.ending import end
 from siamese.commands.loading import keras_at_work, read_usable, require_alone
 from siamese.commands.options import json_option, labeled_data_options, model_options, output_type
 from siamese.commands.printing import print_json
+from siamese.data.remote_files import Folder
 from siamese.recipe import Recipe
 from siamese.recipe_options import recipe_options
-from siamese.remote import Folder
 from siamese.utils.files import require_writable
 
 

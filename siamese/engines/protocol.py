@@ -6,9 +6,9 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from siamese.data.remote_files import File
     from siamese.embedding import Embedder
     from siamese.embedding_store import Entry
-    from siamese.remote import File
 
 EngineName = Literal["local", "ray"]
 """As `--engine` takes it; "local" is the embedder itself."""

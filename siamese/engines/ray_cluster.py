@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from siamese.data.remote_files import File
 from siamese.errors import AwayError, InputError
-from siamese.remote import File
 from siamese.utils.keras_import import kept_back
 from siamese.utils.text import counted
 from siamese.version import __version__

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from siamese.data.remote_files import is_there
 from siamese.engines.ray_cluster import (
     Workers,
     connected,
@@ -25,14 +26,13 @@ from siamese.engines.ray_cluster import (
 from siamese.engines.ray_rows import entries_of, files_table
 from siamese.engines.ray_worker import MODEL, Job, Tries, Worker
 from siamese.errors import InputError
-from siamese.remote import is_there
 
 if TYPE_CHECKING:
     import pyarrow
 
+    from siamese.data.remote_files import File
     from siamese.embedding import Embedder
     from siamese.embedding_store import Entry
-    from siamese.remote import File
 
 TASK_PICTURES = 512
 """Pictures of a task, at most: seconds of work, which a dead worker costs."""

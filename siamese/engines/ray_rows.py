@@ -20,7 +20,7 @@ from siamese.errors import InputError
 if TYPE_CHECKING:
     import pyarrow
 
-    from siamese.remote import File
+    from siamese.data.remote_files import File
 
 
 def files_table(files: Mapping[str, File], filenames: Sequence[str]) -> pyarrow.Table:

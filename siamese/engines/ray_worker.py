@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import siamese
+from siamese.data.remote_files import is_there
 from siamese.engines.ray_rows import entries_table, files_of, refusal_table
 from siamese.errors import InputError
-from siamese.remote import is_there
 from siamese.utils.text import counted
 from siamese.utils.threads import use_cores
 
 if TYPE_CHECKING:
     import pyarrow
 
+    from siamese.data.remote_files import File
     from siamese.embedding import Embedder
-    from siamese.remote import File
     from siamese.runtimes import PrecisionName, RuntimeName
 
 MODEL = "model.hdf5"

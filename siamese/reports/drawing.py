@@ -7,13 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamese.images import PictureError, open_picture
+from siamese.data.images import PictureError, open_picture
 from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
-    from siamese.remote import RemoteFile
+    from siamese.data.remote_files import RemoteFile
 
 INK, FAINT, GROUND, FRAME = "#1c1e21", "#6b7280", "#ffffff", "#d1d5db"
 SAME, OTHER = "#15803d", "#dc2626"

@@ -12,7 +12,7 @@ from siamese.reports.drawing import GAP, MARGIN, Canvas
 if TYPE_CHECKING:
     from PIL import Image
 
-    from siamese.catalogue import Catalogue
+    from siamese.data.catalogue import Catalogue
     from siamese.embedding import Embeddings
 
 MOST_PICTURES = 3000

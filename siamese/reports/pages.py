@@ -14,9 +14,9 @@ from siamese.reports.drawing import thumbnail
 from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
-    from siamese.catalogue import Catalogue
+    from siamese.data.catalogue import Catalogue
+    from siamese.data.remote_files import Folder, RemoteFile
     from siamese.embedding import Skipped
-    from siamese.remote import Folder, RemoteFile
     from siamese.reports.comparison import Comparison
     from siamese.search import QueryResult
 

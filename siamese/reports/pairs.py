@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese.labels import EXCLUDED, NEGATIVE, POSITIVE
+from siamese.data.label_rule import EXCLUDED, NEGATIVE, POSITIVE
 from siamese.reports.drawing import CAPTION, FAINT, INK, MARGIN, OTHER, SAME, Canvas
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from siamese.reports.drawing import (
 if TYPE_CHECKING:
     from PIL import Image
 
-    from siamese.catalogue import Catalogue
-    from siamese.remote import Folder
+    from siamese.data.catalogue import Catalogue
+    from siamese.data.remote_files import Folder
     from siamese.reports.comparison import Comparison, Neighbour
     from siamese.search import QueryResult
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
 from siamese.embedding import Embedder, Skipped
 from siamese.embedding_store import EmbeddingStore
 from siamese.errors import InputError

@@ -48,7 +48,7 @@ def converted(function: Any) -> openvino.Model:
         graph = Path(folder, "graph.pb")
         graph.write_bytes(function.graph.as_graph_def().SerializeToString())
         processor = PrePostProcessor(openvino.Core().read_model(graph))
-        # `siamese.images.scaled`, within the model: a quarter of the bytes to move.
+        # `siamese.data.images.scaled`, within the model: a quarter of the bytes to move.
         processor.input().tensor().set_element_type(openvino.Type.u8)
         steps = processor.input().preprocess()
         steps.convert_element_type(openvino.Type.f32).mean(127.5).scale(127.5)

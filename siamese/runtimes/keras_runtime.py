@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.images import scaled
+from siamese.data.images import scaled
 
 if TYPE_CHECKING:
     import keras

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from siamese.data.images import scaled, square_picture
 from siamese.errors import InputError
-from siamese.images import scaled, square_picture
 from siamese.parity import LEAST_COSINE, least_cosine, sample_pictures
 from siamese.runtimes.conversion import converted, frozen, keep, read_kept
 from siamese.runtimes.early_layers import early_in_float32

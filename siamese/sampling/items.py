@@ -6,8 +6,8 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
+from siamese.data.label_rule import EXCLUDED, NO_NEGATIVE_PAIR, LabelRule, codes
 from siamese.errors import InputError
-from siamese.labels import EXCLUDED, NO_NEGATIVE_PAIR, LabelRule, codes
 
 
 class Items:
@@ -54,7 +54,7 @@ class Items:
         return len(self.ids)
 
     def relations(self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """Of rows to other rows, as `siamese.labels.relations`: int8 (n, m).
+        """Of rows to other rows, as `siamese.data.label_rule.relations`: int8 (n, m).
 
         The same row twice is no positive pair.
         """

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from siamese.data.images import scaled
 from siamese.embedding import ModelFacts
-from siamese.images import scaled
 from siamese.recipe import DEFAULT_BACKBONE
 from siamese.server.pictures import query_picture
 from siamese.server.settings import Limits

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from PIL import Image, UnidentifiedImageError
 
-from siamese.images import PictureError, open_picture
+from siamese.data.images import PictureError, open_picture
 from siamese.server.refusals import Refusal
 
 KEPT_THUMBNAILS = 512

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from siamese.images import PictureError, open_picture, square_picture
+from siamese.data.images import PictureError, open_picture, square_picture
 from siamese.server.refusals import Refusal
 from siamese.server.settings import Limits
 

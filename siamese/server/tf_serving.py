@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from siamese.data.images import scaled, square_picture
 from siamese.embedding import ModelFacts
 from siamese.errors import InputError
-from siamese.images import scaled, square_picture
 from siamese.indexes import Index
 from siamese.server.logs import log
 from siamese.server.refusals import Refusal

@@ -22,7 +22,7 @@ pytest.importorskip("ray", reason="Ray is an extra: pip install 'ray[data]'")
 pytest.importorskip("fsspec", reason="Ray Data is an extra: pip install 'ray[data]'")
 
 import siamese.engines.ray_cluster as cluster_module
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
 from siamese.embedding import Embedder
 from siamese.embedding_store import EmbeddingStore
 from siamese.engines.ray_engine import RayEngine

@@ -188,7 +188,7 @@ def test_the_same_of_2000_real_embeddings(make, engine, real):
 @pytest.fixture(scope="module")
 def real(grocery):
     """2,000 photos, as vectors with what is known of them, and 50 more to search for."""
-    from siamese.catalogue import Catalogue
+    from siamese.data.catalogue import Catalogue
     from siamese.embedding import Embedder
 
     pictures = Catalogue.read(grocery / "labels.json").pictures

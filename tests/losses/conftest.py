@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from siamese.labels import relations
+from siamese.data.label_rule import relations
 
 
 @dataclass

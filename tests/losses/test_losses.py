@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import siamese
-from siamese.labels import relations
+from siamese.data.label_rule import relations
 from siamese.losses import (
     LOSSES,
     BatchContrastiveLoss,

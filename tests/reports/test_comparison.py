@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siamese.catalogue import Picture
+from siamese.data.catalogue import Picture
 from siamese.embedding import Embeddings
 from siamese.errors import InputError
 from siamese.metrics import retrieval_metrics

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
 from siamese.pairs import PairGenerator
 from siamese.reports import pairs as module
 from siamese.reports import pairs_picture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
 from siamese.reports import collage, neighbours_picture, results_picture, write_picture
 from siamese.reports.drawing import OTHER, SAME, thumbnail

@@ -16,9 +16,9 @@ pytest.importorskip("openvino")
 import openvino
 
 import siamese.runtimes.openvino_runtime as module
+from siamese.data.images import square_picture
 from siamese.embedding import Embedder
 from siamese.errors import InputError
-from siamese.images import square_picture
 from siamese.runtimes import conversion
 from siamese.runtimes.conversion import read_kept
 from siamese.runtimes.kept import kept_model, known_bfloat16

@@ -21,7 +21,7 @@ import uvicorn
 from PIL import Image
 
 from examples.emoji_catalogue import Package, fetch_packages
-from siamese.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue
 from siamese.embedding import ModelFacts
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
@@ -65,7 +65,7 @@ class Shapes:
 @pytest.fixture(scope="module")
 def searcher(catalogue: Catalogue) -> Searcher:
     """Return a searcher of the drawn shapes that knows when something is none of them."""
-    from siamese.images import square_picture
+    from siamese.data.images import square_picture
 
     paths = [catalogue.path_of(picture) for picture in catalogue.pictures]
     vectors = Shapes().embed([Image.fromarray(square_picture(path, 32)) for path in paths])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.images import square_picture
+from siamese.data.images import square_picture
 from siamese.server.pictures import Crop, query_picture
 from siamese.server.refusals import Refusal
 from siamese.server.settings import Limits

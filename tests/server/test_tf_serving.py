@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from siamese.data.images import scaled
 from siamese.errors import InputError
-from siamese.images import scaled
 from siamese.indexes import open_index
 from siamese.server.refusals import Refusal
 from siamese.server.tf_serving import TFServing

@@ -18,9 +18,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from siamese.catalogue import Catalogue, Kind, Picture, Problem, read_with_problems
-from siamese.images import PictureError, open_picture
-from siamese.remote import File, Place, RemoteFile, RemoteFolder, fetched, readers, stats
+from siamese.data.catalogue import Catalogue, Kind, Picture, Problem, read_with_problems
+from siamese.data.images import PictureError, open_picture
+from siamese.data.remote_files import File, Place, RemoteFile, RemoteFolder, fetched, readers, stats
 from siamese.utils.progress import progress
 from siamese.utils.text import counted
 from siamese.utils.threads import in_threads

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamese.labels import LabelRule, relations
+from siamese.data.label_rule import LabelRule, relations
 
 ITEM = st.tuples(st.integers(0, 5), st.lists(st.sampled_from("abcd"), max_size=3))
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from siamese.images import MAX_PIXELS, PictureError, open_picture, square_picture
+from siamese.data.images import MAX_PIXELS, PictureError, open_picture, square_picture
 
 ORIENTATION = 0x0112
 # Laid out so that every turn and flip of it looks different.

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.catalogue import Catalogue, Problem
-from siamese.check import Report, check_catalogue, quick_check
+from siamese.data.catalogue import Catalogue, Problem
+from siamese.data.check import Report, check_catalogue, quick_check
 from siamese.errors import InputError
 
 

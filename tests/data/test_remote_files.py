@@ -20,15 +20,15 @@ import pytest
 from click.testing import CliRunner
 
 import utilities
-from siamese import remote
-from siamese.catalogue import Catalogue
-from siamese.check import check_catalogue, quick_check
 from siamese.cli import cli
+from siamese.data import remote_files as remote
+from siamese.data.catalogue import Catalogue
+from siamese.data.check import check_catalogue, quick_check
+from siamese.data.images import PictureError, open_picture, square_picture
+from siamese.data.remote_files import RemoteFolder, folder_at, folder_of
 from siamese.embedding import Embedder
 from siamese.embedding_store import EmbeddingStore
 from siamese.errors import AwayError, InputError
-from siamese.images import PictureError, open_picture, square_picture
-from siamese.remote import RemoteFolder, folder_at, folder_of
 
 
 class ManyAtOnce(ThreadingHTTPServer):
@@ -248,7 +248,7 @@ def test_check_finds_what_it_finds_in_the_folder(copied, url, in_memory, request
 
 
 def test_a_quick_check_asks_for_few_pictures(copied, server, monkeypatch):
-    monkeypatch.setattr("siamese.check.SAMPLE", 4)
+    monkeypatch.setattr("siamese.data.check.SAMPLE", 4)
     assert quick_check(Catalogue.read(copied / "items.json", server.url)).errors == []
     assert 0 < sum(server.asked.values()) <= 4
     (fatal,) = quick_check(Catalogue.read(copied / "items.json", f"{server.url}/no")).fatal

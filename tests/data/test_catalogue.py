@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siamese.catalogue import Catalogue, Item, Picture, parse
+from siamese.data.catalogue import Catalogue, Item, Picture, parse
 from siamese.errors import InputError
 
 

@@ -5,7 +5,7 @@
     {"item_id": {"images": [{"filename": "relative/path.jpg"}], "labels": ["red"]}}
 
 Filenames are relative to a folder, `image_dir`. Further keys are allowed, and kept in what is
-written. No picture is touched here: `siamese.check` looks at the files.
+written. No picture is touched here: `siamese.data.check` looks at the files.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from siamese.data.remote_files import File, Folder, Place, folder_of
 from siamese.errors import InputError
-from siamese.remote import File, Folder, Place, folder_of
 from siamese.utils.files import atomic_path
 from siamese.utils.text import counted
 
@@ -90,7 +90,7 @@ class Catalogue:
     Attributes
     ----------
     items : item id to `Item`, in file order
-    image_dir : the folder that filenames are relative to; see `siamese.remote` for one that is not
+    image_dir : the folder that filenames are relative to; see `siamese.data.remote_files` for one that is not
         on this machine
     notes : lines for the user on what a conversion left out
     """

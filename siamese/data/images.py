@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese.remote import RemoteFile
+from siamese.data.remote_files import RemoteFile
 
 if TYPE_CHECKING:
     from PIL import Image

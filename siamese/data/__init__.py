@@ -1,0 +1,1 @@
+"""Read and check labeled data: the catalogue, its label rule, its pictures."""
