@@ -212,7 +212,7 @@ def print_table(rows: list[tuple[str, str, dict[str, float]]]) -> None:
 
 def embedder_of(architecture: str, weights: str, precision: Any) -> Embedder:
     """The architecture in our embedder, with random weights where that is asked for."""
-    from siamese.networks import embedding_model
+    from siamese.models.embedding_model import embedding_model
 
     if weights == "none" and architecture != "EfficientNetLite0":
         model = embedding_model(architecture, SIZE, weights=None)

@@ -42,9 +42,9 @@ def main(
 
     from siamese.augmentation import RandomView
     from siamese.data.catalogue import Catalogue
-    from siamese.devices import device_line
     from siamese.fitting import fitted_model, make_loss
-    from siamese.networks import embedding_model, freeze_batch_norm
+    from siamese.models.devices import device_line
+    from siamese.models.embedding_model import embedding_model, freeze_batch_norm
     from siamese.optimizer import make_optimizer
     from siamese.pairs import PairGenerator
     from siamese.recipe import Recipe

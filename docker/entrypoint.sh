@@ -23,10 +23,10 @@ case ${1-} in
     ;;
 jupyter)
     [ $# -gt 1 ] || set -- jupyter lab
-    python -m siamese.devices >&2 || true
+    python -m siamese.models.devices >&2 || true
     ;;
 bash)
-    python -m siamese.devices >&2 || true
+    python -m siamese.models.devices >&2 || true
     ;;
 esac
 exec "$@"

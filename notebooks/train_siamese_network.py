@@ -22,7 +22,7 @@ from pathlib import Path
 
 import siamese
 from siamese.data.check import check_catalogue
-from siamese.devices import device_line
+from siamese.models.devices import device_line
 from siamese.reports import (
     collage,
     compare,

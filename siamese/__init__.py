@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from siamese.losses import SupervisedContrastiveLoss as SupervisedContrastiveLoss
     from siamese.losses import TripletLoss as TripletLoss
     from siamese.metrics import retrieval_metrics as retrieval_metrics
-    from siamese.networks import base_cnn as base_cnn
-    from siamese.networks import embedding_model as embedding_model
-    from siamese.networks import siamese_network as siamese_network
+    from siamese.models.embedding_model import base_cnn as base_cnn
+    from siamese.models.embedding_model import embedding_model as embedding_model
+    from siamese.models.embedding_model import siamese_network as siamese_network
     from siamese.pairs import PairGenerator as PairGenerator
     from siamese.recipe import Recipe as Recipe
     from siamese.search import Searcher as Searcher
@@ -54,18 +54,18 @@ _HOMES = {
     "Searcher": "siamese.search",
     "SupervisedContrastiveLoss": "siamese.losses",
     "TripletLoss": "siamese.losses",
-    "base_cnn": "siamese.networks",
-    "embedding_model": "siamese.networks",
+    "base_cnn": "siamese.models.embedding_model",
+    "embedding_model": "siamese.models.embedding_model",
     "evaluate": "siamese.evaluation",
     "open_index": "siamese.indexes",
     "retrieval_metrics": "siamese.metrics",
-    "siamese_network": "siamese.networks",
+    "siamese_network": "siamese.models.embedding_model",
     "train": "siamese.training",
 }
 
 _ON_KERAS = {
     "siamese.losses",
-    "siamese.networks",
+    "siamese.models.embedding_model",
     "siamese.pairs",
     "siamese.training",
 }

@@ -48,7 +48,7 @@ class ModelFacts:
     Attributes
     ----------
     name : the backbone's, or the checkpoint's file name
-    fingerprint : see `siamese.fingerprint`
+    fingerprint : see `siamese.models.fingerprint`
     embedding_size : d
     picture_size : pixels of a side
     path : the checkpoint, or None for a pretrained model
@@ -185,8 +185,8 @@ class Embedder:
         path = Path(path)
 
         def load() -> keras.Model:
-            from siamese.checkpoints import load_model
-            from siamese.networks import inner_embedding_model
+            from siamese.models.checkpoints import load_model
+            from siamese.models.embedding_model import inner_embedding_model
 
             return inner_embedding_model(load_model(path), path)
 
@@ -217,7 +217,7 @@ class Embedder:
             raise InputError("--backbone base_cnn: is not pretrained; train it, then --keras-model")
 
         def load() -> keras.Model:
-            from siamese.networks import embedding_model
+            from siamese.models.embedding_model import embedding_model
 
             return embedding_model(name, size, weights=weights)
 
@@ -244,7 +244,7 @@ class Embedder:
         source : names what it is made of, to be known by the next time; see
             `siamese.runtimes.kept.source_of`
         """
-        from siamese.fingerprint import fingerprint
+        from siamese.models.fingerprint import fingerprint
 
         facts = ModelFacts(
             name=name,
@@ -297,8 +297,8 @@ class Embedder:
         with self._opening:
             if self._model is None:
                 model = self._load()
-                from siamese.devices import embedding_precision
-                from siamese.networks import set_precision
+                from siamese.models.devices import embedding_precision
+                from siamese.models.embedding_model import set_precision
 
                 set_precision(model, embedding_precision())
                 self._model = model
@@ -583,7 +583,7 @@ class _Files(Mapping[str, File]):
 
 def _unchanged(model: keras.Model, facts: ModelFacts) -> keras.Model:
     """A model that was known before it was loaded, if it is still that one."""
-    from siamese.fingerprint import fingerprint
+    from siamese.models.fingerprint import fingerprint
 
     if fingerprint(model) != facts.fingerprint:
         raise InputError(f"{facts.path or facts.name}: was changed meanwhile; run this again")

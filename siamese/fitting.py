@@ -17,7 +17,7 @@ from siamese.augmentation import RandomView
 from siamese.batch_context import CrossBatchMemory, ItemProxies
 from siamese.errors import InputError
 from siamese.losses import LOSSES, ContrastiveLoss
-from siamese.networks import allow_any_size
+from siamese.models.embedding_model import allow_any_size
 from siamese.pairs import PairGenerator
 from siamese.recipe import Recipe
 

@@ -20,7 +20,7 @@ from keras import layers
 
 from siamese.errors import InputError
 from siamese.losses import MultiSimilarityLoss
-from siamese.networks import PROJECTION
+from siamese.models.embedding_model import PROJECTION
 from siamese.pairs import PairGenerator
 from siamese.sampling import BatchSampler
 

@@ -15,10 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from siamese.augmentation import RandomView
-from siamese.checkpoints import TRAINING_STATE, checkpoint_name, save_model
 from siamese.errors import InputError
 from siamese.metrics import retrieval_metrics
-from siamese.networks import EMBEDDING_MODEL
+from siamese.models.checkpoints import TRAINING_STATE, checkpoint_name, save_model
+from siamese.models.embedding_model import EMBEDDING_MODEL
 from siamese.pairs import PairGenerator
 from siamese.recipe import Recipe
 from siamese.training_vectors import Embed, embed_pictures

@@ -10,8 +10,8 @@ import keras
 from keras import ops
 
 from siamese.batch_context import ItemProxies
-from siamese.networks import PROJECTION, all_layers
-from siamese.pooling import GeneralisedMean
+from siamese.models.embedding_model import PROJECTION, all_layers
+from siamese.models.pooling import GeneralisedMean
 from siamese.recipe import Recipe
 
 PROXY_RATE = 100.0

@@ -37,7 +37,7 @@ class Recipe:
 
     Attributes
     ----------
-    backbone, weights, embedding_size, pooling : see `siamese.networks.embedding_model`
+    backbone, weights, embedding_size, pooling : see `siamese.models.embedding_model.embedding_model`
     picture_size : pixels of a side; None is `TRAINED_PICTURE_SIZE`, or `DEFAULT_PICTURE_SIZE` for a
         head alone
     layers : which are trained. "all"; "head": a projection alone, on features that are computed

@@ -13,22 +13,22 @@ import keras
 
 from siamese.augmentation import RandomView
 from siamese.calibration import calibrate_retrieval, calibration_path
-from siamese.checkpoints import (
-    FINAL_MODEL,
-    TRAINING_STATE,
-    load_model,
-    read_training_state,
-    restore_training,
-)
 from siamese.data.catalogue import Catalogue
-from siamese.devices import training_precision
 from siamese.embedding import Embedder, Skipped
 from siamese.errors import InputError
 from siamese.fitting import batch_context, compares_with_items, fitted_model, make_loss
 from siamese.head import train_head
 from siamese.keeper import Clock, Keeper, Progress
 from siamese.metrics import retrieval
-from siamese.networks import (
+from siamese.models.checkpoints import (
+    FINAL_MODEL,
+    TRAINING_STATE,
+    load_model,
+    read_training_state,
+    restore_training,
+)
+from siamese.models.devices import training_precision
+from siamese.models.embedding_model import (
     EMBEDDING_MODEL,
     POOLING,
     PROJECTION,

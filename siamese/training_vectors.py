@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from siamese.embedding import Embedder
-from siamese.networks import POOLING
+from siamese.models.embedding_model import POOLING
 from siamese.pairs import PairGenerator
 from siamese.utils.progress import progress
 

@@ -101,7 +101,7 @@ def network() -> keras.Model:
     """Return an untrained siamese network for pictures of 32 pixels."""
     import keras
 
-    from siamese.networks import embedding_model, siamese_network
+    from siamese.models.embedding_model import embedding_model, siamese_network
 
     keras.utils.set_random_seed(3)
     return siamese_network(embedding_model("base_cnn", 32, embedding_size=16))
@@ -110,7 +110,7 @@ def network() -> keras.Model:
 @pytest.fixture(scope="session")
 def checkpoint(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the file of an untrained siamese network."""
-    from siamese.checkpoints import save_model
+    from siamese.models.checkpoints import save_model
 
     path = tmp_path_factory.mktemp("checkpoint") / "final_model.hdf5"
     save_model(network, path)

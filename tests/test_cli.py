@@ -541,8 +541,8 @@ def test_a_report_needs_something_to_compare(items, tmp_path):
 def test_search_refuses_another_model(index, catalogue, checkpoint, tmp_path):
     import keras
 
-    from siamese.checkpoints import save_model
-    from siamese.networks import embedding_model
+    from siamese.models.checkpoints import save_model
+    from siamese.models.embedding_model import embedding_model
 
     keras.utils.set_random_seed(4)
     save_model(embedding_model("base_cnn", 32, embedding_size=16), tmp_path / "other.hdf5")
@@ -553,7 +553,7 @@ def test_search_refuses_another_model(index, catalogue, checkpoint, tmp_path):
 
 
 def test_search_says_where_a_model_that_moved_was(items, network, tmp_path):
-    from siamese.checkpoints import save_model
+    from siamese.models.checkpoints import save_model
 
     model, index = tmp_path / "model.hdf5", tmp_path / "index.pkl"
     save_model(network, model)

@@ -13,7 +13,7 @@ from siamese.data.images import square_picture
 from siamese.embedding import Embedder
 from siamese.errors import InputError
 from siamese.export import _decoded, export_savedmodel
-from siamese.networks import set_precision
+from siamese.models.embedding_model import set_precision
 
 pytestmark = pytest.mark.slow
 

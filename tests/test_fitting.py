@@ -9,7 +9,7 @@ from siamese.batch_context import ItemProxies
 from siamese.errors import InputError
 from siamese.fitting import compares_with_items, fitted_model, make_loss
 from siamese.losses import LOSSES, ContrastiveLoss, MultiSimilarityLoss
-from siamese.networks import embedding_model, siamese_network
+from siamese.models.embedding_model import embedding_model, siamese_network
 from siamese.recipe import Recipe
 
 MARGIN_OF = {

@@ -7,7 +7,7 @@ import pytest
 from siamese.errors import InputError
 from siamese.head import SHRINKAGE, discriminants, train_head
 from siamese.metrics import retrieval
-from siamese.networks import PROJECTION, embedding_model
+from siamese.models.embedding_model import PROJECTION, embedding_model
 from siamese.pairs import PairGenerator
 from siamese.parity import least_cosine
 from siamese.training_vectors import FrozenFeatures, embed_pictures

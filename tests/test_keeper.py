@@ -12,12 +12,12 @@ from keras import layers
 
 import siamese.training
 from siamese.calibration import calibration_path, read_calibration
-from siamese.checkpoints import FINAL_MODEL, TRAINING_STATE, load_model, save_model
-from siamese.checkpoints import read_training_state as read_state
 from siamese.embedding import Embedder
 from siamese.errors import InputError
 from siamese.keeper import Clock, Keeper
-from siamese.networks import EMBEDDING_MODEL, POOLING, PROJECTION
+from siamese.models.checkpoints import FINAL_MODEL, TRAINING_STATE, load_model, save_model
+from siamese.models.checkpoints import read_training_state as read_state
+from siamese.models.embedding_model import EMBEDDING_MODEL, POOLING, PROJECTION
 from siamese.training import Recipe, train
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from siamese.batch_context import ItemProxies
-from siamese.networks import all_layers, embedding_model, freeze_batch_norm, siamese_network
+from siamese.models.embedding_model import (
+    all_layers,
+    embedding_model,
+    freeze_batch_norm,
+    siamese_network,
+)
 from siamese.optimizer import PROXY_RATE, AdamAtRates, WarmUpThenCosine, make_optimizer, rates
 from siamese.recipe import Recipe
 

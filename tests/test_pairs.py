@@ -141,7 +141,7 @@ def test_fit_takes_every_batch_of_every_epoch_once(catalogue, sampling, workers)
     model = keras.Model(inputs, keras.layers.UnitNormalization()(vectors))
     loss = MultiSimilarityLoss()
     if sampling == "random-pairs":
-        from siamese.networks import siamese_network
+        from siamese.models.embedding_model import siamese_network
 
         model, loss = siamese_network(model), ContrastiveLoss()
     model.compile("adam", loss)

@@ -15,18 +15,18 @@ import pytest
 import siamese.keeper
 import siamese.training
 from siamese.calibration import calibration_path
-from siamese.checkpoints import (
+from siamese.embedding import Embedder
+from siamese.errors import InputError
+from siamese.fitting import fitted_model
+from siamese.keeper import TRAINING_LOG, Progress
+from siamese.losses import MultiSimilarityLoss
+from siamese.models.checkpoints import (
     FINAL_MODEL,
     TRAINING_STATE,
     load_model,
     read_training_state,
     save_model,
 )
-from siamese.embedding import Embedder
-from siamese.errors import InputError
-from siamese.fitting import fitted_model
-from siamese.keeper import TRAINING_LOG, Progress
-from siamese.losses import MultiSimilarityLoss
 from siamese.training import Recipe, recorded_recipe, train
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import siamese.training_vectors as module
-from siamese.networks import PROJECTION, embedding_model
+from siamese.models.embedding_model import PROJECTION, embedding_model
 from siamese.pairs import PairGenerator
 from siamese.parity import least_cosine
 from siamese.training_vectors import FrozenFeatures, embed_pictures

@@ -27,7 +27,7 @@ def model_at_work() -> Iterator[None]:
     Without one Keras is not loaded here: `Embedder` does so where it must.
     """
     with contextlib.redirect_stdout(sys.stderr):
-        from siamese.devices import device_line, gpu_conceivable, has_gpu, missing_gpu
+        from siamese.models.devices import device_line, gpu_conceivable, has_gpu, missing_gpu
 
         if gpu_conceivable():
             import_keras()

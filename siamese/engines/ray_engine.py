@@ -153,7 +153,7 @@ def _outcomes(
 def _checkpoint(embedder: Embedder) -> bytes:
     """The embedder's model as the bytes of a file, whatever it was made from."""
     model = embedder.model
-    from siamese.checkpoints import save_model
+    from siamese.models.checkpoints import save_model
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, MODEL)

@@ -141,8 +141,8 @@ def _embedder(job: Job) -> Embedder:
     from siamese.utils.keras_import import import_keras
 
     import_keras()
-    from siamese.checkpoints import load_model
     from siamese.embedding import Embedder
+    from siamese.models.checkpoints import load_model
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, MODEL)

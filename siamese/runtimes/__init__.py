@@ -43,7 +43,7 @@ def open_runtime(
     InputError
         What is asked for by name cannot be had.
     """
-    from siamese.devices import has_gpu
+    from siamese.models.devices import has_gpu
 
     automatic = runtime == "auto"
     if runtime == "tensorflow" or (automatic and has_gpu()):
@@ -77,7 +77,7 @@ def open_runtime(
 
 def keras_needed(runtime: RuntimeName) -> bool:
     """Whether a model must be loaded even where OpenVINO has kept its own form of it."""
-    from siamese.devices import gpu_conceivable
+    from siamese.models.devices import gpu_conceivable
 
     if runtime == "tensorflow" or (runtime == "auto" and gpu_conceivable()):
         return True
@@ -85,8 +85,8 @@ def keras_needed(runtime: RuntimeName) -> bool:
 
 
 def _keras(model: keras.Model, precision: PrecisionName) -> Runtime:
-    from siamese.devices import embedding_precision
-    from siamese.networks import set_precision
+    from siamese.models.devices import embedding_precision
+    from siamese.models.embedding_model import set_precision
     from siamese.runtimes.keras_runtime import KerasRuntime
 
     if precision == "auto":

@@ -60,6 +60,6 @@ def _probabilities(square: np.ndarray) -> np.ndarray:
 
 @lru_cache(1)
 def _classifier(picture_size: int) -> Any:
-    from siamese.networks import pretrained_classifier
+    from siamese.models.embedding_model import pretrained_classifier
 
     return pretrained_classifier(picture_size)

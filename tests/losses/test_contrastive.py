@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from siamese.losses import ContrastiveLoss
-from siamese.networks import EuclideanDistance
+from siamese.models.embedding_model import EuclideanDistance
 
 
 def naive(y, distance, margin):

@@ -15,10 +15,10 @@ import pytest
 pytest.importorskip("openvino")
 
 import siamese.embedding
-from siamese.checkpoints import save_model
 from siamese.embedding import Embedder
 from siamese.errors import InputError
-from siamese.networks import embedding_model
+from siamese.models.checkpoints import save_model
+from siamese.models.embedding_model import embedding_model
 from siamese.runtimes import kept
 from siamese.runtimes.kept import kept_folder, known_facts, source_of
 
@@ -32,7 +32,7 @@ def use(embedder: Embedder) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
-    monkeypatch.setattr("siamese.devices.gpu_conceivable", lambda: False)
+    monkeypatch.setattr("siamese.models.devices.gpu_conceivable", lambda: False)
 
 
 @pytest.fixture
@@ -59,12 +59,13 @@ def path(used, tmp_path):
 @pytest.fixture
 def loaded(monkeypatch):
     """Which checkpoints were loaded, in order."""
-    from siamese import checkpoints
+    from siamese.models import checkpoints
 
     names: list[str] = []
     load_model = checkpoints.load_model
     monkeypatch.setattr(
-        "siamese.checkpoints.load_model", lambda path: names.append(path.name) or load_model(path)
+        "siamese.models.checkpoints.load_model",
+        lambda path: names.append(path.name) or load_model(path),
     )
     return names
 
@@ -146,7 +147,7 @@ def test_of_a_pretrained_model_name_size_and_weights_count(monkeypatch, tmp_path
         built.append((name, size, weights))
         return embedding_model("base_cnn", size)
 
-    monkeypatch.setattr("siamese.networks.embedding_model", build)
+    monkeypatch.setattr("siamese.models.embedding_model.embedding_model", build)
     weights = tmp_path / "w.h5"
     weights.write_bytes(b"weights")
     asked = [("MobileNet", 32), ("Other", 48), ("MobileNet", 32, str(weights))]
@@ -194,7 +195,7 @@ def test_another_version_of_keras_may_make_another_model(path, loaded, monkeypat
     ("runtime", "gpu"), [("tensorflow", False), ("auto", True)], ids=["asked for", "a GPU"]
 )
 def test_where_tensorflow_runs_it_the_model_is_loaded(path, loaded, monkeypatch, runtime, gpu):
-    monkeypatch.setattr("siamese.devices.gpu_conceivable", lambda: gpu)
+    monkeypatch.setattr("siamese.models.devices.gpu_conceivable", lambda: gpu)
     Embedder.load(path, runtime=runtime)
     assert len(loaded) == 1
 

@@ -44,7 +44,7 @@ def test_without_openvino_it_cannot_be_asked_for(embedder, missing):
 
 
 def test_tensorflow_is_what_a_gpu_gets(embedder, monkeypatch):
-    monkeypatch.setattr("siamese.devices.has_gpu", lambda: True)
+    monkeypatch.setattr("siamese.models.devices.has_gpu", lambda: True)
     assert open_runtime(lambda: embedder.model, embedder.facts).name == "tensorflow"
 
 

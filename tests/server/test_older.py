@@ -109,7 +109,7 @@ def built(monkeypatch) -> list[int]:
         return Classifier()
 
     networks = SimpleNamespace(pretrained_classifier=build)  # without importing Keras
-    monkeypatch.setitem(sys.modules, "siamese.networks", networks)
+    monkeypatch.setitem(sys.modules, "siamese.models.embedding_model", networks)
     classifier._classifier.cache_clear()
     yield built
     classifier._classifier.cache_clear()

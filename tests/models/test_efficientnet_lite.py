@@ -10,8 +10,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from siamese.data.images import square_picture
-from siamese.networks import pretrained_classifier
-from siamese.torch_checkpoint import read_torch_checkpoint
+from siamese.models.embedding_model import pretrained_classifier
+from siamese.models.torch_weights import read_torch_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -23,10 +23,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from siamese.devices import Precision, grow_memory
-from siamese.efficientnet_lite import efficientnet_lite0
 from siamese.errors import InputError
-from siamese.pooling import GeneralisedMean, pooled
+from siamese.models.devices import Precision, grow_memory
+from siamese.models.efficientnet_lite import efficientnet_lite0
+from siamese.models.pooling import GeneralisedMean, pooled
 from siamese.recipe import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE, Pooling
 
 EMBEDDING_MODEL = "embedding_model"
@@ -126,7 +126,7 @@ def embedding_model(
     picture_size : pixels of a side
     embedding_size : d of a learned projection behind the pooled features; None leaves them as
         they are (1,280 for the default)
-    pooling : how the backbone's grid of features becomes one vector, see `siamese.pooling`
+    pooling : how the backbone's grid of features becomes one vector, see `siamese.models.pooling`
     weights : "imagenet", a weights file of this backbone without its classifier, or None for
         random ones; `base_cnn` always starts from random
 

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from siamese.checkpoints import load_model, save_model
-from siamese.networks import all_layers, embedding_model
-from siamese.pooling import GeneralisedMean, pooled
+from siamese.models.checkpoints import load_model, save_model
+from siamese.models.embedding_model import all_layers, embedding_model
+from siamese.models.pooling import GeneralisedMean, pooled
 
 
 def grid(seed=0):

@@ -11,15 +11,15 @@ import pytest
 from absl import logging
 from keras import layers
 
-from siamese.checkpoints import (
+from siamese.errors import InputError
+from siamese.models.checkpoints import (
     checkpoint_name,
     load_model,
     read_training_state,
     restore_training,
     save_model,
 )
-from siamese.errors import InputError
-from siamese.networks import embedding_model, set_precision, siamese_network
+from siamese.models.embedding_model import embedding_model, set_precision, siamese_network
 
 
 def tiny():

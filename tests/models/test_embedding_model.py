@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from siamese.checkpoints import load_model, save_model
 from siamese.errors import InputError
-from siamese.networks import (
+from siamese.models.checkpoints import load_model, save_model
+from siamese.models.embedding_model import (
     EMBEDDING_MODEL,
     _applications,
     _lite_scaling,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from siamese.torch_checkpoint import read_torch_checkpoint
+from siamese.models.torch_weights import read_torch_checkpoint
 
 if TYPE_CHECKING:
     import keras

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from keras import layers
 
-import siamese.devices
-from siamese.checkpoints import load_model, save_model
+import siamese.models.devices
 from siamese.embedding import Embedder
-from siamese.fingerprint import fingerprint
-from siamese.networks import PictureScaling, set_precision
+from siamese.models.checkpoints import load_model, save_model
+from siamese.models.embedding_model import PictureScaling, set_precision
+from siamese.models.fingerprint import fingerprint
 
 
 def build(size=16, scale=1.0, pooling=layers.GlobalAveragePooling2D, activation="relu", seed=0):
@@ -67,7 +67,7 @@ def test_precision_does_not_change_it(network, tmp_path, precision):
 def test_an_index_made_on_a_gpu_is_searched_on_a_cpu(checkpoint, monkeypatch):
     on_cpu = Embedder.load(checkpoint)
     assert on_cpu.model.dtype_policy.name == "float32"
-    monkeypatch.setattr(siamese.devices, "embedding_precision", lambda: "mixed_float16")
+    monkeypatch.setattr(siamese.models.devices, "embedding_precision", lambda: "mixed_float16")
     on_gpu = Embedder.load(checkpoint)
     assert on_gpu.facts == on_cpu.facts
     pictures = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)

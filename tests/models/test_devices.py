@@ -6,9 +6,9 @@ import sys
 import pytest
 import tensorflow as tf
 
-from siamese import devices
 from siamese.commands.loading import keras_at_work
-from siamese.devices import (
+from siamese.models import devices
+from siamese.models.devices import (
     device_line,
     embedding_precision,
     gpu_conceivable,
@@ -162,7 +162,7 @@ def test_a_command_names_its_gpu_on_standard_error(monkeypatch, capsys):
 
 def test_as_a_program_it_prints_one_line():
     done = subprocess.run(
-        [sys.executable, "-m", "siamese.devices"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "siamese.models.devices"], capture_output=True, text=True, check=True
     )
     assert done.stderr == "" and len(done.stdout.splitlines()) == 1
     assert done.stdout.startswith(("GPU: ", "no GPU: "))

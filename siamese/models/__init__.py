@@ -1,0 +1,1 @@
+"""Build, save and load networks: backbones, embedding models, checkpoints."""
