@@ -62,7 +62,7 @@ def main(
     """
     with clear_errors():
         if export == "savedmodel":
-            from siamese.export import SAVED_MODELS, export_savedmodel
+            from siamese.embedding.savedmodel import SAVED_MODELS, export_savedmodel
 
             folder = Path(output) if output else SAVED_MODELS
             require_writable(folder / "next")

@@ -39,8 +39,8 @@ from PIL import Image
 from siamese.commands.ending import clear_errors
 from siamese.data.catalogue import Catalogue
 from siamese.data.images import scaled, square_picture
-from siamese.embedding import Embedder
-from siamese.embedding_store import EmbeddingStore
+from siamese.embedding.embedder import Embedder
+from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.utils.keras_import import import_keras
 from siamese.utils.threads import in_threads

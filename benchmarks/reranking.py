@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from siamese.data.catalogue import Catalogue
-from siamese.embedding import Embedder
-from siamese.embedding_store import EmbeddingStore
+from siamese.embedding.embedder import Embedder
+from siamese.embedding.store import EmbeddingStore
 from siamese.indexes import EVERYTHING, BallTreeIndex, LabelFilter
 from siamese.metrics import retrieval_metrics
 from siamese.reranking import (

@@ -181,7 +181,7 @@ def source_of(given: argparse.Namespace) -> Path:
         given.work_dir / f"embeddings-{given.labeled_data.stem}-{_hash(given.labeled_data)}.npy"
     )
     if not source.is_file():
-        from siamese.embedding import Embedder
+        from siamese.embedding.embedder import Embedder
 
         catalogue = Catalogue.read(given.labeled_data, given.image_dir)
         with keras_at_work():

@@ -18,7 +18,7 @@ from siamese.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue as Catalogue
-    from siamese.embedding import Embedder as Embedder
+    from siamese.embedding.embedder import Embedder as Embedder
     from siamese.errors import InputError as InputError
     from siamese.evaluation import evaluate as evaluate
     from siamese.indexes import open_index as open_index
@@ -45,7 +45,7 @@ _HOMES = {
     "CircleLoss": "siamese.losses",
     "ContrastiveLoss": "siamese.losses",
     "CosFaceLoss": "siamese.losses",
-    "Embedder": "siamese.embedding",
+    "Embedder": "siamese.embedding.embedder",
     "InputError": "siamese.errors",
     "MultiSimilarityLoss": "siamese.losses",
     "PairGenerator": "siamese.pairs",

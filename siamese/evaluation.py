@@ -21,8 +21,8 @@ from siamese.verification import pair_distances, verify
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue, Picture
     from siamese.data.remote_files import File
-    from siamese.embedding import Embedder, Embeddings, Skipped
-    from siamese.embedding_store import EmbeddingStore
+    from siamese.embedding.embedder import Embedder, Embeddings, Skipped
+    from siamese.embedding.store import EmbeddingStore
 
 LABEL_RECALL_AT = (1, 5, 10)
 PAIRS = 200_000

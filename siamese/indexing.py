@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese.data.check import quick_check
-from siamese.embedding_store import EmbeddingStore
+from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.indexes import (
     BACKENDS,
@@ -29,7 +29,7 @@ from siamese.utils.files import atomic_path, require_writable
 
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue
-    from siamese.embedding import Embedder, Skipped
+    from siamese.embedding.embedder import Embedder, Skipped
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from siamese.data.catalogue import Catalogue, Picture
 from siamese.data.images import scaled
 from siamese.data.label_rule import EXCLUDED
-from siamese.embedding import Skipped
+from siamese.embedding.embedder import Skipped
 from siamese.errors import InputError
 from siamese.picture_store import PictureStore
 from siamese.recipe import Batches, Sampling

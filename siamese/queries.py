@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from siamese.data.remote_files import File, Folder
-    from siamese.embedding import Embedder, Skipped
+    from siamese.embedding.embedder import Embedder, Skipped
     from siamese.indexes import Index
     from siamese.search import Options, QueryResult, Searcher
 
@@ -192,7 +192,7 @@ def _opened(
     """Those that are pictures, and the pictures, as small and square as the model wants them."""
     from PIL import Image
 
-    from siamese.embedding import Skipped
+    from siamese.embedding.embedder import Skipped
 
     def square(query: Query) -> np.ndarray | str:
         try:

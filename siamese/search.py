@@ -17,7 +17,7 @@ from siamese.indexes import EVERYTHING, Index, LabelFilter
 from siamese.reranking import Nearest, Ranking, item_order, ranking
 
 if TYPE_CHECKING:
-    from siamese.embedding import Embedder, Source
+    from siamese.embedding.embedder import Embedder, Source
 
 BY_ITEM = {"best": 1, "mean": 3}
 """How many pictures of an item count, by the names that `siamese search --by-item` takes."""

@@ -14,7 +14,7 @@ import keras
 from siamese.augmentation import RandomView
 from siamese.calibration import calibrate_retrieval, calibration_path
 from siamese.data.catalogue import Catalogue
-from siamese.embedding import Embedder, Skipped
+from siamese.embedding.embedder import Embedder, Skipped
 from siamese.errors import InputError
 from siamese.fitting import batch_context, compares_with_items, fitted_model, make_loss
 from siamese.head import train_head

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import keras
 import numpy as np
 
-from siamese.embedding import Embedder
+from siamese.embedding.embedder import Embedder
 from siamese.models.embedding_model import POOLING
 from siamese.pairs import PairGenerator
 from siamese.utils.progress import progress

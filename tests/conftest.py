@@ -20,7 +20,7 @@ from siamese.data.catalogue import Catalogue
 if TYPE_CHECKING:
     import keras
 
-    from siamese.embedding import Embedder
+    from siamese.embedding.embedder import Embedder
 
 # Read once, by the first import of TensorFlow and of matplotlib.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -120,6 +120,6 @@ def checkpoint(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def pretrained() -> Embedder:
     """Return the pretrained default at its own size; building it takes seconds."""
-    from siamese.embedding import Embedder
+    from siamese.embedding.embedder import Embedder
 
     return Embedder.pretrained()

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
-from siamese.embedding import Embedder
+from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 from tests.conftest import ROOT
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from siamese.data.catalogue import Catalogue
 from siamese.data.images import PictureError, square_picture
-from siamese.embedding import Embeddings, ModelFacts, Skipped
+from siamese.embedding.embedder import Embeddings, ModelFacts, Skipped
 from siamese.errors import InputError
 from siamese.evaluation import evaluate
 

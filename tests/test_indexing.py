@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 import utilities
 from siamese.data.catalogue import Catalogue
-from siamese.embedding import Embedder
+from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 from siamese.indexes import open_index
 from siamese.indexing import index_catalogue, kept_embeddings, skipped_list
@@ -150,7 +150,7 @@ def test_three_more_photos_are_three_pictures_to_embed(embedder, copied, tmp_pat
 
 
 def test_a_second_run_on_one_output_is_one_line(embedder, catalogue, tmp_path):
-    from siamese.embedding_store import EmbeddingStore
+    from siamese.embedding.store import EmbeddingStore
 
     output = tmp_path / "search_index.pkl"
     with (
@@ -165,7 +165,7 @@ def test_a_second_run_on_one_output_is_one_line(embedder, catalogue, tmp_path):
 
 AT_THE_NTH = """
 import os, signal, sys
-import siamese.embedding_store as store
+import siamese.embedding.store as store
 import utilities
 
 store.SHARD_PICTURES = 8

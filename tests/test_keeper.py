@@ -12,7 +12,7 @@ from keras import layers
 
 import siamese.training
 from siamese.calibration import calibration_path, read_calibration
-from siamese.embedding import Embedder
+from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 from siamese.keeper import Clock, Keeper
 from siamese.models.checkpoints import FINAL_MODEL, TRAINING_STATE, load_model, save_model

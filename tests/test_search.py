@@ -9,7 +9,7 @@ from PIL import Image
 
 from siamese.calibration import calibrate, calibration_path
 from siamese.data.images import PictureError, square_picture
-from siamese.embedding import ModelFacts
+from siamese.embedding.embedder import ModelFacts
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex, open_index
 from siamese.reranking import Expansion, Reciprocal

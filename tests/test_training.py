@@ -15,7 +15,7 @@ import pytest
 import siamese.keeper
 import siamese.training
 from siamese.calibration import calibration_path
-from siamese.embedding import Embedder
+from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 from siamese.fitting import fitted_model
 from siamese.keeper import TRAINING_LOG, Progress

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import siamese.training_vectors as module
+from siamese.embedding.parity import least_cosine
 from siamese.models.embedding_model import PROJECTION, embedding_model
 from siamese.pairs import PairGenerator
-from siamese.parity import least_cosine
 from siamese.training_vectors import FrozenFeatures, embed_pictures
 
 

@@ -8,7 +8,7 @@ import pytest
 from siamese import verification
 from siamese.data.catalogue import Picture
 from siamese.data.label_rule import relations
-from siamese.embedding import Embeddings
+from siamese.embedding.embedder import Embeddings
 from siamese.errors import InputError
 from siamese.verification import pair_distances, verify, verify_embeddings
 

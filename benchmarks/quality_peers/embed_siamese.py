@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from siamese.data.images import scaled
-from siamese.embedding import Embedder
+from siamese.embedding.embedder import Embedder
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
 
     Its answers are compared with Keras first; where they differ there is no export.
     """
-    from siamese.export import SAVED_MODELS, export_savedmodel
+    from siamese.embedding.savedmodel import SAVED_MODELS, export_savedmodel
 
     output = output or SAVED_MODELS
     require_writable(output / "next")
@@ -83,7 +83,7 @@ def embed(
     skipped (exit code 3). Stopped, or are there more pictures now? The same command embeds only
     what is new.
     """
-    from siamese.embedding_store import MANIFEST, EmbeddingStore
+    from siamese.embedding.store import MANIFEST, EmbeddingStore
 
     catalogue = read_usable(labeled_data, image_dir)
     require_writable(output / MANIFEST)

@@ -14,10 +14,10 @@ from siamese.utils.keras_import import import_keras
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue
     from siamese.data.remote_files import Folder
-    from siamese.embedding import Embedder
-    from siamese.embedding_store import EmbeddingStore
-    from siamese.engines import EngineName
-    from siamese.runtimes import PrecisionName, RuntimeName
+    from siamese.embedding.embedder import Embedder
+    from siamese.embedding.executor import EngineName
+    from siamese.embedding.runtimes.choose import PrecisionName, RuntimeName
+    from siamese.embedding.store import EmbeddingStore
 
 
 @contextlib.contextmanager
@@ -78,7 +78,7 @@ def embedder(
     words: dict[str, Any] = {"runtime": runtime, "precision": precision}
     loaded = _loaded(keras_model, backbone, picture_size, weights, recorded, words)
     if engine == "ray":
-        from siamese.engines.ray_engine import RayEngine
+        from siamese.embedding.ray.executor import RayEngine
 
         loaded.engine = RayEngine(ray_address)
     return loaded
@@ -92,7 +92,7 @@ def _loaded(
     recorded: Any,
     words: dict[str, Any],
 ) -> Embedder:
-    from siamese.embedding import Embedder
+    from siamese.embedding.embedder import Embedder
 
     if keras_model is not None:
         require_alone(backbone=backbone, picture_size=picture_size, weights=weights)
@@ -111,7 +111,7 @@ def _loaded(
 
 def store(embeddings: Path | None) -> EmbeddingStore | None:
     """The folder of embeddings that a flag names."""
-    from siamese.embedding_store import EmbeddingStore
+    from siamese.embedding.store import EmbeddingStore
 
     return None if embeddings is None else EmbeddingStore(embeddings)
 

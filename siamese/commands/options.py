@@ -85,7 +85,7 @@ def embedding_options(function: F) -> F:
 def _require_engine(context: click.Context, option: click.Parameter, name: str) -> str:
     """Say at once where what an engine needs is missing."""
     if name == "ray":
-        from siamese.engines.ray_cluster import require_ray
+        from siamese.embedding.ray.cluster import require_ray
 
         require_ray()
     return name

@@ -23,7 +23,7 @@ from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
     from siamese.data.remote_files import Folder
-    from siamese.embedding import Skipped
+    from siamese.embedding.embedder import Skipped
     from siamese.search import QueryResult, Searcher
 
 

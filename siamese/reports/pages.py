@@ -16,7 +16,7 @@ from siamese.utils.files import atomic_path
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue
     from siamese.data.remote_files import Folder, RemoteFile
-    from siamese.embedding import Skipped
+    from siamese.embedding.embedder import Skipped
     from siamese.reports.comparison import Comparison
     from siamese.search import QueryResult
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from siamese.data.catalogue import Catalogue
-from siamese.embedding import Embedder, Skipped
-from siamese.embedding_store import EmbeddingStore
+from siamese.embedding.embedder import Embedder, Skipped
+from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.reports.comparison import Comparison, compare
 from siamese.reports.drawing import write_picture

@@ -18,7 +18,7 @@ from siamese.server.metrics import Metrics
 if TYPE_CHECKING:
     from PIL import Image
 
-    from siamese.embedding import ModelFacts
+    from siamese.embedding.embedder import ModelFacts
 
 SIZES = (1, 4, 16)
 """Pictures a batch. Few sizes, because Keras compiles a model anew for each."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from siamese.data.images import scaled
-from siamese.embedding import ModelFacts
+from siamese.embedding.embedder import ModelFacts
 from siamese.recipe import DEFAULT_BACKBONE
 from siamese.server.pictures import query_picture
 from siamese.server.settings import Limits

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.data.images import scaled, square_picture
-from siamese.embedding import ModelFacts
+from siamese.embedding.embedder import ModelFacts
 from siamese.errors import InputError
 from siamese.indexes import Index
 from siamese.server.logs import log

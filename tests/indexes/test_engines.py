@@ -164,7 +164,7 @@ class Given:
     """An embedder whose pictures are rows of the vectors."""
 
     def __init__(self, model) -> None:
-        from siamese.embedding import ModelFacts
+        from siamese.embedding.embedder import ModelFacts
 
         self.facts = ModelFacts(**model)
 
@@ -189,7 +189,7 @@ def test_the_same_of_2000_real_embeddings(make, engine, real):
 def real(grocery):
     """2,000 photos, as vectors with what is known of them, and 50 more to search for."""
     from siamese.data.catalogue import Catalogue
-    from siamese.embedding import Embedder
+    from siamese.embedding.embedder import Embedder
 
     pictures = Catalogue.read(grocery / "labels.json").pictures
     order = np.random.default_rng(0).permutation(len(pictures))[:2050]

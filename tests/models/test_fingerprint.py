@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import siamese.models.devices
-from siamese.embedding import Embedder
+from siamese.embedding.embedder import Embedder
 from siamese.models.checkpoints import load_model, save_model
 from siamese.models.embedding_model import PictureScaling, set_precision
 from siamese.models.fingerprint import fingerprint

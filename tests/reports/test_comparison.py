@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from siamese.data.catalogue import Picture
-from siamese.embedding import Embeddings
+from siamese.embedding.embedder import Embeddings
 from siamese.errors import InputError
 from siamese.metrics import retrieval_metrics
 from siamese.reports import compare

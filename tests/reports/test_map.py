@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.embedding import Embeddings
+from siamese.embedding.embedder import Embeddings
 from siamese.reports import embedding_map
 from siamese.reports import map as module
 from siamese.reports.drawing import Canvas

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from siamese.embedding import Skipped
+from siamese.embedding.embedder import Skipped
 from siamese.reports import compare, report_page, results_page
 from siamese.search import QueryResult, Result
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from siamese.embedding import Embedder
+from siamese.embedding.embedder import Embedder
 from siamese.models.embedding_model import embedding_model
 from siamese.reports.writing import write_report
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.embedding import ModelFacts
+from siamese.embedding.embedder import ModelFacts
 from siamese.indexes import BallTreeIndex, open_index
 from siamese.search import Searcher
 from siamese.server.service import Service

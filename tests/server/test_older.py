@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from siamese.embedding import ModelFacts
+from siamese.embedding.embedder import ModelFacts
 from siamese.server import classifier
 from siamese.server.classifier import classify
 from siamese.server.settings import Limits

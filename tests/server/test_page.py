@@ -22,7 +22,7 @@ from PIL import Image
 
 from examples.emoji_catalogue import Package, fetch_packages
 from siamese.data.catalogue import Catalogue
-from siamese.embedding import ModelFacts
+from siamese.embedding.embedder import ModelFacts
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
 from siamese.search import Searcher

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siamese.data.images import scaled, square_picture
-from siamese.embedding import Embedder
+from siamese.embedding.embedder import Embedder
+from siamese.embedding.parity import LEAST_COSINE, least_cosine, sample_pictures
 from siamese.errors import InputError
-from siamese.parity import LEAST_COSINE, least_cosine, sample_pictures
 from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import numpy as np
 from siamese.data.catalogue import Catalogue, Picture
 from siamese.data.images import PictureError, square_picture
 from siamese.data.remote_files import File, RemoteFile, RemoteFolder, fetched, readers
-from siamese.embedding_rows import FileState
-from siamese.embedding_store import EmbeddingStore, Entry, OpenStore, Outcome
+from siamese.embedding.store import EmbeddingStore, Entry, OpenStore, Outcome
+from siamese.embedding.store_rows import FileState
 from siamese.errors import InputError
 from siamese.utils.keras_import import import_keras
 from siamese.utils.progress import progress
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import keras
     from PIL import Image
 
-    from siamese.engines import Engine
-    from siamese.runtimes import PrecisionName, Runtime, RuntimeName
+    from siamese.embedding.executor import Engine
+    from siamese.embedding.runtimes.choose import PrecisionName, Runtime, RuntimeName
 
     Source = str | os.PathLike[str] | RemoteFile | bytes | Image.Image
 
@@ -97,7 +97,7 @@ class Embedded:
     skipped : those that have none
     seconds : of this run, the loading of the model not counted
     runtime, precision : what embedded, and how; None where nothing was new
-    engine : where: "local", or the name of an `siamese.engines.Engine`
+    engine : where: "local", or the name of an `siamese.embedding.executor.Engine`
     """
 
     pictures: int
@@ -175,7 +175,7 @@ class Embedder:
 
         Parameters
         ----------
-        runtime, precision : what is to run it, and how; see `siamese.runtimes.open_runtime`
+        runtime, precision : what is to run it, and how; see `siamese.embedding.runtimes.choose.open_runtime`
 
         Raises
         ------
@@ -242,7 +242,7 @@ class Embedder:
         ----------
         path : of its checkpoint
         source : names what it is made of, to be known by the next time; see
-            `siamese.runtimes.kept.source_of`
+            `siamese.embedding.runtimes.openvino_cache.source_of`
         """
         from siamese.models.fingerprint import fingerprint
 
@@ -271,8 +271,8 @@ class Embedder:
         ----------
         made_of : what `source_of` takes, the words and the file; which is not read for nothing
         """
-        from siamese.runtimes import keras_needed
-        from siamese.runtimes.kept import known_facts, source_of
+        from siamese.embedding.runtimes.choose import keras_needed
+        from siamese.embedding.runtimes.openvino_cache import known_facts, source_of
 
         def loaded() -> keras.Model:
             import_keras()
@@ -306,7 +306,7 @@ class Embedder:
 
     @property
     def runtime(self) -> Runtime:
-        """What runs the model, made ready when it is first needed; see `siamese.runtimes`.
+        """What runs the model, made ready when it is first needed; see `siamese.embedding.runtimes.choose`.
 
         Raises
         ------
@@ -315,8 +315,8 @@ class Embedder:
         """
         with self._opening:
             if self._runtime is None:
-                from siamese.runtimes import open_runtime
-                from siamese.runtimes.kept import keep_facts
+                from siamese.embedding.runtimes.choose import open_runtime
+                from siamese.embedding.runtimes.openvino_cache import keep_facts
 
                 self._runtime = open_runtime(lambda: self.model, self.facts, *self.wanted)
                 if self._source is not None:

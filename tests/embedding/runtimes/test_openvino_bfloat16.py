@@ -8,8 +8,8 @@ pytest.importorskip("openvino")
 
 import openvino
 
-from siamese.runtimes.conversion import converted, frozen
-from siamese.runtimes.early_layers import early_in_float32
+from siamese.embedding.runtimes.openvino_bfloat16 import early_in_float32
+from siamese.embedding.runtimes.openvino_convert import converted, frozen
 
 SIDE = 64
 SQUARES = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), np.uint8)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class KerasRuntime:
-    """See `siamese.runtimes.protocol.Runtime`."""
+    """See `siamese.embedding.runtimes.runtime.Runtime`."""
 
     name = "tensorflow"
 

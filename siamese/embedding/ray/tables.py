@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese.embedding_rows import FileState
-from siamese.embedding_store import Entry, Outcome
+from siamese.embedding.store import Entry, Outcome
+from siamese.embedding.store_rows import FileState
 from siamese.errors import InputError
 
 if TYPE_CHECKING:

@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.data.images import scaled, square_picture
-from siamese.errors import InputError
-from siamese.parity import LEAST_COSINE, least_cosine, sample_pictures
-from siamese.runtimes.conversion import converted, frozen, keep, read_kept
-from siamese.runtimes.early_layers import early_in_float32
-from siamese.runtimes.kept import (
+from siamese.embedding.parity import LEAST_COSINE, least_cosine, sample_pictures
+from siamese.embedding.runtimes.openvino_bfloat16 import early_in_float32
+from siamese.embedding.runtimes.openvino_cache import (
     BFloat16,
     BFloat16Layers,
     keep_bfloat16,
     kept_model,
     known_bfloat16,
 )
+from siamese.embedding.runtimes.openvino_convert import converted, frozen, keep, read_kept
+from siamese.errors import InputError
 from siamese.utils.threads import cores
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import keras
     import openvino
 
-    from siamese.embedding import ModelFacts
-    from siamese.runtimes.protocol import PrecisionName
+    from siamese.embedding.embedder import ModelFacts
+    from siamese.embedding.runtimes.runtime import PrecisionName
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 _LEAST_OF_SAMPLES = 0.9996
@@ -53,7 +53,7 @@ class ParityError(Exception):
 
 
 class OpenVinoRuntime:
-    """See `siamese.runtimes.protocol.Runtime`.
+    """See `siamese.embedding.runtimes.runtime.Runtime`.
 
     Parameters
     ----------

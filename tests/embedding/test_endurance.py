@@ -23,7 +23,7 @@ pytestmark = pytest.mark.long
 EMBED_AND_NOTE = """
 import sys
 from itertools import chain
-from siamese.embedding import Embedder
+from siamese.embedding.embedder import Embedder
 
 embedded = Embedder._embedded
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import siamese
 from siamese.data.remote_files import is_there
-from siamese.engines.ray_rows import entries_table, files_of, refusal_table
+from siamese.embedding.ray.tables import entries_table, files_of, refusal_table
 from siamese.errors import InputError
 from siamese.utils.text import counted
 from siamese.utils.threads import use_cores
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import pyarrow
 
     from siamese.data.remote_files import File
-    from siamese.embedding import Embedder
-    from siamese.runtimes import PrecisionName, RuntimeName
+    from siamese.embedding.embedder import Embedder
+    from siamese.embedding.runtimes.choose import PrecisionName, RuntimeName
 
 MODEL = "model.hdf5"
 
@@ -38,7 +38,7 @@ class Job:
     ----------
     model : the bytes of a checkpoint
     name, fingerprint : what it must turn out to be
-    runtime, precision : what is to run it, and how; see `siamese.runtimes.open_runtime`
+    runtime, precision : what is to run it, and how; see `siamese.embedding.runtimes.choose.open_runtime`
     batch_size : pictures at once
     cores : that a worker may keep busy
     sample : files of which a node must see one
@@ -72,7 +72,7 @@ class Worker:
         self._ready: tuple[Job, Embedder] | None = None
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
-        """Turn `siamese.engines.ray_rows.files_table` into `entries_table` or `refusal_table`."""
+        """Turn `siamese.embedding.ray.tables.files_table` into `entries_table` or `refusal_table`."""
         if not len(table):  # Ray Data asks with none for what comes of none
             return entries_table([], "", "")
         try:
@@ -141,7 +141,7 @@ def _embedder(job: Job) -> Embedder:
     from siamese.utils.keras_import import import_keras
 
     import_keras()
-    from siamese.embedding import Embedder
+    from siamese.embedding.embedder import Embedder
     from siamese.models.checkpoints import load_model
 
     with tempfile.TemporaryDirectory() as folder:

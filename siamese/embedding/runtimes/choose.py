@@ -9,13 +9,13 @@ from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from siamese.embedding.runtimes.runtime import PrecisionName, Runtime, RuntimeName
 from siamese.errors import InputError
-from siamese.runtimes.protocol import PrecisionName, Runtime, RuntimeName
 
 if TYPE_CHECKING:
     import keras
 
-    from siamese.embedding import ModelFacts
+    from siamese.embedding.embedder import ModelFacts
 
 __all__ = ["PrecisionName", "Runtime", "RuntimeName", "keras_needed", "open_runtime"]
 
@@ -57,7 +57,7 @@ def open_runtime(
             raise InputError(f"--runtime openvino: is not installed; {_REMEDY}")
         _say_missing()
         return _keras(load(), precision)
-    from siamese.runtimes.openvino_runtime import open_openvino
+    from siamese.embedding.runtimes.openvino_runtime import open_openvino
 
     try:
         ready, note = open_openvino(load, facts, precision)
@@ -85,9 +85,9 @@ def keras_needed(runtime: RuntimeName) -> bool:
 
 
 def _keras(model: keras.Model, precision: PrecisionName) -> Runtime:
+    from siamese.embedding.runtimes.keras_runtime import KerasRuntime
     from siamese.models.devices import embedding_precision
     from siamese.models.embedding_model import set_precision
-    from siamese.runtimes.keras_runtime import KerasRuntime
 
     if precision == "auto":
         return KerasRuntime(model, embedding_precision())

@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageDraw
 
-import siamese.export
+import siamese.embedding.savedmodel
 from siamese.data.images import square_picture
-from siamese.embedding import Embedder
+from siamese.embedding.embedder import Embedder
+from siamese.embedding.savedmodel import _decoded, export_savedmodel
 from siamese.errors import InputError
-from siamese.export import _decoded, export_savedmodel
 from siamese.models.embedding_model import set_precision
 
 pytestmark = pytest.mark.slow
@@ -85,7 +85,9 @@ def test_the_parity_is_told(exported):
 
 
 def test_versions_count_up(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(siamese.export, "LEAST_COSINE", 0.9)  # as few numbers are never so near
+    monkeypatch.setattr(
+        siamese.embedding.savedmodel, "LEAST_COSINE", 0.9
+    )  # as few numbers are never so near
     for version in ("3", "10", "notes"):
         (tmp_path / version).mkdir()
     assert export_savedmodel(tiny, tmp_path).path == tmp_path / "11"
@@ -111,19 +113,19 @@ def assert_refused(embedder, output):
 
 
 def test_another_resizing_is_refused_and_nothing_is_left(embedder, tmp_path, monkeypatch):
-    monkeypatch.setattr(siamese.export, "_decoded", without_antialiasing)
+    monkeypatch.setattr(siamese.embedding.savedmodel, "_decoded", without_antialiasing)
     assert_refused(embedder, tmp_path / "mine")
 
 
 def test_no_parity_is_enough_for_the_limit(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(siamese.export, "LEAST_COSINE", 1.1)
+    monkeypatch.setattr(siamese.embedding.savedmodel, "LEAST_COSINE", 1.1)
     assert_refused(tiny, tmp_path / "mine")
 
 
 def test_what_is_no_number_is_refused(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(siamese.export, "LEAST_COSINE", -1)
+    monkeypatch.setattr(siamese.embedding.savedmodel, "LEAST_COSINE", -1)
     monkeypatch.setattr(
-        siamese.export,
+        siamese.embedding.savedmodel,
         "_decoded",
         lambda encoded, size: without_antialiasing(encoded, size) * np.nan,
     )

@@ -21,21 +21,21 @@ from PIL import Image
 pytest.importorskip("ray", reason="Ray is an extra: pip install 'ray[data]'")
 pytest.importorskip("fsspec", reason="Ray Data is an extra: pip install 'ray[data]'")
 
-import siamese.engines.ray_cluster as cluster_module
+import siamese.embedding.ray.cluster as cluster_module
 from siamese.data.catalogue import Catalogue
-from siamese.embedding import Embedder
-from siamese.embedding_store import EmbeddingStore
-from siamese.engines.ray_engine import RayEngine
+from siamese.embedding.embedder import Embedder
+from siamese.embedding.ray.executor import RayEngine
+from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STORE_MEMORY = 80_000_000
 
 DRIVER = """
 import sys
-import siamese.embedding_store as store
+import siamese.embedding.store as store
 store.SHARD_PICTURES = 16
 from siamese.cli import main
 main()

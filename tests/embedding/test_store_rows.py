@@ -2,7 +2,7 @@
 
 import pytest
 
-from siamese.embedding_rows import FileState, Row, Rows
+from siamese.embedding.store_rows import FileState, Row, Rows
 
 STATES = [
     FileState(0, 0, bytes(16)),

@@ -146,7 +146,7 @@ def require_nodes(sample: Sequence[File]) -> None:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from siamese.engines.ray_worker import look
+    from siamese.embedding.ray.worker import look
 
     asked = []
     for node in [node for node in _nodes() if any(_resources(node))]:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import siamese.runtimes as module
-from siamese.embedding import Embedder
+import siamese.embedding.runtimes.choose as module
+from siamese.embedding.embedder import Embedder
+from siamese.embedding.runtimes.choose import open_runtime
 from siamese.errors import InputError
-from siamese.runtimes import open_runtime
 
 SQUARES = np.zeros((2, 32, 32, 3), np.uint8)
 installed = pytest.mark.skipif(module.find_spec("openvino") is None, reason="OpenVINO is missing")
@@ -74,7 +74,7 @@ def test_a_model_that_openvino_cannot_run_is_embedded_by_tensorflow(
     def refuse(*_: object) -> None:
         raise RuntimeError("Exception from src/core.cpp:1:\nno such operation: Foo\n")
 
-    monkeypatch.setattr("siamese.runtimes.openvino_runtime.converted", refuse)
+    monkeypatch.setattr("siamese.embedding.runtimes.openvino_runtime.converted", refuse)
     facts = replace(embedder.facts, path=str(tmp_path / "other.hdf5"))
     assert open_runtime(lambda: embedder.model, facts).name == "tensorflow"
     problem = "final_model.hdf5: OpenVINO cannot run it (no such operation: Foo)"

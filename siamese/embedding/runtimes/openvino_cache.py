@@ -18,7 +18,7 @@ from siamese.errors import InputError
 from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
-    from siamese.embedding import ModelFacts
+    from siamese.embedding.embedder import ModelFacts
 
 BFloat16Layers = Literal["all", "late", "none"]
 
@@ -56,7 +56,7 @@ def kept_model(facts: ModelFacts) -> Path:
 
 def known_facts(source: str, name: str, path: Path | None) -> ModelFacts | None:
     """The facts of a model that was converted before and is kept; None of any other."""
-    from siamese.embedding import ModelFacts
+    from siamese.embedding.embedder import ModelFacts
 
     try:
         known: Any = json.loads((kept_folder(path) / f"{source}.json").read_bytes())
@@ -95,7 +95,7 @@ class BFloat16(NamedTuple):
 
     Attributes
     ----------
-    layers : "all", "late" (see `siamese.runtimes.early_layers`), or "none": the vectors are others
+    layers : "all", "late" (see `siamese.embedding.runtimes.openvino_bfloat16`), or "none": the vectors are others
     cosine : the smallest to float32 that was seen; of the last that was tried, for "none"
     """
 

@@ -14,13 +14,14 @@ import pytest
 
 pytest.importorskip("openvino")
 
-import siamese.embedding
-from siamese.embedding import Embedder
+from siamese.embedding.embedder.runtimes import openvino_cache as kept
+
+import siamese.embedding.embedder
+from siamese.embedding.embedder import Embedder
+from siamese.embedding.runtimes.openvino_cache import kept_folder, known_facts, source_of
 from siamese.errors import InputError
 from siamese.models.checkpoints import save_model
 from siamese.models.embedding_model import embedding_model
-from siamese.runtimes import kept
-from siamese.runtimes.kept import kept_folder, known_facts, source_of
 
 SQUARES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
 
@@ -82,7 +83,7 @@ def test_the_next_time_the_checkpoint_is_not_loaded(fresh, loaded):
 def test_nor_are_tensorflow_and_keras(fresh):
     script = f"""
 import sys
-from siamese.embedding import Embedder
+from siamese.embedding.embedder import Embedder
 import numpy as np
 Embedder.load({str(fresh)!r}).runtime.vectors(np.zeros((1, 32, 32, 3), np.uint8))
 print(sorted({{"keras", "tensorflow", "sklearn"}} & set(sys.modules)))
@@ -204,7 +205,7 @@ def test_a_place_where_nobody_may_write_keeps_nothing(fresh, monkeypatch):
     def refuse(path):
         raise InputError(f"{path}: cannot be written")
 
-    monkeypatch.setattr("siamese.runtimes.conversion.atomic_path", refuse)
+    monkeypatch.setattr("siamese.embedding.runtimes.openvino_convert.atomic_path", refuse)
     use(Embedder.load(fresh))
     assert not list(kept_folder(fresh).glob("*.json"))
 
@@ -218,4 +219,4 @@ def test_what_is_kept_names_no_path(path):
     """So that a checkpoint and what stands beside it can be moved, and given away."""
     (facts,) = kept_folder(path).glob("*.json")
     assert set(json.loads(facts.read_text())) == {"fingerprint", "embedding_size", "picture_size"}
-    assert siamese.embedding.__file__ not in facts.read_text()
+    assert siamese.embedding.embedder.__file__ not in facts.read_text()

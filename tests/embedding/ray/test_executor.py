@@ -8,22 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import siamese.engines.ray_cluster as cluster
+import siamese.embedding.ray.cluster as cluster
 from siamese import __version__
 from siamese.cli import main
-from siamese.embedding import Embedder
-from siamese.embedding_rows import FileState
-from siamese.embedding_store import EmbeddingStore, Entry
-from siamese.engines.ray_cluster import Workers, one_line, require_ray, workers
-from siamese.engines.ray_engine import _named, _task_size
-from siamese.engines.ray_rows import (
+from siamese.embedding.embedder import Embedder
+from siamese.embedding.ray.cluster import Workers, one_line, require_ray, workers
+from siamese.embedding.ray.executor import _named, _task_size
+from siamese.embedding.ray.tables import (
     entries_of,
     entries_table,
     files_of,
     files_table,
     refusal_table,
 )
-from siamese.engines.ray_worker import look
+from siamese.embedding.ray.worker import look
+from siamese.embedding.store import EmbeddingStore, Entry
+from siamese.embedding.store_rows import FileState
 from siamese.errors import InputError
 from siamese.utils.threads import cores, use_cores
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import siamese.embedding as module
+import siamese.embedding.embedder as module
 from siamese.data.catalogue import Catalogue
 from siamese.data.images import open_picture, square_picture
-from siamese.embedding import Embedder
-from siamese.embedding_store import EmbeddingStore
+from siamese.embedding.embedder import Embedder
+from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
 
 

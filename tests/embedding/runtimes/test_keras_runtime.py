@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from siamese.embedding.runtimes.keras_runtime import KerasRuntime
 from siamese.models.embedding_model import EMBEDDING_MODEL
-from siamese.runtimes.keras_runtime import KerasRuntime
 
 SQUARES = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
 

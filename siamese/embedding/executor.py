@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from siamese.data.remote_files import File
-    from siamese.embedding import Embedder
-    from siamese.embedding_store import Entry
+    from siamese.embedding.embedder import Embedder
+    from siamese.embedding.store import Entry
 
 EngineName = Literal["local", "ray"]
 """As `--engine` takes it; "local" is the embedder itself."""

@@ -14,16 +14,16 @@ import pytest
 pytest.importorskip("openvino")
 
 import openvino
+from siamese.embedding.embedder.runtimes import openvino_convert as conversion
 
-import siamese.runtimes.openvino_runtime as module
+import siamese.embedding.runtimes.openvino_runtime as module
 from siamese.data.images import square_picture
-from siamese.embedding import Embedder
+from siamese.embedding.embedder import Embedder
+from siamese.embedding.runtimes.keras_runtime import KerasRuntime
+from siamese.embedding.runtimes.openvino_cache import kept_model, known_bfloat16
+from siamese.embedding.runtimes.openvino_convert import read_kept
+from siamese.embedding.runtimes.openvino_runtime import OpenVinoRuntime, open_openvino
 from siamese.errors import InputError
-from siamese.runtimes import conversion
-from siamese.runtimes.conversion import read_kept
-from siamese.runtimes.kept import kept_model, known_bfloat16
-from siamese.runtimes.keras_runtime import KerasRuntime
-from siamese.runtimes.openvino_runtime import OpenVinoRuntime, open_openvino
 
 with_bfloat16_units = pytest.mark.skipif(
     "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
@@ -117,7 +117,7 @@ from threading import Barrier, Thread
 
 import numpy as np
 
-from siamese.embedding import Embedder
+from siamese.embedding.embedder import Embedder
 
 sys.setswitchinterval(1e-6)
 runtime = Embedder.load(sys.argv[1], runtime="openvino", precision="float32").runtime

@@ -13,10 +13,10 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-import siamese.embedding_store as module
-from siamese.embedding import ModelFacts
-from siamese.embedding_rows import FileState
-from siamese.embedding_store import EmbeddingStore, Entry
+import siamese.embedding.store as module
+from siamese.embedding.embedder import ModelFacts
+from siamese.embedding.store import EmbeddingStore, Entry
+from siamese.embedding.store_rows import FileState
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path
 

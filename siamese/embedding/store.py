@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.data.remote_files import File, fetched, readers, stats
-from siamese.embedding_rows import FileState, Row, Rows
+from siamese.embedding.store_rows import FileState, Row, Rows
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path, locked, require_writable
 from siamese.utils.progress import progress
@@ -35,7 +35,7 @@ from siamese.utils.threads import in_threads
 if TYPE_CHECKING:
     import pyarrow
 
-    from siamese.embedding import ModelFacts
+    from siamese.embedding.embedder import ModelFacts
 
 FORMAT = 1
 """Of the folder, in its manifest; a newer one is refused."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese.data.remote_files import is_there
-from siamese.engines.ray_cluster import (
+from siamese.embedding.ray.cluster import (
     Workers,
     connected,
     one_line,
@@ -23,16 +23,16 @@ from siamese.engines.ray_cluster import (
     say_if_busy,
     workers,
 )
-from siamese.engines.ray_rows import entries_of, files_table
-from siamese.engines.ray_worker import MODEL, Job, Tries, Worker
+from siamese.embedding.ray.tables import entries_of, files_table
+from siamese.embedding.ray.worker import MODEL, Job, Tries, Worker
 from siamese.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow
 
     from siamese.data.remote_files import File
-    from siamese.embedding import Embedder
-    from siamese.embedding_store import Entry
+    from siamese.embedding.embedder import Embedder
+    from siamese.embedding.store import Entry
 
 TASK_PICTURES = 512
 """Pictures of a task, at most: seconds of work, which a dead worker costs."""
@@ -45,7 +45,7 @@ SAMPLE = 16
 
 
 class RayEngine:
-    """See `siamese.engines.protocol.Engine`.
+    """See `siamese.embedding.executor.Engine`.
 
     >>> embedder = Embedder.load("checkpoints/final_model.hdf5")
     >>> embedder.engine = RayEngine("10.0.0.1:6379")
@@ -53,7 +53,7 @@ class RayEngine:
 
     Parameters
     ----------
-    address : of the cluster; see `siamese.engines.ray_cluster.connected`
+    address : of the cluster; see `siamese.embedding.ray.cluster.connected`
 
     Raises
     ------

@@ -1,0 +1,1 @@
+"""Turn pictures into embeddings, store them and export the model."""

@@ -1,0 +1,1 @@
+"""Embed a catalogue on a Ray cluster."""

@@ -1,0 +1,1 @@
+"""Run a model: OpenVINO on a CPU, or Keras."""
