@@ -57,7 +57,7 @@ def pictures_of_items(count: int, size: int, smallest: int, largest: int, noise:
 
 def ours(vectors: np.ndarray, items: np.ndarray) -> dict[str, float | int]:
     """All our figures."""
-    from siamese.metrics import retrieval_metrics
+    from siamese.evaluation.metrics import retrieval_metrics
 
     return retrieval_metrics(vectors, items.tolist())
 

@@ -2,7 +2,7 @@
 
 Every method gets the same catalogue, split, square pictures, starting weights (MobileNet 1.0 of
 ImageNet) and number of training pictures seen, on the CPU; each trains with its own documented
-recipe, and is measured by `siamese.metrics.retrieval_metrics` on items it was not trained on. Each
+recipe, and is measured by `siamese.evaluation.metrics.retrieval_metrics` on items it was not trained on. Each
 peer lives in an environment of its own, which is made in the work folder when it is first needed::
 
     python benchmarks/quality.py --weights mobilenet_1_0_224_tf_no_top.h5 --pictures-seen 10240 \
@@ -34,7 +34,7 @@ from siamese.commands.ending import clear_errors
 from siamese.data.catalogue import Catalogue
 from siamese.data.images import PictureError, square_picture
 from siamese.errors import InputError
-from siamese.metrics import retrieval_metrics
+from siamese.evaluation.metrics import retrieval_metrics
 from siamese.recipe import Recipe
 from siamese.utils.files import atomic_path
 from siamese.utils.progress import progress

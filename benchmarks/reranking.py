@@ -31,8 +31,8 @@ from rich.table import Table
 from siamese.data.catalogue import Catalogue
 from siamese.embedding.embedder import Embedder
 from siamese.embedding.store import EmbeddingStore
+from siamese.evaluation.metrics import retrieval_metrics
 from siamese.indexes import EVERYTHING, BallTreeIndex, LabelFilter
-from siamese.metrics import retrieval_metrics
 from siamese.reranking import (
     Expansion,
     Nearest,

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import siamese
 from siamese.data.check import check_catalogue
+from siamese.evaluation.verification import verify_embeddings
 from siamese.models.devices import device_line
 from siamese.reports import (
     collage,
@@ -33,7 +34,6 @@ from siamese.reports import (
     roc_chart,
 )
 from siamese.reports.notebook import LiveChart, figures_table, shown
-from siamese.verification import verify_embeddings
 
 print(device_line())
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue as Catalogue
     from siamese.embedding.embedder import Embedder as Embedder
     from siamese.errors import InputError as InputError
-    from siamese.evaluation import evaluate as evaluate
+    from siamese.evaluation.evaluate import evaluate as evaluate
+    from siamese.evaluation.metrics import retrieval_metrics as retrieval_metrics
     from siamese.indexes import open_index as open_index
     from siamese.losses import BatchContrastiveLoss as BatchContrastiveLoss
     from siamese.losses import CircleLoss as CircleLoss
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from siamese.losses import ProxyAnchorLoss as ProxyAnchorLoss
     from siamese.losses import SupervisedContrastiveLoss as SupervisedContrastiveLoss
     from siamese.losses import TripletLoss as TripletLoss
-    from siamese.metrics import retrieval_metrics as retrieval_metrics
     from siamese.models.embedding_model import base_cnn as base_cnn
     from siamese.models.embedding_model import embedding_model as embedding_model
     from siamese.models.embedding_model import siamese_network as siamese_network
@@ -56,9 +56,9 @@ _HOMES = {
     "TripletLoss": "siamese.losses",
     "base_cnn": "siamese.models.embedding_model",
     "embedding_model": "siamese.models.embedding_model",
-    "evaluate": "siamese.evaluation",
+    "evaluate": "siamese.evaluation.evaluate",
     "open_index": "siamese.indexes",
-    "retrieval_metrics": "siamese.metrics",
+    "retrieval_metrics": "siamese.evaluation.metrics",
     "siamese_network": "siamese.models.embedding_model",
     "train": "siamese.training",
 }

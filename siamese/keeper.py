@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from siamese.augmentation import RandomView
 from siamese.errors import InputError
-from siamese.metrics import retrieval_metrics
+from siamese.evaluation.metrics import retrieval_metrics
 from siamese.models.checkpoints import TRAINING_STATE, checkpoint_name, save_model
 from siamese.models.embedding_model import EMBEDDING_MODEL
 from siamese.pairs import PairGenerator

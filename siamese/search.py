@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.calibration import read_calibration
 from siamese.errors import InputError
+from siamese.evaluation.calibration import read_calibration
 from siamese.indexes import EVERYTHING, Index, LabelFilter
 from siamese.reranking import Nearest, Ranking, item_order, ranking
 
@@ -67,7 +67,7 @@ class QueryResult(msgspec.Struct, frozen=True):
     """The ranking for one query picture, best first.
 
     `in_catalogue` tells whether the nearest of its results is within the model's calibrated
-    distance (see `siamese.calibration`); None where the model has no calibration.
+    distance (see `siamese.evaluation.calibration`); None where the model has no calibration.
     """
 
     query: str

@@ -12,14 +12,14 @@ from typing import Any
 import keras
 
 from siamese.augmentation import RandomView
-from siamese.calibration import calibrate_retrieval, calibration_path
 from siamese.data.catalogue import Catalogue
 from siamese.embedding.embedder import Embedder, Skipped
 from siamese.errors import InputError
+from siamese.evaluation.calibration import calibrate_retrieval, calibration_path
+from siamese.evaluation.metrics import retrieval
 from siamese.fitting import batch_context, compares_with_items, fitted_model, make_loss
 from siamese.head import train_head
 from siamese.keeper import Clock, Keeper, Progress
-from siamese.metrics import retrieval
 from siamese.models.checkpoints import (
     FINAL_MODEL,
     TRAINING_STATE,
@@ -86,7 +86,7 @@ def train(
     recipe : how
     output : folder for `weights.{epoch}-{val_loss}.hdf5` (each best one so far),
         `final_model.hdf5` (the best of all), `final_model.calibration.json` (from held-out items,
-        see `siamese.calibration`), `training_state.hdf5` (for `resume`) and `training_log.csv`
+        see `siamese.evaluation.calibration`), `training_state.hdf5` (for `resume`) and `training_log.csv`
     held_out : items to measure retrieval on; otherwise a share of `catalogue` is kept for that
     start : a checkpoint whose embedding model is trained further, instead of a fresh one
     resume : go on after the last finished epoch of the run in `output`, which must have had the

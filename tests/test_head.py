@@ -6,8 +6,8 @@ import pytest
 
 from siamese.embedding.parity import least_cosine
 from siamese.errors import InputError
+from siamese.evaluation.metrics import retrieval
 from siamese.head import SHRINKAGE, discriminants, train_head
-from siamese.metrics import retrieval
 from siamese.models.embedding_model import PROJECTION, embedding_model
 from siamese.pairs import PairGenerator
 from siamese.training_vectors import FrozenFeatures, embed_pictures

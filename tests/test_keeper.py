@@ -11,9 +11,9 @@ import pytest
 from keras import layers
 
 import siamese.training
-from siamese.calibration import calibration_path, read_calibration
 from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
+from siamese.evaluation.calibration import calibration_path, read_calibration
 from siamese.keeper import Clock, Keeper
 from siamese.models.checkpoints import FINAL_MODEL, TRAINING_STATE, load_model, save_model
 from siamese.models.checkpoints import read_training_state as read_state

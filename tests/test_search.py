@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.calibration import calibrate, calibration_path
 from siamese.data.images import PictureError, square_picture
 from siamese.embedding.embedder import ModelFacts
 from siamese.errors import InputError
+from siamese.evaluation.calibration import calibrate, calibration_path
 from siamese.indexes import BallTreeIndex, open_index
 from siamese.reranking import Expansion, Reciprocal
 from siamese.search import Searcher

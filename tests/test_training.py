@@ -14,9 +14,9 @@ import pytest
 
 import siamese.keeper
 import siamese.training
-from siamese.calibration import calibration_path
 from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
+from siamese.evaluation.calibration import calibration_path
 from siamese.fitting import fitted_model
 from siamese.keeper import TRAINING_LOG, Progress
 from siamese.losses import MultiSimilarityLoss

@@ -25,7 +25,7 @@ from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
     from siamese.data.remote_files import Folder
-    from siamese.evaluation import Evaluation
+    from siamese.evaluation.evaluate import Evaluation
 
 WEAKEST = 5
 """Labels that `evaluate` names; `--json` has them all."""
@@ -71,8 +71,8 @@ def evaluate(
     gallery = read_usable(labeled_data, image_dir)
     asked = read_usable(queries, image_dir or labeled_data.parent) if queries else None
     with model_at_work():
-        from siamese.calibration import calibration_path
-        from siamese.evaluation import evaluate as run
+        from siamese.evaluation.calibration import calibration_path
+        from siamese.evaluation.evaluate import evaluate as run
 
         if calibrate:
             require_writable(calibration_path(keras_model))

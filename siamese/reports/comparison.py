@@ -10,7 +10,7 @@ import numpy as np
 from siamese.data.catalogue import Picture
 from siamese.embedding.embedder import Embeddings
 from siamese.errors import InputError
-from siamese.metrics import retrieval_metrics
+from siamese.evaluation.metrics import retrieval_metrics
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for the similarities of one block of queries, whatever the number of queries."""

@@ -6,7 +6,7 @@ import pytest
 from siamese.data.catalogue import Picture
 from siamese.embedding.embedder import Embeddings
 from siamese.errors import InputError
-from siamese.metrics import retrieval_metrics
+from siamese.evaluation.metrics import retrieval_metrics
 from siamese.reports import compare
 
 

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from siamese.calibration import (
+from siamese.errors import InputError
+from siamese.evaluation.calibration import (
     calibrate,
     calibrate_retrieval,
     calibration_path,
     read_calibration,
 )
-from siamese.errors import InputError
-from siamese.metrics import retrieval
+from siamese.evaluation.metrics import retrieval
 
 FACTS = {"gallery": 10, "fingerprint": "abc", "measured_on": "test.json"}
 

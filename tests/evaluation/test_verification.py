@@ -5,12 +5,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from siamese import verification
 from siamese.data.catalogue import Picture
 from siamese.data.label_rule import relations
 from siamese.embedding.embedder import Embeddings
 from siamese.errors import InputError
-from siamese.verification import pair_distances, verify, verify_embeddings
+from siamese.evaluation.evaluate import verification
+from siamese.evaluation.verification import pair_distances, verify, verify_embeddings
 
 ITEMS = ["a", "a", "b", "c", "b", "a", "d", "e", "e", "c"]
 LABELS_OF = {"a": ["red"], "b": ["red", "blue"], "c": ["blue"], "d": [], "e": []}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.duplicates import Duplicate, duplicates
+from siamese.evaluation.duplicates import Duplicate, duplicates
 
 
 @pytest.fixture

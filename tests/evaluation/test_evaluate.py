@@ -10,7 +10,7 @@ from siamese.data.catalogue import Catalogue
 from siamese.data.images import PictureError, square_picture
 from siamese.embedding.embedder import Embeddings, ModelFacts, Skipped
 from siamese.errors import InputError
-from siamese.evaluation import evaluate
+from siamese.evaluation.evaluate import evaluate
 
 
 class MeanColour:

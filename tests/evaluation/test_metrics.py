@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamese import metrics, ranking
 from siamese.errors import InputError
-from siamese.metrics import retrieval, retrieval_metrics
+from siamese.evaluation.evaluate import metrics
+from siamese.evaluation.evaluate import rank_counting as ranking
+from siamese.evaluation.metrics import retrieval, retrieval_metrics
 
 COUNTS = {"queries", "gallery", "items"}
 # Their cosines are multiples of 1/4, exact in any arithmetic: ties are ties.

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from siamese.errors import InputError
-from siamese.metrics import Retrieval
+from siamese.evaluation.metrics import Retrieval
+from siamese.evaluation.verification import verify
 from siamese.utils.files import atomic_path
-from siamese.verification import verify
 
 CRITERION = "balanced accuracy"
 FORMAT = 1

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import InputError
-from siamese.ranking import Ranked, ranked
+from siamese.evaluation.rank_counting import Ranked, ranked
 from siamese.vectors.unit_vectors import Directions
 
 ItemIds: TypeAlias = Sequence[object] | NDArray[Any]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siamese.bootstrap import averages, intervals
+from siamese.evaluation.bootstrap import averages, intervals
 
 RNG = np.random.default_rng(0)
 

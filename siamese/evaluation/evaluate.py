@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese import bootstrap
-from siamese.calibration import Calibration, calibrate_retrieval
-from siamese.duplicates import duplicates
 from siamese.errors import InputError
-from siamese.metrics import FIGURES, Retrieval, retrieval
+from siamese.evaluation.calibration import Calibration, calibrate_retrieval
+from siamese.evaluation.duplicates import duplicates
+from siamese.evaluation import bootstrap
+from siamese.evaluation.metrics import FIGURES, Retrieval, retrieval
+from siamese.evaluation.verification import pair_distances, verify
 from siamese.vectors.nearest import nearest
 from siamese.vectors.unit_vectors import Directions
-from siamese.verification import pair_distances, verify
 
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue, Picture
@@ -42,7 +42,7 @@ class Evaluation:
     by_label : figures of the queries whose item has a label, with `queries` and `items`
     label_recall : the share of the queries with labels for which one of the k nearest pictures,
         their own left out, has a common label, with `queries`; None without labels
-    verification : as `siamese.verification.Verification.as_dict`; None without pairs of both kinds
+    verification : as `siamese.evaluation.verification.Verification.as_dict`; None without pairs of both kinds
     calibration : the threshold of "we don't have this"; None where all is of one item
     duplicates : how many `queries` have a duplicate in the gallery, `same_bytes` of them a file of
         equal bytes; and the `pairs`

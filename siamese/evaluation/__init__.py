@@ -1,0 +1,1 @@
+"""Measure retrieval and verification, calibrate, find duplicates."""
