@@ -74,7 +74,7 @@ def main(
                 raise InputError(
                     f"--export {export} needs --labeled-data, the JSON file of the items"
                 )
-            from siamese.indexing import index_catalogue, prepare_index
+            from siamese.indexes.build import index_catalogue, prepare_index
 
             catalogue = read(labeled_data, image_dir)
             prepare_index(output, export)

@@ -180,8 +180,8 @@ def test_the_table_says_ratios_and_what_was_not_as_asked(benchmark: ModuleType) 
 def installed() -> list[str]:
     engines = ["balltree", "sklearn"]
     needed = {
-        "faiss": ("siamese.indexes.faiss", "faiss"),
-        "milvus": ("siamese.indexes.milvus", "milvus_lite"),
+        "faiss": ("siamese.indexes.faiss.index", "faiss"),
+        "milvus": ("siamese.indexes.milvus.index", "milvus_lite"),
         "usearch": ("usearch",),
         "hnswlib": ("hnswlib",),
     }

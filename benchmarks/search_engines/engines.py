@@ -105,12 +105,12 @@ class Faiss(Ours):
     """As this project sets it up."""
 
     title = "**faiss**"
-    modules = (*Ours.modules, "siamese.indexes.faiss", "faiss", "pyarrow")
+    modules = (*Ours.modules, "siamese.indexes.faiss.index", "faiss", "pyarrow")
     packages = ("faiss-cpu",)
     min_recall = 0.98
 
     def build(self, prepared: Any, path: Path) -> None:
-        from siamese.indexes.faiss import FaissIndex
+        from siamese.indexes.faiss.index import FaissIndex
 
         FaissIndex.build(*prepared, min_recall=self.min_recall).save(path)
 
@@ -119,11 +119,11 @@ class Milvus(Ours):
     """Milvus Lite, as this project sets it up."""
 
     title = "**Milvus Lite**"
-    modules = (*Ours.modules, "siamese.indexes.milvus", "pymilvus", "milvus_lite")
+    modules = (*Ours.modules, "siamese.indexes.milvus.index", "pymilvus", "milvus_lite")
     packages = ("pymilvus", "milvus-lite")
 
     def build(self, prepared: Any, path: Path) -> None:
-        from siamese.indexes.milvus import MilvusIndex
+        from siamese.indexes.milvus.index import MilvusIndex
 
         MilvusIndex.build(*prepared, uri=path)
 

@@ -154,7 +154,7 @@ def index(
     cannot be used are skipped (exit code 3) and listed beside the index. Stopped, or are there
     more pictures now? The same command embeds only what is new.
     """
-    from siamese.indexing import index_catalogue, prepare_index
+    from siamese.indexes.build import index_catalogue, prepare_index
 
     catalogue = read(labeled_data, image_dir)
     words: dict[str, Any] = {

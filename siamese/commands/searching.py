@@ -113,7 +113,7 @@ def search(
     opened = open_index(index_place, collection)
     skipped: list[Skipped] = []
     with model_at_work():
-        from siamese.relocation import relocated
+        from siamese.indexes.model_path import relocated
         from siamese.search import Options, Searcher
 
         searcher = Searcher(

@@ -153,7 +153,7 @@ def serve(
     listener = bound(host, port)
 
     def load(before: Searcher | None) -> Searcher:
-        from siamese.relocation import relocated
+        from siamese.indexes.model_path import relocated
         from siamese.search import Searcher
 
         opened = open_index(index_place, collection)

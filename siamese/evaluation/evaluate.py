@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
+from siamese.evaluation import bootstrap
 from siamese.evaluation.calibration import Calibration, calibrate_retrieval
 from siamese.evaluation.duplicates import duplicates
-from siamese.evaluation import bootstrap
 from siamese.evaluation.metrics import FIGURES, Retrieval, retrieval
 from siamese.evaluation.verification import pair_distances, verify
 from siamese.vectors.nearest import nearest

@@ -7,10 +7,10 @@ from siamese.indexes.backends import (
     build_index,
     open_index,
 )
-from siamese.indexes.balltree import BallTreeIndex
+from siamese.indexes.balltree.index import BallTreeIndex
+from siamese.indexes.index import Entry, Index, Metadata, ModelFacts
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
-from siamese.indexes.milvus_connection import COLLECTION
-from siamese.indexes.protocol import Entry, Index, Metadata, ModelFacts
+from siamese.indexes.milvus.connection import COLLECTION
 
 __all__ = [
     "BACKENDS",

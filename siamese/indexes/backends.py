@@ -10,10 +10,10 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from siamese.errors import InputError
-from siamese.indexes.balltree import BallTreeIndex
-from siamese.indexes.folder import is_index_folder
-from siamese.indexes.milvus_connection import COLLECTION, is_address, is_milvus
-from siamese.indexes.protocol import Index, Metadata
+from siamese.indexes.balltree.index import BallTreeIndex
+from siamese.indexes.faiss.folder import is_index_folder
+from siamese.indexes.index import Index, Metadata
+from siamese.indexes.milvus.connection import COLLECTION, is_address, is_milvus
 
 BACKENDS = {
     "balltree": "search_index.pkl",
@@ -26,7 +26,7 @@ BACKENDS = {
 def backend_at(place: str | os.PathLike[str], collection: str = COLLECTION) -> str | None:
     """Tell which engine made the index that lies somewhere; None where there is none."""
     if is_milvus(place):
-        from siamese.indexes.milvus import MilvusIndex
+        from siamese.indexes.milvus.index import MilvusIndex
 
         return "milvus" if MilvusIndex.exists(place, collection) else None
     if is_index_folder(Path(place)):
@@ -49,11 +49,11 @@ def open_index(place: str | os.PathLike[str], collection: str = COLLECTION) -> I
         One line: it is missing, damaged, or no index.
     """
     if is_milvus(place):
-        from siamese.indexes.milvus import MilvusIndex
+        from siamese.indexes.milvus.index import MilvusIndex
 
         return MilvusIndex.open(place, collection)
     if is_index_folder(Path(place)):
-        from siamese.indexes.faiss import FaissIndex
+        from siamese.indexes.faiss.index import FaissIndex
 
         return FaissIndex.open(place)
     if Path(place).is_dir():
@@ -119,13 +119,13 @@ def build_index(
     """
     index: Index
     if backend == "milvus":
-        from siamese.indexes.milvus import MilvusIndex
+        from siamese.indexes.milvus.index import MilvusIndex
 
         return MilvusIndex.build(
             vectors, metadata, model, contents, uri=place, collection=collection
         )
     if backend == "faiss":
-        from siamese.indexes.faiss import MIN_RECALL, FaissIndex
+        from siamese.indexes.faiss.index import MIN_RECALL, FaissIndex
 
         index = FaissIndex.build(
             vectors,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from siamese.errors import InputError
 from siamese.indexes import EVERYTHING, Index, LabelFilter
-from siamese.reranking.augmentation import augmented_gallery
+from siamese.indexes.gallery_augmentation import augmented_gallery
 from siamese.reranking.expansion import Expansion, expanded
 from siamese.reranking.items import ItemOrder, item_order
 from siamese.reranking.reciprocal import Reciprocal, reciprocal_distances

@@ -14,12 +14,12 @@ from functools import lru_cache
 
 from siamese.errors import InputError
 from siamese.indexes import COLLECTION
+from siamese.indexes.watch import State, Watch
 from siamese.search import Searcher
 from siamese.server.batching import warm_up
 from siamese.server.classifier import warm_up_classifier
 from siamese.server.logs import log
 from siamese.server.metrics import Metrics
-from siamese.server.watching import State, Watch
 
 KEPT_NAMES = 4096
 LONGEST_NAME = 4096

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from siamese.indexes import BallTreeIndex, Index, faiss_vectors, open_index
-from siamese.indexes.faiss import FaissIndex
+from siamese.indexes import BallTreeIndex, Index, open_index
+from siamese.indexes.faiss import vectors as faiss_vectors
+from siamese.indexes.faiss.index import FaissIndex
 
 SIZE = 12
 LABELS = ("red", "pink", 'quoted "red"', "back\\slash", "ü, comma", "rare")
@@ -84,7 +85,7 @@ def make(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         model = model or facts(vectors.shape[1])
         files = contents(len(vectors))
         if engine == "milvus":
-            from siamese.indexes.milvus import MilvusIndex
+            from siamese.indexes.milvus.index import MilvusIndex
 
             place = tmp_path / f"{len(made)}.milvus"
             MilvusIndex.build(vectors, metadata, model, files, uri=place)

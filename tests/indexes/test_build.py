@@ -18,12 +18,12 @@ from siamese.data.catalogue import Catalogue
 from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 from siamese.indexes import open_index
-from siamese.indexing import index_catalogue, kept_embeddings, skipped_list
+from siamese.indexes.build import index_catalogue, kept_embeddings, skipped_list
 from siamese.reranking import augmented_gallery
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -369,7 +369,7 @@ def test_what_does_not_go_together_is_said_at_once(embedder, catalogue, tmp_path
 
 
 def test_killed_in_an_update_the_same_command_ends_right(embedder, copied, tmp_path, monkeypatch):
-    from siamese.indexes.faiss import FaissIndex
+    from siamese.indexes.faiss.index import FaissIndex
 
     place = tmp_path / "search_index.faiss"
     index_catalogue(embedder, copied, place, backend="faiss")

@@ -10,8 +10,8 @@ import faiss
 import numpy as np
 import pytest
 
-from siamese.indexes import faiss_vectors
-from siamese.indexes.faiss_layout import check_layout
+from siamese.indexes.faiss import vectors as faiss_vectors
+from siamese.indexes.faiss.file_check import check_layout
 from tests.indexes.conftest import SIZE, grouped
 
 COUNT = 60

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.indexes import faiss_vectors
+from siamese.indexes.faiss import vectors as faiss_vectors
 
 if TYPE_CHECKING:
     import faiss
@@ -26,9 +26,9 @@ class Part:
 
     Parameters
     ----------
-    index : see `siamese.indexes.faiss_vectors.build`
+    index : see `siamese.indexes.faiss.vectors.build`
     mask : bool (n,), which of its vectors may be found
-    effort : see `siamese.indexes.faiss_vectors.Found`
+    effort : see `siamese.indexes.faiss.vectors.Found`
     filtered : whether it is a filter that leaves the others out; else they were removed
 
     Attributes

@@ -17,8 +17,8 @@ from typing import TypeVar
 import msgspec
 
 from siamese.errors import InputError
-from siamese.indexes.faiss_vectors import Found
-from siamese.indexes.protocol import ModelFacts
+from siamese.indexes.faiss.vectors import Found
+from siamese.indexes.index import ModelFacts
 from siamese.utils.files import atomic_path, locked, require_writable
 
 FORMAT = 1

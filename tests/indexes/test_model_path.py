@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from siamese.relocation import relocated
+from siamese.indexes.model_path import relocated
 
 MODEL = {
     "name": "a.hdf5",

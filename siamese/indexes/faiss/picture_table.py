@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from siamese.indexes.index import CONTENT_BYTES, Entry, Metadata
 from siamese.indexes.label_filter import LabelTable
-from siamese.indexes.protocol import CONTENT_BYTES, Entry, Metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa

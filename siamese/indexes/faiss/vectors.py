@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
-from siamese.indexes.faiss_layout import check_layout
+from siamese.indexes.faiss.file_check import check_layout
 from siamese.utils.progress import progress
 
 if TYPE_CHECKING:

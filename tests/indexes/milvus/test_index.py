@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 
 from siamese.errors import GoneError, InputError
-from siamese.indexes import BallTreeIndex, LabelFilter, milvus_rows
-from siamese.indexes import milvus as engine
-from siamese.indexes import milvus_connection as reaching
-from siamese.indexes.changes import bring_up_to_date
-from siamese.indexes.milvus import MilvusIndex
-from siamese.indexes.milvus_connection import Connection, is_milvus
-from siamese.indexes.milvus_rows import expression_of, key_of, messages, rows_of
+from siamese.indexes import BallTreeIndex, LabelFilter
+from siamese.indexes.milvus import connection as reaching
+from siamese.indexes.milvus import index as engine
+from siamese.indexes.milvus import rows as milvus_rows
+from siamese.indexes.milvus.connection import Connection, is_milvus
+from siamese.indexes.milvus.index import MilvusIndex
+from siamese.indexes.milvus.rows import expression_of, key_of, messages, rows_of
+from siamese.indexes.update import bring_up_to_date
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("milvus_lite") is None, reason="no Milvus Lite for this system"
@@ -495,7 +496,7 @@ def test_a_folder_of_another_process_is_one_line_and_free_when_that_ends(tmp_pat
     script = """
 import sys
 from siamese.errors import InputError
-from siamese.indexes.milvus import MilvusIndex
+from siamese.indexes.milvus.index import MilvusIndex
 try:
     print(len(MilvusIndex.open(sys.argv[1])))
 except InputError as error:
@@ -696,8 +697,8 @@ def test_a_milvus_is_recognised_by_its_name_or_its_folder(tmp_path, folder_of_10
 def test_nothing_of_milvus_is_imported_to_recognise_one():
     script = """
 import sys
-from siamese.indexes.milvus import MilvusIndex
-from siamese.indexes.milvus_connection import is_milvus
+from siamese.indexes.milvus.index import MilvusIndex
+from siamese.indexes.milvus.connection import is_milvus
 assert is_milvus("http://host:19530") and not is_milvus("search_index.pkl")
 assert not {"grpc", "pymilvus", "milvus_lite"} & set(sys.modules)
 """

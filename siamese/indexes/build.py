@@ -20,10 +20,10 @@ from siamese.indexes import (
     build_index,
     open_index,
 )
-from siamese.indexes.changes import Changes, bring_up_to_date
-from siamese.indexes.faiss import FaissIndex
-from siamese.indexes.folder import require_index_folder
-from siamese.indexes.milvus_connection import is_address
+from siamese.indexes.faiss.folder import require_index_folder
+from siamese.indexes.faiss.index import FaissIndex
+from siamese.indexes.milvus.connection import is_address
+from siamese.indexes.update import Changes, bring_up_to_date
 from siamese.reranking import augmented_gallery
 from siamese.utils.files import atomic_path, require_writable
 
@@ -182,7 +182,7 @@ def prepare_index(
     if before is not None:
         _require_same_gallery(before, engine, augment)
     if engine == "milvus":
-        from siamese.indexes.milvus import require_place
+        from siamese.indexes.milvus.index import require_place
 
         require_place(place, collection)
     elif engine == "faiss":

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from siamese.errors import InputError
-from siamese.indexes.safe_pickle import NUMPY_NAMES, Made, array, read_pickle
+from siamese.indexes.balltree.safe_pickle import NUMPY_NAMES, Made, array, read_pickle
 
 
 class Calls:

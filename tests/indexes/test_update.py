@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from siamese.indexes import LabelFilter, build_index, faiss_vectors, open_index
-from siamese.indexes.changes import bring_up_to_date
+from siamese.indexes import LabelFilter, build_index, open_index
+from siamese.indexes.faiss import vectors as faiss_vectors
+from siamese.indexes.update import bring_up_to_date
 from tests.indexes.conftest import facts
 
 SIZE = 6

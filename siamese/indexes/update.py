@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.indexes.protocol import Entry, Index, Metadata
+from siamese.indexes.index import Entry, Index, Metadata
 
 
 class Changes(NamedTuple):

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import GoneError, InputError
-from siamese.indexes.checks import checked_parts, checked_queries
 from siamese.indexes.exact import nearest_of
+from siamese.indexes.index import Entry, Metadata, ModelFacts
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
-from siamese.indexes.milvus_connection import COLLECTION, LOAD_SECONDS, Connection, is_milvus
-from siamese.indexes.milvus_rows import (
+from siamese.indexes.milvus.connection import COLLECTION, LOAD_SECONDS, Connection, is_milvus
+from siamese.indexes.milvus.rows import (
     MESSAGE,
     MOST_TEXT,
     ROWS,
@@ -37,7 +37,7 @@ from siamese.indexes.milvus_rows import (
     refuse_collision,
     rows_of,
 )
-from siamese.indexes.protocol import Entry, Metadata, ModelFacts
+from siamese.indexes.validate import checked_parts, checked_queries
 from siamese.utils.files import require_writable
 
 FORMAT = 1

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from siamese.indexes import ModelFacts
-from siamese.indexes.milvus_connection import is_address
+from siamese.indexes.milvus.connection import is_address
 
 
 def relocated(model: ModelFacts | None, place: str | os.PathLike[str]) -> ModelFacts | None:

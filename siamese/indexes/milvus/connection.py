@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from siamese.errors import AwayError, GoneError, InputError
-from siamese.indexes.milvus_folder import MilvusFolder, is_milvus_folder, printable
+from siamese.indexes.milvus.lite_folder import MilvusFolder, is_milvus_folder, printable
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
-from siamese.indexes.protocol import CONTENT_BYTES, Metadata, ModelFacts
+from siamese.indexes.index import CONTENT_BYTES, Metadata, ModelFacts
 
 if TYPE_CHECKING:
-    from siamese.indexes.protocol import Index
+    from siamese.indexes.index import Index
 
 T = TypeVar("T", bound=np.floating)
 

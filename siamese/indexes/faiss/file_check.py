@@ -1,6 +1,6 @@
 """The files that FAISS writes, looked through before FAISS reads them: it trusts what they say.
 
-Of its many kinds only the two of `siamese.indexes.faiss_vectors` are let through, and of these only
+Of its many kinds only the two of `siamese.indexes.faiss.vectors` are let through, and of these only
 what can be searched without leaving the file's own arrays. What is wrong is a `ValueError`.
 """
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
+from siamese.indexes.index import Metadata
 from siamese.indexes.label_filter import LabelFilter
-from siamese.indexes.protocol import Metadata
 
 MESSAGE = 16 * 2**20
 """Bytes of a message; a server takes 64 MB, and a row is more than the sum of its parts."""

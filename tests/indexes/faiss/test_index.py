@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from siamese.errors import InputError
-from siamese.indexes import LabelFilter, build_index, faiss_vectors, open_index
-from siamese.indexes.faiss import FaissIndex
-from siamese.indexes.folder import _sum
+from siamese.indexes import LabelFilter, build_index, open_index
+from siamese.indexes.faiss import vectors as faiss_vectors
+from siamese.indexes.faiss.folder import _sum
+from siamese.indexes.faiss.index import FaissIndex
 from tests.indexes.conftest import LABELS, SIZE, contents, facts, grouped, known
 
 COUNT = 300

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import InputError
-from siamese.indexes import faiss_vectors
-from siamese.indexes.checks import checked_queries, given_parts
-from siamese.indexes.faiss_part import Part
-from siamese.indexes.folder import FORMAT, File, Manifest, read_folder, write_folder
+from siamese.indexes.faiss import vectors as faiss_vectors
+from siamese.indexes.faiss.filtered_view import Part
+from siamese.indexes.faiss.folder import FORMAT, File, Manifest, read_folder, write_folder
+from siamese.indexes.faiss.picture_table import PictureTable
+from siamese.indexes.index import Entry, Metadata, ModelFacts
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
-from siamese.indexes.picture_table import PictureTable
-from siamese.indexes.protocol import Entry, Metadata, ModelFacts
+from siamese.indexes.validate import checked_queries, given_parts
 from siamese.utils.text import counted
 from siamese.version import __version__
 

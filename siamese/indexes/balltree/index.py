@@ -13,11 +13,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import InputError
-from siamese.indexes.checks import checked_parts, checked_queries, given_parts
+from siamese.indexes.balltree.safe_pickle import (
+    NUMPY_NAMES,
+    Made,
+    Named,
+    array,
+    damaged,
+    read_pickle,
+)
 from siamese.indexes.exact import nearest_of
+from siamese.indexes.index import Entry, Metadata, ModelFacts
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter, LabelTable
-from siamese.indexes.protocol import Entry, Metadata, ModelFacts
-from siamese.indexes.safe_pickle import NUMPY_NAMES, Made, Named, array, damaged, read_pickle
+from siamese.indexes.validate import checked_parts, checked_queries, given_parts
 from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:

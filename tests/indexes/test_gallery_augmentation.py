@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from siamese.errors import InputError
-from siamese.reranking import augmentation, augmented_gallery
+from siamese.indexes import gallery_augmentation as augmentation
+from siamese.reranking import augmented_gallery
 
 
 def unit(rng, count, size):

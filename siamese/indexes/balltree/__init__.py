@@ -1,0 +1,1 @@
+"""The index in one file: a pickled scikit-learn BallTree."""
