@@ -33,7 +33,7 @@ from siamese.embedding.embedder import Embedder
 from siamese.embedding.store import EmbeddingStore
 from siamese.evaluation.metrics import retrieval_metrics
 from siamese.indexes import EVERYTHING, BallTreeIndex, LabelFilter
-from siamese.reranking import (
+from siamese.search.reranking.reranker import (
     Expansion,
     Nearest,
     Ranking,
@@ -42,7 +42,7 @@ from siamese.reranking import (
     expanded,
     item_order,
 )
-from siamese.search import BY_ITEM, Searcher
+from siamese.search.searcher import BY_ITEM, Searcher
 
 TIMED = 100
 """Searches that the milliseconds are the median of."""

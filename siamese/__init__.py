@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from siamese.models.embedding_model import siamese_network as siamese_network
     from siamese.pairs import PairGenerator as PairGenerator
     from siamese.recipe import Recipe as Recipe
-    from siamese.search import Searcher as Searcher
+    from siamese.search.searcher import Searcher as Searcher
     from siamese.training import train as train
 
 _HOMES = {
@@ -51,7 +51,7 @@ _HOMES = {
     "PairGenerator": "siamese.pairs",
     "ProxyAnchorLoss": "siamese.losses",
     "Recipe": "siamese.recipe",
-    "Searcher": "siamese.search",
+    "Searcher": "siamese.search.searcher",
     "SupervisedContrastiveLoss": "siamese.losses",
     "TripletLoss": "siamese.losses",
     "base_cnn": "siamese.models.embedding_model",

@@ -59,7 +59,7 @@ class Engine(Protocol):
 class Ours:
     """An index of this project, opened as every program does it."""
 
-    modules = ("siamese.indexes", "siamese.search")
+    modules = ("siamese.indexes", "siamese.search.searcher")
 
     def __init__(self) -> None:
         from siamese.indexes import LabelFilter

@@ -181,7 +181,7 @@ def end_to_end(index: Any, queries: NDArray[np.float32], seconds: float) -> dict
     -------
     `p50_ms`, and `added_ms`, the median difference between the two for the same query
     """
-    from siamese.search import Searcher
+    from siamese.search.searcher import Searcher
 
     facts = SimpleNamespace(**MODEL, embedding_size=queries.shape[1])
     searcher = Searcher(SimpleNamespace(facts=facts), index)  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from siamese.utils.files import require_writable
 if TYPE_CHECKING:
     from siamese.data.remote_files import Folder
     from siamese.embedding.embedder import Skipped
-    from siamese.search import QueryResult, Searcher
+    from siamese.search.searcher import QueryResult, Searcher
 
 
 @click.command()
@@ -96,7 +96,7 @@ def search(
     Ranks the pictures, or the items, of an index for each of IMAGES: files, and folders all of
     whose pictures are meant. The model is the one that the index records; another is refused.
     """
-    from siamese.result_files import SUFFIXES, write_results
+    from siamese.search.results_file import SUFFIXES, write_results
 
     if output is not None:
         if output.suffix not in (".html", ".png", *SUFFIXES):
@@ -107,14 +107,14 @@ def search(
             raise InputError("--output shows pictures; give their folder with --image-dir")
         require_writable(output)
     from siamese.indexes import LabelFilter, open_index
-    from siamese.queries import queries_of, search_each, search_together
+    from siamese.search.queries import queries_of, search_each, search_together
 
     asked = queries_of(images, queries, image_dir)
     opened = open_index(index_place, collection)
     skipped: list[Skipped] = []
     with model_at_work():
         from siamese.indexes.model_path import relocated
-        from siamese.search import Options, Searcher
+        from siamese.search.searcher import Options, Searcher
 
         searcher = Searcher(
             embedder(**model, recorded=relocated(opened.model, index_place)), opened

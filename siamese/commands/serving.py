@@ -14,7 +14,7 @@ from siamese.errors import InputError
 from siamese.utils.text import counted
 
 if TYPE_CHECKING:
-    from siamese.search import Searcher
+    from siamese.search.searcher import Searcher
 
 
 @click.command()
@@ -154,7 +154,7 @@ def serve(
 
     def load(before: Searcher | None) -> Searcher:
         from siamese.indexes.model_path import relocated
-        from siamese.search import Searcher
+        from siamese.search.searcher import Searcher
 
         opened = open_index(index_place, collection)
         if before is not None and opened.model == before.index.model:

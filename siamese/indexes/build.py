@@ -24,7 +24,7 @@ from siamese.indexes.faiss.folder import require_index_folder
 from siamese.indexes.faiss.index import FaissIndex
 from siamese.indexes.milvus.connection import is_address
 from siamese.indexes.update import Changes, bring_up_to_date
-from siamese.reranking import augmented_gallery
+from siamese.search.reranking.reranker import augmented_gallery
 from siamese.utils.files import atomic_path, require_writable
 
 if TYPE_CHECKING:

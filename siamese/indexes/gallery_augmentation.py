@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
-from siamese.reranking.expansion import expanded
+from siamese.search.reranking.expansion import expanded
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for the similarities of one block of pictures, whatever the size of the gallery."""

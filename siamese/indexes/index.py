@@ -61,7 +61,7 @@ class Index(Protocol):
     model : facts about the model whose vectors these are; None in files of older toolkits
     embedding_size : dimensions of the vectors
     augmented : whether the vectors are mixed with their neighbours, see
-        `siamese.reranking.augmented_gallery`
+        `siamese.search.reranking.reranker.augmented_gallery`
     """
 
     @property

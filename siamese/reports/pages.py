@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from siamese.data.remote_files import Folder, RemoteFile
     from siamese.embedding.embedder import Skipped
     from siamese.reports.comparison import Comparison
-    from siamese.search import QueryResult
+    from siamese.search.searcher import QueryResult
 
 MEANINGS = {
     "recall@1": "how often the most similar picture is of the same item",

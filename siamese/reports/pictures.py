@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue
     from siamese.data.remote_files import Folder
     from siamese.reports.comparison import Comparison, Neighbour
-    from siamese.search import QueryResult
+    from siamese.search.searcher import QueryResult
 
 SMALL, SMALL_GAP = 96, 12
 """Eight pictures of an item fit into the width of a page."""

@@ -1,4 +1,4 @@
-"""Search over HTTP: a thin face over `siamese.search.Searcher`.
+"""Search over HTTP: a thin face over `siamese.search.searcher.Searcher`.
 
     upload ─ limits ─ decoding threads ─ one model worker ─ index ─ JSON
              guards   pictures           batching           generations

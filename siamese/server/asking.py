@@ -8,7 +8,7 @@ import msgspec
 from fastapi import Form, Request, Response, UploadFile
 
 from siamese.indexes import LabelFilter
-from siamese.search import Options
+from siamese.search.searcher import Options
 from siamese.server.encoding import json_bytes
 from siamese.server.refusals import Refusal
 from siamese.server.service import Service

@@ -15,7 +15,7 @@ from functools import lru_cache
 from siamese.errors import InputError
 from siamese.indexes import COLLECTION
 from siamese.indexes.watch import State, Watch
-from siamese.search import Searcher
+from siamese.search.searcher import Searcher
 from siamese.server.batching import warm_up
 from siamese.server.classifier import warm_up_classifier
 from siamese.server.logs import log

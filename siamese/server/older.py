@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
 from fastapi.responses import HTMLResponse
 
-from siamese.search import Options
+from siamese.search.searcher import Options
 from siamese.server.answers import Health, OlderSearch, errors
 from siamese.server.asking import answer, service_of
 from siamese.server.classifier import classify

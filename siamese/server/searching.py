@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
 
-from siamese.search import QueryResult, Result
+from siamese.search.searcher import QueryResult, Result
 from siamese.server.answers import Embedding, Search, errors
 from siamese.server.asking import Asked, answer, asked, contents_of, service_of
 from siamese.server.gallery import Gallery

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from siamese.errors import AwayError, GoneError, InputError
 from siamese.indexes import COLLECTION
-from siamese.search import Options, QueryResult, Result, mean_of
+from siamese.search.searcher import Options, QueryResult, Result, mean_of
 from siamese.server.batching import Batcher
 from siamese.server.gallery import Gallery
 from siamese.server.generations import Generation, Generations, Load
@@ -84,7 +84,7 @@ class Service:
         Refusal
             For a picture that cannot be used; see `query_picture`.
         InputError
-            See `siamese.search.mean_of`.
+            See `siamese.search.searcher.mean_of`.
         """
         embedder = generation.searcher.embedder
 

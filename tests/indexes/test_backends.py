@@ -10,7 +10,7 @@ import pytest
 from siamese.errors import InputError
 from siamese.indexes import EVERYTHING, LabelFilter, backend_at, open_index
 from siamese.indexes.update import bring_up_to_date
-from siamese.search import Searcher
+from siamese.search.searcher import Searcher
 from tests.indexes.conftest import LABELS, SIZE, contents, facts, grouped, known
 
 COUNT = 400

@@ -19,7 +19,7 @@ from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 from siamese.indexes import open_index
 from siamese.indexes.build import index_catalogue, kept_embeddings, skipped_list
-from siamese.reranking import augmented_gallery
+from siamese.search.reranking.reranker import augmented_gallery
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ import pytest
 
 from siamese.errors import InputError
 from siamese.indexes import gallery_augmentation as augmentation
-from siamese.reranking import augmented_gallery
+from siamese.search.reranking.reranker import augmented_gallery
 
 
 def unit(rng, count, size):

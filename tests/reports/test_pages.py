@@ -7,7 +7,7 @@ import pytest
 
 from siamese.embedding.embedder import Skipped
 from siamese.reports import compare, report_page, results_page
-from siamese.search import QueryResult, Result
+from siamese.search.searcher import QueryResult, Result
 
 HOSTILE = '<script>alert("x")</script>'
 

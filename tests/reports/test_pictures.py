@@ -10,7 +10,7 @@ from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
 from siamese.reports import collage, neighbours_picture, results_picture, write_picture
 from siamese.reports.drawing import OTHER, SAME, thumbnail
-from siamese.search import QueryResult, Result
+from siamese.search.searcher import QueryResult, Result
 
 
 def count(picture: Image.Image, colour: str) -> int:

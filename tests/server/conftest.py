@@ -15,7 +15,7 @@ from PIL import Image
 
 from siamese.embedding.embedder import ModelFacts
 from siamese.indexes import BallTreeIndex, open_index
-from siamese.search import Searcher
+from siamese.search.searcher import Searcher
 from siamese.server.service import Service
 from siamese.server.settings import Limits, Settings
 

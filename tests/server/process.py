@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from siamese.indexes import open_index
-from siamese.search import Searcher
+from siamese.search.searcher import Searcher
 from siamese.server.running import bound, serve, url_of
 from siamese.server.service import Service
 from siamese.server.settings import Settings

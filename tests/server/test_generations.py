@@ -8,7 +8,7 @@ import pytest
 
 from siamese.errors import AwayError
 from siamese.indexes import build_index, open_index
-from siamese.search import Searcher
+from siamese.search.searcher import Searcher
 from siamese.server import generations as module
 from siamese.server.generations import Generation, Generations
 from siamese.server.metrics import Metrics

@@ -25,7 +25,7 @@ from siamese.data.catalogue import Catalogue
 from siamese.embedding.embedder import ModelFacts
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
-from siamese.search import Searcher
+from siamese.search.searcher import Searcher
 from siamese.server.app import create_app
 from siamese.server.service import Service
 from siamese.server.settings import Limits, Settings

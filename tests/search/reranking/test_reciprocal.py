@@ -8,7 +8,7 @@ import pytest
 
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
-from siamese.reranking import Reciprocal, reciprocal_distances
+from siamese.search.reranking.reranker import Reciprocal, reciprocal_distances
 
 
 def unit(rng, count, size):

@@ -6,7 +6,7 @@ import pytest
 from siamese.cli import cli
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
-from siamese.reranking import RANKINGS, Expansion, Nearest, Reciprocal, ranking
+from siamese.search.reranking.reranker import RANKINGS, Expansion, Nearest, Reciprocal, ranking
 
 
 def test_a_ranking_is_named_or_given():

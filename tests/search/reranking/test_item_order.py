@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siamese.reranking import item_order
+from siamese.search.reranking.reranker import item_order
 
 
 def naive(scores, items, sizes, pictures):

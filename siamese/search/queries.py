@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from siamese.data.remote_files import File, Folder
     from siamese.embedding.embedder import Embedder, Skipped
     from siamese.indexes import Index
-    from siamese.search import Options, QueryResult, Searcher
+    from siamese.search.searcher import Options, QueryResult, Searcher
 
 BATCH = 256
 """Queries that are searched for at once."""
@@ -122,7 +122,7 @@ def search_each(
     ----------
     skipped : gets the queries that are no usable pictures, unless they are `named`
     exclude_own_item : leave the pictures of a query's own item out of its results
-    options : see `siamese.search.Options`
+    options : see `siamese.search.searcher.Options`
 
     Raises
     ------

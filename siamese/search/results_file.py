@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
-    from siamese.search import QueryResult
+    from siamese.search.searcher import QueryResult
 
 COLUMNS = ("query", "rank", "distance", "item_id", "filename", "labels")
 SUFFIXES = (".csv", ".jsonl")

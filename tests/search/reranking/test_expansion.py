@@ -7,7 +7,7 @@ import pytest
 
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
-from siamese.reranking import Expansion, expanded
+from siamese.search.reranking.reranker import Expansion, expanded
 
 
 def unit(rng, count, size):

@@ -7,13 +7,13 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
+from tests.test_search import COLOURS, FACTS, MeanColour
 
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
-from siamese.queries import Query, queries_of, search_each, search_together
-from siamese.result_files import write_results
-from siamese.search import Searcher
-from tests.test_search import COLOURS, FACTS, MeanColour
+from siamese.search.queries import Query, queries_of, search_each, search_together
+from siamese.search.results_file import write_results
+from siamese.search.searcher import Searcher
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_query_is_of_the_item_that_is_said_or_that_its_file_is_of(searcher, ph
 
 
 def test_many_are_searched_for_without_their_own_item(searcher, photos, monkeypatch):
-    monkeypatch.setattr("siamese.queries.BATCH", 3)
+    monkeypatch.setattr("siamese.search.queries.BATCH", 3)
     skipped = []
     queries = queries_of([photos], None, photos)
     found = list(search_each(searcher, queries, 3, skipped, exclude_own_item=True))

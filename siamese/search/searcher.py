@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from siamese.errors import InputError
 from siamese.evaluation.calibration import read_calibration
 from siamese.indexes import EVERYTHING, Index, LabelFilter
-from siamese.reranking import Nearest, Ranking, item_order, ranking
+from siamese.search.reranking.reranker import Nearest, Ranking, item_order, ranking
 
 if TYPE_CHECKING:
     from siamese.embedding.embedder import Embedder, Source
@@ -50,7 +50,7 @@ class Options(TypedDict, total=False):
     own_items : for each query the item whose pictures are left out, because it is the query's
         own; or None
     rerank : what puts the pictures in order: None for the nearest first, "expansion",
-        "reciprocal", or one of `siamese.reranking` with settings of its own
+        "reciprocal", or one of `siamese.search.reranking.reranker` with settings of its own
     by_item : None for a result a picture; "best" or "mean" for a result an item, shown by its
         best picture: items are in the order of that one, or of the mean score of their three best
     """

@@ -12,8 +12,8 @@ from siamese.embedding.embedder import ModelFacts
 from siamese.errors import InputError
 from siamese.evaluation.calibration import calibrate, calibration_path
 from siamese.indexes import BallTreeIndex, open_index
-from siamese.reranking import Expansion, Reciprocal
-from siamese.search import Searcher
+from siamese.search.reranking.reranker import Expansion, Reciprocal
+from siamese.search.searcher import Searcher
 
 FACTS = ModelFacts("mean colour", "f" * 64, 3, 8, None)
 COLOURS = {"red": (250, 5, 5), "orange": (250, 100, 5), "green": (5, 250, 5), "blue": (5, 5, 250)}

@@ -1,0 +1,1 @@
+"""Search an index by picture and rank what is found."""

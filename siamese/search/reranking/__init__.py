@@ -1,0 +1,1 @@
+"""Reorder search results, using the vectors of the index alone."""
