@@ -35,7 +35,7 @@ from siamese.data.catalogue import Catalogue
 from siamese.data.images import PictureError, square_picture
 from siamese.errors import InputError
 from siamese.evaluation.metrics import retrieval_metrics
-from siamese.recipe import Recipe
+from siamese.training.recipe import Recipe
 from siamese.utils.files import atomic_path
 from siamese.utils.progress import progress
 from siamese.utils.threads import in_threads

@@ -40,14 +40,14 @@ def main(
     import_keras()
     import keras
 
-    from siamese.augmentation import RandomView
     from siamese.data.catalogue import Catalogue
-    from siamese.fitting import fitted_model, make_loss
     from siamese.models.devices import device_line
     from siamese.models.embedding_model import embedding_model, freeze_batch_norm
-    from siamese.optimizer import make_optimizer
-    from siamese.pairs import PairGenerator
-    from siamese.recipe import Recipe
+    from siamese.training.augmentation import RandomView
+    from siamese.training.objective import fitted_model, make_loss
+    from siamese.training.optimizer import make_optimizer
+    from siamese.training.pair_generator import PairGenerator
+    from siamese.training.recipe import Recipe
 
     recipe = Recipe(backbone=backbone, weights=weights, picture_size=picture_size)
     catalogue = Catalogue.read(labeled_data, image_dir)

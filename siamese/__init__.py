@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from siamese.models.embedding_model import base_cnn as base_cnn
     from siamese.models.embedding_model import embedding_model as embedding_model
     from siamese.models.embedding_model import siamese_network as siamese_network
-    from siamese.pairs import PairGenerator as PairGenerator
-    from siamese.recipe import Recipe as Recipe
     from siamese.search.searcher import Searcher as Searcher
-    from siamese.training import train as train
+    from siamese.training.pair_generator import PairGenerator as PairGenerator
+    from siamese.training.recipe import Recipe as Recipe
+    from siamese.training.train import train as train
 
 _HOMES = {
     "BatchContrastiveLoss": "siamese.losses",
@@ -48,9 +48,9 @@ _HOMES = {
     "Embedder": "siamese.embedding.embedder",
     "InputError": "siamese.errors",
     "MultiSimilarityLoss": "siamese.losses",
-    "PairGenerator": "siamese.pairs",
+    "PairGenerator": "siamese.training.pair_generator",
     "ProxyAnchorLoss": "siamese.losses",
-    "Recipe": "siamese.recipe",
+    "Recipe": "siamese.training.recipe",
     "Searcher": "siamese.search.searcher",
     "SupervisedContrastiveLoss": "siamese.losses",
     "TripletLoss": "siamese.losses",
@@ -60,14 +60,14 @@ _HOMES = {
     "open_index": "siamese.indexes",
     "retrieval_metrics": "siamese.evaluation.metrics",
     "siamese_network": "siamese.models.embedding_model",
-    "train": "siamese.training",
+    "train": "siamese.training.train",
 }
 
 _ON_KERAS = {
     "siamese.losses",
     "siamese.models.embedding_model",
-    "siamese.pairs",
-    "siamese.training",
+    "siamese.training.pair_generator",
+    "siamese.training.train",
 }
 
 __all__ = [*_HOMES, "__version__"]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from siamese.recipe import (
+from siamese.training.recipe import (
     HEAD_SIZE,
     LEARNING_RATE,
     OTHERS_LEARNING_RATE,

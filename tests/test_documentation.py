@@ -12,7 +12,7 @@ import pytest
 
 import utilities
 from siamese.cli import cli
-from siamese.recipe import LEARNING_RATE, OTHERS_LEARNING_RATE, Recipe
+from siamese.training.recipe import LEARNING_RATE, OTHERS_LEARNING_RATE, Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = "\n".join(path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))

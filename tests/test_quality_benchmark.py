@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from siamese.data.catalogue import Catalogue
-from siamese.recipe import Recipe
+from siamese.training.recipe import Recipe
 from tests.conftest import ROOT
 
 PEERS = ROOT / "benchmarks" / "quality_peers"

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from siamese.cli import cli
-from siamese.recipe import Recipe
 from siamese.recipe_options import Duration, recipe_options
+from siamese.training.recipe import Recipe
 
 ELSEWHERE = {"backbone", "weights", "picture_size"}
 """Fields whose flags say which model, in every verb."""

@@ -13,8 +13,8 @@ from siamese.commands.loading import keras_at_work, read_usable, require_alone
 from siamese.commands.options import json_option, labeled_data_options, model_options, output_type
 from siamese.commands.printing import print_json
 from siamese.data.remote_files import Folder
-from siamese.recipe import Recipe
 from siamese.recipe_options import recipe_options
+from siamese.training.recipe import Recipe
 from siamese.utils.files import require_writable
 
 
@@ -64,8 +64,8 @@ def train(
         require_alone(**{name: flags[name] for name in fresh})
     require_writable(output / "final_model.hdf5")
     with keras_at_work():
-        from siamese.training import recorded_recipe
-        from siamese.training import train as run
+        from siamese.training.train import recorded_recipe
+        from siamese.training.train import train as run
 
         recipe = replace(recorded_recipe(output), **given) if resume else Recipe(**given)
         done = run(catalogue, recipe, output, held_out=others, start=keras_model, resume=resume)

@@ -210,7 +210,7 @@ class Embedder:
         InputError
             Unknown backbone, one that knows nothing yet, or weights that cannot be had.
         """
-        from siamese.recipe import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE
+        from siamese.training.recipe import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE
 
         name, size = backbone or DEFAULT_BACKBONE, picture_size or DEFAULT_PICTURE_SIZE
         if name == "base_cnn":

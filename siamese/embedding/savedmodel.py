@@ -109,7 +109,7 @@ def _add_signatures(archive: keras.export.ExportArchive, embedder: Embedder) -> 
 def _answering(embedder: Embedder) -> keras.Model:
     """The embedder's model, or for the pretrained default the same with its classifier."""
     from siamese.models.embedding_model import pretrained_classifier
-    from siamese.recipe import DEFAULT_BACKBONE
+    from siamese.training.recipe import DEFAULT_BACKBONE
 
     if embedder.facts.path is None and embedder.facts.name == DEFAULT_BACKBONE:
         return pretrained_classifier(embedder.facts.picture_size)

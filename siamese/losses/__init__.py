@@ -39,7 +39,7 @@ from siamese.losses.multi_similarity import MultiSimilarityLoss
 from siamese.losses.proxy_anchor import ProxyAnchorLoss
 from siamese.losses.supervised_contrastive import SupervisedContrastiveLoss
 from siamese.losses.triplet import TripletLoss
-from siamese.recipe import LossName
+from siamese.training.recipe import LossName
 
 
 @dataclass(frozen=True)

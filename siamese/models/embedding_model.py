@@ -27,7 +27,7 @@ from siamese.errors import InputError
 from siamese.models.devices import Precision, grow_memory
 from siamese.models.efficientnet_lite import efficientnet_lite0
 from siamese.models.pooling import GeneralisedMean, pooled
-from siamese.recipe import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE, Pooling
+from siamese.training.recipe import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE, Pooling
 
 EMBEDDING_MODEL = "embedding_model"
 POOLING, PROJECTION = "pooling", "projection"

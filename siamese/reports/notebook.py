@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    from siamese.keeper import Progress
     from siamese.reports.comparison import Comparison
+    from siamese.training.epoch_callback import Progress
 
 MOST_BYTES = 250_000
 """With a dozen pictures of that size a notebook still opens at once, also on GitHub."""

@@ -14,7 +14,7 @@ from siamese.reports.drawing import CAPTION, FAINT, INK, MARGIN, OTHER, SAME, Ca
 if TYPE_CHECKING:
     from PIL import Image
 
-    from siamese.pairs import PairGenerator
+    from siamese.training.pair_generator import PairGenerator
 
 TILE, BETWEEN, GAP, COLUMNS = 118, 22, 26, 3
 """Three pairs side by side, each two tiles with a sign between them."""

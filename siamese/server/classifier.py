@@ -13,9 +13,9 @@ import numpy as np
 
 from siamese.data.images import scaled
 from siamese.embedding.embedder import ModelFacts
-from siamese.recipe import DEFAULT_BACKBONE
 from siamese.server.pictures import query_picture
 from siamese.server.settings import Limits
+from siamese.training.recipe import DEFAULT_BACKBONE
 
 CLASSES = 5
 """How many are named."""

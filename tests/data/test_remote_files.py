@@ -264,7 +264,7 @@ def test_a_wrong_folder_is_told_before_anything_is_embedded(copied, in_memory):
 
 
 def test_training_pictures_come_from_there(copied, url, catalogue):
-    from siamese.pairs import PairGenerator
+    from siamese.training.pair_generator import PairGenerator
 
     read = Catalogue.read(copied / "items.json", url)
     options = {"picture_size": 32, "batch_size": 16, "seed": 3}

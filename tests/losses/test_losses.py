@@ -22,7 +22,7 @@ from siamese.losses import (
     SupervisedContrastiveLoss,
     TripletLoss,
 )
-from siamese.recipe import LossName
+from siamese.training.recipe import LossName
 
 every_loss = pytest.mark.parametrize("name", LOSSES)
 

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image, ImageColor
 
 from siamese.data.catalogue import Catalogue
-from siamese.pairs import PairGenerator
 from siamese.reports import pairs as module
 from siamese.reports import pairs_picture
 from siamese.reports.drawing import FAINT, OTHER, SAME
+from siamese.training.pair_generator import PairGenerator
 
 
 def groups_of(generator, monkeypatch, pairs=6):

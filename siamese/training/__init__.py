@@ -1,0 +1,1 @@
+"""Train an embedding: recipe, pair generator, sampling, epochs, resume."""

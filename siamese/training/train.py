@@ -1,0 +1,367 @@
+"""Train on a catalogue, watch retrieval on held-out items, resume after a kill."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from siamese.data.catalogue import Catalogue
+from siamese.embedding.embedder import Embedder, Skipped
+from siamese.errors import InputError
+from siamese.evaluation.calibration import calibrate_retrieval, calibration_path
+from siamese.evaluation.metrics import retrieval
+from siamese.models.checkpoints import (
+    FINAL_MODEL,
+    TRAINING_STATE,
+    load_model,
+    read_training_state,
+    restore_training,
+)
+from siamese.models.devices import training_precision
+from siamese.models.embedding_model import (
+    EMBEDDING_MODEL,
+    POOLING,
+    PROJECTION,
+    embedding_model,
+    freeze_batch_norm,
+    inner_embedding_model,
+    set_precision,
+    siamese_network,
+)
+from siamese.training.augmentation import RandomView
+from siamese.training.epoch_callback import Clock, Keeper, Progress
+from siamese.training.features import Embed, FrozenFeatures, embed_pictures
+from siamese.training.linear_head import train_head
+from siamese.training.objective import batch_context, compares_with_items, fitted_model, make_loss
+from siamese.training.optimizer import make_optimizer
+from siamese.training.pair_generator import PairGenerator
+from siamese.training.recipe import HEAD_SIZE, Recipe
+from siamese.utils.files import atomic_path, require_writable
+
+HELD_OUT_PICTURES = 2000
+"""Most pictures of held-out items that are looked at each epoch."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run left behind.
+
+    Attributes
+    ----------
+    model : the final model's file: the best epoch's weights
+    best_epoch : counted from 1
+    history : one row of figures an epoch, as in the CSV log; epoch 0 is before training
+    seconds : that it took, in all its calls
+    skipped : the pictures that could not be used
+    """
+
+    model: Path
+    best_epoch: int
+    history: list[dict[str, float]]
+    seconds: float
+    skipped: list[Skipped]
+
+
+def train(
+    catalogue: Catalogue,
+    recipe: Recipe,
+    output: Path,
+    *,
+    held_out: Catalogue | None = None,
+    start: Path | None = None,
+    resume: bool = False,
+    watch: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Train, writing checkpoints to the folder `output`.
+
+    Parameters
+    ----------
+    catalogue : what to learn from; see `siamese.data.catalogue`
+    recipe : how
+    output : folder for `weights.{epoch}-{val_loss}.hdf5` (each best one so far),
+        `final_model.hdf5` (the best of all), `final_model.calibration.json` (from held-out items,
+        see `siamese.evaluation.calibration`), `training_state.hdf5` (for `resume`) and `training_log.csv`
+    held_out : items to measure retrieval on; otherwise a share of `catalogue` is kept for that
+    start : a checkpoint whose embedding model is trained further, instead of a fresh one
+    resume : go on after the last finished epoch of the run in `output`, which must have had the
+        same recipe; ends where the uninterrupted run would have ended
+    watch : is called before the first step, about once a second, and after each epoch; progress
+        is then not printed
+
+    Raises
+    ------
+    InputError
+        No pairs to learn from, choices that do not go together, nothing to resume or another
+        recipe, an unwritable folder, a loss or embeddings that are no longer numbers.
+    """
+    if problems := recipe.problems():
+        raise InputError(problems)
+    clock = Clock(budget=recipe.budget)
+    loss = make_loss(recipe)
+    require_writable(output / FINAL_MODEL)
+    state_path = output / TRAINING_STATE
+    if resume:
+        state = read_training_state(state_path)
+        _require_same(recipe, catalogue, state, state_path)
+        clock.earlier, clock.reserve = state["seconds"], state.get("reserve", 0.0)
+        network = load_model(state_path)
+    else:
+        _require_no_unfinished_run(state_path)
+        keras.utils.set_random_seed(recipe.seed)
+        network = siamese_network(_fresh_embedding_model(recipe, start))
+        state = {
+            "recipe": asdict(recipe),
+            "pictures": len(catalogue.pictures),
+            "epoch": 0,
+            "seconds": 0.0,
+            "finished": False,
+            "best": None,
+            "history": [],
+        }
+    model = network.get_layer(EMBEDDING_MODEL)
+    before_training = _headless(model, recipe, start)
+    # A checkpoint that is trained further has a size of its own.
+    recipe = replace(recipe, picture_size=model.input_shape[1])
+
+    if held_out is None and recipe.held_out > 0:
+        catalogue, held_out = _hold_out(catalogue, recipe)
+    generator = PairGenerator(
+        catalogue,
+        picture_size=recipe.picture_side,
+        sampling=recipe.sampling,
+        batch_size=recipe.batch_size,
+        pictures_per_item=recipe.pictures_per_item,
+        batches=recipe.batches,
+        hard_negatives=recipe.hard_negatives,
+        memory=recipe.memory,
+        proxies=compares_with_items(recipe),
+        seed=recipe.seed,
+    )
+    validation = None if held_out is None else _validation(held_out, recipe)
+    freeze_batch_norm(model)
+    set_precision(network, training_precision())
+    view = RandomView(recipe.seed, recipe.flip, recipe.erasing) if recipe.augmented else None
+    keeper = Keeper(network, generator, validation, state, output, recipe, view, clock, watch)
+    head_first = recipe.layers != "all" and state["epoch"] == 0
+    if head_first:
+        features = FrozenFeatures(model)
+        keeper.embed = features.embed
+    try:
+        if not state["history"]:
+            keeper.begin(before_training)
+        keeper.look()
+        if head_first:
+            losses = train_head(model, generator, features.of(generator), recipe.seed)
+            keeper.finish(1, {"loss": losses[-1]})
+            if recipe.layers == "head-then-all":
+                keeper.embed = embed_pictures
+                set_precision(network, training_precision())
+        if recipe.layers != "head" and not state["finished"]:
+            _fit(keeper, loss, state_path if resume else None)
+    finally:
+        keeper.close()
+    best = output / state["best"]["file"]
+    final = output / FINAL_MODEL
+    with atomic_path(final) as temporary:
+        shutil.copyfile(best, temporary)
+    if validation is not None:
+        _calibrate(final, validation, keeper.embed)
+    _say_if_in_vain(state)
+    skipped = generator.skipped + (validation.skipped if validation else [])
+    return Trained(
+        final, state["best"]["epoch"], state["history"], round(state["seconds"], 1), skipped
+    )
+
+
+def recorded_recipe(output: Path) -> Recipe:
+    """The recipe of the run in `output`, to resume it with.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to resume.
+    """
+    return Recipe(**read_training_state(output / TRAINING_STATE)["recipe"])
+
+
+def _fit(keeper: Keeper, loss: keras.losses.Loss, resumed_from: Path | None) -> None:
+    """Train all layers from the epoch that the keeper's state names on, to the end."""
+    network, generator, state, recipe = (
+        keeper.network,
+        keeper.generator,
+        keeper.state,
+        keeper.recipe,
+    )
+    of_pairs = recipe.sampling == "random-pairs"
+    trained = network if of_pairs else network.get_layer(EMBEDDING_MODEL)
+    context = batch_context(recipe, generator)
+    # Held-out items have no proxies, and so no loss to tell.
+    validation = None if compares_with_items(recipe) else keeper.validation
+    optimizer = None
+    for picture_size, end in _phases(recipe, state["epoch"]):
+        generator.epoch = state["epoch"]  # the end of `fit` leaves it elsewhere
+        fitted = fitted_model(trained, picture_size, view=keeper.view, context=context)
+        if optimizer is None:
+            epochs = recipe.epochs - (recipe.layers == "head-then-all")
+            optimizer = make_optimizer(fitted, recipe, epochs * len(generator))
+            optimizer.schedule.budget_used.assign(keeper.clock.used)
+            if training_precision() == "mixed_float16":
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            keeper.kept_variables = context.trainable_variables if context is not None else []
+            if resumed_from is not None:
+                restore_training(resumed_from, optimizer, fitted, keeper.kept_variables)
+            if generator.draws_by_embeddings and state["epoch"]:
+                keeper.show_embeddings()
+        # One optimizer, seen by both: the checkpoint is the whole siamese network with its state,
+        # whatever is fitted.
+        network.compile(optimizer, auto_scale_loss=False)
+        # jit_compile is left at "auto": XLA on a GPU, none on a CPU, where it compiles for minutes.
+        fitted.compile(optimizer, loss, auto_scale_loss=False)
+        callbacks: list[keras.callbacks.Callback] = [keeper]
+        if recipe.weight_average:
+            keeper.average = keras.callbacks.SwapEMAWeights()
+            callbacks = [keeper.average, keeper]
+        fitted.fit(
+            generator,
+            validation_data=validation,
+            initial_epoch=state["epoch"],
+            epochs=end,
+            verbose=0,
+            shuffle=False,
+            callbacks=callbacks,
+        )
+        if state["finished"]:
+            return
+
+
+def _phases(recipe: Recipe, first: int) -> Iterator[tuple[int, int]]:
+    """The picture sizes from an epoch on, each with the epoch that it ends before."""
+    for epoch in range(first, recipe.epochs):
+        size, following = recipe.picture_size_of(epoch), recipe.picture_size_of(epoch + 1)
+        if epoch + 1 == recipe.epochs or size != following:
+            yield size, epoch + 1
+
+
+def _fresh_embedding_model(recipe: Recipe, start: Path | None) -> keras.Model:
+    if start is not None:
+        return inner_embedding_model(load_model(start), start)
+    head_size = HEAD_SIZE if recipe.layers != "all" else None
+    return embedding_model(
+        recipe.backbone,
+        recipe.picture_side,
+        embedding_size=recipe.embedding_size or head_size,
+        pooling=recipe.pooling,
+        weights=recipe.weights,
+    )
+
+
+def _headless(model: keras.Model, recipe: Recipe, start: Path | None) -> keras.Model:
+    """What embeds before anything is trained: without the projection that a head begins with.
+
+    Raises
+    ------
+    InputError
+        If a head is to be trained of a checkpoint that has none.
+    """
+    if recipe.layers == "all":
+        return model
+    if not {POOLING, PROJECTION} <= {layer.name for layer in model.layers}:
+        raise InputError(
+            f"{start}: has no layers named {POOLING} and {PROJECTION}, so there is no head to "
+            "train; leave --layers out, or start from a checkpoint trained with --embedding-size"
+        )
+    if start is not None:
+        return model
+    features = model.get_layer(POOLING).output
+    return keras.Model(model.input, keras.layers.UnitNormalization(dtype="float32")(features))
+
+
+def _calibrate(final: Path, validation: PairGenerator, embed: Embed) -> None:
+    """Write the distance beyond which a thing is not in the catalogue, where that can be told."""
+    embedder = Embedder.load(final)
+    vectors = embed(embedder.model, validation, None)
+    item_ids = [picture.item_id for picture in validation.pictures]
+    try:
+        calibrated = calibrate_retrieval(
+            retrieval(vectors, item_ids),
+            fingerprint=embedder.facts.fingerprint,
+            measured_on="the held-out items of its training",
+        )
+    except InputError:  # too few items or pictures
+        return
+    calibrated.write(calibration_path(final))
+
+
+def _say_if_in_vain(state: dict[str, Any]) -> None:
+    before, best = state["history"][0].get("val_map@r"), state["best"]["score"]
+    if before is not None and best <= before:
+        print(
+            f"note: no epoch was better than the start on held-out items (MAP@R {before:.3f} "
+            f"before, {best:.3f} at best): there is little to learn from these pictures, or the "
+            "--learning-rate is too high; what you started from may serve you better",
+            file=sys.stderr,
+        )
+
+
+def _hold_out(catalogue: Catalogue, recipe: Recipe) -> tuple[Catalogue, Catalogue | None]:
+    """Split off items to measure on, or none where the catalogue is too small to spare any."""
+    pairable = sum(len(item.images) > 1 for item in catalogue.items.values())
+    if round(recipe.held_out * pairable) < 2:
+        print(
+            f"too few items with two pictures ({pairable}) to hold any out: the loss alone decides "
+            "which epoch is best; give other items with --held-out",
+            file=sys.stderr,
+        )
+        return catalogue, None
+    share = min(recipe.held_out, HELD_OUT_PICTURES / len(catalogue.pictures))
+    return catalogue.split(1 - share, recipe.seed)
+
+
+def _validation(held_out: Catalogue, recipe: Recipe) -> PairGenerator | None:
+    try:
+        return PairGenerator(
+            held_out,
+            picture_size=recipe.picture_side,
+            sampling=recipe.sampling,
+            batch_size=recipe.batch_size,
+            pictures_per_item=recipe.pictures_per_item,
+            redraw=False,
+            seed=recipe.seed,
+        )
+    except InputError as error:
+        print(f"held-out items: {error}; only the loss is shown", file=sys.stderr)
+        return None
+
+
+def _require_same(recipe: Recipe, catalogue: Catalogue, state: dict[str, Any], path: Path) -> None:
+    if len(catalogue.pictures) != state["pictures"]:
+        raise InputError(
+            f"{path}: was trained on {state['pictures']:,} pictures, now there are "
+            f"{len(catalogue.pictures):,}; resume with the same data, or train anew in another "
+            "--output with --keras-model"
+        )
+    now, earlier = asdict(recipe), state["recipe"]
+    if now != earlier:
+        raise InputError(
+            f"{path}: was trained with {name} = {earlier.get(name)}, now it is {now[name]}; "
+            "resume with the same flags"
+            for name in now
+            if now[name] != earlier.get(name)
+        )
+
+
+def _require_no_unfinished_run(path: Path) -> None:
+    if not path.is_file():
+        return
+    state = read_training_state(path)
+    if not state["finished"]:
+        raise InputError(
+            f"{path}: an unfinished training (epoch {state['epoch']} of "
+            f"{state['recipe']['epochs']}); go on with --resume, or choose another --output"
+        )

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import siamese.training.features as module
+from siamese.embedding.parity import least_cosine
+from siamese.models.embedding_model import PROJECTION, embedding_model
+from siamese.training.features import FrozenFeatures, embed_pictures
+from siamese.training.pair_generator import PairGenerator
+
+
+@pytest.fixture(scope="module")
+def pairs(catalogue):
+    return PairGenerator(catalogue, picture_size=16, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(5)
+    return embedding_model("base_cnn", 16, embedding_size=3)
+
+
+@pytest.mark.parametrize("pictures", [None, 48, 47, 17, 16, 1])
+def test_pictures_are_embedded_in_their_order(model, pairs, pictures, monkeypatch):
+    monkeypatch.setattr(module, "BATCH", 16)
+    vectors = embed_pictures(model, pairs, pictures)
+    rows = np.arange(48 if pictures is None else pictures)
+    assert vectors.dtype == np.float32 and vectors.shape == (len(rows), 3)
+    np.testing.assert_allclose(vectors, np.asarray(model(pairs.prepared(rows))), atol=1e-5)
+
+
+def test_frozen_features_answer_as_the_model_does(model, pairs):
+    frozen = FrozenFeatures(model)
+    for pictures in (None, 5):
+        one = frozen.embed(model, pairs, pictures)
+        assert least_cosine(one, embed_pictures(model, pairs, pictures)) > 0.999
+    # Whatever the projection has become.
+    model.get_layer(PROJECTION).kernel.assign_add(np.full((256, 3), 0.1, np.float32))
+    assert least_cosine(frozen.embed(model, pairs, 48), embed_pictures(model, pairs)) > 0.999
+
+
+def test_each_picture_is_embedded_once(model, pairs, catalogue, monkeypatch):
+    seen = []
+    squares = PairGenerator.squares
+
+    def noted(self, rows):
+        seen.extend((id(self), row) for row in rows)
+        return squares(self, rows)
+
+    monkeypatch.setattr(PairGenerator, "squares", noted)
+    frozen, others = FrozenFeatures(model), PairGenerator(catalogue, picture_size=16, batch_size=16)
+    for generator in (pairs, others, pairs):
+        assert frozen.of(generator).shape == (48, 256)
+        frozen.embed(model, generator, 7)
+    assert len(seen) == len(set(seen)) == 96

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from siamese.data.images import square_picture
+from siamese.errors import InputError
+from siamese.training.picture_cache import PictureStore
+
+
+@pytest.fixture
+def paths(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{row}.png" for row in range(5)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)).save(path)
+    paths[1].write_bytes(b"no picture")
+    paths[3].unlink()
+    return paths
+
+
+@pytest.mark.parametrize("kept", [0, 2, 5], ids=["none in memory", "some", "all"])
+def test_gives_the_picture_of_each_row(paths, kept):
+    store = PictureStore(paths, 16, memory_limit=kept * 3 * 16**2)
+    assert len(store) == 5
+    assert store.broken == {1: "not a picture", 3: "file missing"}
+    for row in (0, 2, 4):
+        assert store[row].shape == (16, 16, 3) and store[row].dtype == np.uint8
+        np.testing.assert_array_equal(store[row], square_picture(paths[row], 16))
+
+
+def test_what_is_kept_is_not_opened_again(paths):
+    store = PictureStore(paths, 16, memory_limit=3 * 3 * 16**2)
+    expected = store[0].copy()
+    for path in paths:
+        path.unlink(missing_ok=True)
+    np.testing.assert_array_equal(store[0], expected)
+    with pytest.raises(InputError, match=r"4\.png: file missing; it was fine at the start"):
+        store[4]
