@@ -132,7 +132,7 @@ def report(
         )
     require_writable(output / "report.html")
     with model_at_work():
-        from siamese.reports.writing import write_report
+        from siamese.reports.training_report import write_report
 
         how = ("runtime", "precision", "engine", "ray_address")
         default = embedder(None, **{name: model[name] for name in how})

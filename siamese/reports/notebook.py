@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from siamese.reports.charts import training_chart
 from siamese.reports.drawing import SCALE
-from siamese.reports.pages import MEANINGS
+from siamese.reports.html_pages import MEANINGS
 
 if TYPE_CHECKING:
     from IPython.display import HTML, DisplayHandle

@@ -10,8 +10,8 @@ from IPython.utils.capture import capture_output
 from PIL import Image
 
 from siamese.reports import Comparison, notebook, training_chart
+from siamese.reports.html_pages import MEANINGS
 from siamese.reports.notebook import LiveChart, figures_table, shown
-from siamese.reports.pages import MEANINGS
 
 HISTORY = [{"epoch": 0, "val_map@r": 0.2}, {"epoch": 1, "loss": 1.0, "val_map@r": 0.3}]
 

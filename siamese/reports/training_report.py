@@ -12,7 +12,7 @@ from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.reports.comparison import Comparison, compare
 from siamese.reports.drawing import write_picture
-from siamese.reports.pages import report_page
+from siamese.reports.html_pages import report_page
 from siamese.reports.pictures import collage, neighbours_picture
 from siamese.utils.files import atomic_path, require_writable
 

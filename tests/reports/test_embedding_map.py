@@ -6,7 +6,7 @@ from PIL import Image
 
 from siamese.embedding.embedder import Embeddings
 from siamese.reports import embedding_map
-from siamese.reports import map as module
+from siamese.reports import embedding_map as module
 from siamese.reports.drawing import Canvas
 
 pytestmark = pytest.mark.slow

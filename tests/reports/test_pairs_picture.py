@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageColor
 
 from siamese.data.catalogue import Catalogue
-from siamese.reports import pairs as module
 from siamese.reports import pairs_picture
+from siamese.reports import pairs_picture as module
 from siamese.reports.drawing import FAINT, OTHER, SAME
 from siamese.training.pair_generator import PairGenerator
 

@@ -4,7 +4,7 @@ import json
 
 from siamese.embedding.embedder import Embedder
 from siamese.models.embedding_model import embedding_model
-from siamese.reports.writing import write_report
+from siamese.reports.training_report import write_report
 
 
 def test_the_folder_holds_page_pictures_and_figures(catalogue, checkpoint, tmp_path):
