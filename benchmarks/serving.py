@@ -140,8 +140,8 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
     from siamese.commands.loading import embedder as load
     from siamese.indexes import open_index
     from siamese.server.batching import warm_up
-    from siamese.server.pictures import query_picture
     from siamese.server.settings import Limits as ServerLimits
+    from siamese.server.uploads import query_picture
     from siamese.utils.keras_import import import_keras
     from siamese.utils.threads import in_threads
 

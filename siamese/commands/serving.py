@@ -148,7 +148,7 @@ def serve(
             f"--{given[0].replace('_', '-')} and --tf-serving: one model embeds; leave one out"
         )
     from siamese.indexes import open_index
-    from siamese.server.running import bound, serve, url_of
+    from siamese.server.run import bound, serve, url_of
 
     listener = bound(host, port)
 

@@ -13,12 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from siamese.errors import AwayError, InputError
-from siamese.server import catalogue, older, operations, searching
-from siamese.server.guards import ApiKey, Bounded, InFlight
+from siamese.server.errors import Refusal, away, http_error, input_error, invalid, refused
+from siamese.server.limits import ApiKey, Bounded, InFlight
 from siamese.server.logs import log
-from siamese.server.observing import Observed
-from siamese.server.page import add_page
-from siamese.server.refusals import Refusal, away, http_error, input_error, invalid, refused
+from siamese.server.request_log import Observed
+from siamese.server.routes import catalogue, operations
+from siamese.server.routes import legacy as older
+from siamese.server.routes import search as searching
+from siamese.server.routes.page import add_page
 from siamese.server.service import Service
 from siamese.version import __version__
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.server.metrics import Metrics
+from siamese.server.prometheus import Metrics
 
 if TYPE_CHECKING:
     from PIL import Image

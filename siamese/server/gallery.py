@@ -11,7 +11,7 @@ from urllib.parse import quote
 from PIL import Image, UnidentifiedImageError
 
 from siamese.data.images import PictureError, open_picture
-from siamese.server.refusals import Refusal
+from siamese.server.errors import Refusal
 
 KEPT_THUMBNAILS = 512
 """In memory: some 10 kB each by the usual size, 150 kB by the largest."""

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from siamese.server.encoding import json_bytes
+from siamese.server.json_encoding import json_bytes
 
 LOGGER = logging.getLogger("siamese.server")
 

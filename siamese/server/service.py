@@ -17,12 +17,12 @@ from siamese.errors import AwayError, GoneError, InputError
 from siamese.indexes import COLLECTION
 from siamese.search.searcher import Options, QueryResult, Result, mean_of
 from siamese.server.batching import Batcher
+from siamese.server.errors import Refusal
 from siamese.server.gallery import Gallery
-from siamese.server.generations import Generation, Generations, Load
-from siamese.server.metrics import Metrics
-from siamese.server.pictures import Crop, query_picture
-from siamese.server.refusals import Refusal
+from siamese.server.index_versions import Generation, Generations, Load
+from siamese.server.prometheus import Metrics
 from siamese.server.settings import Settings
+from siamese.server.uploads import Crop, query_picture
 from siamese.utils.threads import cores
 
 WAITING_THREADS = 16

@@ -17,8 +17,8 @@ from siamese.data.images import scaled, square_picture
 from siamese.embedding.embedder import ModelFacts
 from siamese.errors import InputError
 from siamese.indexes import Index
+from siamese.server.errors import Refusal
 from siamese.server.logs import log
-from siamese.server.refusals import Refusal
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from siamese.indexes import open_index
 from siamese.search.searcher import Searcher
-from siamese.server.running import bound, serve, url_of
+from siamese.server.run import bound, serve, url_of
 from siamese.server.service import Service
 from siamese.server.settings import Settings
 from tests.server.conftest import Colours

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from siamese.server.batching import SIZES, Batcher, warm_up
-from siamese.server.metrics import Metrics
+from siamese.server.prometheus import Metrics
 from tests.server.conftest import Colours
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from siamese.data.images import scaled
 from siamese.errors import InputError
 from siamese.indexes import open_index
-from siamese.server.refusals import Refusal
+from siamese.server.errors import Refusal
 from siamese.server.tf_serving import TFServing
 from tests.server.conftest import COLOURS, FACTS, Colours, encoded, upload
 

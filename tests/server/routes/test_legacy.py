@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from siamese.embedding.embedder import ModelFacts
-from siamese.server import classifier
-from siamese.server.classifier import classify
+from siamese.server import legacy_classifier as classifier
+from siamese.server.legacy_classifier import classify
 from siamese.server.settings import Limits
 from tests.server.conftest import Colours, encoded, error_of, upload, write_index
 

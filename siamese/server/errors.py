@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from siamese.errors import AwayError, InputError
-from siamese.server.encoding import json_bytes
+from siamese.server.json_encoding import json_bytes
 
 RETRY_SECONDS = 1
 """When to come again after a 503."""

@@ -13,8 +13,8 @@ import numpy as np
 
 from siamese.data.images import scaled
 from siamese.embedding.embedder import ModelFacts
-from siamese.server.pictures import query_picture
 from siamese.server.settings import Limits
+from siamese.server.uploads import query_picture
 from siamese.training.recipe import DEFAULT_BACKBONE
 
 CLASSES = 5

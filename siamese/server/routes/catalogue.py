@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import FileResponse
 
-from siamese.server.answers import About, Item, Labels, errors
-from siamese.server.asking import answer, service_of
+from siamese.server.errors import Refusal
 from siamese.server.gallery import media_type, thumbnail
-from siamese.server.generations import Generation
-from siamese.server.refusals import Refusal
+from siamese.server.index_versions import Generation
+from siamese.server.routes.search_form import answer, service_of
+from siamese.server.schemas import About, Item, Labels, errors
 from siamese.server.service import Service
 
 router = APIRouter(tags=["catalogue"])

@@ -8,13 +8,13 @@ import msgspec
 from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
 
 from siamese.search.searcher import QueryResult, Result
-from siamese.server.answers import Embedding, Search, errors
-from siamese.server.asking import Asked, answer, asked, contents_of, service_of
+from siamese.server.errors import Refusal
 from siamese.server.gallery import Gallery
-from siamese.server.generations import Generation
-from siamese.server.pictures import Crop
-from siamese.server.refusals import Refusal
+from siamese.server.index_versions import Generation
+from siamese.server.routes.search_form import Asked, answer, asked, contents_of, service_of
+from siamese.server.schemas import Embedding, Search, errors
 from siamese.server.service import Service
+from siamese.server.uploads import Crop
 
 router = APIRouter(tags=["search"])
 UPLOADED = errors(400, 401, 408, 413, 415, 422, 503)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from siamese.data.images import PictureError, open_picture, square_picture
-from siamese.server.refusals import Refusal
+from siamese.server.errors import Refusal
 from siamese.server.settings import Limits
 
 SMALLEST_PART = 1e-6

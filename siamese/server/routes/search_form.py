@@ -9,8 +9,8 @@ from fastapi import Form, Request, Response, UploadFile
 
 from siamese.indexes import LabelFilter
 from siamese.search.searcher import Options
-from siamese.server.encoding import json_bytes
-from siamese.server.refusals import Refusal
+from siamese.server.errors import Refusal
+from siamese.server.json_encoding import json_bytes
 from siamese.server.service import Service
 
 DEEPEST = 10_000

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from siamese.data.images import square_picture
-from siamese.server.pictures import Crop, query_picture
-from siamese.server.refusals import Refusal
+from siamese.server.errors import Refusal
 from siamese.server.settings import Limits
+from siamese.server.uploads import Crop, query_picture
 from tests.server.conftest import encoded, error_of, upload
 
 

@@ -11,8 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from siamese.server.errors import error
 from siamese.server.logs import LOGGER
-from siamese.server.refusals import error
 from siamese.server.service import Service
 
 HEADERS = {

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
 from fastapi.responses import HTMLResponse
 
 from siamese.search.searcher import Options
-from siamese.server.answers import Health, OlderSearch, errors
-from siamese.server.asking import answer, service_of
-from siamese.server.classifier import classify
+from siamese.server.legacy_classifier import classify
+from siamese.server.routes.search_form import answer, service_of
+from siamese.server.schemas import Health, OlderSearch, errors
 from siamese.server.service import Service
 from siamese.utils.templates import render
 

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from siamese.errors import InputError
-from siamese.server.guards import Bounded
-from siamese.server.metrics import Metrics
+from siamese.server.limits import Bounded
+from siamese.server.prometheus import Metrics
 from siamese.server.settings import API_KEY, Limits, read_api_keys
 from tests.server.conftest import Colours, encoded, error_of, upload
 

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from siamese.errors import InputError
-from siamese.server.running import bound
+from siamese.server.run import bound
 from siamese.utils.signals import INTERRUPTED, TERMINATED
 from tests.conftest import ROOT
 from tests.server.conftest import COLOURS, encoded, write_index

@@ -17,9 +17,9 @@ from siamese.indexes import COLLECTION
 from siamese.indexes.watch import State, Watch
 from siamese.search.searcher import Searcher
 from siamese.server.batching import warm_up
-from siamese.server.classifier import warm_up_classifier
+from siamese.server.legacy_classifier import warm_up_classifier
 from siamese.server.logs import log
-from siamese.server.metrics import Metrics
+from siamese.server.prometheus import Metrics
 
 KEPT_NAMES = 4096
 LONGEST_NAME = 4096

@@ -9,8 +9,8 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from siamese.server.metrics import Metrics
-from siamese.server.refusals import error
+from siamese.server.errors import error
+from siamese.server.prometheus import Metrics
 from siamese.server.settings import Limits
 
 OPEN = frozenset({"/", "/about", "/docs", "/health", "/openapi.json", "/ready", "/search/health/"})

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from siamese.server.answers import Health, errors
-from siamese.server.asking import answer, service_of
-from siamese.server.refusals import Refusal
+from siamese.server.errors import Refusal
+from siamese.server.routes.search_form import answer, service_of
+from siamese.server.schemas import Health, errors
 from siamese.server.service import Service
 
 router = APIRouter(tags=["operations"])

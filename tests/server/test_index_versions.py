@@ -9,9 +9,9 @@ import pytest
 from siamese.errors import AwayError
 from siamese.indexes import build_index, open_index
 from siamese.search.searcher import Searcher
-from siamese.server import generations as module
-from siamese.server.generations import Generation, Generations
-from siamese.server.metrics import Metrics
+from siamese.server import index_versions as module
+from siamese.server.index_versions import Generation, Generations
+from siamese.server.prometheus import Metrics
 from tests.server.conftest import COLOURS, FACTS, Colours, error_of, upload, write_index
 
 
