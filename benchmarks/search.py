@@ -39,8 +39,8 @@ from search_engines.vectors import (
     shape_of,
 )
 
-from siamese.commands.ending import clear_errors
-from siamese.commands.loading import keras_at_work
+from siamese.cli.ending import clear_errors
+from siamese.cli.loading import keras_at_work
 from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path, locked

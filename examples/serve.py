@@ -16,7 +16,7 @@ import webbrowser
 from pathlib import Path
 
 from examples.demo import EMOJI
-from siamese.cli import cli
+from siamese.cli.main import cli
 
 INDEX = Path("demo/search_index.pkl")
 

@@ -1,5 +1,5 @@
 """`python -m siamese` is the `siamese` command."""
 
-from siamese.cli import main
+from siamese.cli.main import main
 
 main()

@@ -11,7 +11,7 @@ import click
 import pytest
 
 import utilities
-from siamese.cli import cli
+from siamese.cli.main import cli
 from siamese.training.recipe import LEARNING_RATE, OTHERS_LEARNING_RATE, Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,7 +86,7 @@ def test_documented_defaults_of_training_are_those_of_the_recipe():
 @pytest.mark.parametrize("words", [[], *([verb] for verb in cli.commands)])
 def test_help_loads_nothing_heavy(words):
     program = (
-        "import sys; from siamese.cli import cli\n"
+        "import sys; from siamese.cli.main import cli\n"
         f"cli({[*words, '--help']!r}, standalone_mode=False)\n"
         f"print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"
     )

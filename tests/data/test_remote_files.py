@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 import utilities
-from siamese.cli import cli
+from siamese.cli.main import cli
 from siamese.data import remote_files as remote
 from siamese.data.catalogue import Catalogue
 from siamese.data.check import check_catalogue, quick_check

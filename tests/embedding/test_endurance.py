@@ -34,7 +34,7 @@ def noted(self, *words):
         yield batch
 
 Embedder._embedded = noted
-from siamese.cli import cli
+from siamese.cli.main import cli
 cli(sys.argv[2:])
 """
 """`siamese …`, which also writes the name of each picture it embeds into a file."""

@@ -6,7 +6,7 @@ import sys
 import pytest
 import tensorflow as tf
 
-from siamese.commands.loading import keras_at_work
+from siamese.cli.loading import keras_at_work
 from siamese.models import devices
 from siamese.models.devices import (
     device_line,

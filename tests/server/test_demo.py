@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from examples import serve
-from siamese.cli import cli
+from siamese.cli.main import cli
 from siamese.indexes import build_index, open_index
 from tests.conftest import ROOT
 from tests.server.conftest import FACTS

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from siamese.cli import cli
+from siamese.cli.main import cli
 from siamese.utils.signals import TERMINATED
 from tests.conftest import ROOT
 

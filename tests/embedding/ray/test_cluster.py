@@ -37,7 +37,7 @@ DRIVER = """
 import sys
 import siamese.embedding.store as store
 store.SHARD_PICTURES = 16
-from siamese.cli import main
+from siamese.cli.main import main
 main()
 """
 """A run of `siamese` that writes what it has after few pictures."""

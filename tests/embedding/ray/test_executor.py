@@ -10,7 +10,7 @@ import pytest
 
 import siamese.embedding.ray.cluster as cluster
 from siamese import __version__
-from siamese.cli import main
+from siamese.cli.main import main
 from siamese.embedding.embedder import Embedder
 from siamese.embedding.ray.cluster import Workers, one_line, require_ray, workers
 from siamese.embedding.ray.executor import _named, _task_size

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siamese.cli import cli
+from siamese.cli.main import cli
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
 from siamese.search.reranking.reranker import RANKINGS, Expansion, Nearest, Reciprocal, ranking

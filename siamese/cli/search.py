@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.commands.ending import end
-from siamese.commands.loading import embedder, model_at_work
-from siamese.commands.options import (
+from siamese.cli.ending import end
+from siamese.cli.loading import embedder, model_at_work
+from siamese.cli.options import (
     FolderType,
     embedding_options,
     index_options,
     json_option,
     output_type,
 )
-from siamese.commands.printing import print_json, print_table
+from siamese.cli.output import print_json, print_table
 from siamese.errors import InputError
 from siamese.utils.files import require_writable
 

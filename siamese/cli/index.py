@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from siamese.commands.ending import end
-from siamese.commands.loading import (
+from siamese.cli.ending import end
+from siamese.cli.loading import (
     embedder,
     keras_at_work,
     model_at_work,
@@ -17,7 +17,7 @@ from siamese.commands.loading import (
     read_usable,
     store,
 )
-from siamese.commands.options import (
+from siamese.cli.options import (
     batch_size_option,
     collection_option,
     embedding_options,
@@ -28,7 +28,7 @@ from siamese.commands.options import (
     model_options,
     output_type,
 )
-from siamese.commands.printing import print_json, print_table
+from siamese.cli.output import print_json, print_table
 from siamese.data.remote_files import Folder
 from siamese.utils.files import require_writable
 from siamese.utils.text import counted

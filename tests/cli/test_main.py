@@ -22,12 +22,12 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from siamese.cli import cli
+from siamese.cli.main import cli
 from siamese.data.catalogue import Catalogue
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--backbone", "base_cnn", "--picture-size", "32", "--embedding-size", "16")
 
 
@@ -634,9 +634,7 @@ def writing_verbs(items, checkpoint, photos):
     "verb", ["split", "from-folder", "train", "export", "embed", "index", "report"]
 )
 def test_an_output_that_cannot_be_is_one_line(verb, writing_verbs, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "siamese.commands.exporting.keras_at_work", None
-    )  # said before Keras is loaded
+    monkeypatch.setattr("siamese.cli.index.keras_at_work", None)  # said before Keras is loaded
     (tmp_path / "file").write_text("")
     (line,) = refused(verb, *writing_verbs(verb, tmp_path / "file"))
     assert "cannot be written" in line

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.commands.loading import embedder, model_at_work
-from siamese.commands.options import embedding_options, index_options
+from siamese.cli.loading import embedder, model_at_work
+from siamese.cli.options import embedding_options, index_options
 from siamese.errors import InputError
 from siamese.utils.text import counted
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from siamese.commands.loading import read
-from siamese.commands.options import (
+from siamese.cli.loading import read
+from siamese.cli.options import (
     items_output_option,
     json_option,
     labeled_data_options,
     output_type,
     seed_option,
 )
-from siamese.commands.printing import print_json
+from siamese.cli.output import print_json
 
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue

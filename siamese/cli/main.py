@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from siamese.commands.data import check, from_csv, from_folder, split
-from siamese.commands.ending import clear_errors
-from siamese.commands.exporting import embed, export, index
-from siamese.commands.measuring import evaluate, report
-from siamese.commands.searching import search
-from siamese.commands.serving import serve
-from siamese.commands.training import train
+from siamese.cli.catalogue import check, from_csv, from_folder, split
+from siamese.cli.ending import clear_errors
+from siamese.cli.evaluate import evaluate, report
+from siamese.cli.index import embed, export, index
+from siamese.cli.search import search
+from siamese.cli.serve import serve
+from siamese.cli.train import train
 from siamese.version import __version__
 
 

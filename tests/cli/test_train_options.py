@@ -7,8 +7,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from siamese.cli import cli
-from siamese.recipe_options import Duration, recipe_options
+from siamese.cli.main import cli
+from siamese.cli.train_options import Duration, recipe_options
 from siamese.training.recipe import Recipe
 
 ELSEWHERE = {"backbone", "weights", "picture_size"}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.commands.ending import end
-from siamese.commands.loading import embedder, model_at_work, read_usable, store
-from siamese.commands.options import (
+from siamese.cli.ending import end
+from siamese.cli.loading import embedder, model_at_work, read_usable, store
+from siamese.cli.options import (
     batch_size_option,
     embedding_options,
     embeddings_option,
@@ -19,7 +19,7 @@ from siamese.commands.options import (
     output_type,
     seed_option,
 )
-from siamese.commands.printing import print_json, print_table
+from siamese.cli.output import print_json, print_table
 from siamese.errors import InputError
 from siamese.utils.files import require_writable
 

@@ -1,1 +1,0 @@
-"""The verbs of the `siamese` command, by what they are about; see `siamese.cli`."""
