@@ -21,9 +21,10 @@ Pooling = Literal["average", "max", "gem", "sum"]
 Layers = Literal["all", "head", "head-then-all"]
 
 DEFAULT_BACKBONE = "EfficientNetLite0"
-DEFAULT_PICTURE_SIZE, TRAINED_PICTURE_SIZE = 224, 160
-"""Pixels of a side: of what a pretrained model embeds, and of what all layers are trained on, which
-sees every picture many times."""
+DEFAULT_PICTURE_SIZE = 224
+"""Pixels per side of the pictures a pretrained model embeds."""
+TRAINED_PICTURE_SIZE = 160
+"""Pixels per side of the pictures all layers are trained on: training sees each one many times."""
 LEARNING_RATE, OTHERS_LEARNING_RATE = 3e-4, 1e-4
 """Of the default backbone and of base_cnn, which starts from nothing; and of other pretrained ones,
 which it would spoil. See docs/recipe.md."""

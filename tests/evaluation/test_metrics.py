@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siamese.errors import InputError
-from siamese.evaluation.evaluate import metrics
-from siamese.evaluation.evaluate import rank_counting as ranking
+from siamese.evaluation import metrics
+from siamese.evaluation import rank_counting as ranking
 from siamese.evaluation.metrics import retrieval, retrieval_metrics
 
 COUNTS = {"queries", "gallery", "items"}

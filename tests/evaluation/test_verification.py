@@ -9,7 +9,7 @@ from siamese.data.catalogue import Picture
 from siamese.data.label_rule import relations
 from siamese.embedding.embedder import Embeddings
 from siamese.errors import InputError
-from siamese.evaluation.evaluate import verification
+from siamese.evaluation import verification
 from siamese.evaluation.verification import pair_distances, verify, verify_embeddings
 
 ITEMS = ["a", "a", "b", "c", "b", "a", "d", "e", "e", "c"]
