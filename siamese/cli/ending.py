@@ -14,7 +14,7 @@ from siamese.utils.signals import stoppable
 from siamese.utils.text import counted
 
 if TYPE_CHECKING:
-    from siamese.embedding.embedder import Skipped
+    from siamese.data.catalogue import Skipped
 
 SOME_SKIPPED = 3
 """Exit code: done, but some pictures were skipped."""

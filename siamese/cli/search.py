@@ -22,8 +22,8 @@ from siamese.errors import InputError
 from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
+    from siamese.data.catalogue import Skipped
     from siamese.data.remote_files import Folder
-    from siamese.embedding.embedder import Skipped
     from siamese.search.searcher import QueryResult, Searcher
 
 

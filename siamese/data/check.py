@@ -18,7 +18,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from siamese.data.catalogue import Catalogue, Kind, Picture, Problem, read_with_problems
+from siamese.data.catalogue import Catalogue, Picture, read_with_problems
+from siamese.data.catalogue_json import Kind, Problem
 from siamese.data.images import PictureError, open_picture
 from siamese.data.remote_files import File, Place, RemoteFile, RemoteFolder, fetched, readers, stats
 from siamese.utils.progress import progress

@@ -21,6 +21,7 @@ from siamese.data.remote_files import RemoteFile
 if TYPE_CHECKING:
     from PIL import Image
 
+
 MAX_PIXELS = 100_000_000
 """Pictures with more pixels are refused before they are decoded (decompression bombs)."""
 
@@ -207,3 +208,14 @@ def _file_of(source: str | os.PathLike[str] | RemoteFile | bytes) -> Path | io.B
 
 def _size_of(file: Path | io.BytesIO) -> int:
     return file.stat().st_size if isinstance(file, Path) else len(file.getvalue())
+
+
+def picture_suffixes() -> set[str]:
+    """Return the suffixes of files that Pillow can open, in small letters."""
+    from PIL import Image as Pillow
+
+    return {
+        suffix
+        for suffix, format_name in Pillow.registered_extensions().items()
+        if format_name in Pillow.OPEN
+    }

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from siamese.embedding.runtimes.choose import PrecisionName, Runtime, RuntimeName
 
     Source = str | os.PathLike[str] | RemoteFile | bytes | Image.Image
+from siamese.data.catalogue import Skipped
 
 T = TypeVar("T")
 
@@ -62,15 +63,6 @@ class ModelFacts:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A picture that could not be used, and why."""
-
-    item_id: str
-    filename: str
-    reason: str
 
 
 @dataclass(frozen=True)

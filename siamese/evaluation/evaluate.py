@@ -19,9 +19,9 @@ from siamese.vectors.nearest import nearest
 from siamese.vectors.unit_vectors import Directions
 
 if TYPE_CHECKING:
-    from siamese.data.catalogue import Catalogue, Picture
+    from siamese.data.catalogue import Catalogue, Picture, Skipped
     from siamese.data.remote_files import File
-    from siamese.embedding.embedder import Embedder, Embeddings, Skipped
+    from siamese.embedding.embedder import Embedder, Embeddings
     from siamese.embedding.store import EmbeddingStore
 
 LABEL_RECALL_AT = (1, 5, 10)

@@ -28,8 +28,8 @@ from siamese.search.reranking.reranker import augmented_gallery
 from siamese.utils.files import atomic_path, require_writable
 
 if TYPE_CHECKING:
-    from siamese.data.catalogue import Catalogue
-    from siamese.embedding.embedder import Embedder, Skipped
+    from siamese.data.catalogue import Catalogue, Skipped
+    from siamese.embedding.embedder import Embedder
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from siamese.reports.drawing import thumbnail
 from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
-    from siamese.data.catalogue import Catalogue
+    from siamese.data.catalogue import Catalogue, Skipped
     from siamese.data.remote_files import Folder, RemoteFile
-    from siamese.embedding.embedder import Skipped
     from siamese.reports.comparison import Comparison
     from siamese.search.searcher import QueryResult
 

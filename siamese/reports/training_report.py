@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from siamese.data.catalogue import Catalogue
-from siamese.embedding.embedder import Embedder, Skipped
+from siamese.data.catalogue import Catalogue, Skipped
+from siamese.embedding.embedder import Embedder
 from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.reports.comparison import Comparison, compare

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Unpack
 import msgspec
 import numpy as np
 
-from siamese.data.catalogue import Catalogue, picture_suffixes, visible_files
-from siamese.data.images import PictureError, square_picture
+from siamese.data.catalogue import Catalogue
+from siamese.data.images import PictureError, picture_suffixes, square_picture
 from siamese.errors import InputError
+from siamese.utils.files import visible_files
 from siamese.utils.progress import progress
 from siamese.utils.text import counted
 from siamese.utils.threads import in_threads
@@ -23,8 +24,9 @@ from siamese.utils.threads import in_threads
 if TYPE_CHECKING:
     from PIL import Image
 
+    from siamese.data.catalogue import Skipped
     from siamese.data.remote_files import File, Folder
-    from siamese.embedding.embedder import Embedder, Skipped
+    from siamese.embedding.embedder import Embedder
     from siamese.indexes import Index
     from siamese.search.searcher import Options, QueryResult, Searcher
 
@@ -192,7 +194,7 @@ def _opened(
     """Those that are pictures, and the pictures, as small and square as the model wants them."""
     from PIL import Image
 
-    from siamese.embedding.embedder import Skipped
+    from siamese.data.catalogue import Skipped
 
     def square(query: Query) -> np.ndarray | str:
         try:

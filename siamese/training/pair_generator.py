@@ -8,10 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from siamese.data.catalogue import Catalogue, Picture
+from siamese.data.catalogue import Catalogue, Picture, Skipped
 from siamese.data.images import scaled
 from siamese.data.label_rule import EXCLUDED
-from siamese.embedding.embedder import Skipped
 from siamese.errors import InputError
 from siamese.training.picture_cache import PictureStore
 from siamese.training.recipe import Batches, Sampling

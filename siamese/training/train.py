@@ -11,8 +11,8 @@ from typing import Any
 
 import keras
 
-from siamese.data.catalogue import Catalogue
-from siamese.embedding.embedder import Embedder, Skipped
+from siamese.data.catalogue import Catalogue, Skipped
+from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 from siamese.evaluation.calibration import calibrate_retrieval, calibration_path
 from siamese.evaluation.metrics import retrieval

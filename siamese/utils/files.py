@@ -104,3 +104,10 @@ def _of_hdf5(text: str) -> str:
     """The system's own words in the several lines that HDF5 makes of an error."""
     words = re.search(r"error message = '([^']*)'", text)
     return words[1] if words else text.splitlines()[0]
+
+
+def visible_files(folder: Path) -> Iterator[Path]:
+    """Walk over all files below a folder but hidden ones, in no special order."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in files if not name.startswith("."))

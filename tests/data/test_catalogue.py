@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siamese.data.catalogue import Catalogue, Item, Picture, parse
+from siamese.data.catalogue import Catalogue, Picture
+from siamese.data.catalogue_json import Item, parse
 from siamese.errors import InputError
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.data.catalogue import Catalogue, Problem
+from siamese.data.catalogue import Catalogue
+from siamese.data.catalogue_json import Problem
 from siamese.data.check import Report, check_catalogue, quick_check
 from siamese.errors import InputError
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.data.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue, Skipped
 from siamese.data.images import PictureError, square_picture
-from siamese.embedding.embedder import Embeddings, ModelFacts, Skipped
+from siamese.embedding.embedder import Embeddings, ModelFacts
 from siamese.errors import InputError
 from siamese.evaluation.evaluate import evaluate
 

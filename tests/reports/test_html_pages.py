@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from siamese.embedding.embedder import Skipped
+from siamese.data.catalogue import Skipped
 from siamese.reports import compare, report_page, results_page
 from siamese.search.searcher import QueryResult, Result
 
