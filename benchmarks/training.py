@@ -42,7 +42,8 @@ def main(
 
     from siamese.data.catalogue import Catalogue
     from siamese.models.devices import device_line
-    from siamese.models.embedding_model import embedding_model, freeze_batch_norm
+    from siamese.models.embedding_model import embedding_model
+    from siamese.models.layer_walk import freeze_batch_norm
     from siamese.training.augmentation import RandomView
     from siamese.training.objective import fitted_model, make_loss
     from siamese.training.optimizer import make_optimizer

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from siamese.losses import ProxyAnchorLoss as ProxyAnchorLoss
     from siamese.losses import SupervisedContrastiveLoss as SupervisedContrastiveLoss
     from siamese.losses import TripletLoss as TripletLoss
-    from siamese.models.embedding_model import base_cnn as base_cnn
+    from siamese.models.backbones import base_cnn as base_cnn
     from siamese.models.embedding_model import embedding_model as embedding_model
     from siamese.models.embedding_model import siamese_network as siamese_network
     from siamese.search.searcher import Searcher as Searcher

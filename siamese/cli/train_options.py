@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
+from siamese.models.defaults import Pooling
 from siamese.training.recipe import (
     HEAD_SIZE,
     LEARNING_RATE,
@@ -15,7 +16,6 @@ from siamese.training.recipe import (
     Batches,
     Layers,
     LossName,
-    Pooling,
     Recipe,
     Sampling,
 )

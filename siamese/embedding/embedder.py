@@ -36,33 +36,11 @@ if TYPE_CHECKING:
 
     Source = str | os.PathLike[str] | RemoteFile | bytes | Image.Image
 from siamese.data.catalogue import Skipped
+from siamese.models.facts import ModelFacts
 
 T = TypeVar("T")
 
 BATCH_SIZE = 32
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What an index records of the model that made it.
-
-    Attributes
-    ----------
-    name : the backbone's, or the checkpoint's file name
-    fingerprint : see `siamese.models.fingerprint`
-    embedding_size : d
-    picture_size : pixels of a side
-    path : the checkpoint, or None for a pretrained model
-    """
-
-    name: str
-    fingerprint: str
-    embedding_size: int
-    picture_size: int
-    path: str | None
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -202,7 +180,7 @@ class Embedder:
         InputError
             Unknown backbone, one that knows nothing yet, or weights that cannot be had.
         """
-        from siamese.training.recipe import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE
+        from siamese.models.defaults import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE
 
         name, size = backbone or DEFAULT_BACKBONE, picture_size or DEFAULT_PICTURE_SIZE
         if name == "base_cnn":
@@ -290,7 +268,7 @@ class Embedder:
             if self._model is None:
                 model = self._load()
                 from siamese.models.devices import embedding_precision
-                from siamese.models.embedding_model import set_precision
+                from siamese.models.precision import set_precision
 
                 set_precision(model, embedding_precision())
                 self._model = model

@@ -58,7 +58,7 @@ def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> Export
     import keras
     import tensorflow as tf
 
-    from siamese.models.embedding_model import in_float32
+    from siamese.models.precision import in_float32
 
     version = 1 + max(
         (int(folder.name) for folder in output.glob("*") if folder.name.isdigit()), default=0
@@ -108,8 +108,8 @@ def _add_signatures(archive: keras.export.ExportArchive, embedder: Embedder) -> 
 
 def _answering(embedder: Embedder) -> keras.Model:
     """The embedder's model, or for the pretrained default the same with its classifier."""
+    from siamese.models.defaults import DEFAULT_BACKBONE
     from siamese.models.embedding_model import pretrained_classifier
-    from siamese.training.recipe import DEFAULT_BACKBONE
 
     if embedder.facts.path is None and embedder.facts.name == DEFAULT_BACKBONE:
         return pretrained_classifier(embedder.facts.picture_size)

@@ -35,7 +35,7 @@ from siamese.utils.threads import in_threads
 if TYPE_CHECKING:
     import pyarrow
 
-    from siamese.embedding.embedder import ModelFacts
+    from siamese.models.facts import ModelFacts
 
 FORMAT = 1
 """Of the folder, in its manifest; a newer one is refused."""

@@ -18,7 +18,7 @@ from absl import logging
 import siamese.losses  # noqa: F401 - registers the classes that a checkpoint names
 from siamese.errors import InputError
 from siamese.models.devices import grow_memory
-from siamese.models.embedding_model import in_float32
+from siamese.models.precision import in_float32
 from siamese.utils.files import atomic_path
 
 FINAL_MODEL = "final_model.hdf5"

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from siamese.training.recipe import Pooling
+from siamese.models.defaults import Pooling
 
 
 @keras.saving.register_keras_serializable("siamese")

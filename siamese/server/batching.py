@@ -18,7 +18,7 @@ from siamese.server.prometheus import Metrics
 if TYPE_CHECKING:
     from PIL import Image
 
-    from siamese.embedding.embedder import ModelFacts
+    from siamese.models.facts import ModelFacts
 
 SIZES = (1, 4, 16)
 """Pictures a batch. Few sizes, because Keras compiles a model anew for each."""

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from siamese.data.images import scaled
-from siamese.embedding.embedder import ModelFacts
+from siamese.models.defaults import DEFAULT_BACKBONE
+from siamese.models.facts import ModelFacts
 from siamese.server.settings import Limits
 from siamese.server.uploads import query_picture
-from siamese.training.recipe import DEFAULT_BACKBONE
 
 CLASSES = 5
 """How many are named."""

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.data.images import scaled, square_picture
-from siamese.embedding.embedder import ModelFacts
 from siamese.errors import InputError
 from siamese.indexes import Index
+from siamese.models.facts import ModelFacts
 from siamese.server.errors import Refusal
 from siamese.server.logs import log
 

@@ -15,7 +15,7 @@ from keras import layers, ops
 
 from siamese.errors import InputError
 from siamese.losses import LOSSES, ContrastiveLoss
-from siamese.models.embedding_model import allow_any_size
+from siamese.models.layer_walk import allow_any_size
 from siamese.training.augmentation import RandomView
 from siamese.training.cross_batch_memory import CrossBatchMemory, ItemProxies
 from siamese.training.pair_generator import PairGenerator

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from siamese.models.embedding_model import PROJECTION, all_layers
+from siamese.models.embedding_model import PROJECTION
+from siamese.models.layer_walk import all_layers
 from siamese.models.pooling import GeneralisedMean
 from siamese.training.cross_batch_memory import ItemProxies
 from siamese.training.recipe import Recipe

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from siamese.models.defaults import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE, Pooling
+
 Sampling = Literal["batch-pairs", "random-pairs"]
 Batches = Literal["uniform", "label-balanced", "hard-items"]
 LossName = Literal[
@@ -17,12 +19,8 @@ LossName = Literal[
     "proxy-anchor",
     "cosface",
 ]
-Pooling = Literal["average", "max", "gem", "sum"]
 Layers = Literal["all", "head", "head-then-all"]
 
-DEFAULT_BACKBONE = "EfficientNetLite0"
-DEFAULT_PICTURE_SIZE = 224
-"""Pixels per side of the pictures a pretrained model embeds."""
 TRAINED_PICTURE_SIZE = 160
 """Pixels per side of the pictures all layers are trained on: training sees each one many times."""
 LEARNING_RATE, OTHERS_LEARNING_RATE = 3e-4, 1e-4

@@ -29,11 +29,11 @@ from siamese.models.embedding_model import (
     POOLING,
     PROJECTION,
     embedding_model,
-    freeze_batch_norm,
     inner_embedding_model,
-    set_precision,
     siamese_network,
 )
+from siamese.models.layer_walk import freeze_batch_norm
+from siamese.models.precision import set_precision
 from siamese.training.augmentation import RandomView
 from siamese.training.epoch_callback import Clock, Keeper, Progress
 from siamese.training.features import Embed, FrozenFeatures, embed_pictures

@@ -13,7 +13,7 @@ from siamese.data.images import square_picture
 from siamese.embedding.embedder import Embedder
 from siamese.embedding.savedmodel import _decoded, export_savedmodel
 from siamese.errors import InputError
-from siamese.models.embedding_model import set_precision
+from siamese.models.precision import set_precision
 
 pytestmark = pytest.mark.slow
 

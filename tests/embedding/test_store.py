@@ -14,10 +14,10 @@ import pytest
 from pyarrow import parquet
 
 import siamese.embedding.store as module
-from siamese.embedding.embedder import ModelFacts
 from siamese.embedding.store import EmbeddingStore, Entry
 from siamese.embedding.store_rows import FileState
 from siamese.errors import InputError
+from siamese.models.facts import ModelFacts
 from siamese.utils.files import atomic_path
 
 FACTS = ModelFacts("model.hdf5", "f" * 64, 3, 32, None)

@@ -8,9 +8,10 @@ from PIL import Image
 
 from siamese.data.catalogue import Catalogue, Skipped
 from siamese.data.images import PictureError, square_picture
-from siamese.embedding.embedder import Embeddings, ModelFacts
+from siamese.embedding.embedder import Embeddings
 from siamese.errors import InputError
 from siamese.evaluation.evaluate import evaluate
+from siamese.models.facts import ModelFacts
 
 
 class MeanColour:

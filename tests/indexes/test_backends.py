@@ -164,7 +164,7 @@ class Given:
     """An embedder whose pictures are rows of the vectors."""
 
     def __init__(self, model) -> None:
-        from siamese.embedding.embedder import ModelFacts
+        from siamese.models.facts import ModelFacts
 
         self.facts = ModelFacts(**model)
 

@@ -19,7 +19,8 @@ from siamese.models.checkpoints import (
     restore_training,
     save_model,
 )
-from siamese.models.embedding_model import embedding_model, set_precision, siamese_network
+from siamese.models.embedding_model import embedding_model, siamese_network
+from siamese.models.precision import set_precision
 
 
 def tiny():

@@ -9,20 +9,16 @@ import pytest
 from keras import layers
 
 from siamese.errors import InputError
+from siamese.models.backbones import _applications, _lite_scaling, _scaling_of, backbone_names
 from siamese.models.checkpoints import load_model, save_model
 from siamese.models.embedding_model import (
     EMBEDDING_MODEL,
-    _applications,
-    _lite_scaling,
-    _scaling_of,
-    backbone_names,
     embedding_model,
-    freeze_batch_norm,
-    in_float32,
     inner_embedding_model,
-    set_precision,
     siamese_network,
 )
+from siamese.models.layer_walk import freeze_batch_norm
+from siamese.models.precision import in_float32, set_precision
 
 pytestmark = pytest.mark.slow
 

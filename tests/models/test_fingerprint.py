@@ -7,9 +7,10 @@ from keras import layers
 
 import siamese.models.devices
 from siamese.embedding.embedder import Embedder
+from siamese.models.backbones import PictureScaling
 from siamese.models.checkpoints import load_model, save_model
-from siamese.models.embedding_model import PictureScaling, set_precision
 from siamese.models.fingerprint import fingerprint
+from siamese.models.precision import set_precision
 
 
 def build(size=16, scale=1.0, pooling=layers.GlobalAveragePooling2D, activation="relu", seed=0):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from siamese.models.checkpoints import load_model, save_model
-from siamese.models.embedding_model import all_layers, embedding_model
+from siamese.models.embedding_model import embedding_model
+from siamese.models.layer_walk import all_layers
 from siamese.models.pooling import GeneralisedMean, pooled
 
 

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from siamese.data.images import PictureError, square_picture
-from siamese.embedding.embedder import ModelFacts
 from siamese.errors import InputError
 from siamese.evaluation.calibration import calibrate, calibration_path
 from siamese.indexes import BallTreeIndex, open_index
+from siamese.models.facts import ModelFacts
 from siamese.search.reranking.reranker import Expansion, Reciprocal
 from siamese.search.searcher import Searcher
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.embedding.embedder import ModelFacts
 from siamese.indexes import BallTreeIndex, open_index
+from siamese.models.facts import ModelFacts
 from siamese.search.searcher import Searcher
 from siamese.server.service import Service
 from siamese.server.settings import Limits, Settings

@@ -6,12 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from siamese.models.embedding_model import (
-    all_layers,
-    embedding_model,
-    freeze_batch_norm,
-    siamese_network,
-)
+from siamese.models.embedding_model import embedding_model, siamese_network
+from siamese.models.layer_walk import all_layers, freeze_batch_norm
 from siamese.training.cross_batch_memory import ItemProxies
 from siamese.training.optimizer import (
     PROXY_RATE,

@@ -15,7 +15,7 @@ from siamese.errors import InputError
 if TYPE_CHECKING:
     import keras
 
-    from siamese.embedding.embedder import ModelFacts
+    from siamese.models.facts import ModelFacts
 
 __all__ = ["PrecisionName", "Runtime", "RuntimeName", "keras_needed", "open_runtime"]
 
@@ -87,7 +87,7 @@ def keras_needed(runtime: RuntimeName) -> bool:
 def _keras(model: keras.Model, precision: PrecisionName) -> Runtime:
     from siamese.embedding.runtimes.keras_runtime import KerasRuntime
     from siamese.models.devices import embedding_precision
-    from siamese.models.embedding_model import set_precision
+    from siamese.models.precision import set_precision
 
     if precision == "auto":
         return KerasRuntime(model, embedding_precision())

@@ -18,7 +18,7 @@ from siamese.errors import InputError
 from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
-    from siamese.embedding.embedder import ModelFacts
+    from siamese.models.facts import ModelFacts
 
 BFloat16Layers = Literal["all", "late", "none"]
 
@@ -56,7 +56,7 @@ def kept_model(facts: ModelFacts) -> Path:
 
 def known_facts(source: str, name: str, path: Path | None) -> ModelFacts | None:
     """The facts of a model that was converted before and is kept; None of any other."""
-    from siamese.embedding.embedder import ModelFacts
+    from siamese.models.facts import ModelFacts
 
     try:
         known: Any = json.loads((kept_folder(path) / f"{source}.json").read_bytes())

@@ -31,7 +31,7 @@ def frozen(model: keras.Model) -> Any:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    from siamese.models.embedding_model import in_float32
+    from siamese.models.precision import in_float32
 
     picture = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="picture")
     with in_float32(model):

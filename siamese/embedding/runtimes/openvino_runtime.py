@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import keras
     import openvino
 
-    from siamese.embedding.embedder import ModelFacts
     from siamese.embedding.runtimes.runtime import PrecisionName
+    from siamese.models.facts import ModelFacts
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 _LEAST_OF_SAMPLES = 0.9996

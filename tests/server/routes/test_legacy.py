@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from siamese.embedding.embedder import ModelFacts
+from siamese.models.facts import ModelFacts
 from siamese.server import legacy_classifier as classifier
 from siamese.server.legacy_classifier import classify
 from siamese.server.settings import Limits

@@ -22,9 +22,9 @@ from PIL import Image
 
 from examples.emoji_catalogue import Package, fetch_packages
 from siamese.data.catalogue import Catalogue
-from siamese.embedding.embedder import ModelFacts
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
+from siamese.models.facts import ModelFacts
 from siamese.search.searcher import Searcher
 from siamese.server.app import create_app
 from siamese.server.service import Service
