@@ -64,7 +64,7 @@ def train(
         require_alone(**{name: flags[name] for name in fresh})
     require_writable(output / "final_model.hdf5")
     with keras_at_work():
-        from siamese.training.train import recorded_recipe
+        from siamese.training.resume import recorded_recipe
         from siamese.training.train import train as run
 
         recipe = replace(recorded_recipe(output), **given) if resume else Recipe(**given)

@@ -26,11 +26,6 @@ checkpoint compiled with one loads with no further arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import keras
-
 from siamese.losses.batch_contrastive import BatchContrastiveLoss
 from siamese.losses.circle import CircleLoss
 from siamese.losses.contrastive import ContrastiveLoss
@@ -39,41 +34,12 @@ from siamese.losses.multi_similarity import MultiSimilarityLoss
 from siamese.losses.proxy_anchor import ProxyAnchorLoss
 from siamese.losses.supervised_contrastive import SupervisedContrastiveLoss
 from siamese.losses.triplet import TripletLoss
-from siamese.training.recipe import LossName
-
-
-@dataclass(frozen=True)
-class LossKind:
-    """A loss over relations, as `--loss` names it.
-
-    Attributes
-    ----------
-    make : returns the loss with its default settings
-    needs_proxies : it compares with a learned proxy of each item, not with other pictures
-    """
-
-    make: Callable[[], keras.losses.Loss]
-    needs_proxies: bool = False
-
-
-LOSSES: dict[LossName, LossKind] = {
-    "multi-similarity": LossKind(MultiSimilarityLoss),
-    "contrastive": LossKind(BatchContrastiveLoss),
-    "triplet": LossKind(TripletLoss),
-    "triplet-hard": LossKind(lambda: TripletLoss(mining="hard")),
-    "supervised-contrastive": LossKind(SupervisedContrastiveLoss),
-    "circle": LossKind(CircleLoss),
-    "proxy-anchor": LossKind(ProxyAnchorLoss, needs_proxies=True),
-    "cosface": LossKind(CosFaceLoss, needs_proxies=True),
-}
 
 __all__ = [
-    "LOSSES",
     "BatchContrastiveLoss",
     "CircleLoss",
     "ContrastiveLoss",
     "CosFaceLoss",
-    "LossKind",
     "MultiSimilarityLoss",
     "ProxyAnchorLoss",
     "SupervisedContrastiveLoss",

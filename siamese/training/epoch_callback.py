@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,12 +16,14 @@ from tqdm import tqdm
 
 from siamese.errors import InputError
 from siamese.evaluation.metrics import retrieval_metrics
-from siamese.models.checkpoints import TRAINING_STATE, checkpoint_name, save_model
+from siamese.models.checkpoints import save_model
 from siamese.models.embedding_model import EMBEDDING_MODEL
 from siamese.training.augmentation import RandomView
+from siamese.training.budget import Clock
 from siamese.training.features import Embed, embed_pictures
 from siamese.training.pair_generator import PairGenerator
 from siamese.training.recipe import Recipe
+from siamese.training.resume import TRAINING_STATE, checkpoint_name, save_training
 from siamese.utils.files import atomic_path
 from siamese.utils.progress import progress
 
@@ -49,35 +51,6 @@ class Progress:
     steps_per_epoch: int
     epochs: int
     history: list[dict[str, float]]
-
-
-@dataclass
-class Clock:
-    """Seconds that a training has taken, in all its calls.
-
-    Attributes
-    ----------
-    earlier : seconds of earlier calls
-    budget : seconds that it may take; None for as many as it needs
-    reserve : seconds that the end of an epoch takes
-    """
-
-    earlier: float = 0.0
-    budget: float | None = None
-    reserve: float = 0.0
-    started: float = field(default_factory=monotonic)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds until now."""
-        return self.earlier + monotonic() - self.started
-
-    @property
-    def used(self) -> float:
-        """Share of the budget that is used up, the end of the last epoch set aside; 0 without."""
-        if self.budget is None:
-            return 0.0
-        return min(1.0, self.seconds / max(self.budget - self.reserve, 1e-3))
 
 
 class Keeper(keras.callbacks.Callback):
@@ -199,12 +172,7 @@ class Keeper(keras.callbacks.Callback):
         )
         if self.generator.draws_by_embeddings and not self.state["finished"]:
             self.show_embeddings()
-        save_model(
-            self.network,
-            self.output / TRAINING_STATE,
-            state=self.state,
-            variables=self.kept_variables,
-        )
+        save_training(self.network, self.output / TRAINING_STATE, self.state, self.kept_variables)
         self.look()
 
     def show_embeddings(self) -> None:

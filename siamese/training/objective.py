@@ -8,18 +8,27 @@ None of what is added is a part of the checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import keras
 from keras import layers, ops
 
 from siamese.errors import InputError
-from siamese.losses import LOSSES, ContrastiveLoss
+from siamese.losses import ContrastiveLoss
+from siamese.losses.batch_contrastive import BatchContrastiveLoss
+from siamese.losses.circle import CircleLoss
+from siamese.losses.cosface import CosFaceLoss
+from siamese.losses.multi_similarity import MultiSimilarityLoss
+from siamese.losses.proxy_anchor import ProxyAnchorLoss
+from siamese.losses.supervised_contrastive import SupervisedContrastiveLoss
+from siamese.losses.triplet import TripletLoss
 from siamese.models.layer_walk import allow_any_size
 from siamese.training.augmentation import RandomView
-from siamese.training.cross_batch_memory import CrossBatchMemory, ItemProxies
+from siamese.training.cross_batch_memory import CrossBatchMemory
 from siamese.training.pair_generator import PairGenerator
-from siamese.training.recipe import Recipe
+from siamese.training.proxies import ItemProxies
+from siamese.training.recipe import LossName, Recipe
 
 
 def make_loss(recipe: Recipe) -> keras.losses.Loss:
@@ -107,3 +116,29 @@ def _allow_size(model: keras.Model, picture_size: int) -> None:
             f"--first-picture-size: the network takes no pictures of {picture_size} px, only of "
             f"{own_size}; leave it out"
         ) from error
+
+
+@dataclass(frozen=True)
+class LossKind:
+    """A loss over relations, as `--loss` names it.
+
+    Attributes
+    ----------
+    make : returns the loss with its default settings
+    needs_proxies : it compares with a learned proxy of each item, not with other pictures
+    """
+
+    make: Callable[[], keras.losses.Loss]
+    needs_proxies: bool = False
+
+
+LOSSES: dict[LossName, LossKind] = {
+    "multi-similarity": LossKind(MultiSimilarityLoss),
+    "contrastive": LossKind(BatchContrastiveLoss),
+    "triplet": LossKind(TripletLoss),
+    "triplet-hard": LossKind(lambda: TripletLoss(mining="hard")),
+    "supervised-contrastive": LossKind(SupervisedContrastiveLoss),
+    "circle": LossKind(CircleLoss),
+    "proxy-anchor": LossKind(ProxyAnchorLoss, needs_proxies=True),
+    "cosface": LossKind(CosFaceLoss, needs_proxies=True),
+}

@@ -12,7 +12,7 @@ from keras import ops
 from siamese.models.embedding_model import PROJECTION
 from siamese.models.layer_walk import all_layers
 from siamese.models.pooling import GeneralisedMean
-from siamese.training.cross_batch_memory import ItemProxies
+from siamese.training.proxies import ItemProxies
 from siamese.training.recipe import Recipe
 
 PROXY_RATE = 100.0

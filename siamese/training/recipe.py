@@ -43,7 +43,7 @@ class Recipe:
         once (see `siamese.training.linear_head`), which takes seconds; "head-then-all": the head is the first epoch
     sampling, batch_size, pictures_per_item, batches, memory, hard_negatives : see
         `siamese.training.pair_generator.PairGenerator`
-    loss : one of `siamese.losses.LOSSES` over the pairs of a batch, by default multi-similarity;
+    loss : one of `siamese.training.objective.LOSSES` over the pairs of a batch, by default multi-similarity;
         random-pairs have the contrastive loss of pairs
     margin : of the loss; None is the loss's own
     epochs : each shows every picture once, or as many where batches are label-balanced

@@ -16,13 +16,7 @@ from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 from siamese.evaluation.calibration import calibrate_retrieval, calibration_path
 from siamese.evaluation.metrics import retrieval
-from siamese.models.checkpoints import (
-    FINAL_MODEL,
-    TRAINING_STATE,
-    load_model,
-    read_training_state,
-    restore_training,
-)
+from siamese.models.checkpoints import FINAL_MODEL, load_model
 from siamese.models.devices import training_precision
 from siamese.models.embedding_model import (
     EMBEDDING_MODEL,
@@ -35,17 +29,23 @@ from siamese.models.embedding_model import (
 from siamese.models.layer_walk import freeze_batch_norm
 from siamese.models.precision import set_precision
 from siamese.training.augmentation import RandomView
-from siamese.training.epoch_callback import Clock, Keeper, Progress
+from siamese.training.budget import Clock
+from siamese.training.epoch_callback import Keeper, Progress
 from siamese.training.features import Embed, FrozenFeatures, embed_pictures
+from siamese.training.held_out import _hold_out, _validation
 from siamese.training.linear_head import train_head
 from siamese.training.objective import batch_context, compares_with_items, fitted_model, make_loss
 from siamese.training.optimizer import make_optimizer
 from siamese.training.pair_generator import PairGenerator
 from siamese.training.recipe import HEAD_SIZE, Recipe
+from siamese.training.resume import (
+    TRAINING_STATE,
+    _require_no_unfinished_run,
+    _require_same,
+    read_training_state,
+    restore_training,
+)
 from siamese.utils.files import atomic_path, require_writable
-
-HELD_OUT_PICTURES = 2000
-"""Most pictures of held-out items that are looked at each epoch."""
 
 
 @dataclass(frozen=True)
@@ -179,17 +179,6 @@ def train(
     )
 
 
-def recorded_recipe(output: Path) -> Recipe:
-    """The recipe of the run in `output`, to resume it with.
-
-    Raises
-    ------
-    InputError
-        If there is nothing to resume.
-    """
-    return Recipe(**read_training_state(output / TRAINING_STATE)["recipe"])
-
-
 def _fit(keeper: Keeper, loss: keras.losses.Loss, resumed_from: Path | None) -> None:
     """Train all layers from the epoch that the keeper's state names on, to the end."""
     network, generator, state, recipe = (
@@ -306,62 +295,4 @@ def _say_if_in_vain(state: dict[str, Any]) -> None:
             f"before, {best:.3f} at best): there is little to learn from these pictures, or the "
             "--learning-rate is too high; what you started from may serve you better",
             file=sys.stderr,
-        )
-
-
-def _hold_out(catalogue: Catalogue, recipe: Recipe) -> tuple[Catalogue, Catalogue | None]:
-    """Split off items to measure on, or none where the catalogue is too small to spare any."""
-    pairable = sum(len(item.images) > 1 for item in catalogue.items.values())
-    if round(recipe.held_out * pairable) < 2:
-        print(
-            f"too few items with two pictures ({pairable}) to hold any out: the loss alone decides "
-            "which epoch is best; give other items with --held-out",
-            file=sys.stderr,
-        )
-        return catalogue, None
-    share = min(recipe.held_out, HELD_OUT_PICTURES / len(catalogue.pictures))
-    return catalogue.split(1 - share, recipe.seed)
-
-
-def _validation(held_out: Catalogue, recipe: Recipe) -> PairGenerator | None:
-    try:
-        return PairGenerator(
-            held_out,
-            picture_size=recipe.picture_side,
-            sampling=recipe.sampling,
-            batch_size=recipe.batch_size,
-            pictures_per_item=recipe.pictures_per_item,
-            redraw=False,
-            seed=recipe.seed,
-        )
-    except InputError as error:
-        print(f"held-out items: {error}; only the loss is shown", file=sys.stderr)
-        return None
-
-
-def _require_same(recipe: Recipe, catalogue: Catalogue, state: dict[str, Any], path: Path) -> None:
-    if len(catalogue.pictures) != state["pictures"]:
-        raise InputError(
-            f"{path}: was trained on {state['pictures']:,} pictures, now there are "
-            f"{len(catalogue.pictures):,}; resume with the same data, or train anew in another "
-            "--output with --keras-model"
-        )
-    now, earlier = asdict(recipe), state["recipe"]
-    if now != earlier:
-        raise InputError(
-            f"{path}: was trained with {name} = {earlier.get(name)}, now it is {now[name]}; "
-            "resume with the same flags"
-            for name in now
-            if now[name] != earlier.get(name)
-        )
-
-
-def _require_no_unfinished_run(path: Path) -> None:
-    if not path.is_file():
-        return
-    state = read_training_state(path)
-    if not state["finished"]:
-        raise InputError(
-            f"{path}: an unfinished training (epoch {state['epoch']} of "
-            f"{state['recipe']['epochs']}); go on with --resume, or choose another --output"
         )

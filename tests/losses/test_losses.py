@@ -12,7 +12,6 @@ import pytest
 import siamese
 from siamese.data.label_rule import relations
 from siamese.losses import (
-    LOSSES,
     BatchContrastiveLoss,
     CircleLoss,
     ContrastiveLoss,
@@ -22,6 +21,7 @@ from siamese.losses import (
     SupervisedContrastiveLoss,
     TripletLoss,
 )
+from siamese.training.objective import LOSSES
 from siamese.training.recipe import LossName
 
 every_loss = pytest.mark.parametrize("name", LOSSES)

@@ -12,15 +12,15 @@ from absl import logging
 from keras import layers
 
 from siamese.errors import InputError
-from siamese.models.checkpoints import (
-    checkpoint_name,
-    load_model,
-    read_training_state,
-    restore_training,
-    save_model,
-)
+from siamese.models.checkpoints import load_model, save_model
 from siamese.models.embedding_model import embedding_model, siamese_network
 from siamese.models.precision import set_precision
+from siamese.training.resume import (
+    checkpoint_name,
+    read_training_state,
+    restore_training,
+    save_training,
+)
 
 
 def tiny():
@@ -72,7 +72,7 @@ def test_a_training_state_comes_back_with_its_optimizer(tmp_path):
     model.compile(keras.optimizers.Adam(0.01), keras.losses.MeanSquaredError())
     x, y = np.ones((8, 4), np.float32), np.zeros((8, 2), np.float32)
     model.fit(x, y, epochs=2, verbose=0)
-    save_model(model, path, state={"epoch": 2, "best": None})
+    save_training(model, path, {"epoch": 2, "best": None})
 
     assert read_training_state(path) == {"epoch": 2, "best": None}
     loaded = load_model(path)
@@ -99,7 +99,7 @@ def test_a_training_state_comes_back_with_its_loss_scale_and_in_another_precisio
     x, y = np.ones((8, 4), np.float32), np.zeros((8, 2), np.float32)
     model.fit(x, y, epochs=2, verbose=0)
     model.optimizer.dynamic_scale.assign(128.0)
-    save_model(model, path, state={})
+    save_training(model, path, {})
 
     again, plain = loss_scaled(), keras.optimizers.Adam(0.01)
     for optimizer in (again, plain):
@@ -115,7 +115,7 @@ def test_a_training_state_comes_back_with_its_loss_scale_and_in_another_precisio
 
     # And the other way round: trained without, resumed with.
     model.compile(plain, "mse")
-    save_model(model, path, state={})
+    save_training(model, path, {})
     resumed = loss_scaled()
     restore_training(path, resumed, load_model(path))
     assert int(resumed.iterations) == 2 and float(resumed.dynamic_scale) == 64

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from siamese.training.cross_batch_memory import CrossBatchMemory, ItemProxies
+from siamese.training.cross_batch_memory import CrossBatchMemory
 from siamese.training.objective import batch_context, fitted_model
 from siamese.training.pair_generator import PairGenerator
+from siamese.training.proxies import ItemProxies
 from siamese.training.recipe import Recipe
 
 SIZE = 16

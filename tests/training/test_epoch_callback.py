@@ -14,10 +14,12 @@ import siamese.training.train
 from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 from siamese.evaluation.calibration import calibration_path, read_calibration
-from siamese.models.checkpoints import FINAL_MODEL, TRAINING_STATE, load_model, save_model
-from siamese.models.checkpoints import read_training_state as read_state
+from siamese.models.checkpoints import FINAL_MODEL, load_model, save_model
 from siamese.models.embedding_model import EMBEDDING_MODEL, POOLING, PROJECTION
-from siamese.training.epoch_callback import Clock, Keeper
+from siamese.training.budget import Clock
+from siamese.training.epoch_callback import Keeper
+from siamese.training.resume import TRAINING_STATE
+from siamese.training.resume import read_training_state as read_state
 from siamese.training.train import Recipe, train
 
 pytestmark = pytest.mark.slow

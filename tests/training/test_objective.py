@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from siamese.errors import InputError
-from siamese.losses import LOSSES, ContrastiveLoss, MultiSimilarityLoss
+from siamese.losses import ContrastiveLoss, MultiSimilarityLoss
 from siamese.models.embedding_model import embedding_model, siamese_network
 from siamese.training.augmentation import RandomView
-from siamese.training.cross_batch_memory import ItemProxies
-from siamese.training.objective import compares_with_items, fitted_model, make_loss
+from siamese.training.objective import LOSSES, compares_with_items, fitted_model, make_loss
+from siamese.training.proxies import ItemProxies
 from siamese.training.recipe import Recipe
 
 MARGIN_OF = {

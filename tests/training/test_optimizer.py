@@ -8,7 +8,6 @@ import pytest
 
 from siamese.models.embedding_model import embedding_model, siamese_network
 from siamese.models.layer_walk import all_layers, freeze_batch_norm
-from siamese.training.cross_batch_memory import ItemProxies
 from siamese.training.optimizer import (
     PROXY_RATE,
     AdamAtRates,
@@ -16,6 +15,7 @@ from siamese.training.optimizer import (
     make_optimizer,
     rates,
 )
+from siamese.training.proxies import ItemProxies
 from siamese.training.recipe import Recipe
 
 RATES = [1.0, 0.1, 7.0, 0.0]

@@ -18,16 +18,11 @@ from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 from siamese.evaluation.calibration import calibration_path
 from siamese.losses import MultiSimilarityLoss
-from siamese.models.checkpoints import (
-    FINAL_MODEL,
-    TRAINING_STATE,
-    load_model,
-    read_training_state,
-    save_model,
-)
+from siamese.models.checkpoints import FINAL_MODEL, load_model, save_model
 from siamese.training.epoch_callback import TRAINING_LOG, Progress
 from siamese.training.objective import fitted_model
-from siamese.training.train import Recipe, recorded_recipe, train
+from siamese.training.resume import TRAINING_STATE, read_training_state, recorded_recipe
+from siamese.training.train import Recipe, train
 
 pytestmark = pytest.mark.slow
 
