@@ -14,10 +14,11 @@ from pathlib import Path
 
 import click
 
-from siamese.cli.ending import clear_errors, end
-from siamese.cli.index import print_export, print_indexed
+from siamese.cli.export import print_export
+from siamese.cli.index import print_indexed
 from siamese.cli.loading import embedder, keras_at_work, model_at_work, read
 from siamese.cli.options import FolderType
+from siamese.cli.output import clear_errors, end
 from siamese.data.remote_files import Folder
 from siamese.errors import InputError
 from siamese.utils.files import require_writable

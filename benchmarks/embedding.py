@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from siamese.cli.ending import clear_errors
+from siamese.cli.output import clear_errors
 from siamese.data.catalogue import Catalogue
 from siamese.data.images import scaled, square_picture
 from siamese.embedding.embedder import Embedder

@@ -30,7 +30,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from siamese.cli.ending import clear_errors
+from siamese.cli.output import clear_errors
 from siamese.data.catalogue import Catalogue
 from siamese.data.images import PictureError, square_picture
 from siamese.errors import InputError

@@ -26,7 +26,7 @@ from typing import Any
 
 from quality import named_catalogue
 
-from siamese.cli.ending import clear_errors
+from siamese.cli.output import clear_errors
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path
 

@@ -39,8 +39,8 @@ from search_engines.vectors import (
     shape_of,
 )
 
-from siamese.cli.ending import clear_errors
 from siamese.cli.loading import keras_at_work
+from siamese.cli.output import clear_errors
 from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path, locked

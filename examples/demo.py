@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from examples.emoji_catalogue import fetch_emoji_catalogue
-from siamese.cli.ending import clear_errors
 from siamese.cli.main import cli
+from siamese.cli.output import clear_errors
 from siamese.data.catalogue import Catalogue
 from siamese.reports import collage, write_picture
 

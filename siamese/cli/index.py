@@ -8,13 +8,10 @@ from typing import Any
 
 import click
 
-from siamese.cli.ending import end
 from siamese.cli.loading import (
     embedder,
-    keras_at_work,
     model_at_work,
     read,
-    read_usable,
     store,
 )
 from siamese.cli.options import (
@@ -25,81 +22,9 @@ from siamese.cli.options import (
     engine_options,
     json_option,
     labeled_data_options,
-    model_options,
-    output_type,
 )
-from siamese.cli.output import print_json, print_table
+from siamese.cli.output import end, print_json
 from siamese.data.remote_files import Folder
-from siamese.utils.files import require_writable
-from siamese.utils.text import counted
-
-
-@click.command()
-@click.argument("what", type=click.Choice(["savedmodel"]))
-@model_options
-@click.option("--output", type=output_type, help="Folder that gets the next version.")
-@json_option
-def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
-    """Write a SavedModel for TensorFlow Serving.
-
-    Its answers are compared with Keras first; where they differ there is no export.
-    """
-    from siamese.embedding.savedmodel import SAVED_MODELS, export_savedmodel
-
-    output = output or SAVED_MODELS
-    require_writable(output / "next")
-    with keras_at_work():
-        done = export_savedmodel(embedder(**model), output)
-    if as_json:
-        print_json({"path": str(done.path), "parity": [asdict(row) for row in done.parity]})
-    else:
-        print_export(done)
-
-
-@click.command()
-@labeled_data_options
-@embedding_options
-@engine_options
-@click.option(
-    "--output",
-    type=output_type,
-    default="embeddings",
-    show_default=True,
-    help="Folder to write to.",
-)
-@batch_size_option
-@json_option
-def embed(
-    labeled_data: Path,
-    image_dir: Folder | None,
-    output: Path,
-    batch_size: int,
-    as_json: bool,
-    **model: Any,
-) -> None:
-    """Embed a catalogue into a folder of Parquet files.
-
-    `index`, `evaluate` and `report` take it as --embeddings. Pictures that cannot be used are
-    skipped (exit code 3). Stopped, or are there more pictures now? The same command embeds only
-    what is new.
-    """
-    from siamese.embedding.store import MANIFEST, EmbeddingStore
-
-    catalogue = read_usable(labeled_data, image_dir)
-    require_writable(output / MANIFEST)
-    with model_at_work():
-        done = embedder(**model).embed_into(
-            EmbeddingStore(output), catalogue, batch_size=batch_size
-        )
-    if as_json:
-        print_json({"path": str(output), **done.as_dict()})
-    else:
-        click.echo(f"{output}: {counted(done.pictures, 'picture')}, {done.new:,} of them new")
-        if done.runtime is not None:
-            click.echo(
-                f"{done.pictures_per_second:,.1f} pictures/s by {done.runtime} in {done.precision}"
-            )
-    end(done.skipped)
 
 
 @click.command()
@@ -180,15 +105,6 @@ def index(
     else:
         print_indexed(done)
     end(done.skipped)
-
-
-def print_export(done: Any) -> None:
-    """Say how alike the ways to a vector are, and where the SavedModel lies."""
-    print_table(
-        ("one way", "the other", "least cosine"),
-        ((row.one, row.other, f"{row.cosine:.5f}") for row in done.parity),
-    )
-    click.echo(done.path)
 
 
 def print_indexed(done: Any) -> None:

@@ -7,9 +7,12 @@ from typing import Any
 import click
 
 from siamese.cli.catalogue import check, from_csv, from_folder, split
-from siamese.cli.ending import clear_errors
-from siamese.cli.evaluate import evaluate, report
-from siamese.cli.index import embed, export, index
+from siamese.cli.embed import embed
+from siamese.cli.evaluate import evaluate
+from siamese.cli.export import export
+from siamese.cli.index import index
+from siamese.cli.output import clear_errors
+from siamese.cli.report import report
 from siamese.cli.search import search
 from siamese.cli.serve import serve
 from siamese.cli.train import train

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.cli.ending import end
 from siamese.cli.loading import embedder, model_at_work
 from siamese.cli.options import (
     FolderType,
@@ -17,7 +16,7 @@ from siamese.cli.options import (
     json_option,
     output_type,
 )
-from siamese.cli.output import print_json, print_table
+from siamese.cli.output import end, print_json, print_table
 from siamese.errors import InputError
 from siamese.utils.files import require_writable
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 
-from siamese.cli.ending import end
 from siamese.cli.loading import keras_at_work, read_usable, require_alone
 from siamese.cli.options import json_option, labeled_data_options, model_options, output_type
-from siamese.cli.output import print_json
+from siamese.cli.output import end, print_json
 from siamese.cli.train_options import recipe_options
 from siamese.data.remote_files import Folder
 from siamese.training.recipe import Recipe

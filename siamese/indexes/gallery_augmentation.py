@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
-from siamese.search.reranking.expansion import expanded
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for the similarities of one block of pictures, whatever the size of the gallery."""
@@ -61,3 +60,37 @@ def augmented_gallery(
         for row, near in enumerate(nearest, start):
             augmented[row] = expanded(vectors[row], vectors[near], alpha)
     return augmented
+
+
+def expanded(
+    vector: NDArray[np.floating], neighbours: NDArray[np.floating], alpha: float
+) -> NDArray[np.float64]:
+    """Move a vector towards its neighbours, the nearer ones counting more (αQE).
+
+    ::
+
+        v' = v + Σ_i max(cos(v, v_i), 0)^α · v_i,    scaled to length 1
+
+    With α = 0 all count alike, the average query expansion; the greater α, the less the far
+    ones count.
+
+    Parameters
+    ----------
+    vector : (d,), of length 1
+    neighbours : (n, d), of length 1
+    alpha : α ≥ 0
+
+    Returns
+    -------
+    float64 (d,), of length 1
+
+    References
+    ----------
+    Radenović, Tolias, Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation",
+    TPAMI 2019 (αQE).
+    """
+    vector = np.asarray(vector, np.float64)
+    # Opposite neighbours do not count: no root of a negative cosine, and no pushing away.
+    weights = np.maximum(neighbours @ vector, 0) ** alpha
+    moved = vector + weights @ neighbours
+    return moved / np.linalg.norm(moved)

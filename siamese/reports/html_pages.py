@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from siamese.reports.drawing import thumbnail
 from siamese.utils.files import atomic_path
+from siamese.utils.templates import render
 
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue, Skipped
@@ -80,17 +81,8 @@ def report_page(
 
 
 def _write(path: str | os.PathLike[str], template: str, **content: Any) -> None:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        loader=PackageLoader("siamese"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     with atomic_path(path) as temporary:
-        page = templates.get_template(template).render(**content)
+        page = render("siamese.reports", template, **content)
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 

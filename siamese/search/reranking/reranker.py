@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from siamese.errors import InputError
 from siamese.indexes import EVERYTHING, Index, LabelFilter
-from siamese.indexes.gallery_augmentation import augmented_gallery
-from siamese.search.reranking.expansion import Expansion, expanded
+from siamese.indexes.gallery_augmentation import augmented_gallery, expanded
+from siamese.search.reranking.expansion import Expansion
 from siamese.search.reranking.item_order import ItemOrder, item_order
 from siamese.search.reranking.reciprocal import Reciprocal, reciprocal_distances
 

@@ -55,7 +55,7 @@ async def search_image(
         "classifications": [{"name": name, "score": score} for name, score in classes],
     }
     if format == "html":
-        return HTMLResponse(render("server_older.html", **document))
+        return HTMLResponse(render("siamese.server", "server_older.html", **document))
     return answer(document)
 
 

@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from siamese.utils.templates import render
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 router = APIRouter(include_in_schema=False)
 
 
@@ -23,7 +23,7 @@ async def page() -> Response:
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     """The documentation of the API, made of its schema; it loads nothing from elsewhere."""
-    return HTMLResponse(render("server_docs.html", schema=request.app.openapi()))
+    return HTMLResponse(render("siamese.server", "server_docs.html", schema=request.app.openapi()))
 
 
 def add_page(app: FastAPI) -> None:

@@ -1,0 +1,68 @@
+"""The embed command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from siamese.cli.loading import embedder, model_at_work, read_usable
+from siamese.cli.options import (
+    batch_size_option,
+    embedding_options,
+    engine_options,
+    json_option,
+    labeled_data_options,
+    output_type,
+)
+from siamese.cli.output import end, print_json
+from siamese.data.remote_files import Folder
+from siamese.utils.files import require_writable
+from siamese.utils.text import counted
+
+
+@click.command()
+@labeled_data_options
+@embedding_options
+@engine_options
+@click.option(
+    "--output",
+    type=output_type,
+    default="embeddings",
+    show_default=True,
+    help="Folder to write to.",
+)
+@batch_size_option
+@json_option
+def embed(
+    labeled_data: Path,
+    image_dir: Folder | None,
+    output: Path,
+    batch_size: int,
+    as_json: bool,
+    **model: Any,
+) -> None:
+    """Embed a catalogue into a folder of Parquet files.
+
+    `index`, `evaluate` and `report` take it as --embeddings. Pictures that cannot be used are
+    skipped (exit code 3). Stopped, or are there more pictures now? The same command embeds only
+    what is new.
+    """
+    from siamese.embedding.store import MANIFEST, EmbeddingStore
+
+    catalogue = read_usable(labeled_data, image_dir)
+    require_writable(output / MANIFEST)
+    with model_at_work():
+        done = embedder(**model).embed_into(
+            EmbeddingStore(output), catalogue, batch_size=batch_size
+        )
+    if as_json:
+        print_json({"path": str(output), **done.as_dict()})
+    else:
+        click.echo(f"{output}: {counted(done.pictures, 'picture')}, {done.new:,} of them new")
+        if done.runtime is not None:
+            click.echo(
+                f"{done.pictures_per_second:,.1f} pictures/s by {done.runtime} in {done.precision}"
+            )
+    end(done.skipped)

@@ -1,0 +1,89 @@
+"""The report command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from siamese.cli.loading import embedder, model_at_work, read_usable, store
+from siamese.cli.options import (
+    batch_size_option,
+    embedding_options,
+    embeddings_option,
+    engine_options,
+    json_option,
+    labeled_data_options,
+    output_type,
+)
+from siamese.cli.output import end, print_json, print_table
+from siamese.errors import InputError
+from siamese.utils.files import require_writable
+
+if TYPE_CHECKING:
+    from siamese.data.remote_files import Folder
+
+
+@click.command()
+@labeled_data_options
+@embedding_options
+@engine_options
+@embeddings_option
+@click.option(
+    "--output", type=output_type, default="report", show_default=True, help="Folder to write to."
+)
+@batch_size_option
+@json_option
+def report(
+    labeled_data: Path,
+    image_dir: Folder | None,
+    embeddings: Path | None,
+    output: Path,
+    batch_size: int,
+    as_json: bool,
+    **model: Any,
+) -> None:
+    """Show what training brought.
+
+    Compares --keras-model with the pretrained default on a catalogue it was not trained on, and
+    writes report.html, neighbours.png, catalogue.png and metrics.json to --output.
+    """
+    catalogue = read_usable(labeled_data, image_dir)
+    if not (model["keras_model"] or model["backbone"]):
+        raise InputError(
+            "report compares with the pretrained default; give --keras-model or --backbone"
+        )
+    require_writable(output / "report.html")
+    with model_at_work():
+        from siamese.reports.training_report import write_report
+
+        how = ("runtime", "precision", "engine", "ray_address")
+        default = embedder(None, **{name: model[name] for name in how})
+        done = write_report(
+            catalogue,
+            default,
+            embedder(**model),
+            output,
+            batch_size=batch_size,
+            store=store(embeddings),
+        )
+    if as_json:
+        print_json(done.comparison.as_dict())
+    else:
+        before, after = done.comparison.before, done.comparison.after
+        print_table(
+            ("figure", "before", "after", "gain"),
+            (
+                (
+                    name,
+                    f"{before[name]:.3f}",
+                    f"{after[name]:.3f}",
+                    f"{after[name] - before[name]:+.3f}",
+                )
+                for name in before
+                if isinstance(before[name], float)
+            ),
+        )
+        click.echo(output / "report.html")
+    end(done.skipped)
