@@ -18,7 +18,7 @@ from siamese.cli.export import print_export
 from siamese.cli.index import print_indexed
 from siamese.cli.loading import embedder, keras_at_work, model_at_work, read
 from siamese.cli.options import FolderType
-from siamese.cli.output import clear_errors, end
+from siamese.cli.output import clear_errors, exit_if_skipped
 from siamese.data.remote_files import Folder
 from siamese.errors import InputError
 from siamese.utils.files import require_writable
@@ -84,7 +84,7 @@ def main(
                     embedder(keras_model), catalogue, output, backend=export, batch_size=batch_size
                 )
             print_indexed(done)
-            end(done.skipped)
+            exit_if_skipped(done.skipped)
 
 
 if __name__ == "__main__":

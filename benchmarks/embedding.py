@@ -38,7 +38,7 @@ from PIL import Image
 
 from siamese.cli.output import clear_errors
 from siamese.data.catalogue import Catalogue
-from siamese.data.images import scaled, square_picture
+from siamese.data.images import square_picture, to_network_input
 from siamese.embedding.embedder import Embedder
 from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
@@ -69,7 +69,7 @@ def one_by_one(embedder: Embedder, folder: Path) -> None:
             square = Image.new("RGB", (side, side), "white")
             square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
             squares.append(np.asarray(square.resize((SIZE, SIZE), Image.Resampling.BILINEAR)))
-        embedder.model.predict(scaled(np.stack(squares)), verbose=0)
+        embedder.model.predict(to_network_input(np.stack(squares)), verbose=0)
 
 
 def by_keras(embedder: Embedder, folder: Path) -> None:
@@ -216,7 +216,7 @@ def embedder_of(architecture: str, weights: str, precision: Any) -> Embedder:
 
     if weights == "none" and architecture != "EfficientNetLite0":
         model = embedding_model(architecture, SIZE, weights=None)
-        return Embedder.of(model, architecture, precision=precision)
+        return Embedder.from_model(model, architecture, precision=precision)
     return Embedder.pretrained(architecture, SIZE, precision=precision)
 
 

@@ -36,8 +36,8 @@ from siamese.indexes import EVERYTHING, BallTreeIndex, LabelFilter
 from siamese.search.reranking.reranker import (
     Expansion,
     Nearest,
-    Ranking,
     Reciprocal,
+    Reranker,
     augmented_gallery,
     expanded,
     item_order,
@@ -61,7 +61,7 @@ class Method:
     """What a row of the table measures."""
 
     name: str
-    ranking: Ranking
+    ranking: Reranker
     augmentation: Augmentation | None = None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from siamese.data.images import scaled
+from siamese.data.images import to_network_input
 from siamese.embedding.embedder import Embedder
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     else:
         embedder = Embedder.pretrained("MobileNet", pictures.shape[1], given.weights)
     batches = np.array_split(pictures, -(-len(pictures) // 64))
-    vectors = [embedder.model.predict_on_batch(scaled(batch)) for batch in batches]
+    vectors = [embedder.model.predict_on_batch(to_network_input(batch)) for batch in batches]
     np.save(given.output, np.concatenate(vectors))
 
 

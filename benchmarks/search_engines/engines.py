@@ -64,7 +64,7 @@ class Ours:
     def __init__(self) -> None:
         from siamese.indexes import LabelFilter
 
-        self._seldom = LabelFilter.of(any_of=[SELDOM])
+        self._seldom = LabelFilter.from_lists(any_of=[SELDOM])
 
     def prepare(self, data: Path) -> Any:
         vectors = np.load(data / "vectors.npy", mmap_mode="r")

@@ -114,7 +114,7 @@ def from_folder(source: Path, output: Path, as_json: bool) -> None:
     """
     from siamese.data.catalogue import Catalogue
 
-    converted(Catalogue.from_folder(source), output, as_json)
+    write_converted(Catalogue.from_folder(source), output, as_json)
 
 
 @click.command()
@@ -129,10 +129,10 @@ def from_csv(source: Path, output: Path, as_json: bool) -> None:
     """
     from siamese.data.catalogue import Catalogue
 
-    converted(Catalogue.from_csv(source), output, as_json)
+    write_converted(Catalogue.from_csv(source), output, as_json)
 
 
-def converted(catalogue: Catalogue, output: Path, as_json: bool) -> None:
+def write_converted(catalogue: Catalogue, output: Path, as_json: bool) -> None:
     """Write a converted catalogue and say what is in it."""
     catalogue.write(output)
     for note in catalogue.notes:

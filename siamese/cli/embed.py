@@ -16,10 +16,10 @@ from siamese.cli.options import (
     labeled_data_options,
     output_type,
 )
-from siamese.cli.output import end, print_json
+from siamese.cli.output import exit_if_skipped, print_json
 from siamese.data.remote_files import Folder
 from siamese.utils.files import require_writable
-from siamese.utils.text import counted
+from siamese.utils.text import pluralize
 
 
 @click.command()
@@ -60,9 +60,9 @@ def embed(
     if as_json:
         print_json({"path": str(output), **done.as_dict()})
     else:
-        click.echo(f"{output}: {counted(done.pictures, 'picture')}, {done.new:,} of them new")
+        click.echo(f"{output}: {pluralize(done.pictures, 'picture')}, {done.new:,} of them new")
         if done.runtime is not None:
             click.echo(
                 f"{done.pictures_per_second:,.1f} pictures/s by {done.runtime} in {done.precision}"
             )
-    end(done.skipped)
+    exit_if_skipped(done.skipped)

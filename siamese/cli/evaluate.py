@@ -17,7 +17,7 @@ from siamese.cli.options import (
     labeled_data_options,
     seed_option,
 )
-from siamese.cli.output import end, print_json, print_table
+from siamese.cli.output import exit_if_skipped, print_json, print_table
 from siamese.errors import InputError
 from siamese.utils.files import require_writable
 
@@ -96,7 +96,7 @@ def evaluate(
         print_evaluation(done)
         if calibrate:
             click.echo(calibration_path(keras_model))
-    end(done.skipped)
+    exit_if_skipped(done.skipped)
 
 
 def print_evaluation(done: Evaluation) -> None:

@@ -23,7 +23,7 @@ from siamese.cli.options import (
     json_option,
     labeled_data_options,
 )
-from siamese.cli.output import end, print_json
+from siamese.cli.output import exit_if_skipped, print_json
 from siamese.data.remote_files import Folder
 
 
@@ -104,7 +104,7 @@ def index(
         print_json({**asdict(done), "path": str(done.path), "changes": changes})
     else:
         print_indexed(done)
-    end(done.skipped)
+    exit_if_skipped(done.skipped)
 
 
 def print_indexed(done: Any) -> None:

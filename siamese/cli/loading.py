@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue
     from siamese.data.remote_files import Folder
     from siamese.embedding.embedder import Embedder
-    from siamese.embedding.executor import EngineName
+    from siamese.embedding.executor import ExecutorName
     from siamese.embedding.runtimes.choose import PrecisionName, RuntimeName
     from siamese.embedding.store import EmbeddingStore
 
@@ -71,16 +71,16 @@ def embedder(
     *,
     runtime: RuntimeName = "auto",
     precision: PrecisionName = "auto",
-    engine: EngineName = "local",
+    engine: ExecutorName = "local",
     ray_address: str | None = None,
 ) -> Embedder:
     """The model that the flags name; without any, the one an index records, or the default."""
     words: dict[str, Any] = {"runtime": runtime, "precision": precision}
     loaded = _loaded(keras_model, backbone, picture_size, weights, recorded, words)
     if engine == "ray":
-        from siamese.embedding.ray.executor import RayEngine
+        from siamese.embedding.ray.executor import RayExecutor
 
-        loaded.engine = RayEngine(ray_address)
+        loaded.engine = RayExecutor(ray_address)
     return loaded
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from siamese.errors import InputError
-from siamese.utils.signals import stoppable
-from siamese.utils.text import counted
+from siamese.utils.signals import handle_stop_signals
+from siamese.utils.text import pluralize
 
 if TYPE_CHECKING:
     from siamese.data.catalogue import Skipped
@@ -51,7 +51,7 @@ SOME_SKIPPED = 3
 def clear_errors() -> Iterator[None]:
     """Turn an `InputError` into its lines on standard error and exit code 2, and hear stops."""
     try:
-        with stoppable(
+        with handle_stop_signals(
             "stopped; what was finished stands, and the same command goes on (train: with --resume)"
         ):
             yield
@@ -70,7 +70,7 @@ def clear_errors() -> Iterator[None]:
     sys.exit(2)
 
 
-def end(skipped: Sequence[Skipped]) -> None:
+def exit_if_skipped(skipped: Sequence[Skipped]) -> None:
     """Name the skipped pictures; with any, end with exit code 3."""
     # What is searched for need not be of an item.
     items = (f"item {one.item_id}, " if one.item_id else "" for one in skipped)
@@ -81,5 +81,5 @@ def end(skipped: Sequence[Skipped]) -> None:
     for line in lines:
         click.echo(line, err=True)
     if lines:
-        click.echo(f"{counted(len(lines), 'picture')} skipped", err=True)
+        click.echo(f"{pluralize(len(lines), 'picture')} skipped", err=True)
         sys.exit(SOME_SKIPPED)

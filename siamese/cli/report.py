@@ -17,7 +17,7 @@ from siamese.cli.options import (
     labeled_data_options,
     output_type,
 )
-from siamese.cli.output import end, print_json, print_table
+from siamese.cli.output import exit_if_skipped, print_json, print_table
 from siamese.errors import InputError
 from siamese.utils.files import require_writable
 
@@ -86,4 +86,4 @@ def report(
             ),
         )
         click.echo(output / "report.html")
-    end(done.skipped)
+    exit_if_skipped(done.skipped)

@@ -16,7 +16,7 @@ from siamese.cli.options import (
     json_option,
     output_type,
 )
-from siamese.cli.output import end, print_json, print_table
+from siamese.cli.output import exit_if_skipped, print_json, print_table
 from siamese.errors import InputError
 from siamese.utils.files import require_writable
 
@@ -112,15 +112,15 @@ def search(
     opened = open_index(index_place, collection)
     skipped: list[Skipped] = []
     with model_at_work():
-        from siamese.indexes.model_path import relocated
+        from siamese.indexes.model_path import find_moved_checkpoint
         from siamese.search.searcher import Options, Searcher
 
         searcher = Searcher(
-            embedder(**model, recorded=relocated(opened.model, index_place)), opened
+            embedder(**model, recorded=find_moved_checkpoint(opened.model, index_place)), opened
         )
         options = Options(
             offset=offset,
-            labels=LabelFilter.of(any_label, every_label, no_label),
+            labels=LabelFilter.from_lists(any_label, every_label, no_label),
             max_distance=farthest(max_distance, searcher),
             rerank=rerank,
             by_item=by_item,
@@ -132,7 +132,7 @@ def search(
         if output is not None and output.suffix in SUFFIXES and not as_json:
             write_results(results, output)  # as they come, however many they are
             click.echo(output)
-            end(skipped)
+            exit_if_skipped(skipped)
             return
         found = list(results)
         if output is not None and output.suffix in SUFFIXES:
@@ -151,7 +151,7 @@ def search(
         print_results(found, searcher)
         if output is not None:
             click.echo(output)
-    end(skipped)
+    exit_if_skipped(skipped)
 
 
 def farthest(max_distance: str | None, searcher: Searcher) -> float | None:

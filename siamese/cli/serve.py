@@ -11,7 +11,7 @@ import click
 from siamese.cli.loading import embedder, model_at_work
 from siamese.cli.options import embedding_options, index_options
 from siamese.errors import InputError
-from siamese.utils.text import counted
+from siamese.utils.text import pluralize
 
 if TYPE_CHECKING:
     from siamese.search.searcher import Searcher
@@ -148,12 +148,12 @@ def serve(
             f"--{given[0].replace('_', '-')} and --tf-serving: one model embeds; leave one out"
         )
     from siamese.indexes import open_index
-    from siamese.server.run import bound, serve, url_of
+    from siamese.server.run import bind_socket, serve, url_of
 
-    listener = bound(host, port)
+    listener = bind_socket(host, port)
 
     def load(before: Searcher | None) -> Searcher:
-        from siamese.indexes.model_path import relocated
+        from siamese.indexes.model_path import find_moved_checkpoint
         from siamese.search.searcher import Searcher
 
         opened = open_index(index_place, collection)
@@ -164,7 +164,7 @@ def serve(
 
             served: Any = TFServing(tf_serving, tf_serving_model, opened)
             return Searcher(served, opened)
-        recorded = relocated(opened.model, index_place)
+        recorded = find_moved_checkpoint(opened.model, index_place)
         return Searcher(embedder(**model, recorded=recorded), opened)
 
     with model_at_work():
@@ -172,6 +172,6 @@ def serve(
 
         service = Service(load, index_place, settings, collection)
     served = service.current
-    pictures = counted(served.pictures, "picture")
+    pictures = pluralize(served.pictures, "picture")
     click.echo(f"{url_of(listener)}: {pictures} of {served.searcher.index.name}")
     sys.exit(serve(service, listener))

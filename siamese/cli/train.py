@@ -10,7 +10,7 @@ import click
 
 from siamese.cli.loading import keras_at_work, read_usable, require_alone
 from siamese.cli.options import json_option, labeled_data_options, model_options, output_type
-from siamese.cli.output import end, print_json
+from siamese.cli.output import exit_if_skipped, print_json
 from siamese.cli.train_options import recipe_options
 from siamese.data.remote_files import Folder
 from siamese.training.recipe import Recipe
@@ -73,4 +73,4 @@ def train(
         print_json({**document, "model": str(done.model)})
     else:
         click.echo(f"{done.model}: the model of epoch {done.best_epoch}")
-    end(done.skipped)
+    exit_if_skipped(done.skipped)

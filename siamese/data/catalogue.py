@@ -28,11 +28,11 @@ import msgspec
 from siamese.data.catalogue_json import (
     Item,
     Problem,
-    _decoded,
-    _filename_problem,
-    _id_problem,
-    _read_bytes,
+    decode_text,
+    find_filename_problem,
+    find_id_problem,
     parse,
+    read_bytes,
 )
 from siamese.data.images import picture_suffixes
 from siamese.data.remote_files import (
@@ -43,7 +43,7 @@ from siamese.data.remote_files import (
 )
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path, visible_files
-from siamese.utils.text import counted
+from siamese.utils.text import pluralize
 
 
 class Picture(msgspec.Struct, frozen=True, gc=False):
@@ -78,7 +78,7 @@ class Catalogue:
     def __repr__(self) -> str:
         labels = {label for item in self.items.values() for label in item.labels}
         counts = ((self.items, "item"), (self.pictures, "picture"), (labels, "label"))
-        said = ", ".join(counted(len(things), noun) for things, noun in counts)
+        said = ", ".join(pluralize(len(things), noun) for things, noun in counts)
         return f"Catalogue({said}, in {str(self.image_dir)!r})"
 
     @classmethod
@@ -158,7 +158,7 @@ class Catalogue:
             Listing every problem with its line.
         """
         path = Path(path)
-        text, _ = _decoded(_read_bytes(path, "CSV"), path)
+        text, _ = decode_text(read_bytes(path, "CSV"), path)
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         items: dict[str, tuple[list[str], list[str]]] = {}
         problems: list[str] = []
@@ -180,7 +180,7 @@ class Catalogue:
                     continue
                 cells = dict(zip(header, row, strict=True))
                 item_id, filename = cells["item_id"].strip(), cells["filename"].strip()
-                for problem in (_id_problem(item_id), _filename_problem(filename)):
+                for problem in (find_id_problem(item_id), find_filename_problem(filename)):
                     if problem:
                         problems.append(f"{path}: line {rows.line_num}: {problem.problem}")
                 filenames, labels = items.setdefault(item_id, ([], []))
@@ -310,7 +310,7 @@ def read_with_problems(
         If there is no file to read.
     """
     path = Path(path)
-    raw, items, problems = parse(_read_bytes(path, "JSON"))
+    raw, items, problems = parse(read_bytes(path, "JSON"))
     return Catalogue(raw, items, folder_of(image_dir or path.parent)), problems
 
 

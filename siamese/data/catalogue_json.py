@@ -65,7 +65,7 @@ def parse(data: bytes) -> tuple[dict[str, msgspec.Raw], dict[str, Item], list[Pr
     An item with problems keeps those of its pictures and labels that have none.
     """
     try:
-        text, data = _decoded(data)
+        text, data = decode_text(data)
         raw = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     except InputError as error:
         return {}, {}, [Problem("catalogue", error.lines[0])]
@@ -95,20 +95,22 @@ def parse(data: bytes) -> tuple[dict[str, msgspec.Raw], dict[str, Item], list[Pr
         bad_names = False
         for image in item.images:
             filename = image.filename
-            # Everything that `_filename_problem` objects to, and little else, but fast.
+            # Everything that `find_filename_problem` objects to, and little else, but fast.
             if (
                 not filename
                 or ".." in filename
                 or filename[0] in "/\\"
                 or filename[1:2] == ":"
                 or not filename.isprintable()
-            ) and (problem := _filename_problem(filename)):
+            ) and (problem := find_filename_problem(filename)):
                 problems.append(msgspec.structs.replace(problem, item_id=item_id))
                 bad_names = True
         if bad_names:
-            good = tuple(image for image in item.images if not _filename_problem(image.filename))
+            good = tuple(
+                image for image in item.images if not find_filename_problem(image.filename)
+            )
             item = msgspec.structs.replace(item, images=good)
-        if problem := _id_problem(item_id):
+        if problem := find_id_problem(item_id):
             problems.append(msgspec.structs.replace(problem, item_id=item_id))
         items[item_id] = item
     return raw, items, problems
@@ -146,8 +148,8 @@ def _salvaged(item_id: str, raw_item: msgspec.Raw) -> tuple[Item, list[Problem]]
     return item, [Problem("catalogue", problem, item_id) for problem in problems]
 
 
-def _filename_problem(filename: str) -> Problem | None:
-    """Why a filename cannot be right, whatever the disk holds."""
+def find_filename_problem(filename: str) -> Problem | None:
+    """Return what is wrong with a filename, whatever is on the disk, or None."""
     if not filename:
         return Problem("catalogue", "empty filename")
     if any(character < " " or "\x7f" <= character < "\xa0" for character in filename):
@@ -161,7 +163,8 @@ def _filename_problem(filename: str) -> Problem | None:
     return None
 
 
-def _id_problem(item_id: str) -> Problem | None:
+def find_id_problem(item_id: str) -> Problem | None:
+    """Return what is wrong with an item id, or None."""
     if not item_id.strip():
         return Problem("catalogue", "empty item id")
     if any(character < " " or "\x7f" <= character < "\xa0" for character in item_id):
@@ -183,7 +186,8 @@ def _repeated_ids(data: bytes, raw: Mapping[str, msgspec.Raw]) -> list[str]:
     return [item_id for item_id, count in counts.items() if count > 1]
 
 
-def _read_bytes(path: Path, form: str) -> bytes:
+def read_bytes(path: Path, form: str) -> bytes:
+    """Read a file whole, or say in one line why it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -194,8 +198,8 @@ def _read_bytes(path: Path, form: str) -> bytes:
         raise InputError(f"{path}: unreadable ({(error.strerror or str(error)).lower()})") from None
 
 
-def _decoded(data: bytes, path: Path | None = None) -> tuple[str, bytes]:
-    """Text and its UTF-8 without byte order mark; spreadsheets and shells write others too."""
+def decode_text(data: bytes, path: Path | None = None) -> tuple[str, bytes]:
+    """Return the text of some bytes and its UTF-8 form without a byte order mark."""
     encoding = json.detect_encoding(data)
     try:
         text = data.decode(encoding)

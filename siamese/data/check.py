@@ -21,9 +21,17 @@ import msgspec
 from siamese.data.catalogue import Catalogue, Picture, read_with_problems
 from siamese.data.catalogue_json import Kind, Problem
 from siamese.data.images import PictureError, open_picture
-from siamese.data.remote_files import File, Place, RemoteFile, RemoteFolder, fetched, readers, stats
+from siamese.data.remote_files import (
+    File,
+    Place,
+    RemoteFile,
+    RemoteFolder,
+    cached_file,
+    reader_threads,
+    stats,
+)
 from siamese.utils.progress import progress
-from siamese.utils.text import counted
+from siamese.utils.text import pluralize
 from siamese.utils.threads import in_threads
 
 T = TypeVar("T")
@@ -64,7 +72,7 @@ class Report(msgspec.Struct, frozen=True):
             (len(self.errors), "error"),
             (len(self.warnings), "warning"),
         )
-        return ", ".join(counted(count, noun) for count, noun in counts)
+        return ", ".join(pluralize(count, noun) for count, noun in counts)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: `items`, `pictures`, `errors` and `warnings`."""
@@ -239,9 +247,11 @@ def _survey_of_remote(
         pictures.setdefault(posixpath.normpath(picture.filename), picture)
     paths = [folder / name for name in pictures]
     ask = thorough or not folder.is_http  # those that can be listed take no request each
-    sizes = [found and found.st_size for found in stats(paths, readers(paths))] if ask else None
+    sizes = (
+        [found and found.st_size for found in stats(paths, reader_threads(paths))] if ask else None
+    )
     if sizes is None and not _any_there(paths):
-        line = f"none of {counted(min(SAMPLE, len(paths)), 'picture')} asked for is in {folder}"
+        line = f"none of {pluralize(min(SAMPLE, len(paths)), 'picture')} asked for is in {folder}"
         return [], [Problem("catalogue", f"{line}; give the right --image-dir")]
     for place, (name, picture) in enumerate(pictures.items()):
         size = -1 if sizes is None else sizes[place]
@@ -263,7 +273,7 @@ def _survey_of_remote(
 def _any_there(paths: Sequence[RemoteFile]) -> bool:
     """Whether one of some is there, without asking for all."""
     some = paths[:: -(-len(paths) // SAMPLE)]
-    with closing(stats(some, readers(some))) as found:
+    with closing(stats(some, reader_threads(some))) as found:
         return any(one is not None for one in found)
 
 
@@ -291,7 +301,7 @@ def _double(picture: Picture, first: Picture, what: str) -> Problem:
 
 def _decoded(file: _File) -> tuple[str | None, bytes | None]:
     """Why it is no picture; and the digest of one that was downloaded to see that."""
-    source = fetched(file.file)
+    source = cached_file(file.file)
     try:
         # A JPEG at its smallest scale is still read to its end.
         open_picture(source, longest_side=1)
@@ -326,7 +336,7 @@ def _grouped(values: Iterable[T], keys: Iterable[Hashable]) -> list[list[T]]:
 
 
 def _all_done(work: Callable[[_File], T], values: Sequence[_File], what: str) -> list[T]:
-    threads = readers(file.file for file in values)
+    threads = reader_threads(file.file for file in values)
     done: list[T] = []
     with (
         closing(in_threads(work, values, 1024, threads)) as results,

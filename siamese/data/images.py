@@ -132,7 +132,7 @@ def square_picture(
     return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def scaled(squares: np.ndarray) -> np.ndarray:
+def to_network_input(squares: np.ndarray) -> np.ndarray:
     """Turn square pictures into what every network here takes: uint8 0…255 → float32 [-1, 1]."""
     return squares / np.float32(127.5) - np.float32(1)
 
@@ -196,8 +196,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     largest = float(values.max(initial=0))
     whites = [65535.0] if image.mode.startswith("I;16") else [1.0, 255.0, 65535.0, largest]
     white = next(white for white in whites if largest <= white)
-    scaled = (values.clip(min=0) * (255 / white)).round().astype(np.uint8)
-    return Image.fromarray(scaled).convert("RGB")
+    to_network_input = (values.clip(min=0) * (255 / white)).round().astype(np.uint8)
+    return Image.fromarray(to_network_input).convert("RGB")
 
 
 def _file_of(source: str | os.PathLike[str] | RemoteFile | bytes) -> Path | io.BytesIO:

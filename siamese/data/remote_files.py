@@ -347,14 +347,14 @@ def folder_at(url: str) -> RemoteFolder:
     return RemoteFolder(url)
 
 
-def fetched(file: File) -> File:
+def cached_file(file: File) -> File:
     """A file for work that reads it more than once."""
     if not isinstance(file, RemoteFile):
         return file
     return FetchedFile(file.folder, file.filename, file._known)
 
 
-def readers(files: Iterable[File]) -> int | None:
+def reader_threads(files: Iterable[File]) -> int | None:
     """How many threads are to read files, by the first; None for as many as there are cores."""
     return READERS if isinstance(next(iter(files), None), RemoteFile) else None
 

@@ -18,20 +18,20 @@ import numpy as np
 
 from siamese.data.catalogue import Catalogue, Picture
 from siamese.data.images import PictureError, square_picture
-from siamese.data.remote_files import File, RemoteFile, RemoteFolder, fetched, readers
-from siamese.embedding.store import EmbeddingStore, Entry, OpenStore, Outcome
+from siamese.data.remote_files import File, RemoteFile, RemoteFolder, cached_file, reader_threads
+from siamese.embedding.store import EmbeddingStore, OpenStore, Outcome, StoredOutcome
 from siamese.embedding.store_rows import FileState
 from siamese.errors import InputError
 from siamese.utils.keras_import import import_keras
 from siamese.utils.progress import progress
-from siamese.utils.text import counted
+from siamese.utils.text import pluralize
 from siamese.utils.threads import in_threads
 
 if TYPE_CHECKING:
     import keras
     from PIL import Image
 
-    from siamese.embedding.executor import Engine
+    from siamese.embedding.executor import Executor
     from siamese.embedding.runtimes.choose import PrecisionName, Runtime, RuntimeName
 
     Source = str | os.PathLike[str] | RemoteFile | bytes | Image.Image
@@ -67,7 +67,7 @@ class Embedded:
     skipped : those that have none
     seconds : of this run, the loading of the model not counted
     runtime, precision : what embedded, and how; None where nothing was new
-    engine : where: "local", or the name of an `siamese.embedding.executor.Engine`
+    engine : where: "local", or the name of an `siamese.embedding.executor.Executor`
     """
 
     pictures: int
@@ -95,7 +95,7 @@ class Embedder:
     >>> embedder.embed(["a.jpg", "b.jpg"]).shape
     (2, 1280)
 
-    Made by `load`, `pretrained` or `of`.
+    Made by `load`, `pretrained` or `from_model`.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Embedder:
     engine : what embeds catalogues in place of this process; None for that itself
     """
 
-    engine: Engine | None = None
+    engine: Executor | None = None
 
     def __init__(
         self,
@@ -196,7 +196,7 @@ class Embedder:
         return cls._made_of(made_of, load, name, None, runtime, precision)
 
     @classmethod
-    def of(
+    def from_model(
         cls,
         model: keras.Model,
         name: str,
@@ -252,7 +252,9 @@ class Embedder:
         source = None if keras_needed(runtime) else source_of(*words, file=file)
         facts = None if source is None else known_facts(source, name, path)
         if facts is None:
-            return cls.of(loaded(), name, path, source=source, runtime=runtime, precision=precision)
+            return cls.from_model(
+                loaded(), name, path, source=source, runtime=runtime, precision=precision
+            )
         return cls(lambda: _unchanged(loaded(), facts), facts, runtime=runtime, precision=precision)
 
     @property
@@ -409,7 +411,7 @@ class Embedder:
         with store.open(self.facts) as kept:
             known = kept.known(files)
             if known:
-                count = counted(len(files), "picture")
+                count = pluralize(len(files), "picture")
                 print(f"{len(known):,} of {count} embedded already", file=sys.stderr)
             unknown = [filename for filename in files if filename not in known]
             reasons = self._fill(kept, files, unknown, batch_size)
@@ -451,15 +453,15 @@ class Embedder:
 
     def entries(
         self, files: Mapping[str, File], filenames: Sequence[str], batch_size: int = BATCH_SIZE
-    ) -> Generator[list[Entry]]:
+    ) -> Generator[list[StoredOutcome]]:
         """Embed the files of some filenames, about a batch at a time, in no special order."""
         size = self.facts.picture_size
         states: dict[str, FileState | None] = {}
 
         def prepare(filename: str) -> np.ndarray | str:
             # Before it is decoded: should it change meanwhile, that is seen the next time.
-            file = fetched(files[filename])
-            state = FileState.of(file)
+            file = cached_file(files[filename])
+            state = FileState.from_path(file)
             try:
                 square = square_picture(file, size)
             except PictureError as error:
@@ -468,10 +470,10 @@ class Embedder:
             states[filename] = state
             return "changed while it was read" if state is None else square
 
-        threads = readers(files.values())
+        threads = reader_threads(files.values())
         with closing(self._embedded(filenames, prepare, batch_size, threads)) as batches:
             for batch in batches:
-                yield [Entry(name, states.pop(name), outcome) for name, outcome in batch]
+                yield [StoredOutcome(name, states.pop(name), outcome) for name, outcome in batch]
 
     def _embedded(
         self,

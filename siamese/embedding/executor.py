@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from siamese.data.remote_files import File
     from siamese.embedding.embedder import Embedder
-    from siamese.embedding.store import Entry
+    from siamese.embedding.store import StoredOutcome
 
-EngineName = Literal["local", "ray"]
+ExecutorName = Literal["local", "ray"]
 """As `--engine` takes it; "local" is the embedder itself."""
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """Embeds elsewhere what an `Embedder` would embed in this process.
 
     Attributes
@@ -32,5 +32,5 @@ class Engine(Protocol):
         files: Mapping[str, File],
         filenames: Sequence[str],
         batch_size: int,
-    ) -> Generator[list[Entry]]:
+    ) -> Generator[list[StoredOutcome]]:
         """Embed the files of some filenames, as `Embedder.entries` does; each comes once."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siamese.data.images import scaled, square_picture
+from siamese.data.images import square_picture, to_network_input
 from siamese.embedding.embedder import Embedder
 from siamese.embedding.parity import LEAST_COSINE, least_cosine, sample_pictures
 from siamese.errors import InputError
@@ -160,7 +160,7 @@ def _parity(embedder: Embedder, folder: Path) -> list[ParityRow]:
     encoded = sample_pictures()
     size = embedder.facts.picture_size
     squares = np.stack([square_picture(one, size) for one in encoded])
-    inputs = tf.constant(scaled(squares))
+    inputs = tf.constant(to_network_input(squares))
     by_keras = embedder.model.predict_on_batch(inputs)
     by_array = {
         name: signatures[name](input=inputs)["embedding"].numpy()

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.data.remote_files import File, fetched, readers, stats
+from siamese.data.remote_files import File, cached_file, reader_threads, stats
 from siamese.embedding.store_rows import FileState, Row, Rows
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path, locked, require_writable
@@ -58,7 +58,7 @@ MERGED_PICTURES = 65_536
 """About so many pictures at most in a file of those that remain at the end."""
 
 
-class Entry(NamedTuple):
+class StoredOutcome(NamedTuple):
     """What became of a picture.
 
     Attributes
@@ -153,7 +153,7 @@ class OpenStore:
     def __init__(self, folder: Path, embedding_size: int) -> None:
         self.folder = folder
         self.embedding_size = embedding_size
-        self._pending: dict[str, Entry] = {}
+        self._pending: dict[str, StoredOutcome] = {}
         self._written = monotonic()
         self._rows: dict[int, int] = {}
         self._remembered = Rows()
@@ -192,7 +192,7 @@ class OpenStore:
         known: set[str] = set()
         same_size = []
         held = [filename for filename in paths if filename in self._newest]
-        threads = readers(paths.values())
+        threads = reader_threads(paths.values())
         looked_up = stats((paths[filename] for filename in held), threads)
         for filename, found in zip(held, looked_up, strict=True):
             state = self._newest[filename].state
@@ -207,7 +207,10 @@ class OpenStore:
                 same_size.append(filename)
         # A copy, or a checkout, has another time and the same bytes.
         states = in_threads(
-            lambda filename: FileState.of(fetched(paths[filename])), same_size, 64, threads
+            lambda filename: FileState.from_path(cached_file(paths[filename])),
+            same_size,
+            64,
+            threads,
         )
         with closing(states), progress("comparing", len(same_size)) as bar:
             for filename, now in zip(same_size, states, strict=True):
@@ -268,7 +271,7 @@ class OpenStore:
                 for filename, error in zip(names, errors, strict=True):
                     yield filename, next(vectors) if error is None else error
 
-    def add(self, entries: Iterable[Entry]) -> None:
+    def add(self, entries: Iterable[StoredOutcome]) -> None:
         """Take pictures, and write them with those before as soon as that is worth a file."""
         self._pending.update(
             (entry.filename, entry) for entry in entries if entry.state is not None

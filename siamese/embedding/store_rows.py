@@ -27,7 +27,7 @@ class FileState(NamedTuple):
     content: bytes
 
     @classmethod
-    def of(cls, path: File) -> FileState | None:
+    def from_path(cls, path: File) -> FileState | None:
         """Read a file; None where it is missing, unreadable or no regular file."""
         try:
             found = path.stat()

@@ -16,7 +16,7 @@ from siamese.evaluation.duplicates import duplicates
 from siamese.evaluation.metrics import FIGURES, Retrieval, retrieval
 from siamese.evaluation.verification import pair_distances, verify
 from siamese.vectors.nearest import nearest
-from siamese.vectors.unit_vectors import Directions
+from siamese.vectors.unit_vectors import UnitVectors
 
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue, Picture, Skipped
@@ -117,8 +117,8 @@ def evaluate(
             gallery_item_ids=gallery_ids,
             own_rows=own,
         )
-    searched = Directions(gallery.vectors, "gallery")
-    for_queries = searched if queries is None else Directions(asked.vectors, "vectors")
+    searched = UnitVectors(gallery.vectors, "gallery")
+    for_queries = searched if queries is None else UnitVectors(asked.vectors, "vectors")
     cosines, rows = nearest(for_queries, searched, own, max(LABEL_RECALL_AT))
 
     answerable = done.answerable

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import InputError
-from siamese.evaluation.rank_counting import Ranked, ranked
-from siamese.vectors.unit_vectors import Directions
+from siamese.evaluation.rank_counting import RankBlock, rank_relevant
+from siamese.vectors.unit_vectors import UnitVectors
 
 ItemIds: TypeAlias = Sequence[object] | NDArray[Any]
 
@@ -118,7 +118,7 @@ def retrieval(
     own_rows: ArrayLike | None = None,
 ) -> Retrieval:
     """Rank as `retrieval_metrics` does, and keep the figures of every query."""
-    queries = Directions(vectors, "vectors")
+    queries = UnitVectors(vectors, "vectors")
     if gallery is None:
         if gallery_item_ids is not None or own_rows is not None:
             raise InputError("gallery_item_ids and own_rows go with a gallery; give it too")
@@ -126,7 +126,7 @@ def retrieval(
     else:
         if gallery_item_ids is None:
             raise InputError("a gallery needs its item ids; give gallery_item_ids too")
-        searched, searched_ids = Directions(gallery, "gallery"), gallery_item_ids
+        searched, searched_ids = UnitVectors(gallery, "gallery"), gallery_item_ids
         own = np.full(len(queries), -1) if own_rows is None else np.asarray(own_rows)
     _require_agreement(queries, item_ids, searched, searched_ids, own)
 
@@ -144,7 +144,7 @@ def retrieval(
         gallery_items=gallery_items,
     )
     known = np.where(items < gallery_items, items, -1)
-    for part in ranked(queries, known, searched, searched_items, own):
+    for part in rank_relevant(queries, known, searched, searched_items, own):
         done.relevant[part.rows] = part.relevant
         done.nearest_relevant[part.rows] = part.nearest_relevant
         done.nearest_other[part.rows] = part.nearest_other
@@ -160,7 +160,7 @@ _GAINS = 1 / np.log2(np.arange(2, 12))  # of the ranks 1 to 10
 _IDEAL = np.cumsum(_GAINS)
 
 
-def _figures(part: Ranked) -> NDArray[np.float64]:
+def _figures(part: RankBlock) -> NDArray[np.float64]:
     """(n, 7), the figures of the queries with R > 0, in the order of `FIGURES`."""
     relevant = part.relevant[part.relevant > 0]
     if not len(relevant):
@@ -190,9 +190,9 @@ def _figures(part: Ranked) -> NDArray[np.float64]:
 
 
 def _require_agreement(
-    queries: Directions,
+    queries: UnitVectors,
     item_ids: ItemIds,
-    gallery: Directions,
+    gallery: UnitVectors,
     gallery_item_ids: ItemIds,
     own: NDArray[np.intp],
 ) -> None:

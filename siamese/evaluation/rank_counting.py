@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from siamese.utils.progress import progress
 from siamese.utils.threads import cores, in_threads
-from siamese.vectors.unit_vectors import Directions, dots, make_exact
+from siamese.vectors.unit_vectors import UnitVectors, dots, recompute_exactly
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[Any]
@@ -35,7 +35,7 @@ RELEVANT_KEPT = 2**24
 COSINE_BITS, PLACE_BITS = 32, 16
 
 
-class Ranked(NamedTuple):
+class RankBlock(NamedTuple):
     """How the gallery ranks for some queries.
 
     Attributes
@@ -54,9 +54,9 @@ class Ranked(NamedTuple):
     nearest_other: Floats
 
 
-def ranked(
-    queries: Directions, query_items: Ints, gallery: Directions, gallery_items: Ints, own: Ints
-) -> Iterator[Ranked]:
+def rank_relevant(
+    queries: UnitVectors, query_items: Ints, gallery: UnitVectors, gallery_items: Ints, own: Ints
+) -> Iterator[RankBlock]:
     """Rank the relevant pictures of every query, one block of queries after another.
 
     rank = 1 + |{more similar pictures}| + |{equally similar pictures in rows before it}|
@@ -90,7 +90,7 @@ class _Block:
     keys : int64 (ΣR,), as `_keys`, of the relevant pictures; ascending
     rows : int32 (ΣR,), the gallery rows of the same
     before : int32 (ΣR,), how many pictures of other items stand before each
-    nearest_relevant, nearest_other : as in `Ranked`
+    nearest_relevant, nearest_other : as in `RankBlock`
     """
 
     start: int
@@ -114,9 +114,9 @@ class _Ranking:
 
     def __init__(
         self,
-        queries: Directions,
+        queries: UnitVectors,
         query_items: Ints,
-        gallery: Directions,
+        gallery: UnitVectors,
         gallery_items: Ints,
         own: Ints,
     ) -> None:
@@ -134,7 +134,7 @@ class _Ranking:
         self.relevant -= (self.begin <= self.own) & (self.own < self.end)
         self.twin = _twins(gallery, gallery_items)[self.gallery_rows]
 
-    def both_ways(self) -> Generator[Ranked]:
+    def both_ways(self) -> Generator[RankBlock]:
         """Compare each block of pictures with itself and with every later one."""
         size = self._size(BLOCK_ROWS)
         blocks = [self._block(start, size) for start in range(0, len(self.queries), size)]
@@ -159,14 +159,14 @@ class _Ranking:
         for block in blocks:
             yield self._ranked(block)
 
-    def one_way(self) -> Generator[Ranked]:
+    def one_way(self) -> Generator[RankBlock]:
         """Compare each block of queries with the whole gallery, a part at a time."""
         at_once = cores()
         # Large items are looked up in every part: that is little beside a wide one.
         width = min(max(BLOCK_ROWS, 8 * int(self.relevant.mean())), MOST_COLUMNS)
         size = min(self._size(max(1, BLOCK_ROWS**2 // width)), -(-len(self.queries) // at_once))
 
-        def rank(start: int) -> Ranked:
+        def rank(start: int) -> RankBlock:
             block = self._block(start, size)
             for begin in range(0, len(self.gallery), width):
                 end = min(begin + width, len(self.gallery))
@@ -233,9 +233,9 @@ class _Ranking:
         cosines = ours @ theirs.T
         # An equal vector of another item must tie, but a matrix product may round equal columns
         # differently, by where they stand.
-        make_exact(cosines, ours, self.gallery, self.twin[begin:end])
+        recompute_exactly(cosines, ours, self.gallery, self.twin[begin:end])
         if self.queries is self.gallery:
-            make_exact(cosines.T, theirs, self.gallery, self.twin[block.start : block.stop])
+            recompute_exactly(cosines.T, theirs, self.gallery, self.twin[block.start : block.stop])
         first = block.start + block.edges[:-1]
         there = (self.begin[first] < end) & (self.end[first] > begin)
         for item in np.flatnonzero(there):
@@ -274,11 +274,11 @@ class _Ranking:
         before -= np.repeat(first, self.relevant[block.start : block.stop])
         return before.astype(np.int32), cosines.max(axis=1)
 
-    def _ranked(self, block: _Block) -> Ranked:
+    def _ranked(self, block: _Block) -> RankBlock:
         rows, relevant = (of[block.start : block.stop] for of in (self.query_rows, self.relevant))
         first = np.cumsum(relevant) - relevant
         among_relevant = np.arange(1, len(block.before) + 1) - np.repeat(first, relevant)
-        return Ranked(
+        return RankBlock(
             rows,
             relevant,
             among_relevant + block.before,
@@ -299,7 +299,7 @@ def _keys(query: Ints, cosines: Floats) -> Ints:
     return keys
 
 
-def _twins(gallery: Directions, items: Ints) -> Ints:
+def _twins(gallery: UnitVectors, items: Ints) -> Ints:
     """int32 (n,): for each row the first equal one, where they are of several items; else -1."""
     first = gallery.first_equal()
     across = np.unique(first[items != items[first]])

@@ -8,7 +8,7 @@ from siamese.indexes.backends import (
     open_index,
 )
 from siamese.indexes.balltree.index import BallTreeIndex
-from siamese.indexes.index import Entry, Index, Metadata, ModelFacts
+from siamese.indexes.index import Index, IndexedPicture, Metadata, ModelFacts
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.indexes.milvus.connection import COLLECTION
 
@@ -17,8 +17,8 @@ __all__ = [
     "COLLECTION",
     "EVERYTHING",
     "BallTreeIndex",
-    "Entry",
     "Index",
+    "IndexedPicture",
     "LabelFilter",
     "Metadata",
     "ModelFacts",

@@ -111,7 +111,7 @@ def build_index(
     place : where; see `open_index`
     vectors : (n, d), of length 1
     metadata : (n,), the `Metadata` of each
-    contents : (n,), see `siamese.indexes.Entry`
+    contents : (n,), see `siamese.indexes.IndexedPicture`
     model : the `ModelFacts` of the model whose vectors they are
     collection : milvus: its name
     min_recall : faiss: the share of the nearest to be found; None for its usual one

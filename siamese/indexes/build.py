@@ -22,9 +22,9 @@ from siamese.indexes import (
 )
 from siamese.indexes.faiss.folder import require_index_folder
 from siamese.indexes.faiss.index import FaissIndex
+from siamese.indexes.gallery_augmentation import augment_gallery
 from siamese.indexes.milvus.connection import is_address
 from siamese.indexes.update import Changes, bring_up_to_date
-from siamese.search.reranking.reranker import augmented_gallery
 from siamese.utils.files import atomic_path, require_writable
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def index_catalogue(
     collection : milvus: its name
     update : where there is an index, change in it only what is not as in the catalogue
     min_recall : faiss: the share of the nearest pictures to be found; None for its usual one
-    augment : index the `augmented_gallery`; the embeddings that are kept stay as they are
+    augment : index the `augment_gallery`; the embeddings that are kept stay as they are
 
     Raises
     ------
@@ -112,7 +112,7 @@ def index_catalogue(
     if len(once) < len(vectors):
         vectors = vectors[once]
     if augment:
-        vectors = augmented_gallery(vectors)
+        vectors = augment_gallery(vectors)
     metadata = [
         Metadata(item_id=p.item_id, filename=p.filename, labels=list(p.labels))
         for p in (embeddings.pictures[row] for row in once)

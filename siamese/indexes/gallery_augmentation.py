@@ -11,12 +11,12 @@ BLOCK_BYTES = 64 * 2**20
 """Memory for the similarities of one block of pictures, whatever the size of the gallery."""
 
 
-def augmented_gallery(
+def augment_gallery(
     vectors: NDArray[np.floating], neighbours: int = 3, alpha: float = 3.0
 ) -> NDArray[np.float32]:
     """Replace each vector by the weighted mean of itself and its nearest others (DBA).
 
-    The mean is that of `expanded`: ``v_i + Σ_j max(cos(v_i, v_j), 0)^α · v_j`` over the nearest
+    The mean is that of `expand_query`: ``v_i + Σ_j max(cos(v_i, v_j), 0)^α · v_j`` over the nearest
     pictures j ≠ i, scaled to length 1. It takes n² · d steps for n pictures, once, and costs a
     search nothing.
 
@@ -24,7 +24,7 @@ def augmented_gallery(
     ----------
     vectors : (n, d), of length 1
     neighbours : how many others; all, where there are fewer
-    alpha : see `expanded`
+    alpha : see `expand_query`
 
     Returns
     -------
@@ -58,11 +58,11 @@ def augmented_gallery(
         similarity[at, start + at] = -np.inf  # itself
         nearest = np.argpartition(similarity, -neighbours, axis=1)[:, -neighbours:]
         for row, near in enumerate(nearest, start):
-            augmented[row] = expanded(vectors[row], vectors[near], alpha)
+            augmented[row] = expand_query(vectors[row], vectors[near], alpha)
     return augmented
 
 
-def expanded(
+def expand_query(
     vector: NDArray[np.floating], neighbours: NDArray[np.floating], alpha: float
 ) -> NDArray[np.float64]:
     """Move a vector towards its neighbours, the nearer ones counting more (αQE).

@@ -33,7 +33,7 @@ class ModelFacts(TypedDict):
     path: str | None
 
 
-class Entry(NamedTuple):
+class IndexedPicture(NamedTuple):
     """A picture of an index, for finding out what has changed since.
 
     Attributes
@@ -61,7 +61,7 @@ class Index(Protocol):
     model : facts about the model whose vectors these are; None in files of older toolkits
     embedding_size : dimensions of the vectors
     augmented : whether the vectors are mixed with their neighbours, see
-        `siamese.search.reranking.reranker.augmented_gallery`
+        `siamese.indexes.gallery_augmentation.augment_gallery`
     """
 
     @property
@@ -121,7 +121,7 @@ class Index(Protocol):
         """Return how many pictures have each label, by label, the most frequent first."""
         ...
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[IndexedPicture]:
         """Walk over all pictures."""
         ...
 

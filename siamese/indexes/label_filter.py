@@ -24,7 +24,7 @@ class LabelFilter(msgspec.Struct, frozen=True):
     none_of: frozenset[str] = frozenset()
 
     @classmethod
-    def of(
+    def from_lists(
         cls,
         any_of: Iterable[str] = (),
         all_of: Iterable[str] = (),
@@ -62,7 +62,7 @@ class LabelTable:
         self._kept: tuple[LabelFilter, NDArray[np.bool_]] | None = None
 
     @classmethod
-    def of(cls, labels: Iterable[Iterable[str]]) -> LabelTable:
+    def from_labels(cls, labels: Iterable[Iterable[str]]) -> LabelTable:
         """Make one of the labels of each row."""
         numbers: dict[str, int] = {}
         codes: list[int] = []

@@ -9,7 +9,9 @@ from siamese.indexes import ModelFacts
 from siamese.indexes.milvus.connection import is_address
 
 
-def relocated(model: ModelFacts | None, place: str | os.PathLike[str]) -> ModelFacts | None:
+def find_moved_checkpoint(
+    model: ModelFacts | None, place: str | os.PathLike[str]
+) -> ModelFacts | None:
     """The facts about a model with the path at which its checkpoint is now.
 
     An index that was made in ``/home/me/project`` records ``/home/me/project/checkpoints/a.hdf5``.

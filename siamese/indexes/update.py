@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.indexes.index import Entry, Index, Metadata
+from siamese.indexes.index import Index, IndexedPicture, Metadata
 
 
 class Changes(NamedTuple):
@@ -39,7 +39,7 @@ def bring_up_to_date(
     """
     places = {(one["item_id"], one["filename"]): place for place, one in enumerate(metadata)}
 
-    def same(entry: Entry, place: int) -> bool:
+    def same(entry: IndexedPicture, place: int) -> bool:
         if set(entry.metadata["labels"]) != set(metadata[place]["labels"]):
             return False
         if entry.content is not None:

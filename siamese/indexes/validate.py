@@ -85,7 +85,7 @@ def given_parts(
     Parameters
     ----------
     otherwise : what did not happen, with which the error begins
-    contents : (n,), see `siamese.indexes.Entry`; None where they are not kept
+    contents : (n,), see `siamese.indexes.IndexedPicture`; None where they are not kept
 
     Raises
     ------

@@ -76,7 +76,8 @@ def backbone_names() -> list[str]:
     return [DEFAULT_BACKBONE, "base_cnn", *sorted(_applications())]
 
 
-def _lite_scaling() -> PictureScaling:
+def lite_scaling() -> PictureScaling:
+    """Return the scaling that EfficientNet-Lite expects, (value - 127) / 128."""
     # (value - 127) / 128 for value = (x + 1) · 127.5
     return PictureScaling([127.5 / 128] * 3, [0.5 / 128] * 3, name="scaling")
 
@@ -89,7 +90,7 @@ def _applications() -> dict[str, Any]:
     }
 
 
-def _backbone(
+def build_backbone(
     name: str, picture_size: int, weights: str | None
 ) -> tuple[keras.Model, layers.Layer]:
     """The backbone without its classifier, and the layer that makes its input from [-1, 1]."""
@@ -109,7 +110,7 @@ def _backbone(
             model = efficientnet_lite0(shape, weights="imagenet" if weights == "imagenet" else None)
             if weights not in (None, "imagenet"):
                 model.load_weights(weights)
-            return model, _lite_scaling()
+            return model, lite_scaling()
         build = _applications()[name]
         model = build(include_top=False, weights=weights, input_shape=shape)
     except Exception as error:

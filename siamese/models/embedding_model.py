@@ -19,13 +19,13 @@ from keras import layers, ops
 
 from siamese.errors import InputError
 from siamese.models.backbones import (
-    _backbone,
-    _lite_scaling,
+    build_backbone,
+    lite_scaling,
 )
 from siamese.models.defaults import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE, Pooling
 from siamese.models.devices import grow_memory
 from siamese.models.efficientnet_lite import efficientnet_lite0
-from siamese.models.pooling import pooled
+from siamese.models.pooling import apply_pooling
 
 EMBEDDING_MODEL = "embedding_model"
 POOLING, PROJECTION = "pooling", "projection"
@@ -80,9 +80,9 @@ def embedding_model(
     """
     grow_memory()
     inputs = keras.Input((picture_size, picture_size, 3), name="input")
-    features, scaling = _backbone(backbone, picture_size, weights)
+    features, scaling = build_backbone(backbone, picture_size, weights)
     x = features(scaling(inputs))
-    x = pooled(x, pooling)
+    x = apply_pooling(x, pooling)
     if embedding_size is not None:
         x = layers.Dense(embedding_size, name=PROJECTION)(x)
     x = layers.UnitNormalization(name="embedding", dtype="float32")(x)
@@ -104,7 +104,7 @@ def pretrained_classifier(picture_size: int = DEFAULT_PICTURE_SIZE) -> keras.Mod
         [classifier.get_layer("pooling").output, classifier.output],
         name=classifier.name,
     )
-    features, softmax = both(_lite_scaling()(inputs))
+    features, softmax = both(lite_scaling()(inputs))
     embedding = layers.UnitNormalization(name="embedding", dtype="float32")(features)
     return keras.Model(inputs, {"embedding": embedding, "softmax": softmax}, name=EMBEDDING_MODEL)
 

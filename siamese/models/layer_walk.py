@@ -13,7 +13,7 @@ def allow_any_size(model: keras.Model) -> None:
 
     What it is made of must not depend on the size: convolutions and pooling do not.
     """
-    for one in _models(model):
+    for one in submodels(model):
         one.input_spec = None
 
 
@@ -24,12 +24,12 @@ def freeze_batch_norm(model: keras.Model) -> None:
             layer.trainable = False
 
 
-def _models(model: keras.Model) -> Iterator[keras.Model]:
+def submodels(model: keras.Model) -> Iterator[keras.Model]:
     """The model and those inside it."""
     yield model
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _models(layer)
+            yield from submodels(layer)
 
 
 def all_layers(model: keras.Model) -> Iterator[layers.Layer]:

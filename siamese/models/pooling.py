@@ -47,7 +47,7 @@ class GeneralisedMean(layers.Layer):
         return {**super().get_config(), "power": self.power}
 
 
-def pooled(features: Any, pooling: Pooling) -> Any:
+def apply_pooling(features: Any, pooling: Pooling) -> Any:
     """Pool features (n, h, w, c) to (n, c); "sum" adds up the three others."""
     if pooling == "average":
         return layers.GlobalAveragePooling2D(name="pooling")(features)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from siamese.reports.comparison import Comparison
-    from siamese.training.epoch_callback import Progress
+    from siamese.training.epoch_callback import TrainingProgress
 
 MOST_BYTES = 250_000
 """With a dozen pictures of that size a notebook still opens at once, also on GitHub."""
@@ -81,7 +81,7 @@ class LiveChart:
         self._finished = 0
         self._drawn = 0.0
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: TrainingProgress) -> None:
         """Draw how far the training is: each finished epoch, and now and then within one."""
         from IPython.display import display
 

@@ -18,7 +18,7 @@ from siamese.data.images import PictureError, picture_suffixes, square_picture
 from siamese.errors import InputError
 from siamese.utils.files import visible_files
 from siamese.utils.progress import progress
-from siamese.utils.text import counted
+from siamese.utils.text import pluralize
 from siamese.utils.threads import in_threads
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def search_each(
             bar.update(len(some))
     if unknown:
         print(
-            f"{counted(unknown, 'query', 'queries')} of no known item: the index has no such "
+            f"{pluralize(unknown, 'query', 'queries')} of no known item: the index has no such "
             "file (say where its pictures lie with --image-dir)",
             file=sys.stderr,
         )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from siamese.errors import InputError
 from siamese.evaluation.calibration import read_calibration
 from siamese.indexes import EVERYTHING, Index, LabelFilter
-from siamese.search.reranking.reranker import Nearest, Ranking, item_order, ranking
+from siamese.search.reranking.reranker import Nearest, Reranker, get_reranker, item_order
 
 if TYPE_CHECKING:
     from siamese.embedding.embedder import Embedder, Source
@@ -59,7 +59,7 @@ class Options(TypedDict, total=False):
     labels: LabelFilter
     max_distance: float | None
     own_items: Sequence[str | None] | None
-    rerank: Ranking | str | None
+    rerank: Reranker | str | None
     by_item: str | None
 
 
@@ -224,7 +224,7 @@ class Searcher:
     ) -> list[_Ranked]:
         """What of the rankings is no farther than `most`, k of it where there are as many."""
         # Only the nearest first are in the order of what is asked here.
-        ascending = isinstance(ranking(options.get("rerank")), Nearest) and (
+        ascending = isinstance(get_reranker(options.get("rerank")), Nearest) and (
             options.get("by_item") != "mean"
         )
         depth = k
@@ -250,7 +250,7 @@ class Searcher:
         options: Options,
     ) -> list[_Ranked]:
         """The distances and the rows of at least the first k results of each query."""
-        order = ranking(options.get("rerank"))
+        order = get_reranker(options.get("rerank"))
         labels = options.get("labels", EVERYTHING)
         by_item = options.get("by_item")
         if by_item is not None:
@@ -276,7 +276,7 @@ class Searcher:
 
     def _distances(
         self,
-        order: Ranking,
+        order: Reranker,
         query: NDArray[np.floating[Any]],
         scores: NDArray[np.float64],
         rows: NDArray[np.intp],
@@ -288,7 +288,7 @@ class Searcher:
 
     def _best_of_items(
         self,
-        order: Ranking,
+        order: Reranker,
         query: NDArray[np.floating[Any]],
         k: int,
         labels: LabelFilter,
@@ -340,7 +340,7 @@ def _check(k: int, options: Options) -> None:
     by_item = options.get("by_item")
     if by_item is not None and by_item not in BY_ITEM:
         raise InputError(f"by_item is {by_item!r}; there are {', '.join(BY_ITEM)}")
-    ranking(options.get("rerank"))
+    get_reranker(options.get("rerank"))
 
 
 def _name(source: Source, place: int) -> str:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from siamese.errors import AwayError, InputError
-from siamese.server.errors import Refusal, away, http_error, input_error, invalid, refused
+from siamese.server.errors import ApiError, away, http_error, input_error, invalid, refused
 from siamese.server.limits import ApiKey, Bounded, InFlight
 from siamese.server.logs import log
 from siamese.server.request_log import Observed
@@ -57,7 +57,7 @@ def create_app(service: Service) -> FastAPI:
     for routes in (searching, catalogue, operations, older):
         app.include_router(routes.router)
     add_page(app)
-    app.add_exception_handler(Refusal, refused)  # type: ignore[arg-type]
+    app.add_exception_handler(ApiError, refused)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, http_error)  # type: ignore[arg-type]
     app.add_exception_handler(InputError, input_error)  # type: ignore[arg-type]
     app.add_exception_handler(AwayError, away)  # type: ignore[arg-type]

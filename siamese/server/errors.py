@@ -13,7 +13,7 @@ RETRY_SECONDS = 1
 """When to come again after a 503."""
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, like any other
+class ApiError(Exception):
     """A request that is not served, by its HTTP status and one line."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -33,8 +33,8 @@ def error(status: int, reason: str) -> Response:
     return Response(content, status, headers, "application/json")
 
 
-def refused(_: Request, refusal: Refusal) -> Response:
-    """Answer a `Refusal`."""
+def refused(_: Request, refusal: ApiError) -> Response:
+    """Answer a `ApiError`."""
     return error(refusal.status, refusal.reason)
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from PIL import Image, UnidentifiedImageError
 
 from siamese.data.images import PictureError, open_picture
-from siamese.server.errors import Refusal
+from siamese.server.errors import ApiError
 
 KEPT_THUMBNAILS = 512
 """In memory: some 10 kB each by the usual size, 150 kB by the largest."""
@@ -45,13 +45,13 @@ class Gallery:
             If it is not there, or if its name or a link leads out of the folder.
         """
         if self.folder is None:
-            raise Refusal(404, "no pictures are served here (--image-dir)")
+            raise ApiError(404, "no pictures are served here (--image-dir)")
         try:
             path = (self.folder / filename).resolve(strict=True)
         except (OSError, RuntimeError, ValueError):  # missing, links in a ring, a NUL in the name
             path = None
         if path is None or not path.is_relative_to(self.folder) or not path.is_file():
-            raise Refusal(404, f"{filename}: no such picture")
+            raise ApiError(404, f"{filename}: no such picture")
         return path
 
 
@@ -67,9 +67,9 @@ def media_type(path: Path) -> str:
         with Image.open(path) as header:
             return Image.MIME[header.format or ""]
     except (UnidentifiedImageError, KeyError):
-        raise Refusal(404, f"{path.name}: not a picture") from None
+        raise ApiError(404, f"{path.name}: not a picture") from None
     except Exception as error:
-        raise Refusal(404, f"{path.name}: damaged ({type(error).__name__})") from None
+        raise ApiError(404, f"{path.name}: damaged ({type(error).__name__})") from None
 
 
 def thumbnail(path: Path, size: int) -> bytes:
@@ -83,7 +83,7 @@ def thumbnail(path: Path, size: int) -> bytes:
     try:
         return _thumbnail(path, path.stat().st_mtime_ns, size)
     except PictureError as error:
-        raise Refusal(404, f"{path.name}: {error}") from None
+        raise ApiError(404, f"{path.name}: {error}") from None
 
 
 @lru_cache(KEPT_THUMBNAILS)

@@ -35,7 +35,7 @@ Load = Callable[[Searcher | None], Searcher]
 """Opens the index anew; is given the searcher before it, whose model it may go on using."""
 
 
-class Generation:
+class IndexVersion:
     """An index with its model, as they were opened together.
 
     A request takes one when it comes and asks nothing of another: its answer is never a mixture.
@@ -75,7 +75,7 @@ class Generation:
         return len(filename) <= LONGEST_NAME and self._known(filename, period)
 
 
-class Generations:
+class IndexVersions:
     """Opens an index, and opens it again when it has been replaced.
 
     Parameters
@@ -151,13 +151,13 @@ class Generations:
             )
             return True
 
-    def _open(self, before: Searcher | None) -> Generation:
+    def _open(self, before: Searcher | None) -> IndexVersion:
         searcher = self._load(before)
         if before is None or searcher.embedder is not before.embedder:
             warm_up(searcher.embedder)
             warm_up_classifier(searcher.embedder.facts)
         version = version_of(self._seen, searcher)
-        generation = Generation(searcher, version, self._watch.changes_in_place)
+        generation = IndexVersion(searcher, version, self._watch.changes_in_place)
         self._metrics.pictures.set(generation.pictures)
         self._metrics.loaded.set(time.time())
         return generation

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from siamese.data.images import scaled
+from siamese.data.images import to_network_input
 from siamese.models.defaults import DEFAULT_BACKBONE
 from siamese.models.facts import ModelFacts
 from siamese.server.settings import Limits
@@ -53,7 +53,7 @@ def _names_classes(facts: ModelFacts) -> bool:
 def _probabilities(square: np.ndarray) -> np.ndarray:
     """The softmax, float32 (1000,), of a picture, uint8 (s, s, 3)."""
     with _one_at_a_time:
-        outputs = _classifier(len(square)).predict_on_batch(scaled(square)[None])
+        outputs = _classifier(len(square)).predict_on_batch(to_network_input(square)[None])
     (probabilities,) = outputs["softmax"]
     return np.asarray(probabilities)
 

@@ -25,7 +25,7 @@ LAST_WORDS_SECONDS = 0.3
 """For what the last ones to connect have to say."""
 
 
-def bound(host: str, port: int) -> socket.socket:
+def bind_socket(host: str, port: int) -> socket.socket:
     """Take the address, before anything that takes long; nobody is let in yet.
 
     Raises

@@ -17,9 +17,9 @@ from siamese.errors import AwayError, GoneError, InputError
 from siamese.indexes import COLLECTION
 from siamese.search.searcher import Options, QueryResult, Result, mean_of
 from siamese.server.batching import Batcher
-from siamese.server.errors import Refusal
+from siamese.server.errors import ApiError
 from siamese.server.gallery import Gallery
-from siamese.server.index_versions import Generation, Generations, Load
+from siamese.server.index_versions import IndexVersion, IndexVersions, Load
 from siamese.server.prometheus import Metrics
 from siamese.server.settings import Settings
 from siamese.server.uploads import Crop, query_picture
@@ -54,7 +54,7 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.gallery = Gallery(settings.image_dir)
-        self.generations = Generations(load, place, self.metrics, collection)
+        self.generations = IndexVersions(load, place, self.metrics, collection)
         self.batcher = Batcher(self.metrics)
         self.ready = True
         # To decode more pictures at once than there are cores would only take more memory.
@@ -62,7 +62,7 @@ class Service:
         self._pool = ThreadPoolExecutor(cores() + WAITING_THREADS, "work")
 
     @property
-    def current(self) -> Generation:
+    def current(self) -> IndexVersion:
         """The index that new requests take."""
         return self.generations.current
 
@@ -71,7 +71,7 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     async def embed(
-        self, generation: Generation, contents: Sequence[bytes], crop: Crop | None = None
+        self, generation: IndexVersion, contents: Sequence[bytes], crop: Crop | None = None
     ) -> NDArray[np.float32]:
         """Embed one thing, by one picture of it or by the mean of several.
 
@@ -106,7 +106,7 @@ class Service:
         return mean_of(np.stack(vectors), "image")
 
     async def search(
-        self, generation: Generation, vector: NDArray[np.floating[Any]], k: int, options: Options
+        self, generation: IndexVersion, vector: NDArray[np.floating[Any]], k: int, options: Options
     ) -> QueryResult:
         """Find what is most like one vector.
 
@@ -118,7 +118,7 @@ class Service:
             503 while another index is in the place of this one, and not opened yet.
         """
         if generation.gone:
-            raise Refusal(503, "the index was made anew, and is being opened")
+            raise ApiError(503, "the index was made anew, and is being opened")
 
         def search() -> QueryResult:
             started = time.perf_counter()
@@ -133,7 +133,7 @@ class Service:
 
     async def search_similar(
         self,
-        generation: Generation,
+        generation: IndexVersion,
         row: int,
         k: int,
         options: Options,
@@ -175,7 +175,7 @@ class Service:
             else min((of.distance for of in others), default=np.inf) <= threshold,
         )
 
-    def row_of(self, generation: Generation, picture: str) -> int:
+    def row_of(self, generation: IndexVersion, picture: str) -> int:
         """The row of a picture of the index, by its filename or by the row itself.
 
         Raises
@@ -196,7 +196,7 @@ class Service:
             except (IndexError, KeyError, InputError) as error:
                 if isinstance(error, AwayError) and not isinstance(error, GoneError):
                     raise
-        raise Refusal(404, f"{picture}: no such picture in the index")
+        raise ApiError(404, f"{picture}: no such picture in the index")
 
     def close(self) -> None:
         """End the threads, when nothing is asked any more."""

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.data.images import scaled, square_picture
+from siamese.data.images import square_picture, to_network_input
 from siamese.errors import InputError
 from siamese.indexes import Index
 from siamese.models.facts import ModelFacts
-from siamese.server.errors import Refusal
+from siamese.server.errors import ApiError
 from siamese.server.logs import log
 
 if TYPE_CHECKING:
@@ -96,13 +96,13 @@ class TFServing:
             503 while the server does not answer, or not as it should.
         """
         size = self.facts.picture_size
-        pictures = scaled(np.stack([square_picture(source, size) for source in sources]))
+        pictures = to_network_input(np.stack([square_picture(source, size) for source in sources]))
         try:
             vectors = self._client.predict(pictures)
         except _Trouble as trouble:
-            raise Refusal(503, f"the model's server: {trouble}") from None
+            raise ApiError(503, f"the model's server: {trouble}") from None
         if vectors.shape != (len(sources), self.facts.embedding_size):
-            raise Refusal(503, f"the model's server: vectors of shape {vectors.shape}")
+            raise ApiError(503, f"the model's server: vectors of shape {vectors.shape}")
         return vectors
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from siamese.data.images import PictureError, open_picture, square_picture
-from siamese.server.errors import Refusal
+from siamese.server.errors import ApiError
 from siamese.server.settings import Limits
 
 SMALLEST_PART = 1e-6
@@ -36,7 +36,7 @@ class Crop(NamedTuple):
         try:
             crop = cls(*map(float, text.split(",")))
         except (TypeError, ValueError):
-            raise Refusal(422, "crop: give x,y,width,height") from None
+            raise ApiError(422, "crop: give x,y,width,height") from None
         # What is computed from pixels may miss 1 by a rounding error. NaN is not less.
         inside = all(0 <= part <= 1 for part in crop)
         large_enough = min(crop.width, crop.height) >= SMALLEST_PART
@@ -46,10 +46,10 @@ class Crop(NamedTuple):
             and crop.x + crop.width <= 1.0001
             and crop.y + crop.height <= 1.0001
         ):
-            raise Refusal(422, "crop: x,y,width,height are fractions, inside the picture")
+            raise ApiError(422, "crop: x,y,width,height are fractions, inside the picture")
         return crop
 
-    def of(self, picture: Image.Image) -> Image.Image:
+    def apply(self, picture: Image.Image) -> Image.Image:
         """The part of a picture, of at least one pixel."""
         width, height = picture.size
         left = min(round(self.x * width), width - 1)
@@ -77,22 +77,24 @@ def query_picture(
     try:
         # Of the same formats: to another decoder the same bytes may be another picture.
         picture = open_picture(content, longest_side=math.ceil(size / part), formats=limits.formats)
-        return Image.fromarray(square_picture(picture if crop is None else crop.of(picture), size))
+        return Image.fromarray(
+            square_picture(picture if crop is None else crop.apply(picture), size)
+        )
     except PictureError as error:
-        raise Refusal(422, f"image: {error}") from None
+        raise ApiError(422, f"image: {error}") from None
 
 
 def _check_header(content: bytes, limits: Limits) -> None:
     if not content:
-        raise Refusal(422, "image: empty file")
+        raise ApiError(422, "image: empty file")
     try:
         with Image.open(io.BytesIO(content), formats=limits.formats) as header:
             width, height = header.size
     except UnidentifiedImageError:
-        raise Refusal(415, f"image: not a picture of {', '.join(limits.formats)}") from None
+        raise ApiError(415, f"image: not a picture of {', '.join(limits.formats)}") from None
     except Image.DecompressionBombError:
-        raise Refusal(413, f"image: more than {limits.pixels:,} pixels") from None
+        raise ApiError(413, f"image: more than {limits.pixels:,} pixels") from None
     except Exception as error:  # decoders of hostile bytes raise nearly anything
-        raise Refusal(422, f"image: damaged ({type(error).__name__})") from None
+        raise ApiError(422, f"image: damaged ({type(error).__name__})") from None
     if width * height > limits.pixels:
-        raise Refusal(413, f"image: {width} x {height} pixels, limit {limits.pixels:,}")
+        raise ApiError(413, f"image: {width} x {height} pixels, limit {limits.pixels:,}")

@@ -7,7 +7,7 @@ from time import monotonic
 
 
 @dataclass
-class Clock:
+class TimeBudget:
     """Seconds that a training has taken, in all its calls.
 
     Attributes

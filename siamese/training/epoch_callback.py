@@ -19,7 +19,7 @@ from siamese.evaluation.metrics import retrieval_metrics
 from siamese.models.checkpoints import save_model
 from siamese.models.embedding_model import EMBEDDING_MODEL
 from siamese.training.augmentation import RandomView
-from siamese.training.budget import Clock
+from siamese.training.budget import TimeBudget
 from siamese.training.features import Embed, embed_pictures
 from siamese.training.pair_generator import PairGenerator
 from siamese.training.recipe import Recipe
@@ -37,7 +37,7 @@ COLLAPSED = 0.02
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """How far a training is, for those who watch it.
 
     Attributes
@@ -53,7 +53,7 @@ class Progress:
     history: list[dict[str, float]]
 
 
-class Keeper(keras.callbacks.Callback):
+class TrainingCallback(keras.callbacks.Callback):
     """Show each step; after each epoch measure retrieval, keep the best model and the state.
 
     Parameters
@@ -83,8 +83,8 @@ class Keeper(keras.callbacks.Callback):
         output: Path,
         recipe: Recipe,
         view: RandomView | None,
-        clock: Clock,
-        watch: Callable[[Progress], None] | None,
+        clock: TimeBudget,
+        watch: Callable[[TrainingProgress], None] | None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -189,7 +189,9 @@ class Keeper(keras.callbacks.Callback):
         """Let the watcher see how far it is."""
         if self.watch is not None:
             steps, epochs = len(self.generator), self.recipe.epochs
-            self.watch(Progress(list(self.losses), steps, epochs, list(self.state["history"])))
+            self.watch(
+                TrainingProgress(list(self.losses), steps, epochs, list(self.state["history"]))
+            )
             self.watched = monotonic()
 
     def _mind_the_budget(self) -> None:

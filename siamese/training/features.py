@@ -59,10 +59,10 @@ class FrozenFeatures:
 
     def __init__(self, model: keras.Model) -> None:
         extractor = keras.Model(model.input, model.get_layer(POOLING).output)
-        self._embedder = Embedder.of(extractor, "the frozen backbone")
+        self._embedder = Embedder.from_model(extractor, "the frozen backbone")
         self._of: dict[PairGenerator, np.ndarray] = {}
 
-    def of(self, generator: PairGenerator) -> np.ndarray:
+    def compute(self, generator: PairGenerator) -> np.ndarray:
         """Features of each of a generator's pictures: float32 (n, c)."""
         if generator not in self._of:
             rows = np.arange(len(generator.pictures))
@@ -80,5 +80,5 @@ class FrozenFeatures:
     ) -> np.ndarray:
         """The same as `embed_pictures`, of a model that has the frozen backbone."""
         rest = keras.Model(model.get_layer(POOLING).output, model.output)
-        features = self.of(generator)[:pictures]
+        features = self.compute(generator)[:pictures]
         return np.asarray(rest.predict(features, verbose=0), np.float32)

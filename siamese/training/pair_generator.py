@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from siamese.data.catalogue import Catalogue, Picture, Skipped
-from siamese.data.images import scaled
+from siamese.data.images import to_network_input
 from siamese.data.label_rule import EXCLUDED
 from siamese.errors import InputError
 from siamese.training.picture_cache import PictureStore
@@ -188,7 +188,7 @@ class PairGenerator(keras.utils.PyDataset):
 
     def prepared(self, rows: np.ndarray) -> np.ndarray:
         """The same as networks take them: float32 (n, s, s, 3) in [-1, 1]."""
-        return scaled(self.squares(rows))
+        return to_network_input(self.squares(rows))
 
     def _targets(self, drawn: np.ndarray, step: int) -> np.ndarray:
         """Relations of a batch to itself and to its memory or the items: int8 (n, n + m)."""

@@ -29,8 +29,8 @@ from siamese.models.embedding_model import (
 from siamese.models.layer_walk import freeze_batch_norm
 from siamese.models.precision import set_precision
 from siamese.training.augmentation import RandomView
-from siamese.training.budget import Clock
-from siamese.training.epoch_callback import Keeper, Progress
+from siamese.training.budget import TimeBudget
+from siamese.training.epoch_callback import TrainingCallback, TrainingProgress
 from siamese.training.features import Embed, FrozenFeatures, embed_pictures
 from siamese.training.held_out import _hold_out, _validation
 from siamese.training.linear_head import train_head
@@ -76,7 +76,7 @@ def train(
     held_out: Catalogue | None = None,
     start: Path | None = None,
     resume: bool = False,
-    watch: Callable[[Progress], None] | None = None,
+    watch: Callable[[TrainingProgress], None] | None = None,
 ) -> Trained:
     """Train, writing checkpoints to the folder `output`.
 
@@ -102,7 +102,7 @@ def train(
     """
     if problems := recipe.problems():
         raise InputError(problems)
-    clock = Clock(budget=recipe.budget)
+    clock = TimeBudget(budget=recipe.budget)
     loss = make_loss(recipe)
     require_writable(output / FINAL_MODEL)
     state_path = output / TRAINING_STATE
@@ -147,7 +147,9 @@ def train(
     freeze_batch_norm(model)
     set_precision(network, training_precision())
     view = RandomView(recipe.seed, recipe.flip, recipe.erasing) if recipe.augmented else None
-    keeper = Keeper(network, generator, validation, state, output, recipe, view, clock, watch)
+    keeper = TrainingCallback(
+        network, generator, validation, state, output, recipe, view, clock, watch
+    )
     head_first = recipe.layers != "all" and state["epoch"] == 0
     if head_first:
         features = FrozenFeatures(model)
@@ -157,7 +159,7 @@ def train(
             keeper.begin(before_training)
         keeper.look()
         if head_first:
-            losses = train_head(model, generator, features.of(generator), recipe.seed)
+            losses = train_head(model, generator, features.compute(generator), recipe.seed)
             keeper.finish(1, {"loss": losses[-1]})
             if recipe.layers == "head-then-all":
                 keeper.embed = embed_pictures
@@ -179,7 +181,7 @@ def train(
     )
 
 
-def _fit(keeper: Keeper, loss: keras.losses.Loss, resumed_from: Path | None) -> None:
+def _fit(keeper: TrainingCallback, loss: keras.losses.Loss, resumed_from: Path | None) -> None:
     """Train all layers from the epoch that the keeper's state names on, to the end."""
     network, generator, state, recipe = (
         keeper.network,

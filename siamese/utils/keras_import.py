@@ -20,7 +20,7 @@ def import_keras() -> None:
     what they wrote is shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with kept_back():
+    with suppress_stderr():
         tensorflow = import_module("tensorflow")
         import_module("keras")
         _limit_threads(tensorflow)
@@ -29,7 +29,7 @@ def import_keras() -> None:
 
 
 @contextlib.contextmanager
-def kept_back() -> Iterator[None]:
+def suppress_stderr() -> Iterator[None]:
     """Keep back what is written to file descriptor 2; where the block fails, it is shown."""
     sys.stderr.flush()
     terminal = os.dup(2)

@@ -27,7 +27,7 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def stoppable(last_words: str) -> Iterator[None]:
+def handle_stop_signals(last_words: str) -> Iterator[None]:
     """End the process with `last_words` on standard error when it is told to stop.
 
     SIGTERM is raised as `Terminated` in the main thread, and exits with 143; Ctrl-C exits with

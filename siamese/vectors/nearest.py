@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.utils.threads import cores, in_threads
-from siamese.vectors.unit_vectors import Directions, make_exact
+from siamese.vectors.unit_vectors import UnitVectors, recompute_exactly
 
 QUERY_ROWS = 512
 GALLERY_ROWS = 8192
@@ -17,7 +17,7 @@ GALLERY_ROWS = 8192
 
 
 def nearest(
-    queries: Directions, gallery: Directions, own: NDArray[Any], k: int
+    queries: UnitVectors, gallery: UnitVectors, own: NDArray[Any], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Find the k nearest pictures of each query by cosine; equal ones in the order of their rows.
 
@@ -45,10 +45,10 @@ def nearest(
         for begin in range(0, len(gallery), GALLERY_ROWS):
             there = slice(begin, begin + GALLERY_ROWS)
             similar = ours @ gallery.take(there).T
-            make_exact(similar, ours, gallery, twin[there])
+            recompute_exactly(similar, ours, gallery, twin[there])
             (with_own,) = np.nonzero((begin <= left_out) & (left_out < begin + similar.shape[1]))
             similar[with_own, left_out[with_own] - begin] = -np.inf
-            _take_in(cosines, found, similar, begin)
+            _merge_topk(cosines, found, similar, begin)
         return cosines, found
 
     starts = range(0, len(queries), QUERY_ROWS)
@@ -60,7 +60,7 @@ def nearest(
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def _take_in(
+def _merge_topk(
     cosines: NDArray[np.float32],
     rows: NDArray[np.intp],
     similar: NDArray[np.float32],

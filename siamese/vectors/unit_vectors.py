@@ -13,7 +13,7 @@ CHUNK_ROWS = 4096
 """Rows that are looked at in one go where all are."""
 
 
-class Directions:
+class UnitVectors:
     """Vectors that may have any length, and are compared by cosine.
 
     Parameters
@@ -74,10 +74,10 @@ def dots(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.flo
     return np.vecdot(one[:, None], other[None])
 
 
-def make_exact(
+def recompute_exactly(
     cosines: NDArray[np.float32],
     ours: NDArray[np.float32],
-    theirs: Directions,
+    theirs: UnitVectors,
     twin: NDArray[Any],
 ) -> None:
     """Compute some columns of a matrix product anew with `dots`, in place.

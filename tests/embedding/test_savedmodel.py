@@ -28,7 +28,9 @@ def tiny():
     """Return an embedder that takes no time."""
     inputs = keras.Input((16, 16, 3))
     vectors = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(inputs))
-    return Embedder.of(keras.Model(inputs, keras.layers.UnitNormalization()(vectors)), "tiny")
+    return Embedder.from_model(
+        keras.Model(inputs, keras.layers.UnitNormalization()(vectors)), "tiny"
+    )
 
 
 @pytest.fixture(scope="module")

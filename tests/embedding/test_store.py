@@ -14,7 +14,7 @@ import pytest
 from pyarrow import parquet
 
 import siamese.embedding.store as module
-from siamese.embedding.store import EmbeddingStore, Entry
+from siamese.embedding.store import EmbeddingStore, StoredOutcome
 from siamese.embedding.store_rows import FileState
 from siamese.errors import InputError
 from siamese.models.facts import ModelFacts
@@ -42,10 +42,10 @@ def vector(number: int) -> np.ndarray:
     return np.random.default_rng(number).standard_normal(3).astype(np.float32)
 
 
-def entry(path: Path, outcome: np.ndarray | str | None = None) -> Entry:
-    state = FileState.of(path)
+def entry(path: Path, outcome: np.ndarray | str | None = None) -> StoredOutcome:
+    state = FileState.from_path(path)
     assert state is not None
-    return Entry(path.name, state, vector(int(path.stem)) if outcome is None else outcome)
+    return StoredOutcome(path.name, state, vector(int(path.stem)) if outcome is None else outcome)
 
 
 def fill(store: EmbeddingStore, photos: dict[str, Path], shards: int = 1) -> None:
@@ -147,15 +147,15 @@ def test_bytes_are_compared_only_where_the_time_differs(store, photos, monkeypat
 
 
 def test_a_state_is_of_a_regular_file_that_can_be_read(tmp_path):
-    assert FileState.of(tmp_path / "gone.png") is None
-    assert FileState.of(tmp_path) is None
+    assert FileState.from_path(tmp_path / "gone.png") is None
+    assert FileState.from_path(tmp_path) is None
     os.mkfifo(tmp_path / "pipe.png")
-    assert FileState.of(tmp_path / "pipe.png") is None
+    assert FileState.from_path(tmp_path / "pipe.png") is None
     secret = tmp_path / "secret.png"
     secret.write_text("x")
     secret.chmod(0)
     if not os.access(secret, os.R_OK):  # root may read everything
-        assert FileState.of(secret) is None
+        assert FileState.from_path(secret) is None
 
 
 def test_the_newest_entry_holds(store, photos):
@@ -469,7 +469,7 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path, monkeypatch):
             with EmbeddingStore(tmp_path / str(pictures)).open(facts) as opened:
                 for first in range(0, pictures, 128):
                     opened.add(
-                        Entry(name, FileState(1, 1, bytes(16)), row)
+                        StoredOutcome(name, FileState(1, 1, bytes(16)), row)
                         for name, row in zip(names[first : first + 128], rows, strict=True)
                     )
                 opened.merge()

@@ -17,15 +17,15 @@ COUNT = 400
 CLOSE = {"balltree": 1e-6, "faiss exact": 1e-5, "faiss graph": 3e-3, "faiss graph, 8 bits": 3e-2}
 FILTERS = [
     LabelFilter(),
-    LabelFilter.of(any_of=["red"]),
-    LabelFilter.of(any_of=["red", "pink", "not there"]),
-    LabelFilter.of(all_of=["red", "pink"]),
-    LabelFilter.of(none_of=["red"]),
-    LabelFilter.of(any_of=['quoted "red"', "back\\slash"], none_of=["ü, comma"]),
-    LabelFilter.of(["red"], ["pink"], ["rare"]),
-    LabelFilter.of(any_of=["rare"]),
-    LabelFilter.of(any_of=["not there"]),
-    LabelFilter.of(none_of=["not there"]),
+    LabelFilter.from_lists(any_of=["red"]),
+    LabelFilter.from_lists(any_of=["red", "pink", "not there"]),
+    LabelFilter.from_lists(all_of=["red", "pink"]),
+    LabelFilter.from_lists(none_of=["red"]),
+    LabelFilter.from_lists(any_of=['quoted "red"', "back\\slash"], none_of=["ü, comma"]),
+    LabelFilter.from_lists(["red"], ["pink"], ["rare"]),
+    LabelFilter.from_lists(any_of=["rare"]),
+    LabelFilter.from_lists(any_of=["not there"]),
+    LabelFilter.from_lists(none_of=["not there"]),
 ]
 
 
@@ -155,7 +155,7 @@ def test_changed_saved_and_opened_again_it_holds_the_new_catalogue(make, engine)
     told = index.metadata_of(rows.ravel())
     right = [one["filename"] == other["filename"] for one, other in zip(told, wanted, strict=True)]
     assert np.mean(right) > (0.97 if "graph" in engine else 0.999)
-    assert index.query(vectors[:1], 1, LabelFilter.of(any_of=["new"]))[1].shape == (1, 1)
+    assert index.query(vectors[:1], 1, LabelFilter.from_lists(any_of=["new"]))[1].shape == (1, 1)
     again = bring_up_to_date(index, vectors[stay], wanted, [files[row] for row in stay])
     assert again == (0, 0, 0)
 
@@ -171,7 +171,7 @@ class Given:
 
 def test_each_search_feature_gives_the_same_with_each_engine(index, engine):
     own = [f"item {number}" for number in range(12)]
-    red = LabelFilter.of(any_of=["red"])
+    red = LabelFilter.from_lists(any_of=["red"])
     assert_features(index, engine, grouped(COUNT), known(COUNT), grouped(12, seed=2), own, red, 0.9)
 
 
@@ -180,7 +180,7 @@ def test_each_search_feature_gives_the_same_with_each_engine(index, engine):
 def test_the_same_of_2000_real_embeddings(make, engine, real):
     """Of photos of groceries; the queries are photos of the same products that are not in it."""
     vectors, metadata, queries, own = real
-    some = LabelFilter.of(any_of=sorted({one["labels"][0] for one in metadata})[:5])
+    some = LabelFilter.from_lists(any_of=sorted({one["labels"][0] for one in metadata})[:5])
     index = make(vectors, metadata)
     assert_features(index, engine, vectors, metadata, queries, own, some, 0.8)
 

@@ -10,15 +10,19 @@ LABELS = st.sets(st.sampled_from("abcd"))
 
 
 def test_a_filter_of_nothing_keeps_everything():
-    assert not EVERYTHING and LabelFilter.of() == EVERYTHING
-    assert LabelFilter.of(["a"]) and LabelFilter.of((), "a") and LabelFilter.of((), (), {"a"})
-    assert LabelTable.of([["a"], []]).mask(EVERYTHING).tolist() == [True, True]
+    assert not EVERYTHING and LabelFilter.from_lists() == EVERYTHING
+    assert (
+        LabelFilter.from_lists(["a"])
+        and LabelFilter.from_lists((), "a")
+        and LabelFilter.from_lists((), (), {"a"})
+    )
+    assert LabelTable.from_labels([["a"], []]).mask(EVERYTHING).tolist() == [True, True]
 
 
 @given(st.lists(LABELS, max_size=12), LABELS, LABELS, LABELS)
 def test_the_mask_is_what_the_sets_say(rows, any_of, all_of, none_of):
-    labels = LabelFilter.of(any_of, all_of, none_of)
-    table = LabelTable.of(rows)
+    labels = LabelFilter.from_lists(any_of, all_of, none_of)
+    table = LabelTable.from_labels(rows)
     expected = [
         (not any_of or bool(row & any_of)) and all_of <= row and not row & none_of for row in rows
     ]
@@ -30,7 +34,7 @@ def test_the_mask_is_what_the_sets_say(rows, any_of, all_of, none_of):
 @given(st.lists(st.lists(st.sampled_from("abcd")), max_size=12), st.randoms())
 def test_counts_are_of_the_rows_that_are_there(rows, random):
     here = np.array([random.random() < 0.5 for _ in rows], bool)
-    table = LabelTable.of(rows)
+    table = LabelTable.from_labels(rows)
     left = [row for row, is_in in zip(rows, here, strict=True) if is_in]
     for mask, some in ((None, rows), (here, left)):
         counts = {label: sum(label in row for row in some) for label in "abcd"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from siamese.indexes.model_path import relocated
+from siamese.indexes.model_path import find_moved_checkpoint
 
 MODEL = {
     "name": "a.hdf5",
@@ -26,24 +26,24 @@ def project(tmp_path, monkeypatch):
 
 def test_a_checkpoint_is_found_beside_its_index(project):
     index = project / "search_index.pkl"
-    assert relocated(MODEL, index) == MODEL
+    assert find_moved_checkpoint(MODEL, index) == MODEL
     (project / "a.hdf5").touch()
-    assert relocated(MODEL, index) == {**MODEL, "path": str(project / "a.hdf5")}
+    assert find_moved_checkpoint(MODEL, index) == {**MODEL, "path": str(project / "a.hdf5")}
     (project / "checkpoints" / "a.hdf5").touch()
     found = {**MODEL, "path": str(project / "checkpoints" / "a.hdf5")}
-    assert relocated(MODEL, index) == found
-    assert relocated(found, index) is found
+    assert find_moved_checkpoint(MODEL, index) == found
+    assert find_moved_checkpoint(found, index) is found
 
 
 def test_without_a_folder_of_the_index_it_is_found_in_the_working_folder(project, monkeypatch):
     (project / "checkpoints" / "a.hdf5").touch()
     address = "http://milvus:19530"
-    assert relocated(MODEL, address) == MODEL
+    assert find_moved_checkpoint(MODEL, address) == MODEL
     monkeypatch.chdir(project.parent)
     found = {**MODEL, "path": str(project / "checkpoints" / "a.hdf5")}
-    assert relocated(MODEL, address) == found
+    assert find_moved_checkpoint(MODEL, address) == found
 
 
 @pytest.mark.parametrize("model", [None, {**MODEL, "path": None}])
 def test_what_has_no_checkpoint_stays_as_it_is(project, model):
-    assert relocated(model, project / "search_index.pkl") is model
+    assert find_moved_checkpoint(model, project / "search_index.pkl") is model

@@ -105,7 +105,7 @@ class Living(RuleBasedStateMachine):
         vectors, metadata, _ = self.parts(self.wanted)
         query = self.rng.normal(size=SIZE)
         query /= np.linalg.norm(query)
-        for labels in (LabelFilter(), LabelFilter.of(any_of=["red"], none_of=['a "b"'])):
+        for labels in (LabelFilter(), LabelFilter.from_lists(any_of=["red"], none_of=['a "b"'])):
             here = [
                 place
                 for place, one in enumerate(metadata)

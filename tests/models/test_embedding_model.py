@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 from siamese.errors import InputError
-from siamese.models.backbones import _applications, _lite_scaling, _scaling_of, backbone_names
+from siamese.models.backbones import _applications, _scaling_of, backbone_names, lite_scaling
 from siamese.models.checkpoints import load_model, save_model
 from siamese.models.embedding_model import (
     EMBEDDING_MODEL,
@@ -39,7 +39,7 @@ def test_scaling_is_what_the_application_asks_for(module):
 
 def test_scaling_of_the_default():
     values = np.arange(0, 256, dtype=np.float32).repeat(3).reshape(1, 16, 16, 3)
-    got = np.asarray(_lite_scaling()(values / np.float32(127.5) - 1))
+    got = np.asarray(lite_scaling()(values / np.float32(127.5) - 1))
     np.testing.assert_allclose(got, (values - 127) / 128, atol=1e-5)
 
 

@@ -9,7 +9,7 @@ import pytest
 from siamese.models.checkpoints import load_model, save_model
 from siamese.models.embedding_model import embedding_model
 from siamese.models.layer_walk import all_layers
-from siamese.models.pooling import GeneralisedMean, pooled
+from siamese.models.pooling import GeneralisedMean, apply_pooling
 
 
 def grid(seed=0):
@@ -33,7 +33,7 @@ def naive_gem(features, p):
 
 def answer_of(features, pooling):
     inputs = keras.Input(features.shape[1:])
-    return keras.Model(inputs, pooled(inputs, pooling)).predict(features, verbose=0)
+    return keras.Model(inputs, apply_pooling(inputs, pooling)).predict(features, verbose=0)
 
 
 @pytest.mark.parametrize("power", [1.0, 2.5, 3.0, 6.0])

@@ -8,7 +8,7 @@ from siamese.reports.training_report import write_report
 
 
 def test_the_folder_holds_page_pictures_and_figures(catalogue, checkpoint, tmp_path):
-    before = Embedder.of(embedding_model("base_cnn", 32), "base_cnn")
+    before = Embedder.from_model(embedding_model("base_cnn", 32), "base_cnn")
     after = Embedder.load(checkpoint)
     done = write_report(catalogue, before, after, tmp_path / "report")
     names = {path.name for path in (tmp_path / "report").iterdir()}

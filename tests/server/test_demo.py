@@ -92,7 +92,7 @@ def test_the_demo_is_indexed_only_where_there_is_no_index(demo_index, tmp_path):
 def test_a_collection_that_is_there_is_left_alone(demo_index, folder):
     from siamese.indexes.milvus.lite_folder import MilvusFolder
 
-    milvus = MilvusFolder.of(folder / "search_index.milvus")
+    milvus = MilvusFolder.from_path(folder / "search_index.milvus")
     code, commands, _ = demo_index(milvus.address)
     assert code == 0
     assert commands == [f"index --labeled-data demo/emoji/items.json --output {milvus.address}"]

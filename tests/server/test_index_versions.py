@@ -10,7 +10,7 @@ from siamese.errors import AwayError
 from siamese.indexes import build_index, open_index
 from siamese.search.searcher import Searcher
 from siamese.server import index_versions as module
-from siamese.server.index_versions import Generation, Generations
+from siamese.server.index_versions import IndexVersion, IndexVersions
 from siamese.server.prometheus import Metrics
 from tests.server.conftest import COLOURS, FACTS, Colours, error_of, upload, write_index
 
@@ -35,7 +35,7 @@ def clock(monkeypatch) -> Clock:
     return clock
 
 
-def generations_of(place, facts=FACTS) -> Generations:
+def generations_of(place, facts=FACTS) -> IndexVersions:
     embedder = Colours(facts)
 
     def load(before: Searcher | None) -> Searcher:
@@ -43,10 +43,10 @@ def generations_of(place, facts=FACTS) -> Generations:
         made_by = replace(FACTS, **index.model)
         return Searcher(embedder if made_by == facts else Colours(made_by), index)
 
-    return Generations(load, place, Metrics())
+    return IndexVersions(load, place, Metrics())
 
 
-def reloads(generations: Generations, outcome: str) -> float:
+def reloads(generations: IndexVersions, outcome: str) -> float:
     return generations._metrics.reloads.labels(outcome)._value.get()
 
 
@@ -136,7 +136,7 @@ def test_a_collection_that_another_model_made_anew_is_opened_with_that_model(mil
 def test_what_is_added_to_a_collection_and_removed_is_seen_after_a_while(milvus, folder, clock):
     place = folder / "search_index.milvus"
     generations = generations_of(place)
-    serves: Generation = generations.current
+    serves: IndexVersion = generations.current
     elsewhere = open_index(place)
     name, new = "shades/red-dark.png", "new.png"
     assert serves.has(name)

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from siamese.errors import InputError
-from siamese.server.run import bound
+from siamese.server.run import bind_socket
 from siamese.utils.signals import INTERRUPTED, TERMINATED
 from tests.conftest import ROOT
 from tests.server.conftest import COLOURS, encoded, write_index
@@ -211,9 +211,9 @@ def test_an_address_that_is_taken_is_told_in_one_line():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(InputError, match=r"--host 127.0.0.1 --port \d+: .* in use"):
-            bound("127.0.0.1", taken.getsockname()[1])
+            bind_socket("127.0.0.1", taken.getsockname()[1])
     with pytest.raises(InputError, match=r"--host no\.such\.host\.invalid"):
-        bound("no.such.host.invalid", 0)
+        bind_socket("no.such.host.invalid", 0)
 
 
 def test_answers_on_a_kept_connection_are_not_held_back():
@@ -225,7 +225,7 @@ def test_answers_on_a_kept_connection_are_not_held_back():
             found.set_result(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
 
-        with bound("127.0.0.1", 0) as listener:
+        with bind_socket("127.0.0.1", 0) as listener:
             server = await asyncio.start_server(connected, sock=listener)
             _, writer = await asyncio.open_connection(*listener.getsockname())
             writer.close()

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.data.images import scaled
+from siamese.data.images import to_network_input
 from siamese.errors import InputError
 from siamese.indexes import open_index
-from siamese.server.errors import Refusal
+from siamese.server.errors import ApiError
 from siamese.server.tf_serving import TFServing
 from tests.server.conftest import COLOURS, FACTS, Colours, encoded, upload
 
@@ -167,7 +167,9 @@ def test_vectors_are_those_of_the_model(connect, model):
     assert vectors.dtype == np.float32
     assert vectors == pytest.approx(Colours().embed(pictures), abs=1e-5)
     assert model.seen[-1] == (len(COLOURS), 32, 32, 3)
-    expected = model.embed(scaled(np.stack([np.asarray(picture) for picture in pictures])))
+    expected = model.embed(
+        to_network_input(np.stack([np.asarray(picture) for picture in pictures]))
+    )
     assert vectors == pytest.approx(expected, abs=1e-6)
 
 
@@ -218,7 +220,7 @@ def test_a_size_that_the_signature_leaves_open_is_tried_out(connect, model):
 def test_an_answer_of_another_shape_is_no_answer(connect, model, monkeypatch):
     embedder = connect()
     monkeypatch.setattr(model, "embed", lambda pictures: np.zeros((len(pictures), 3), np.float32))
-    with pytest.raises(Refusal, match=r"vectors of shape \(1, 3\)"):
+    with pytest.raises(ApiError, match=r"vectors of shape \(1, 3\)"):
         embedder.embed([Image.new("RGB", (32, 32))])
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from siamese.data.images import square_picture
-from siamese.server.errors import Refusal
+from siamese.server.errors import ApiError
 from siamese.server.settings import Limits
 from siamese.server.uploads import Crop, query_picture
 from tests.server.conftest import encoded, error_of, upload
@@ -168,6 +168,6 @@ def test_a_crop_of_the_whole_is_the_whole():
 
 
 def test_a_refusal_says_its_status():
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(ApiError) as refusal:
         query_picture(SVG, 32, Limits())
     assert refusal.value.status == 415

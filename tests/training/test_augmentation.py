@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from siamese.data.images import scaled
+from siamese.data.images import to_network_input
 from siamese.training.augmentation import (
     ANGLE,
     ASPECT,
@@ -26,7 +26,7 @@ def square_on_white(size=64):
     picture = Image.new("RGB", (size, size), "white")
     draw = ImageDraw.Draw(picture)
     draw.rectangle((size * 3 // 8, size * 3 // 8, size * 5 // 8, size * 5 // 8), fill=(200, 40, 40))
-    return scaled(np.asarray(picture))
+    return to_network_input(np.asarray(picture))
 
 
 def views(picture, count=60):
@@ -93,7 +93,7 @@ def test_nothing_is_mirrored():
     picture = np.full((64, 64, 3), 255, np.uint8)
     picture[16:48, 16:32] = 0, 0, 200  # blue left of yellow
     picture[16:48, 32:48] = 200, 200, 0
-    for view in views(scaled(picture)):
+    for view in views(to_network_input(picture)):
         blue = view[..., 2] - view[..., 0] > 0.3
         yellow = view[..., 0] - view[..., 2] > 0.3
         assert np.argwhere(blue)[:, 1].mean() < np.argwhere(yellow)[:, 1].mean()
@@ -190,7 +190,7 @@ def test_the_rectangle_is_where_it_was_drawn():
 
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_one_colour_stays_one_colour_within_the_range(value):
-    for view in views(scaled(np.full((16, 16, 3), value, np.uint8)), 20):
+    for view in views(to_network_input(np.full((16, 16, 3), value, np.uint8)), 20):
         assert np.ptp(view[6:10, 6:10]) < 1e-5
 
 

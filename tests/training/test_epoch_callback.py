@@ -16,8 +16,8 @@ from siamese.errors import InputError
 from siamese.evaluation.calibration import calibration_path, read_calibration
 from siamese.models.checkpoints import FINAL_MODEL, load_model, save_model
 from siamese.models.embedding_model import EMBEDDING_MODEL, POOLING, PROJECTION
-from siamese.training.budget import Clock
-from siamese.training.epoch_callback import Keeper
+from siamese.training.budget import TimeBudget
+from siamese.training.epoch_callback import TrainingCallback
 from siamese.training.resume import TRAINING_STATE
 from siamese.training.resume import read_training_state as read_state
 from siamese.training.train import Recipe, train
@@ -158,7 +158,7 @@ def test_the_average_of_the_weights_is_what_is_kept(
 ):
     after_steps = []
 
-    class Witness(Keeper):
+    class Witness(TrainingCallback):
         def on_train_batch_end(self, batch, logs=None):
             super().on_train_batch_end(batch, logs)
             after_steps.append(self.network.get_weights())
@@ -269,7 +269,7 @@ def slow_steps(monkeypatch):
     """Return what notes the budget used and the learning rate of each step; each takes 10 s."""
     steps, before = [], []
 
-    class Ticking(Clock):
+    class Ticking(TimeBudget):
         @property
         def seconds(self):
             return self.earlier + SECONDS_A_STEP * (len(steps) - before[-1])
@@ -278,7 +278,7 @@ def slow_steps(monkeypatch):
         before.append(len(steps))
         return Ticking(**settings)
 
-    class Slow(Keeper):
+    class Slow(TrainingCallback):
         def on_train_batch_end(self, batch, logs=None):
             steps.append(None)
             super().on_train_batch_end(batch, logs)
@@ -317,7 +317,7 @@ def test_a_resumed_training_sets_as_much_time_aside(catalogue, start, tmp_path, 
     clocks = []
 
     def clock(**settings):
-        clocks.append(Clock(**settings))
+        clocks.append(TimeBudget(**settings))
         return clocks[-1]
 
     monkeypatch.setattr(siamese.training.train, "Clock", clock)

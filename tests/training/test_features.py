@@ -52,6 +52,6 @@ def test_each_picture_is_embedded_once(model, pairs, catalogue, monkeypatch):
     monkeypatch.setattr(PairGenerator, "squares", noted)
     frozen, others = FrozenFeatures(model), PairGenerator(catalogue, picture_size=16, batch_size=16)
     for generator in (pairs, others, pairs):
-        assert frozen.of(generator).shape == (48, 256)
+        assert frozen.compute(generator).shape == (48, 256)
         frozen.embed(model, generator, 7)
     assert len(seen) == len(set(seen)) == 96

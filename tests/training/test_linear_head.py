@@ -136,7 +136,7 @@ def test_a_head_is_trained_from_the_discriminants_and_nothing_else(pairs):
     assert vectors.shape == (48, 3) and vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, np.asarray(model(pictures)), atol=1e-5)
     frozen = FrozenFeatures(model)
-    features = frozen.of(pairs)
+    features = frozen.compute(pairs)
     assert features.shape == (48, 256) and features.dtype == np.float32
     assert least_cosine(_of_length_1(features @ kernel), vectors) > 0.999
 

@@ -19,7 +19,7 @@ from siamese.errors import InputError
 from siamese.evaluation.calibration import calibration_path
 from siamese.losses import MultiSimilarityLoss
 from siamese.models.checkpoints import FINAL_MODEL, load_model, save_model
-from siamese.training.epoch_callback import TRAINING_LOG, Progress
+from siamese.training.epoch_callback import TRAINING_LOG, TrainingProgress
 from siamese.training.objective import fitted_model
 from siamese.training.resume import TRAINING_STATE, read_training_state, recorded_recipe
 from siamese.training.train import Recipe, train
@@ -108,13 +108,13 @@ from pathlib import Path
 import siamese.training.train
 from siamese.data.catalogue import Catalogue
 
-class Killed(siamese.training.train.Keeper):
+class Killed(siamese.training.train.TrainingCallback):
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
         if self.state["epoch"] == 1 and batch == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-siamese.training.train.Keeper = Killed
+siamese.training.train.TrainingCallback = Killed
 recipe = siamese.training.train.Recipe(**eval(sys.argv[3]))
 siamese.training.train.train(Catalogue.read(sys.argv[1]), recipe, Path(sys.argv[2]))
 """
@@ -231,7 +231,7 @@ class StopError(Exception):
     """Raised in the middle of a training."""
 
 
-def stop_after_the_first_epoch(now: Progress) -> None:
+def stop_after_the_first_epoch(now: TrainingProgress) -> None:
     if len(now.history) == 2:
         raise StopError
 
@@ -306,7 +306,7 @@ def test_anchor_and_other_are_seen_differently(network):
 
 def test_a_training_can_be_watched(catalogue, start, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(siamese.training.epoch_callback, "WATCH_SECONDS", 0.0)
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     recipe = replace(RECIPE, epochs=2, augmented=False)
     trained = train(catalogue, recipe, tmp_path, start=start, watch=seen.append)
     assert capsys.readouterr() == ("", "")
@@ -324,10 +324,10 @@ def test_a_training_can_be_watched(catalogue, start, tmp_path, capsys, monkeypat
     assert seen[1].losses == losses[:1], "what was handed out has changed since"
 
     monkeypatch.setattr(siamese.training.epoch_callback, "WATCH_SECONDS", 1e9)
-    again: list[Progress] = []
+    again: list[TrainingProgress] = []
     train(catalogue, recipe, tmp_path / "again", start=start, watch=again.append)
     assert [len(now.losses) for now in again] == [0, steps, 2 * steps]
-    finished: list[Progress] = []
+    finished: list[TrainingProgress] = []
     train(catalogue, recipe, tmp_path, resume=True, watch=finished.append)
     assert [(now.losses, now.history) for now in finished] == [([], trained.history)]
 

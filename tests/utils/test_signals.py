@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from siamese.utils.signals import stoppable
+from siamese.utils.signals import handle_stop_signals
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,7 @@ DEEP = """
 import hashlib
 from siamese import stopping
 stopping.GRACE_SECONDS = 0.1
-with stopping.stoppable("stopped; good bye"):
+with stopping.handle_stop_signals("stopped; good bye"):
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # a single step, of many minutes
 """
@@ -40,7 +40,7 @@ import threading, time
 from siamese import stopping
 stopping.GRACE_SECONDS = 0.1
 threading.Thread(target=time.sleep, args=(600,)).start()  # the end waits for it
-with stopping.stoppable("stopped; good bye"):
+with stopping.handle_stop_signals("stopped; good bye"):
     print("ready", flush=True)
     time.sleep(60)
 """
@@ -89,7 +89,7 @@ def test_a_process_that_does_not_hear_ends_all_the_same(program):
 def test_everything_is_as_before_afterwards():
     before = signal.getsignal(signal.SIGTERM)
     threads = set(threading.enumerate())
-    with stoppable("not said"):
+    with handle_stop_signals("not said"):
         assert signal.getsignal(signal.SIGTERM) != before
         (watcher,) = set(threading.enumerate()) - threads
     watcher.join()
@@ -98,7 +98,7 @@ def test_everything_is_as_before_afterwards():
 
 
 def test_errors_go_through(capsys):
-    with pytest.raises(ZeroDivisionError), stoppable("not said"):
+    with pytest.raises(ZeroDivisionError), handle_stop_signals("not said"):
         1 // 0  # noqa: B018
     assert capsys.readouterr().err == ""
 
@@ -107,7 +107,7 @@ def test_in_another_thread_it_is_no_hindrance():
     done = []
 
     def work() -> None:
-        with stoppable("not said"):
+        with handle_stop_signals("not said"):
             done.append(True)
 
     thread = threading.Thread(target=work)

@@ -5,7 +5,7 @@ import pytest
 
 from siamese.vectors import nearest as neighbours
 from siamese.vectors.nearest import nearest
-from siamese.vectors.unit_vectors import Directions
+from siamese.vectors.unit_vectors import UnitVectors
 
 
 def naive(queries, gallery, own, k):
@@ -28,7 +28,7 @@ def test_agrees_with_naive_loop(monkeypatch, gallery_rows, k):
     queries = rng.normal(size=(30, 5)).astype(np.float32)
     own = rng.integers(-1, 40, size=30)
     unit = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
-    cosines, rows = nearest(Directions(queries, "q"), Directions(gallery, "g"), own, k)
+    cosines, rows = nearest(UnitVectors(queries, "q"), UnitVectors(gallery, "g"), own, k)
     np.testing.assert_array_equal(rows, naive(queries, unit, own, k))
     there = rows >= 0
     assert np.isneginf(cosines[~there]).all()

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from siamese.data.remote_files import File
 from siamese.errors import AwayError, InputError
-from siamese.utils.keras_import import kept_back
-from siamese.utils.text import counted
+from siamese.utils.keras_import import suppress_stderr
+from siamese.utils.text import pluralize
 from siamese.version import __version__
 
 CONNECT_SECONDS = 10.0
@@ -52,7 +52,7 @@ def require_ray() -> None:
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connect_cluster(address: str | None) -> Iterator[None]:
     """Connect to a cluster, quietly; a program that is connected already stays so.
 
     Parameters
@@ -79,7 +79,7 @@ def connected(address: str | None) -> Iterator[None]:
         if address is not None:
             _require_answer(address)
         problem = None
-        with kept_back(), _own_signals():  # Ray sets a handler of its own
+        with suppress_stderr(), _own_signals():  # Ray sets a handler of its own
             try:
                 ray.init(
                     address,
@@ -178,7 +178,7 @@ def say_if_busy(divided: Workers) -> None:
     until = time.monotonic() + BUSY_SECONDS
     while ray.available_resources().get(kind, 0) < needed:
         if time.monotonic() > until:
-            print(f"waiting for {counted(needed, kind)} of the Ray cluster", file=sys.stderr)
+            print(f"waiting for {pluralize(needed, kind)} of the Ray cluster", file=sys.stderr)
             return
         time.sleep(0.2)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from siamese.data.remote_files import is_there
 from siamese.embedding.ray.cluster import (
     Workers,
-    connected,
+    connect_cluster,
     one_line,
     require_nodes,
     require_ray,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from siamese.data.remote_files import File
     from siamese.embedding.embedder import Embedder
-    from siamese.embedding.store import Entry
+    from siamese.embedding.store import StoredOutcome
 
 TASK_PICTURES = 512
 """Pictures of a task, at most: seconds of work, which a dead worker costs."""
@@ -44,8 +44,8 @@ SAMPLE = 16
 """Files of which every node must see one."""
 
 
-class RayEngine:
-    """See `siamese.embedding.executor.Engine`.
+class RayExecutor:
+    """See `siamese.embedding.executor.Executor`.
 
     >>> embedder = Embedder.load("checkpoints/final_model.hdf5")
     >>> embedder.engine = RayEngine("10.0.0.1:6379")
@@ -53,7 +53,7 @@ class RayEngine:
 
     Parameters
     ----------
-    address : of the cluster; see `siamese.embedding.ray.cluster.connected`
+    address : of the cluster; see `siamese.embedding.ray.cluster.connect_cluster`
 
     Raises
     ------
@@ -74,7 +74,7 @@ class RayEngine:
         files: Mapping[str, File],
         filenames: Sequence[str],
         batch_size: int,
-    ) -> Generator[list[Entry]]:
+    ) -> Generator[list[StoredOutcome]]:
         """Embed files in a cluster, which must see them under the same paths.
 
         Raises
@@ -85,7 +85,7 @@ class RayEngine:
         if not filenames:
             return
         ran: set[tuple[str, str]] = set()
-        with connected(self.address):
+        with connect_cluster(self.address):
             sample = _sample(files, filenames)
             require_nodes(sample)
             runtime, precision = embedder.wanted

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese.embedding.store import Entry, Outcome
+from siamese.embedding.store import Outcome, StoredOutcome
 from siamese.embedding.store_rows import FileState
 from siamese.errors import InputError
 
@@ -39,7 +39,7 @@ def files_of(table: pyarrow.Table) -> dict[str, File]:
     return dict(zip(names, map(pickle.loads, paths), strict=True))
 
 
-def entries_table(entries: Sequence[Entry], runtime: str, precision: str) -> pyarrow.Table:
+def entries_table(entries: Sequence[StoredOutcome], runtime: str, precision: str) -> pyarrow.Table:
     """What became of pictures, and what embedded them."""
     import pyarrow as pa
 
@@ -69,7 +69,7 @@ def refusal_table(reason: str) -> pyarrow.Table:
     return pa.Table.from_pylist([{**none, "error": reason, "ran": None}], schema)
 
 
-def entries_of(table: pyarrow.Table) -> tuple[list[Entry], set[tuple[str, str]]]:
+def entries_of(table: pyarrow.Table) -> tuple[list[StoredOutcome], set[tuple[str, str]]]:
     """What `entries_table` was given: the entries, and every (runtime, precision) among them.
 
     Raises
@@ -82,10 +82,10 @@ def entries_of(table: pyarrow.Table) -> tuple[list[Entry], set[tuple[str, str]]]
 
     def entry(
         filename: str, size: int | None, modified: int, content: bytes, error: str | None
-    ) -> Entry:
+    ) -> StoredOutcome:
         state = None if size is None else FileState(size, modified, content)
         outcome: Outcome = next(whole) if error is None else error
-        return Entry(filename, state, outcome)
+        return StoredOutcome(filename, state, outcome)
 
     vectors = table["vector"].combine_chunks()
     count = len(vectors) - vectors.null_count

@@ -14,7 +14,7 @@ import siamese
 from siamese.data.remote_files import is_there
 from siamese.embedding.ray.tables import entries_table, files_of, refusal_table
 from siamese.errors import InputError
-from siamese.utils.text import counted
+from siamese.utils.text import pluralize
 from siamese.utils.threads import use_cores
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Worker:
         first = table["filename"][0].as_py()
         if ray.get(self._tries.begin.remote(first)) > MAX_TRIES:
             raise InputError(
-                f"{counted(len(table), 'picture')} from {first} on: ended the worker each of the "
+                f"{pluralize(len(table), 'picture')} from {first} on: ended the worker each of the "
                 f"{MAX_TRIES} times they were begun; is it out of memory? Give a smaller "
                 "--batch-size, or start Ray with fewer --num-cpus"
             )
@@ -148,7 +148,7 @@ def _embedder(job: Job) -> Embedder:
         path = Path(folder, MODEL)
         path.write_bytes(job.model)
         # Without a path: what OpenVINO makes of it is kept in the node's cache folder.
-        embedder = Embedder.of(
+        embedder = Embedder.from_model(
             load_model(path), job.name, runtime=job.runtime, precision=job.precision
         )
     if embedder.facts.fingerprint != job.fingerprint:

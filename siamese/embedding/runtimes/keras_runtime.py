@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.data.images import scaled
+from siamese.data.images import to_network_input
 
 if TYPE_CHECKING:
     import keras
@@ -31,7 +31,7 @@ class KerasRuntime:
         if count == 0:
             return np.empty((0, self._model.output_shape[1]), np.float32)
         batch = np.zeros((_whole_batch(count), *squares.shape[1:]), np.float32)
-        batch[:count] = scaled(squares)
+        batch[:count] = to_network_input(squares)
         with self._one_at_a_time:
             return self._model.predict_on_batch(batch)[:count]
 

@@ -39,7 +39,7 @@ def frozen(model: keras.Model) -> Any:
         return convert_variables_to_constants_v2(traced.get_concrete_function(picture))
 
 
-def converted(function: Any) -> openvino.Model:
+def convert_model(function: Any) -> openvino.Model:
     """Convert what `frozen` returned, with its input as bytes: uint8 (1, s, s, 3), 0 … 255."""
     import openvino
     from openvino.preprocess import PrePostProcessor
@@ -48,7 +48,7 @@ def converted(function: Any) -> openvino.Model:
         graph = Path(folder, "graph.pb")
         graph.write_bytes(function.graph.as_graph_def().SerializeToString())
         processor = PrePostProcessor(openvino.Core().read_model(graph))
-        # `siamese.data.images.scaled`, within the model: a quarter of the bytes to move.
+        # `siamese.data.images.to_network_input`, within the model: a quarter of the bytes to move.
         processor.input().tensor().set_element_type(openvino.Type.u8)
         steps = processor.input().preprocess()
         steps.convert_element_type(openvino.Type.f32).mean(127.5).scale(127.5)

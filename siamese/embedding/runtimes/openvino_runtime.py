@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.data.images import scaled, square_picture
+from siamese.data.images import square_picture, to_network_input
 from siamese.embedding.parity import LEAST_COSINE, least_cosine, sample_pictures
 from siamese.embedding.runtimes.openvino_bfloat16 import early_in_float32
 from siamese.embedding.runtimes.openvino_cache import (
@@ -25,7 +25,7 @@ from siamese.embedding.runtimes.openvino_cache import (
     kept_model,
     known_bfloat16,
 )
-from siamese.embedding.runtimes.openvino_convert import converted, frozen, keep, read_kept
+from siamese.embedding.runtimes.openvino_convert import convert_model, frozen, keep, read_kept
 from siamese.errors import InputError
 from siamese.utils.threads import cores
 
@@ -146,7 +146,7 @@ def open_openvino(
     path = kept_model(facts)
     if (ready := read_kept(path)) is None:
         function = frozen(load())
-        ready = converted(function)
+        ready = convert_model(function)
         _require_parity(OpenVinoRuntime(ready, "float32"), function, facts.picture_size)
         keep(ready, path)
     if precision == "bfloat16":
@@ -186,7 +186,7 @@ def _require_parity(runtime: OpenVinoRuntime, function: Any, size: int) -> None:
     import tensorflow as tf
 
     squares = _squares(size)
-    by_keras = [function(tf.constant(scaled(one[None])))[0].numpy() for one in squares]
+    by_keras = [function(tf.constant(to_network_input(one[None])))[0].numpy() for one in squares]
     cosine = least_cosine(np.concatenate(by_keras), runtime.vectors(squares))
     if not cosine >= LEAST_COSINE:  # also not a number
         raise ParityError(

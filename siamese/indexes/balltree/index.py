@@ -22,7 +22,7 @@ from siamese.indexes.balltree.safe_pickle import (
     read_pickle,
 )
 from siamese.indexes.exact import nearest_of
-from siamese.indexes.index import Entry, Metadata, ModelFacts
+from siamese.indexes.index import IndexedPicture, Metadata, ModelFacts
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter, LabelTable
 from siamese.indexes.validate import checked_parts, checked_queries, given_parts
 from siamese.utils.files import atomic_path
@@ -192,9 +192,9 @@ class BallTreeIndex:
         """See `Index.label_counts`."""
         return self._labels.counts()
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[IndexedPicture]:
         """See `Index.entries`; the file has no room for what the pictures' files were."""
-        return (Entry(row, known, None) for row, known in enumerate(self.metadata))
+        return (IndexedPicture(row, known, None) for row, known in enumerate(self.metadata))
 
     def add(
         self,
@@ -235,7 +235,7 @@ class BallTreeIndex:
 
     @cached_property
     def _labels(self) -> LabelTable:
-        return LabelTable.of(known["labels"] for known in self.metadata)
+        return LabelTable.from_labels(known["labels"] for known in self.metadata)
 
     def _rows_of(self, key: Literal["item_id", "filename"]) -> dict[str, list[int]]:
         """The rows of each item, or of each file."""

@@ -16,10 +16,10 @@ from siamese.indexes.faiss import vectors as faiss_vectors
 from siamese.indexes.faiss.filtered_view import Part
 from siamese.indexes.faiss.folder import FORMAT, File, Manifest, read_folder, write_folder
 from siamese.indexes.faiss.picture_table import PictureTable
-from siamese.indexes.index import Entry, Metadata, ModelFacts
+from siamese.indexes.index import IndexedPicture, Metadata, ModelFacts
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.indexes.validate import checked_queries, given_parts
-from siamese.utils.text import counted
+from siamese.utils.text import pluralize
 from siamese.version import __version__
 
 if TYPE_CHECKING:
@@ -108,10 +108,10 @@ class FaissIndex:
         known, facts = given_parts(data, metadata, model, "nothing indexed", contents)
         assert facts is not None  # because a model was given
         laid_out, found = faiss_vectors.build(data, min_recall)
-        print(f"{counted(len(data), 'picture')}: {found}", file=sys.stderr)
+        print(f"{pluralize(len(data), 'picture')}: {found}", file=sys.stderr)
         return cls(
             laid_out,
-            PictureTable.of(known, contents),
+            PictureTable.from_metadata(known, contents),
             facts,
             found,
             min_recall=min_recall,
@@ -199,7 +199,7 @@ class FaissIndex:
         """See `Index.label_counts`."""
         return self._pictures.label_counts()
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[IndexedPicture]:
         """See `Index.entries`."""
         return self._pictures.entries()
 
@@ -303,6 +303,6 @@ class FaissIndex:
         here = np.flatnonzero(self._pictures.here)
         vectors = faiss_vectors.decoded(self._vectors, here)
         laid_out, self.found = faiss_vectors.build(vectors, self.min_recall)
-        print(f"{counted(len(here), 'picture')}: {self.found}", file=sys.stderr)
+        print(f"{pluralize(len(here), 'picture')}: {self.found}", file=sys.stderr)
         self._unmeasured = 0
         self._become(laid_out, self._pictures.of_rows(here), mapped=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from siamese.indexes.index import CONTENT_BYTES, Entry, Metadata
+from siamese.indexes.index import CONTENT_BYTES, IndexedPicture, Metadata
 from siamese.indexes.label_filter import LabelTable
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ class PictureTable:
         )
 
     @classmethod
-    def of(cls, metadata: Sequence[Metadata], contents: Sequence[bytes] | None) -> PictureTable:
+    def from_metadata(
+        cls, metadata: Sequence[Metadata], contents: Sequence[bytes] | None
+    ) -> PictureTable:
         """Make one of what is known of each row, none removed."""
         import pyarrow as pa
 
@@ -133,7 +135,7 @@ class PictureTable:
         numbers = [self._items.get(item_id, -1) for item_id in item_ids]
         return self._sizes[numbers]
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[IndexedPicture]:
         """Walk over the rows that are not removed."""
         row = 0
         for batch in self.table.to_batches(max_chunksize=2**14):
@@ -141,7 +143,7 @@ class PictureTable:
             for item_id, filename, labels, content, here in zip(*columns, strict=True):
                 if here:
                     known = Metadata(item_id=item_id, filename=filename, labels=labels)
-                    yield Entry(row, known, None if content == NO_CONTENT else content)
+                    yield IndexedPicture(row, known, None if content == NO_CONTENT else content)
                 row += 1
 
     def label_counts(self) -> dict[str, int]:
@@ -154,7 +156,7 @@ class PictureTable:
         """Return one with further rows after these."""
         import pyarrow as pa
 
-        more = PictureTable.of(metadata, contents).table
+        more = PictureTable.from_metadata(metadata, contents).table
         joined = pa.concat_tables([self.table, more]).unify_dictionaries()
         return PictureTable(joined.combine_chunks())
 

@@ -74,7 +74,7 @@ class Connection:
             raise InputError(f"{uri}: no folder of Milvus Lite and no address of a server")
         _import_quietly()
         # Held, because a folder that nobody holds any more is given free.
-        self._folder = None if is_address(uri) else MilvusFolder.of(Path(uri))
+        self._folder = None if is_address(uri) else MilvusFolder.from_path(Path(uri))
         address = self.uri if self._folder is None else self._folder.address
         with self._one_line():
             from pymilvus import MilvusClient

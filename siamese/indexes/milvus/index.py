@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import GoneError, InputError
 from siamese.indexes.exact import nearest_of
-from siamese.indexes.index import Entry, Metadata, ModelFacts
+from siamese.indexes.index import IndexedPicture, Metadata, ModelFacts
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.indexes.milvus.connection import COLLECTION, LOAD_SECONDS, Connection, is_milvus
 from siamese.indexes.milvus.rows import (
@@ -268,12 +268,12 @@ class MilvusIndex:
                 break
         return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[IndexedPicture]:
         """See `Index.entries`, by ascending row."""
         for rows in self._walk(["item_id", "filename", "labels", "content"]):
             for row in rows:
                 content = bytes.fromhex(row["content"]) or None
-                yield Entry(row["id"], metadata_in(row), content)
+                yield IndexedPicture(row["id"], metadata_in(row), content)
 
     def add(
         self,

@@ -44,7 +44,7 @@ class MilvusFolder:
     _starting: ClassVar = threading.Lock()
 
     @classmethod
-    def of(cls, path: Path) -> MilvusFolder:
+    def from_path(cls, path: Path) -> MilvusFolder:
         """Return the one of a folder, started where none runs in this process."""
         path = path.absolute()
         with cls._starting:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from siamese.errors import InputError
 from siamese.indexes import EVERYTHING, Index, LabelFilter
-from siamese.indexes.gallery_augmentation import expanded
+from siamese.indexes.gallery_augmentation import expand_query
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Expansion:
     Attributes
     ----------
     neighbours : how many of the nearest pictures the query is moved towards
-    alpha : see `expanded`
+    alpha : see `expand_query`
     """
 
     neighbours: int = 2
@@ -39,7 +39,7 @@ class Expansion:
         """See `Ranking`; the scores are the distances from the expanded query."""
         _, rows = index.query(queries, self.neighbours, labels)
         moved = [
-            expanded(query, index.vectors(near), self.alpha)
+            expand_query(query, index.vectors(near), self.alpha)
             for query, near in zip(queries, rows, strict=True)
         ]
         return index.query(np.reshape(moved, np.shape(queries)), k, labels)

@@ -1,6 +1,6 @@
 """A better order at search time: from the vectors that are there, with no training.
 
-Each method is a small object with its settings and one way to be asked, `Ranking`. What they
+Each method is a small object with its settings and one way to be asked, `Reranker`. What they
 compute stands beside them as plain functions of arrays.
 """
 
@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from siamese.errors import InputError
 from siamese.indexes import EVERYTHING, Index, LabelFilter
-from siamese.indexes.gallery_augmentation import augmented_gallery, expanded
 from siamese.search.reranking.expansion import Expansion
 from siamese.search.reranking.item_order import ItemOrder, item_order
 from siamese.search.reranking.reciprocal import Reciprocal, reciprocal_distances
 
 
-class Ranking(Protocol):
+class Reranker(Protocol):
     """How the pictures of an index are put in order for a query."""
 
     def rank(
@@ -55,11 +54,11 @@ class Nearest:
         k: int,
         labels: LabelFilter = EVERYTHING,
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """See `Ranking`; the scores are the distances."""
+        """See `Reranker`; the scores are the distances."""
         return index.query(queries, k, labels)
 
 
-RANKINGS: dict[str, type[Nearest] | type[Expansion] | type[Reciprocal]] = {
+RERANKERS: dict[str, type[Nearest] | type[Expansion] | type[Reciprocal]] = {
     "none": Nearest,
     "expansion": Expansion,
     "reciprocal": Reciprocal,
@@ -67,7 +66,7 @@ RANKINGS: dict[str, type[Nearest] | type[Expansion] | type[Reciprocal]] = {
 """By the names that `siamese search --rerank` takes."""
 
 
-def ranking(given: Ranking | str | None) -> Ranking:
+def get_reranker(given: Reranker | str | None) -> Reranker:
     """Return the ranking itself, the one of that name with its default settings, or the nearest.
 
     Raises
@@ -79,21 +78,19 @@ def ranking(given: Ranking | str | None) -> Ranking:
         return Nearest()
     if not isinstance(given, str):
         return given
-    if given not in RANKINGS:
-        raise InputError(f"rerank is {given!r}; there are {', '.join(RANKINGS)}")
-    return RANKINGS[given]()
+    if given not in RERANKERS:
+        raise InputError(f"rerank is {given!r}; there are {', '.join(RERANKERS)}")
+    return RERANKERS[given]()
 
 
 __all__ = [
-    "RANKINGS",
+    "RERANKERS",
     "Expansion",
     "ItemOrder",
     "Nearest",
-    "Ranking",
     "Reciprocal",
-    "augmented_gallery",
-    "expanded",
+    "Reranker",
+    "get_reranker",
     "item_order",
-    "ranking",
     "reciprocal_distances",
 ]

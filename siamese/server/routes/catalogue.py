@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import FileResponse
 
-from siamese.server.errors import Refusal
+from siamese.server.errors import ApiError
 from siamese.server.gallery import media_type, thumbnail
-from siamese.server.index_versions import Generation
+from siamese.server.index_versions import IndexVersion
 from siamese.server.routes.search_form import answer, service_of
 from siamese.server.schemas import About, Item, Labels, errors
 from siamese.server.service import Service
@@ -90,15 +90,15 @@ async def small_image(
 
 def _path(service: Service, filename: str) -> Any:
     if not service.current.has(filename):
-        raise Refusal(404, f"{filename}: no such picture in the index")
+        raise ApiError(404, f"{filename}: no such picture in the index")
     return service.gallery.path_of(filename)
 
 
-def _item(generation: Generation, item_id: str, service: Service) -> dict[str, Any]:
+def _item(generation: IndexVersion, item_id: str, service: Service) -> dict[str, Any]:
     index = generation.searcher.index
     rows = index.find(item_id=item_id)
     if not len(rows):
-        raise Refusal(404, f"{item_id}: no such item in the index")
+        raise ApiError(404, f"{item_id}: no such item in the index")
     pictures = index.metadata_of(rows)
     return {
         "item_id": item_id,

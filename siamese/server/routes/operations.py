@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from siamese.server.errors import Refusal
+from siamese.server.errors import ApiError
 from siamese.server.routes.search_form import answer, service_of
 from siamese.server.schemas import Health, errors
 from siamese.server.service import Service
@@ -25,7 +25,7 @@ async def health() -> Response:
 async def ready(service: Annotated[Service, Depends(service_of)]) -> Response:
     """Whether to send requests: not any more once it is told to stop."""
     if not (service.ready and service.batcher.alive):
-        raise Refusal(503, "stopping")
+        raise ApiError(503, "stopping")
     return answer({"status": "ok"})
 
 

@@ -8,10 +8,16 @@ import msgspec
 from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
 
 from siamese.search.searcher import QueryResult, Result
-from siamese.server.errors import Refusal
+from siamese.server.errors import ApiError
 from siamese.server.gallery import Gallery
-from siamese.server.index_versions import Generation
-from siamese.server.routes.search_form import Asked, answer, asked, contents_of, service_of
+from siamese.server.index_versions import IndexVersion
+from siamese.server.routes.search_form import (
+    SearchForm,
+    answer,
+    contents_of,
+    parse_search_form,
+    service_of,
+)
 from siamese.server.schemas import Embedding, Search, errors
 from siamese.server.service import Service
 from siamese.server.uploads import Crop
@@ -23,7 +29,7 @@ UPLOADED = errors(400, 401, 408, 413, 415, 422, 503)
 @router.post("/search", response_model=Search, responses=UPLOADED)
 async def search(
     image: Annotated[list[UploadFile], File(description="The picture; several of one thing.")],
-    asked: Annotated[Asked, Depends(asked)],
+    parse_search_form: Annotated[SearchForm, Depends(parse_search_form)],
     service: Annotated[Service, Depends(service_of)],
     crop: Annotated[
         str | None,
@@ -39,13 +45,13 @@ async def search(
     Several pictures are one query, by the mean of their vectors.
     """
     if crop and len(image) > 1:
-        raise Refusal(422, "crop: belongs to one picture; send only that one")
+        raise ApiError(422, "crop: belongs to one picture; send only that one")
     generation = service.current
     contents = await contents_of(image, service)
     vector = await service.embed(generation, contents, Crop.parse(crop) if crop else None)
-    found = await service.search(generation, vector, asked.k, asked.options)
+    found = await service.search(generation, vector, parse_search_form.k, parse_search_form.options)
     name = " + ".join(upload.filename or "picture" for upload in image)
-    return answer(_document(name, found, asked, generation, service.gallery))
+    return answer(_document(name, found, parse_search_form, generation, service.gallery))
 
 
 @router.post(
@@ -55,7 +61,7 @@ async def search(
 )
 async def search_similar(
     picture: str,
-    asked: Annotated[Asked, Depends(asked)],
+    parse_search_form: Annotated[SearchForm, Depends(parse_search_form)],
     service: Annotated[Service, Depends(service_of)],
     exclude_own_item: Annotated[
         bool, Form(description="Leave out the other pictures of its item as well.")
@@ -67,8 +73,10 @@ async def search_similar(
     """
     generation = service.current
     row = await service.in_pool(service.row_of, generation, picture)
-    found = await service.search_similar(generation, row, asked.k, asked.options, exclude_own_item)
-    return answer(_document(picture, found, asked, generation, service.gallery))
+    found = await service.search_similar(
+        generation, row, parse_search_form.k, parse_search_form.options, exclude_own_item
+    )
+    return answer(_document(picture, found, parse_search_form, generation, service.gallery))
 
 
 @router.post("/embed", response_model=Embedding, responses=UPLOADED)
@@ -84,15 +92,19 @@ async def embed(
 
 
 def _document(
-    query: str, found: QueryResult, asked: Asked, generation: Generation, gallery: Gallery
+    query: str,
+    found: QueryResult,
+    parse_search_form: SearchForm,
+    generation: IndexVersion,
+    gallery: Gallery,
 ) -> dict[str, Any]:
     return {
         "query": query,
         "results": [_result(result, gallery) for result in found.results],
         "in_catalogue": found.in_catalogue,
         "threshold": generation.searcher.threshold,
-        "k": asked.k,
-        "offset": asked.offset,
+        "k": parse_search_form.k,
+        "offset": parse_search_form.offset,
         "index": generation.version,
     }
 

@@ -9,7 +9,7 @@ from fastapi import Form, Request, Response, UploadFile
 
 from siamese.indexes import LabelFilter
 from siamese.search.searcher import Options
-from siamese.server.errors import Refusal
+from siamese.server.errors import ApiError
 from siamese.server.json_encoding import json_bytes
 from siamese.server.service import Service
 
@@ -19,7 +19,7 @@ DEEPEST = 10_000
 _Labels = list[str]
 
 
-class Asked(msgspec.Struct, frozen=True):
+class SearchForm(msgspec.Struct, frozen=True):
     """How many results are wanted, from which on, and all else that a search may be told."""
 
     k: int
@@ -27,7 +27,7 @@ class Asked(msgspec.Struct, frozen=True):
     options: Options
 
 
-async def asked(
+async def parse_search_form(
     k: Annotated[int, Form(ge=1, le=1000, description="How many results.")] = 20,
     offset: Annotated[
         int, Form(ge=0, le=DEEPEST, description="How many of the first to leave out.")
@@ -52,7 +52,7 @@ async def asked(
         Literal["none", "expansion", "reciprocal"],
         Form(description="Nearest first, or a better order by the neighbours of what is found."),
     ] = "none",
-) -> Asked:
+) -> SearchForm:
     """Read what a search is told beside its pictures.
 
     Raises
@@ -61,9 +61,9 @@ async def asked(
         If results farther down than `DEEPEST` are asked for.
     """
     if offset + k > DEEPEST:
-        raise Refusal(422, f"offset, k: {offset} + {k} results, limit {DEEPEST:,} together")
-    labels = LabelFilter.of(any_label or (), every_label or (), no_label or ())
-    return Asked(
+        raise ApiError(422, f"offset, k: {offset} + {k} results, limit {DEEPEST:,} together")
+    labels = LabelFilter.from_lists(any_label or (), every_label or (), no_label or ())
+    return SearchForm(
         k,
         offset,
         Options(
@@ -88,7 +88,7 @@ async def contents_of(images: list[UploadFile], service: Service) -> list[bytes]
     """
     most = service.settings.limits.pictures
     if len(images) > most:
-        raise Refusal(422, f"image: {len(images)} pictures, limit {most}")
+        raise ApiError(422, f"image: {len(images)} pictures, limit {most}")
     return [await image.read() for image in images]
 
 

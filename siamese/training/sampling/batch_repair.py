@@ -10,7 +10,7 @@ from collections import deque
 
 import numpy as np
 
-from siamese.training.sampling.item_index import Items
+from siamese.training.sampling.item_index import ItemIndex
 
 PROBES = 16
 """Pairs of a batch that are looked at for a negative one before all are."""
@@ -20,7 +20,7 @@ ROUNDS = 8
 """How often all batches are asked again after all have refused: each, in an epoch of few."""
 
 
-def mended(batches: np.ndarray, items: Items) -> np.ndarray:
+def repair_batches(batches: np.ndarray, items: ItemIndex) -> np.ndarray:
     """Swap rows between batches until each holds a positive and a negative pair, if it can be.
 
     A batch without a positive pair receives a row that makes one or both rows of one, a batch
@@ -55,7 +55,7 @@ def mended(batches: np.ndarray, items: Items) -> np.ndarray:
 
 
 def _give(
-    batches: np.ndarray, giver: int, receiver: int, gifts: list[list[int]], items: Items
+    batches: np.ndarray, giver: int, receiver: int, gifts: list[list[int]], items: ItemIndex
 ) -> bool:
     """Swap the first gift that leaves neither batch with fewer kinds, and the receiver with more.
 
@@ -76,7 +76,7 @@ def _give(
     return False
 
 
-def _strangers(giver: np.ndarray, receiver: np.ndarray, items: Items) -> list[list[int]]:
+def _strangers(giver: np.ndarray, receiver: np.ndarray, items: ItemIndex) -> list[list[int]]:
     """Places of rows in the giving batch that make a negative pair in the other: one an item."""
     of_giver, places = np.unique(items.of_row[giver], return_index=True)
     of_receiver = np.unique(items.of_row[receiver])
@@ -84,7 +84,7 @@ def _strangers(giver: np.ndarray, receiver: np.ndarray, items: Items) -> list[li
     return [[place] for place in places[fits].tolist()]
 
 
-def _siblings(giver: np.ndarray, receiver: np.ndarray, items: Items) -> list[list[int]]:
+def _siblings(giver: np.ndarray, receiver: np.ndarray, items: ItemIndex) -> list[list[int]]:
     """Places of a row in the giving batch that has a sibling in the other, or of two siblings."""
     single = np.isin(items.of_row[giver], items.of_row[receiver]) & ~np.isin(giver, receiver)
     rows, places = np.unique(giver, return_index=True)
@@ -96,7 +96,7 @@ def _siblings(giver: np.ndarray, receiver: np.ndarray, items: Items) -> list[lis
     return [[place] for place in np.flatnonzero(single).tolist()] + pairs
 
 
-def _expendable(batch: np.ndarray, count: int, items: Items) -> list[list[int]]:
+def _expendable(batch: np.ndarray, count: int, items: ItemIndex) -> list[list[int]]:
     """Places of a batch to give back: from those of its commonest items to those of its rarest."""
     _, inverse, counts = np.unique(items.of_row[batch], return_inverse=True, return_counts=True)
     order = np.argsort(-counts[inverse], kind="stable").tolist()
@@ -104,11 +104,11 @@ def _expendable(batch: np.ndarray, count: int, items: Items) -> list[list[int]]:
     return [order[start : start + count] for start in starts.tolist()]
 
 
-def _kinds(batches: np.ndarray, items: Items) -> np.ndarray:
+def _kinds(batches: np.ndarray, items: ItemIndex) -> np.ndarray:
     return np.stack([_has_positive(batches, items), _has_negative(batches, items)], axis=1)
 
 
-def _has_positive(batches: np.ndarray, items: Items) -> np.ndarray:
+def _has_positive(batches: np.ndarray, items: ItemIndex) -> np.ndarray:
     """Which batches hold two rows of one item: bool (steps,)."""
     order = np.lexsort((batches, items.of_row[batches]))
     rows = np.take_along_axis(batches, order, axis=1)
@@ -116,7 +116,7 @@ def _has_positive(batches: np.ndarray, items: Items) -> np.ndarray:
     return (same_item & (np.diff(rows, axis=1) != 0)).any(axis=1)
 
 
-def _has_negative(batches: np.ndarray, items: Items) -> np.ndarray:
+def _has_negative(batches: np.ndarray, items: ItemIndex) -> np.ndarray:
     """Which batches hold two rows that make a negative pair: bool (steps,)."""
     steps, size = batches.shape
     places = np.linspace(0, size - 1, min(size, PROBES)).astype(int)

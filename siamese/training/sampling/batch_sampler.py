@@ -7,9 +7,9 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 
 from siamese.training.recipe import Batches
-from siamese.training.sampling.batch_repair import mended
+from siamese.training.sampling.batch_repair import repair_batches
 from siamese.training.sampling.hard_items import neighbours_together
-from siamese.training.sampling.item_index import Items
+from siamese.training.sampling.item_index import ItemIndex
 from siamese.training.sampling.label_balanced import balanced_batches
 
 
@@ -53,7 +53,7 @@ class BatchSampler:
         seed: int,
         batches: Batches = "uniform",
     ) -> None:
-        self.items = Items(items, labels)
+        self.items = ItemIndex(items, labels)
         self.batch_size = min(batch_size, len(items))
         self.pictures_per_item = max(1, min(pictures_per_item, self.batch_size // 2))
         self.seed = seed
@@ -84,7 +84,7 @@ class BatchSampler:
                 [groups[i] for i in order] + [further[i] for i in rng.permutation(len(further))]
             )
             batches = rows[: self.steps * self.batch_size].reshape(self.steps, self.batch_size)
-        return mended(batches, self.items)
+        return repair_batches(batches, self.items)
 
     def _groups(self, rng: np.random.Generator) -> list[np.ndarray]:
         groups = []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from siamese.training.sampling.item_index import Items
+from siamese.training.sampling.item_index import ItemIndex
 
 NEIGHBOURHOOD = 8
 """Items of a neighbourhood: one and its nearest. A batch holds several, each elsewhere."""
@@ -20,7 +20,7 @@ BLOCK = 256
 
 
 def neighbours_together(
-    items: Items,
+    items: ItemIndex,
     groups: Sequence[np.ndarray],
     vectors: np.ndarray,
     per_batch: int,
@@ -65,7 +65,7 @@ def neighbours_together(
 
 
 def _neighbourhoods(
-    items: Items,
+    items: ItemIndex,
     waiting: list[list[int]],
     centroids: np.ndarray,
     size: int,
@@ -91,7 +91,7 @@ def _neighbourhoods(
     return neighbourhoods
 
 
-def _centroids(items: Items, vectors: np.ndarray) -> np.ndarray:
+def _centroids(items: ItemIndex, vectors: np.ndarray) -> np.ndarray:
     """Mean vector of each item, scaled to length 1: float32 (m, d)."""
     centroids = np.stack([vectors[rows].mean(axis=0) for rows in items.rows])
     lengths = np.linalg.norm(centroids, axis=1, keepdims=True)

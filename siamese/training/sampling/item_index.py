@@ -10,7 +10,7 @@ from siamese.data.label_rule import EXCLUDED, NO_NEGATIVE_PAIR, LabelRule, codes
 from siamese.errors import InputError
 
 
-class Items:
+class ItemIndex:
     """The items of some rows, numbered in the order in which they first appear.
 
     Attributes

@@ -6,11 +6,11 @@ import heapq
 
 import numpy as np
 
-from siamese.training.sampling.item_index import Items
+from siamese.training.sampling.item_index import ItemIndex
 
 
 def balanced_batches(
-    items: Items, steps: int, batch_size: int, pictures_per_item: int, rng: np.random.Generator
+    items: ItemIndex, steps: int, batch_size: int, pictures_per_item: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Fill batches with groups of an item's pictures, the least met label first.
 
@@ -63,7 +63,9 @@ def balanced_batches(
     return batches
 
 
-def _by_label(items: Items, rng: np.random.Generator) -> tuple[list[list[int]], list[list[int]]]:
+def _by_label(
+    items: ItemIndex, rng: np.random.Generator
+) -> tuple[list[list[int]], list[list[int]]]:
     """The labels of each item, and the items of each label, shuffled."""
     labels, ends, count = items.rule.labels_of()
     labels_of = [of_item.tolist() or [count] for of_item in np.split(labels, ends[:-1])]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamese.training.sampling.item_index import Items
+from siamese.training.sampling.item_index import ItemIndex
 
 
 class Pairs(NamedTuple):
@@ -55,7 +55,7 @@ class PairSampler:
         seed: int,
         hard_share: float = 0.0,
     ) -> None:
-        self.items = Items(items, labels)
+        self.items = ItemIndex(items, labels)
         self.seed = seed
         self.hard_share = hard_share
         self._sizes = np.array([len(rows) for rows in self.items.rows])

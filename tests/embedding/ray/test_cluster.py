@@ -24,7 +24,7 @@ pytest.importorskip("fsspec", reason="Ray Data is an extra: pip install 'ray[dat
 import siamese.embedding.ray.cluster as cluster_module
 from siamese.data.catalogue import Catalogue
 from siamese.embedding.embedder import Embedder
-from siamese.embedding.ray.executor import RayEngine
+from siamese.embedding.ray.executor import RayExecutor
 from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
 
@@ -85,7 +85,7 @@ def local(checkpoint, photos):
 @pytest.fixture
 def embedder(checkpoint, cluster):
     embedder = Embedder.load(checkpoint)
-    embedder.engine = RayEngine(cluster.address)
+    embedder.engine = RayExecutor(cluster.address)
     return embedder
 
 
@@ -275,7 +275,7 @@ def test_what_ends_every_worker_is_not_tried_for_ever(embedder, photos):
 
 
 def test_no_cluster_at_the_address(embedder, photos, store):
-    embedder.engine = RayEngine("127.0.0.1:1")
+    embedder.engine = RayExecutor("127.0.0.1:1")
     with pytest.raises(InputError, match="no Ray cluster answers there"):
         embedder.embed_into(store, photos)
     shutil.rmtree(store.folder)

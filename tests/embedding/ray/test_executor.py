@@ -22,7 +22,7 @@ from siamese.embedding.ray.tables import (
     refusal_table,
 )
 from siamese.embedding.ray.worker import look
-from siamese.embedding.store import EmbeddingStore, Entry
+from siamese.embedding.store import EmbeddingStore, StoredOutcome
 from siamese.embedding.store_rows import FileState
 from siamese.errors import InputError
 from siamese.utils.threads import cores, use_cores
@@ -84,10 +84,10 @@ def test_outcomes_travel_as_they_are():
     state = FileState(7, 1_700_000_000_123_456_789, bytes(range(16)))
     vectors = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32)
     entries = [
-        Entry("a.jpg", state, vectors[0]),
-        Entry("gone.jpg", None, "file missing"),
-        Entry("text.jpg", state, "not a picture"),
-        Entry("b.jpg", state, vectors[1]),
+        StoredOutcome("a.jpg", state, vectors[0]),
+        StoredOutcome("gone.jpg", None, "file missing"),
+        StoredOutcome("text.jpg", state, "not a picture"),
+        StoredOutcome("b.jpg", state, vectors[1]),
     ]
     got, ran = entries_of(entries_table(entries, "openvino", "bfloat16"))
     assert ran == {("openvino", "bfloat16")}

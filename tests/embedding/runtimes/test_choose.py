@@ -74,7 +74,7 @@ def test_a_model_that_openvino_cannot_run_is_embedded_by_tensorflow(
     def refuse(*_: object) -> None:
         raise RuntimeError("Exception from src/core.cpp:1:\nno such operation: Foo\n")
 
-    monkeypatch.setattr("siamese.embedding.runtimes.openvino_runtime.converted", refuse)
+    monkeypatch.setattr("siamese.embedding.runtimes.openvino_runtime.convert_model", refuse)
     facts = replace(embedder.facts, path=str(tmp_path / "other.hdf5"))
     assert open_runtime(lambda: embedder.model, facts).name == "tensorflow"
     problem = "final_model.hdf5: OpenVINO cannot run it (no such operation: Foo)"

@@ -9,7 +9,7 @@ pytest.importorskip("openvino")
 import openvino
 
 from siamese.embedding.runtimes.openvino_bfloat16 import early_in_float32
-from siamese.embedding.runtimes.openvino_convert import converted, frozen
+from siamese.embedding.runtimes.openvino_convert import convert_model, frozen
 
 SIDE = 64
 SQUARES = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), np.uint8)
@@ -26,7 +26,7 @@ def model():
         maps = keras.layers.BatchNormalization()(maps)
         maps = keras.layers.ReLU(6)(maps)
     pooled = keras.layers.GlobalAveragePooling2D()(maps)
-    return converted(frozen(keras.Model(picture, pooled)))
+    return convert_model(frozen(keras.Model(picture, pooled)))
 
 
 def answers(model, precision):

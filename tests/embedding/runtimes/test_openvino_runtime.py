@@ -60,11 +60,11 @@ def conversions(monkeypatch):
     done: list[int] = []
 
     def noted(function):
-        model = conversion.converted(function)
+        model = conversion.convert_model(function)
         done.append(len(model.get_ops()))
         return model
 
-    monkeypatch.setattr(module, "converted", noted)
+    monkeypatch.setattr(module, "convert_model", noted)
     return done
 
 
@@ -299,8 +299,8 @@ def test_bfloat16_cannot_be_asked_of_a_processor_without(embedder, facts, monkey
 
 def test_a_conversion_that_answers_something_else_is_refused(embedder, facts, monkeypatch):
     other = keras.models.clone_model(embedder.model)  # of other weights
-    convert = module.converted
-    monkeypatch.setattr(module, "converted", lambda _: convert(conversion.frozen(other)))
+    convert = module.convert_model
+    monkeypatch.setattr(module, "convert_model", lambda _: convert(conversion.frozen(other)))
     with pytest.raises(module.ParityError, match="not those of Keras"):
         open_openvino(lambda: embedder.model, facts, "auto")
     assert not kept_model(facts).exists()

@@ -358,8 +358,8 @@ def test_what_a_killed_run_left_goes(folder):
 
 def test_filters_that_take_turns_do_not_mix(folder):
     index = open_index(folder)
-    names = [LabelFilter.of([label]) for label in LABELS] + [
-        LabelFilter.of((), (), [label]) for label in LABELS
+    names = [LabelFilter.from_lists([label]) for label in LABELS] + [
+        LabelFilter.from_lists((), (), [label]) for label in LABELS
     ]
     first = [index.query(grouped(3, seed=1), 5, labels) for labels in names]
     for _ in range(2):
@@ -381,7 +381,7 @@ def test_what_labels_keep_is_found_wherever_the_query_is(tmp_path, graphs):
     ]
     index = build_index("faiss", tmp_path / "i", vectors, metadata, contents(600), facts())
     assert index.found.kind == "graph"
-    _, rows = index.query(vectors[:50], 10, LabelFilter.of(["there"]))
+    _, rows = index.query(vectors[:50], 10, LabelFilter.from_lists(["there"]))
     expected = 300 + np.argsort(-vectors[:50] @ vectors[300:].T, axis=1)[:, :10]
     agree = [len(set(one) & set(other)) for one, other in zip(rows, expected, strict=True)]
     assert np.mean(agree) > 9.8  # vectors are kept in 16 bits

@@ -138,10 +138,10 @@ def test_it_answers_as_the_exact_index(uri):
     assert index.name == str(uri)
     for labels in (
         LabelFilter(),
-        LabelFilter.of(any_of=["l1", "l2"]),
-        LabelFilter.of(any_of=["l1", "l2"], none_of=["l2"]),
-        LabelFilter.of(all_of=["l1", "l2"]),
-        LabelFilter.of(none_of=["l1", "unheard of"]),
+        LabelFilter.from_lists(any_of=["l1", "l2"]),
+        LabelFilter.from_lists(any_of=["l1", "l2"], none_of=["l2"]),
+        LabelFilter.from_lists(all_of=["l1", "l2"]),
+        LabelFilter.from_lists(none_of=["l1", "unheard of"]),
     ):
         for k in (1, 10, 1000):
             distances, rows = index.query(unit(5, seed=1), k, labels)
@@ -253,11 +253,11 @@ def test_hostile_names_are_only_names(uri):
         for found in (
             index.find(item_id=known["item_id"]),
             index.find(filename=known["filename"]),
-            index.query(unit(1), 5, LabelFilter.of(any_of=[text]))[1][0],
-            index.query(unit(1), 5, LabelFilter.of(all_of=[text, "all"]))[1][0],
+            index.query(unit(1), 5, LabelFilter.from_lists(any_of=[text]))[1][0],
+            index.query(unit(1), 5, LabelFilter.from_lists(all_of=[text, "all"]))[1][0],
         ):
             assert index.metadata_of(found) == [known]
-        rest = index.query(unit(1), 99, LabelFilter.of(none_of=[text]))[1][0]
+        rest = index.query(unit(1), 99, LabelFilter.from_lists(none_of=[text]))[1][0]
         assert len(rest) == len(HOSTILE) - 1
         assert known not in index.metadata_of(rest)
     assert index.item_sizes([known["item_id"] for known in metadata]).tolist() == [1] * len(HOSTILE)
@@ -340,7 +340,11 @@ def test_more_results_than_milvus_gives_are_compared_one_by_one(tmp_path, monkey
     index = MilvusIndex.build(unit(90), pictures(90), MODEL, uri=tmp_path / "milvus")
     monkeypatch.setattr(engine, "MOST_RESULTS", 16)
     exact = BallTreeIndex.build(unit(90), pictures(90), MODEL)
-    for k, labels in ((40, LabelFilter()), (500, LabelFilter()), (20, LabelFilter.of(["l1"]))):
+    for k, labels in (
+        (40, LabelFilter()),
+        (500, LabelFilter()),
+        (20, LabelFilter.from_lists(["l1"])),
+    ):
         distances, rows = index.query(unit(3, seed=1), k, labels)
         expected, places = exact.query(unit(3, seed=1), k, labels)
         np.testing.assert_allclose(distances, expected, atol=1e-6)
@@ -708,7 +712,7 @@ assert not {"grpc", "pymilvus", "milvus_lite"} & set(sys.modules)
 
 def test_a_filter_is_said_in_the_language_of_milvus():
     assert expression_of(LabelFilter()) == ""
-    assert expression_of(LabelFilter.of(["b", "a"], ["c"], ['d"'])) == (
+    assert expression_of(LabelFilter.from_lists(["b", "a"], ["c"], ['d"'])) == (
         'array_contains_any(labels, ["a", "b"]) and array_contains_all(labels, ["c"])'
         r' and not array_contains_any(labels, ["d\""])'
     )

@@ -6,25 +6,31 @@ import pytest
 from siamese.cli.main import cli
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
-from siamese.search.reranking.reranker import RANKINGS, Expansion, Nearest, Reciprocal, ranking
+from siamese.search.reranking.reranker import (
+    RERANKERS,
+    Expansion,
+    Nearest,
+    Reciprocal,
+    get_reranker,
+)
 
 
 def test_a_ranking_is_named_or_given():
-    assert isinstance(ranking(None), Nearest)
-    assert isinstance(ranking("none"), Nearest)
-    assert ranking("expansion") == Expansion() and ranking("reciprocal") == Reciprocal()
+    assert isinstance(get_reranker(None), Nearest)
+    assert isinstance(get_reranker("none"), Nearest)
+    assert get_reranker("expansion") == Expansion() and get_reranker("reciprocal") == Reciprocal()
     own = Expansion(neighbours=7)
-    assert ranking(own) is own
+    assert get_reranker(own) is own
     with pytest.raises(InputError, match="rerank is 'best'; there are none, expansion, reciprocal"):
-        ranking("best")
+        get_reranker("best")
 
 
 def test_the_command_line_takes_their_names():
     (option,) = [option for option in cli.commands["search"].params if option.name == "rerank"]
-    assert list(option.type.choices) == list(RANKINGS)
+    assert list(option.type.choices) == list(RERANKERS)
 
 
-@pytest.mark.parametrize("name", RANKINGS)
+@pytest.mark.parametrize("name", RERANKERS)
 def test_every_ranking_has_each_picture_once_and_the_same_for_one_query_as_for_many(name):
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(150, 6))
@@ -33,10 +39,12 @@ def test_every_ranking_has_each_picture_once_and_the_same_for_one_query_as_for_m
     index = BallTreeIndex.build(
         vectors[:140], [{"item_id": "", "filename": "", "labels": []}] * 140, facts
     )
-    scores, rows = ranking(name).rank(index, vectors[140:].astype(np.float32), 1000)
+    scores, rows = get_reranker(name).rank(index, vectors[140:].astype(np.float32), 1000)
     assert scores.shape == rows.shape == (10, 140)
     assert (np.sort(rows, axis=1) == np.arange(140)).all()
     assert (np.diff(scores, axis=1) >= -1e-12).all()
     for place in range(10):
-        one = ranking(name).rank(index, vectors[140 + place : 141 + place].astype(np.float32), 8)
+        one = get_reranker(name).rank(
+            index, vectors[140 + place : 141 + place].astype(np.float32), 8
+        )
         np.testing.assert_array_equal(one[1][0], rows[place, :8])

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.sampling.conftest import CATALOGUES, has_both_kinds, kinds_of, rows_of
 
-from siamese.training.sampling import Items
-from siamese.training.sampling.batch_repair import _has_negative, _has_positive, mended
+from siamese.training.sampling import ItemIndex
+from siamese.training.sampling.batch_repair import _has_negative, _has_positive, repair_batches
 
 
 @settings(deadline=None, max_examples=50)
@@ -20,11 +20,11 @@ def test_kinds_are_those_of_naive_loops_and_only_grow(catalogue, size, data):
     item_ids, labels = rows_of(catalogue)
     row = st.integers(0, len(item_ids) - 1)
     batches = np.array(data.draw(st.lists(st.lists(row, min_size=size, max_size=size), min_size=1)))
-    items = Items(item_ids, labels)
+    items = ItemIndex(item_ids, labels)
     before = np.array([kinds_of(batch, item_ids, labels) for batch in batches])
     np.testing.assert_array_equal(_has_positive(batches, items), before[:, 0])
     np.testing.assert_array_equal(_has_negative(batches, items), before[:, 1])
-    after = mended(batches, items)
+    after = repair_batches(batches, items)
     assert np.sort(after, axis=None).tolist() == np.sort(batches, axis=None).tolist()
     kinds = np.array([kinds_of(batch, item_ids, labels) for batch in after])
     assert (kinds >= before).all()
@@ -47,7 +47,7 @@ def test_kinds_are_those_of_naive_loops_and_only_grow(catalogue, size, data):
 def test_nothing_better_is_possible(catalogue):
     """Two batches of four, whatever the start: as many kinds of pairs as any division has."""
     item_ids, labels = rows_of(catalogue)
-    items = Items(item_ids, labels)
+    items = ItemIndex(item_ids, labels)
 
     def kinds(batch):
         return sum(kinds_of(batch, item_ids, labels))
@@ -58,7 +58,7 @@ def test_nothing_better_is_possible(catalogue):
     ]
     best = max(kinds(one) + kinds(other) for one, other in divisions)
     for division in divisions[::3]:
-        one, other = mended(np.array(division), items)
+        one, other = repair_batches(np.array(division), items)
         assert kinds(one) + kinds(other) == best
 
 
@@ -66,5 +66,5 @@ def test_one_picture_of_many_goes_where_it_is_missing():
     # The stranger's four pictures lie in one batch of four.
     item_ids, labels = rows_of([(60, "x"), (4, "y")])
     batches = np.arange(64).reshape(4, 16)
-    after = mended(batches, Items(item_ids, labels))
+    after = repair_batches(batches, ItemIndex(item_ids, labels))
     assert [int((batch >= 60).sum()) for batch in after] == [1, 1, 1, 1]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.sampling.conftest import CATALOGUES, has_both_kinds, rows_of
 
 from siamese.errors import InputError
-from siamese.training.sampling import BatchSampler, Items, PairSampler
+from siamese.training.sampling import BatchSampler, ItemIndex, PairSampler
 
 
 @pytest.mark.parametrize("sampler", ["batches", "pairs"])
@@ -40,7 +40,7 @@ def test_many_label_sets_side_by_side_are_settled_quickly():
 
 
 def test_rows_of_items_in_the_order_in_which_they_appear():
-    items = Items(list("bbcab"), ["x", "x", "y", "", "x"])
+    items = ItemIndex(list("bbcab"), ["x", "x", "y", "", "x"])
     assert items.ids == ["b", "c", "a"] and len(items) == 3
     assert items.of_row.tolist() == [0, 0, 1, 2, 0]
     assert [rows.tolist() for rows in items.rows] == [[0, 1, 4], [2], [3]]
@@ -60,7 +60,7 @@ def test_which_rows_can_anchor_a_negative_pair(catalogue):
         )
         for row in range(len(item_ids))
     ]
-    assert Items(item_ids, labels).with_negative.tolist() == expected
+    assert ItemIndex(item_ids, labels).with_negative.tolist() == expected
 
 
 @settings(deadline=None)  # the first call imports scipy
@@ -77,6 +77,6 @@ def test_relations_are_the_rule_said_pair_by_pair(catalogue, rows, others):
                 expected[i, j] = one != other
             else:
                 expected[i, j] = 0 if labels[one] & labels[other] else -1
-    got = Items(item_ids, labels).relations(rows, others)
+    got = ItemIndex(item_ids, labels).relations(rows, others)
     assert got.dtype == np.int8
     np.testing.assert_array_equal(got, expected)
