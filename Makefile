@@ -75,6 +75,7 @@ lint: setup ## Check style and types, without running anything
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
 	$(VENV_PYTHON) -m mypy
+	.venv/bin/lint-imports
 
 .PHONY: format
 format: setup ## Bring the code into the style that make lint asks for

@@ -10,12 +10,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import siamese
 from siamese.data.remote_files import is_there
 from siamese.embedding.ray.tables import entries_table, files_of, refusal_table
 from siamese.errors import InputError
 from siamese.utils.text import pluralize
 from siamese.utils.threads import use_cores
+from siamese.version import __version__
 
 if TYPE_CHECKING:
     import pyarrow
@@ -114,9 +114,9 @@ class Tries:
 
 def look(version: str, sample: Sequence[File]) -> str | None:
     """Say what keeps this node from embedding; None where nothing does."""
-    if siamese.__version__ != version:
+    if __version__ != version:
         return (
-            f"has version {siamese.__version__} of this package, not {version}; install the same "
+            f"has version {__version__} of this package, not {version}; install the same "
             "on every node"
         )
     if sample and not any(map(is_there, sample)):
@@ -135,7 +135,7 @@ def _embedder(job: Job) -> Embedder:
     InputError
         It is another one here, or this node does not see the pictures.
     """
-    if problem := look(siamese.__version__, job.sample):  # a node that came later
+    if problem := look(__version__, job.sample):  # a node that came later
         raise InputError(f"node {this_node()}: {problem}")
     use_cores(job.cores)  # and leave the others to the other workers of the node
     from siamese.utils.keras_import import import_keras
