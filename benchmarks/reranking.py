@@ -33,13 +33,12 @@ from siamese.embedding.embedder import Embedder
 from siamese.embedding.store import EmbeddingStore
 from siamese.evaluation.metrics import retrieval_metrics
 from siamese.indexes import EVERYTHING, BallTreeIndex, LabelFilter
+from siamese.indexes.gallery_augmentation import augment_gallery, expand_query
 from siamese.search.reranking.reranker import (
     Expansion,
     Nearest,
     Reciprocal,
     Reranker,
-    augmented_gallery,
-    expanded,
     item_order,
 )
 from siamese.search.searcher import BY_ITEM, Searcher
@@ -50,7 +49,7 @@ TIMED = 100
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Settings of `augmented_gallery`."""
+    """Settings of `augment_gallery`."""
 
     neighbours: int
     alpha: float
@@ -67,7 +66,7 @@ class Method:
 
 def default_methods() -> list[Method]:
     """The methods with the settings of the package."""
-    defaults = augmented_gallery.__defaults__
+    defaults = augment_gallery.__defaults__
     assert defaults is not None
     augmentation = Augmentation(*defaults)
     return [
@@ -139,7 +138,7 @@ def galleries(data: Data, augmentation: Augmentation | None) -> Iterator[Gallery
             yield Gallery(data.gallery, own)
         return
     neighbours, alpha = augmentation.neighbours, augmentation.alpha
-    augmented = augmented_gallery(data.gallery, neighbours, alpha)
+    augmented = augment_gallery(data.gallery, neighbours, alpha)
     similarity = data.gallery @ data.gallery.T
     np.fill_diagonal(similarity, -np.inf)
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : neighbours + 1]
@@ -148,7 +147,7 @@ def galleries(data: Data, augmentation: Augmentation | None) -> Iterator[Gallery
         kept = augmented[mixed]
         for row in mixed:
             others = nearest[row][nearest[row] != own]
-            augmented[row] = expanded(data.gallery[row], data.gallery[others], alpha)
+            augmented[row] = expand_query(data.gallery[row], data.gallery[others], alpha)
         yield Gallery(augmented, own)
         augmented[mixed] = kept
 
@@ -193,7 +192,7 @@ def milliseconds(data: Data, method: Method, facts: Any, by_item: str | None) ->
     vectors = data.gallery
     if method.augmentation is not None:
         settings = method.augmentation
-        vectors = augmented_gallery(vectors, settings.neighbours, settings.alpha)
+        vectors = augment_gallery(vectors, settings.neighbours, settings.alpha)
     metadata = [{"item_id": str(name), "filename": "", "labels": []} for name in data.gallery_ids]
     index = BallTreeIndex.build(vectors, metadata, facts.as_dict())
     searcher = Searcher(Given(facts), index)  # type: ignore[arg-type]

@@ -28,9 +28,9 @@ from siamese.reports import (
     collage,
     compare,
     distance_histograms,
-    embedding_map,
+    draw_embedding_map,
+    draw_pairs,
     neighbours_picture,
-    pairs_picture,
     roc_chart,
 )
 from siamese.reports.notebook import LiveChart, figures_table, shown
@@ -84,7 +84,7 @@ print(f"train {train}\ntest  {test}")
 # %%
 few, _ = train.split(min(0.5, 100 / len(train.items)))  # enough to look at
 generator = siamese.PairGenerator(few, picture_size=PICTURE_SIZE)
-shown(pairs_picture(generator))
+shown(draw_pairs(generator))
 
 # %% [markdown]
 # ## The network
@@ -159,7 +159,7 @@ shown(roc_chart(pairs_before, pairs_after), width=480)
 # close together for the network. Each picture is of an item it never saw.
 
 # %%
-shown(embedding_map(embedded_after, test))
+shown(draw_embedding_map(embedded_after, test))
 
 # %% [markdown]
 # ### Neighbours

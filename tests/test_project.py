@@ -153,7 +153,8 @@ def test_requirements_are_pinned(name: str) -> None:
 def test_development_and_running_use_the_same_versions() -> None:
     development = pins("requirements-dev.txt")
     for name, requirement in pins("requirements.txt").items():
-        assert development[name] == requirement
+        # The documentation's tools need everywhere what others need on Windows alone.
+        assert development[name].specifier == requirement.specifier
 
 
 def test_requirements_are_complete() -> None:

@@ -23,7 +23,7 @@ PCA_SIZE = 50
 """Dimensions that t-SNE is given; the rest is noise to it, and time."""
 
 
-def embedding_map(
+def draw_embedding_map(
     embeddings: Embeddings,
     catalogue: Catalogue,
     *,

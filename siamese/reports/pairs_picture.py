@@ -32,7 +32,7 @@ class _Group:
     pairs: list[tuple[int, int]]
 
 
-def pairs_picture(generator: PairGenerator, *, pairs: int = 6) -> Image.Image:
+def draw_pairs(generator: PairGenerator, *, pairs: int = 6) -> Image.Image:
     """Draw what a generator draws: positive and negative pairs of its current epoch.
 
     Of batch-pairs the first batch is shown, and also pairs of it that are left out because two

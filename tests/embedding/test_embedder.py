@@ -180,7 +180,7 @@ def test_a_file_that_was_unreadable_a_moment_ago_is_not_trusted(
     embedder, copied, store, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(module.FileState, "of", lambda path: None)
+        patch.setattr(module.FileState, "from_path", lambda path: None)
         got = embedder.embed_catalogue(copied, store=store)
         assert {one.reason for one in got.skipped} == {"changed while it was read"}
         assert len(got.skipped) == 48

@@ -115,7 +115,7 @@ def test_the_files_are_plain(store, photos):
 def test_a_file_of_1970_is_known_by_its_time(store, photos, monkeypatch):
     os.utime(photos["1.png"], ns=(0, 0))
     fill(store, photos)
-    monkeypatch.setattr(FileState, "of", None)  # no file is read
+    monkeypatch.setattr(FileState, "from_path", None)  # no file is read
     with store.open(FACTS) as opened:
         assert opened.known(photos) == set(photos)
 
@@ -142,7 +142,7 @@ def test_bytes_are_compared_only_where_the_time_differs(store, photos, monkeypat
     with store.open(FACTS) as opened:
         assert opened.known(photos) == photos.keys()
         opened.merge(photos)  # remembers the new times
-    monkeypatch.setattr(FileState, "of", None)
+    monkeypatch.setattr(FileState, "from_path", None)
     assert known(store, photos) == photos.keys()
 
 

@@ -19,7 +19,7 @@ from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 from siamese.indexes import open_index
 from siamese.indexes.build import index_catalogue, kept_embeddings, skipped_list
-from siamese.search.reranking.reranker import augmented_gallery
+from siamese.indexes.gallery_augmentation import augment_gallery
 
 pytestmark = pytest.mark.slow
 
@@ -61,9 +61,7 @@ def test_an_augmented_index_holds_means_and_keeps_the_embeddings(embedder, catal
     plain = open_index(index_catalogue(embedder, catalogue, output).path)
     mixed = open_index(index_catalogue(embedder, catalogue, output, augment=True).path)
     rows = range(len(catalogue.pictures))
-    np.testing.assert_allclose(
-        mixed.vectors(rows), augmented_gallery(plain.vectors(rows)), atol=1e-6
-    )
+    np.testing.assert_allclose(mixed.vectors(rows), augment_gallery(plain.vectors(rows)), atol=1e-6)
     assert mixed.metadata == plain.metadata and mixed.model == plain.model
     assert abs(mixed.vectors(rows) - plain.vectors(rows)).max() > 1e-3
     # Without it again: of the embeddings that were kept, which are not augmented twice.

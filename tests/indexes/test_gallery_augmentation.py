@@ -5,7 +5,7 @@ import pytest
 
 from siamese.errors import InputError
 from siamese.indexes import gallery_augmentation as augmentation
-from siamese.search.reranking.reranker import augmented_gallery
+from siamese.indexes.gallery_augmentation import augment_gallery
 
 
 def unit(rng, count, size):
@@ -32,18 +32,18 @@ def test_agrees_with_a_loop(neighbours, alpha, block_bytes, monkeypatch):
     monkeypatch.setattr(augmentation, "BLOCK_BYTES", block_bytes)
     vectors = unit(np.random.default_rng(0), 40, 6)
     before = vectors.copy()
-    found = augmented_gallery(vectors, neighbours, alpha)
+    found = augment_gallery(vectors, neighbours, alpha)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, naive(vectors, neighbours, alpha), atol=1e-6)
     np.testing.assert_array_equal(vectors, before)
 
 
 def test_a_picture_alone_stays_what_it_is():
-    np.testing.assert_array_equal(augmented_gallery(np.eye(3)[:1]), np.eye(3)[:1])
-    assert augmented_gallery(np.empty((0, 3))).shape == (0, 3)
+    np.testing.assert_array_equal(augment_gallery(np.eye(3)[:1]), np.eye(3)[:1])
+    assert augment_gallery(np.empty((0, 3))).shape == (0, 3)
 
 
 @pytest.mark.parametrize("wrong", [{"neighbours": 0}, {"alpha": -0.1}, {"alpha": np.nan}])
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(InputError, match="they must be at least 1 and 0"):
-        augmented_gallery(np.eye(3), **wrong)
+        augment_gallery(np.eye(3), **wrong)

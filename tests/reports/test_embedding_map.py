@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from siamese.embedding.embedder import Embeddings
-from siamese.reports import embedding_map
+from siamese.reports import draw_embedding_map
 from siamese.reports import embedding_map as module
 from siamese.reports.drawing import Canvas
 
@@ -27,7 +27,7 @@ def placed(monkeypatch):
 
 
 def test_no_picture_covers_another(before, catalogue, placed):
-    picture = embedding_map(before, catalogue, size=300, thumbnails=60)
+    picture = draw_embedding_map(before, catalogue, size=300, thumbnails=60)
     assert picture.size == (600, 600)
     assert 24 < len(placed) <= 48
     places = np.array([at for _, at, _ in placed])
@@ -40,7 +40,7 @@ def test_no_picture_covers_another(before, catalogue, placed):
 
 def test_alike_lie_together(after, catalogue, placed):
     """Siblings, whose vectors are nearly the same, are nearer than the others."""
-    embedding_map(after, catalogue, size=1100, thumbnails=100)
+    draw_embedding_map(after, catalogue, size=1100, thumbnails=100)
     item_of = {catalogue.path_of(p).name: p.item_id for p in catalogue.pictures}
     places = np.array([at for _, at, _ in placed])
     items = np.array([item_of[name] for name, _, _ in placed])
@@ -54,7 +54,7 @@ def test_alike_lie_together(after, catalogue, placed):
 def test_the_seed_decides_the_map(before, catalogue):
     few = Embeddings(before.pictures[:16], before.vectors[:16], [])
     one, again, other = (
-        np.asarray(embedding_map(few, catalogue, size=200, seed=seed)) for seed in (0, 0, 1)
+        np.asarray(draw_embedding_map(few, catalogue, size=200, seed=seed)) for seed in (0, 0, 1)
     )
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
@@ -62,24 +62,24 @@ def test_the_seed_decides_the_map(before, catalogue):
 
 def test_only_so_many_are_laid_out_and_shown(before, catalogue, placed, monkeypatch):
     many = Embeddings(before.pictures * 4, np.vstack([before.vectors] * 4), [])
-    embedding_map(many, catalogue, size=900, thumbnails=30)
+    draw_embedding_map(many, catalogue, size=900, thumbnails=30)
     assert len(placed) == 30
     placed.clear()
     monkeypatch.setattr(module, "MOST_PICTURES", 15)
-    embedding_map(before, catalogue, size=900, thumbnails=400)
+    draw_embedding_map(before, catalogue, size=900, thumbnails=400)
     assert len(placed) == 15
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 11])
 def test_few_pictures(before, catalogue, placed, count):
     few = Embeddings(before.pictures[:count], before.vectors[:count], [])
-    embedding_map(few, catalogue, size=1100, thumbnails=50)
+    draw_embedding_map(few, catalogue, size=1100, thumbnails=50)
     assert len(placed) == count
 
 
 def test_a_file_that_is_gone_leaves_a_grey_tile(before, catalogue, tmp_path, monkeypatch):
     monkeypatch.setattr(type(catalogue), "path_of", lambda self, picture: tmp_path / "gone.png")
     one = Embeddings(before.pictures[:1], before.vectors[:1], [])
-    picture = embedding_map(one, catalogue, size=300, thumbnails=4)
+    picture = draw_embedding_map(one, catalogue, size=300, thumbnails=4)
     assert isinstance(picture, Image.Image)
     assert (np.asarray(picture) == (229, 231, 235)).all(axis=2).any()

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from siamese.data.catalogue import Catalogue
-from siamese.reports import pairs_picture
+from siamese.reports import draw_pairs
 from siamese.reports import pairs_picture as module
 from siamese.reports.drawing import FAINT, OTHER, SAME
 from siamese.training.pair_generator import PairGenerator
@@ -23,7 +23,7 @@ def groups_of(generator, monkeypatch, pairs=6):
         real(canvas, generator, group, rows, x, y)
 
     monkeypatch.setattr(module, "_pair", noted)
-    picture = pairs_picture(generator, pairs=pairs)
+    picture = draw_pairs(generator, pairs=pairs)
     return picture, {
         sign: [rows for other, rows in drawn if other == sign] for sign in ("=", "≠", "?")
     }
@@ -77,14 +77,14 @@ def test_a_picture_that_a_batch_holds_twice_is_no_pair(catalogue, monkeypatch):
 
 def test_another_epoch_shows_other_pairs(catalogue):
     generator = PairGenerator(catalogue, picture_size=16, sampling="random-pairs")
-    first = pairs_picture(generator)
+    first = draw_pairs(generator)
     generator.on_epoch_end()
-    assert not np.array_equal(first, pairs_picture(generator))
+    assert not np.array_equal(first, draw_pairs(generator))
 
 
 def test_frames_are_green_for_one_item_and_red_for_two(catalogue):
     generator = PairGenerator(catalogue, picture_size=16, batch_size=32)
-    picture = pairs_picture(generator, pairs=3)
+    picture = draw_pairs(generator, pairs=3)
     thirds = [picture.crop((0, y, picture.width, y + 400)) for y in (64, 500, 900)]
     tiles = 6 * 2 * (module.TILE - 2)
     for part, colour in zip(thirds, (SAME, OTHER, FAINT), strict=True):

@@ -7,13 +7,13 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
-from tests.test_search import COLOURS, FACTS, MeanColour
 
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
 from siamese.search.queries import Query, queries_of, search_each, search_together
 from siamese.search.results_file import write_results
 from siamese.search.searcher import Searcher
+from tests.search.test_searcher import COLOURS, FACTS, MeanColour
 
 
 @pytest.fixture

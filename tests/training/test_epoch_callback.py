@@ -163,7 +163,7 @@ def test_the_average_of_the_weights_is_what_is_kept(
             super().on_train_batch_end(batch, logs)
             after_steps.append(self.network.get_weights())
 
-    monkeypatch.setattr(siamese.training.train, "Keeper", Witness)
+    monkeypatch.setattr(siamese.training.train, "TrainingCallback", Witness)
     monkeypatch.setattr(siamese.training.train, "training_precision", lambda: precision)
     momentum = 0.7
     recipe = replace(RECIPE, epochs=1, weight_average=momentum)
@@ -285,8 +285,8 @@ def slow_steps(monkeypatch):
             optimizer = self.model.optimizer
             steps[-1] = (self.clock.used, float(optimizer.learning_rate))
 
-    monkeypatch.setattr(siamese.training.train, "Clock", clock)
-    monkeypatch.setattr(siamese.training.train, "Keeper", Slow)
+    monkeypatch.setattr(siamese.training.train, "TimeBudget", clock)
+    monkeypatch.setattr(siamese.training.train, "TrainingCallback", Slow)
     return steps
 
 
@@ -320,7 +320,7 @@ def test_a_resumed_training_sets_as_much_time_aside(catalogue, start, tmp_path, 
         clocks.append(TimeBudget(**settings))
         return clocks[-1]
 
-    monkeypatch.setattr(siamese.training.train, "Clock", clock)
+    monkeypatch.setattr(siamese.training.train, "TimeBudget", clock)
     recipe = replace(RECIPE, epochs=1)
     for resume in (False, True):
         train(catalogue, recipe, tmp_path, start=start, resume=resume, watch=watch_nothing)

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 TIDY = """
 import time
-from siamese.utils.signals import stoppable
-with stoppable("stopped; good bye"):
+from siamese.utils.signals import handle_stop_signals
+with handle_stop_signals("stopped; good bye"):
     try:
         print("ready", flush=True)
         time.sleep(60)
@@ -28,7 +28,7 @@ with stoppable("stopped; good bye"):
 
 DEEP = """
 import hashlib
-from siamese import stopping
+from siamese.utils import signals as stopping
 stopping.GRACE_SECONDS = 0.1
 with stopping.handle_stop_signals("stopped; good bye"):
     print("ready", flush=True)
@@ -37,7 +37,7 @@ with stopping.handle_stop_signals("stopped; good bye"):
 
 HANGING = """
 import threading, time
-from siamese import stopping
+from siamese.utils import signals as stopping
 stopping.GRACE_SECONDS = 0.1
 threading.Thread(target=time.sleep, args=(600,)).start()  # the end waits for it
 with stopping.handle_stop_signals("stopped; good bye"):

@@ -14,10 +14,9 @@ import pytest
 
 pytest.importorskip("openvino")
 
-from siamese.embedding.embedder.runtimes import openvino_cache as kept
-
 import siamese.embedding.embedder
 from siamese.embedding.embedder import Embedder
+from siamese.embedding.runtimes import openvino_cache as kept
 from siamese.embedding.runtimes.openvino_cache import kept_folder, known_facts, source_of
 from siamese.errors import InputError
 from siamese.models.checkpoints import save_model

@@ -14,11 +14,11 @@ import pytest
 pytest.importorskip("openvino")
 
 import openvino
-from siamese.embedding.embedder.runtimes import openvino_convert as conversion
 
 import siamese.embedding.runtimes.openvino_runtime as module
 from siamese.data.images import square_picture
 from siamese.embedding.embedder import Embedder
+from siamese.embedding.runtimes import openvino_convert as conversion
 from siamese.embedding.runtimes.keras_runtime import KerasRuntime
 from siamese.embedding.runtimes.openvino_cache import kept_model, known_bfloat16
 from siamese.embedding.runtimes.openvino_convert import read_kept

@@ -63,9 +63,9 @@ import sys
 import numpy as np
 from pathlib import Path
 sys.path.insert(0, ".")
-from siamese.indexes import faiss_vectors
+from siamese.indexes.faiss import vectors as faiss_vectors
 from tests.indexes.conftest import grouped
-from tests.indexes.test_faiss_layout import COUNT, mutated
+from tests.indexes.faiss.test_file_check import COUNT, mutated
 path = Path({str(path)!r})
 good, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
 for _ in range(400):

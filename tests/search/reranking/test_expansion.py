@@ -7,7 +7,8 @@ import pytest
 
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
-from siamese.search.reranking.reranker import Expansion, expanded
+from siamese.indexes.gallery_augmentation import expand_query
+from siamese.search.reranking.expansion import Expansion
 
 
 def unit(rng, count, size):
@@ -31,14 +32,14 @@ def naive(vector, neighbours, alpha):
 def test_expanded_agrees_with_a_loop(alpha, count):
     rng = np.random.default_rng(count)
     (vector,), neighbours = unit(rng, 1, 5), unit(rng, count, 5)
-    found = expanded(vector.astype(np.float32), neighbours, alpha)
+    found = expand_query(vector.astype(np.float32), neighbours, alpha)
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, naive(vector, neighbours, alpha), atol=1e-6)
 
 
 def test_an_opposite_neighbour_does_not_push():
     there = np.array([1.0, 0.0])
-    np.testing.assert_array_equal(expanded(there, np.array([[-0.6, 0.8]]), 0.5), there)
+    np.testing.assert_array_equal(expand_query(there, np.array([[-0.6, 0.8]]), 0.5), there)
 
 
 def test_a_second_search_finds_what_the_first_one_only_touched():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sampling.conftest import CATALOGUES, has_both_kinds, kinds_of, rows_of
 
 from siamese.training.sampling import ItemIndex
 from siamese.training.sampling.batch_repair import _has_negative, _has_positive, repair_batches
+from tests.training.sampling.conftest import CATALOGUES, has_both_kinds, kinds_of, rows_of
 
 
 @settings(deadline=None, max_examples=50)

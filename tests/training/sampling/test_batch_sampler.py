@@ -9,10 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.sampling.conftest import CATALOGUES, clustered, has_both_kinds, kinds_of, rows_of
 
 from siamese.errors import InputError
 from siamese.training.sampling import BatchSampler, PairSampler
+from tests.training.sampling.conftest import (
+    CATALOGUES,
+    clustered,
+    has_both_kinds,
+    kinds_of,
+    rows_of,
+)
 
 MODES = ["uniform", "label-balanced", "hard-items"]
 

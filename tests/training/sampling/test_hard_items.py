@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.sampling.conftest import clustered, rows_of
 
-from siamese.training.sampling import BatchSampler, neighbours
+from siamese.training.sampling import BatchSampler
+from siamese.training.sampling import hard_items as neighbours
+from tests.training.sampling.conftest import clustered, rows_of
 
 # Item i is in cluster i % 20, of 12 items; half of a cluster has a label in common.
 CATALOGUE = [(4, frozenset([f"{i % 20}"] if i // 20 % 2 else [])) for i in range(240)]

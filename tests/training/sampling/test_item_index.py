@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sampling.conftest import CATALOGUES, has_both_kinds, rows_of
 
 from siamese.errors import InputError
 from siamese.training.sampling import BatchSampler, ItemIndex, PairSampler
+from tests.training.sampling.conftest import CATALOGUES, has_both_kinds, rows_of
 
 
 @pytest.mark.parametrize("sampler", ["batches", "pairs"])

@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sampling.conftest import CATALOGUES, has_both_kinds, rows_of
 
 from siamese.training.sampling import BatchSampler
+from tests.training.sampling.conftest import CATALOGUES, has_both_kinds, rows_of
 
 
 def sampler(catalogue, batch_size=32, pictures_per_item=4):
