@@ -33,7 +33,7 @@ from siamese.reports import (
     neighbours_picture,
     roc_chart,
 )
-from siamese.reports.notebook import LiveChart, figures_table, shown
+from siamese.reports.notebook_display import LiveChart, figures_table, shown
 
 print(device_line())
 

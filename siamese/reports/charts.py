@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 
 from siamese.evaluation.verification import Verification
-from siamese.reports.drawing import FAINT, FRAME, GROUND, INK, OTHER, SAME
+from siamese.reports.canvas import FAINT, FRAME, GROUND, INK, OTHER, SAME
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

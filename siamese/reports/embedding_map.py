@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese.reports.drawing import GAP, MARGIN, Canvas
+from siamese.reports.canvas import GAP, MARGIN, Canvas
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese.reports.drawing import thumbnail
+from siamese.reports.canvas import thumbnail
 from siamese.utils.files import atomic_path
 from siamese.utils.templates import render
 

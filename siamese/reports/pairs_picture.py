@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese.data.label_rule import EXCLUDED, NEGATIVE, POSITIVE
-from siamese.reports.drawing import CAPTION, FAINT, INK, MARGIN, OTHER, SAME, Canvas
+from siamese.reports.canvas import CAPTION, FAINT, INK, MARGIN, OTHER, SAME, Canvas
 
 if TYPE_CHECKING:
     from PIL import Image

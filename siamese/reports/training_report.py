@@ -10,10 +10,10 @@ from siamese.data.catalogue import Catalogue, Skipped
 from siamese.embedding.embedder import Embedder
 from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
+from siamese.reports.canvas import write_picture
 from siamese.reports.comparison import Comparison, compare
-from siamese.reports.drawing import write_picture
 from siamese.reports.html_pages import report_page
-from siamese.reports.pictures import collage, neighbours_picture
+from siamese.reports.picture_grids import collage, neighbours_picture
 from siamese.utils.files import atomic_path, require_writable
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from siamese.evaluation.verification import verify
 from siamese.reports import distance_histograms, roc_chart, training_chart
-from siamese.reports.drawing import FAINT, INK, OTHER, SAME
+from siamese.reports.canvas import FAINT, INK, OTHER, SAME
 
 HISTORY = [
     {"epoch": 0, "val_recall@1": 0.4, "val_map@r": 0.2},

@@ -7,7 +7,7 @@ from PIL import Image
 from siamese.embedding.embedder import Embeddings
 from siamese.reports import draw_embedding_map
 from siamese.reports import embedding_map as module
-from siamese.reports.drawing import Canvas
+from siamese.reports.canvas import Canvas
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageColor
 from siamese.data.catalogue import Catalogue
 from siamese.reports import draw_pairs
 from siamese.reports import pairs_picture as module
-from siamese.reports.drawing import FAINT, OTHER, SAME
+from siamese.reports.canvas import FAINT, OTHER, SAME
 from siamese.training.pair_generator import PairGenerator
 
 

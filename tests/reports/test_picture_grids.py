@@ -9,7 +9,7 @@ from PIL import Image, ImageColor
 from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
 from siamese.reports import collage, neighbours_picture, results_picture, write_picture
-from siamese.reports.drawing import OTHER, SAME, thumbnail
+from siamese.reports.canvas import OTHER, SAME, thumbnail
 from siamese.search.searcher import QueryResult, Result
 
 

@@ -6,8 +6,8 @@ import io
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from siamese.reports.canvas import SCALE
 from siamese.reports.charts import training_chart
-from siamese.reports.drawing import SCALE
 from siamese.reports.html_pages import MEANINGS
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from PIL import Image
 
-from siamese.reports import Comparison, notebook, training_chart
+from siamese.reports import Comparison, notebook_display, training_chart
 from siamese.reports.html_pages import MEANINGS
-from siamese.reports.notebook import LiveChart, figures_table, shown
+from siamese.reports.notebook_display import LiveChart, figures_table, shown
 
 HISTORY = [{"epoch": 0, "val_map@r": 0.2}, {"epoch": 1, "loss": 1.0, "val_map@r": 0.3}]
 
@@ -56,7 +56,7 @@ def shell():
 
 
 def test_live_chart_is_one_output_drawn_over(shell, monkeypatch):
-    monkeypatch.setattr(notebook, "REDRAW_SECONDS", 0.0)
+    monkeypatch.setattr(notebook_display, "REDRAW_SECONDS", 0.0)
     progress = SimpleNamespace(losses=[], history=HISTORY[:1], steps_per_epoch=2, epochs=3)
     with capture_output() as captured:
         chart = LiveChart()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamese.reports.drawing import (
+from siamese.reports.canvas import (
     CAPTION,
     FAINT,
     GAP,
