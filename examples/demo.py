@@ -19,7 +19,7 @@ from examples.emoji_catalogue import fetch_emoji_catalogue
 from siamese.cli.main import cli
 from siamese.cli.output import clear_errors
 from siamese.data.catalogue import Catalogue
-from siamese.reports import collage, write_picture
+from siamese.reports import draw_collage, write_picture
 
 EMOJI = Path("demo/emoji")
 CHECKPOINTS = Path("demo/checkpoints")
@@ -45,7 +45,7 @@ def main() -> None:
     started = time.monotonic()
     with clear_errors():
         items = fetch_emoji_catalogue(EMOJI)
-    write_picture(collage(Catalogue.read(items)), "demo/emoji.png")
+    write_picture(draw_collage(Catalogue.read(items)), "demo/emoji.png")
     print("What the data looks like: demo/emoji.png")
     siamese("check", "--labeled-data", items)
     siamese("split", "--labeled-data", items)

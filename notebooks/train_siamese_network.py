@@ -25,15 +25,15 @@ from siamese.data.check import check_catalogue
 from siamese.evaluation.verification import verify_embeddings
 from siamese.models.devices import device_line
 from siamese.reports import (
-    collage,
-    compare,
-    distance_histograms,
+    compare_embeddings,
+    draw_collage,
+    draw_distance_histograms,
     draw_embedding_map,
+    draw_neighbours,
     draw_pairs,
-    neighbours_picture,
-    roc_chart,
+    draw_roc_curves,
 )
-from siamese.reports.notebook_display import LiveChart, figures_table, shown
+from siamese.reports.notebook_display import LiveTrainingCurves, show, show_metrics
 
 print(device_line())
 
@@ -64,7 +64,7 @@ print(checked, *checked.problems[:10], sep="\n")
 
 # %%
 catalogue = siamese.Catalogue.read(LABELED_DATA, IMAGE_DIR)
-shown(collage(catalogue, items=6, pictures=6))
+show(draw_collage(catalogue, items=6, pictures=6))
 
 # %% [markdown]
 # Seven tenths of the items are for training. All figures below are of the others: the network
@@ -84,7 +84,7 @@ print(f"train {train}\ntest  {test}")
 # %%
 few, _ = train.split(min(0.5, 100 / len(train.items)))  # enough to look at
 generator = siamese.PairGenerator(few, picture_size=PICTURE_SIZE)
-shown(draw_pairs(generator))
+show(draw_pairs(generator))
 
 # %% [markdown]
 # ## The network
@@ -117,7 +117,7 @@ embedded_before.vectors.shape
 
 # %%
 recipe = siamese.Recipe(backbone=BACKBONE, picture_size=PICTURE_SIZE, epochs=EPOCHS)
-trained = siamese.train(train, recipe, Path(CHECKPOINTS), resume=RESUME, watch=LiveChart())
+trained = siamese.train(train, recipe, Path(CHECKPOINTS), resume=RESUME, watch=LiveTrainingCurves())
 
 # %%
 print(f"{trained.model}: the model of epoch {trained.best_epoch}")
@@ -128,8 +128,8 @@ embedded_after = after.embed_catalogue(test)
 # ## What it brought, on items it never saw
 
 # %%
-comparison = compare(embedded_before, embedded_after, queries=6)
-figures_table(comparison)
+comparison = compare_embeddings(embedded_before, embedded_after, queries=6)
+show_metrics(comparison)
 
 # %% [markdown]
 # ### Distances
@@ -140,7 +140,7 @@ figures_table(comparison)
 # %%
 pairs_before = verify_embeddings(embedded_before)
 pairs_after = verify_embeddings(embedded_after)
-shown(distance_histograms(pairs_before, pairs_after))
+show(draw_distance_histograms(pairs_before, pairs_after))
 
 # %% [markdown]
 # ### Are these two the same thing?
@@ -150,7 +150,7 @@ shown(distance_histograms(pairs_before, pairs_after))
 
 # %%
 print(f"before: {pairs_before}\nafter:  {pairs_after}")
-shown(roc_chart(pairs_before, pairs_after), width=480)
+show(draw_roc_curves(pairs_before, pairs_after), width=480)
 
 # %% [markdown]
 # ### A map
@@ -159,7 +159,7 @@ shown(roc_chart(pairs_before, pairs_after), width=480)
 # close together for the network. Each picture is of an item it never saw.
 
 # %%
-shown(draw_embedding_map(embedded_after, test))
+show(draw_embedding_map(embedded_after, test))
 
 # %% [markdown]
 # ### Neighbours
@@ -167,7 +167,7 @@ shown(draw_embedding_map(embedded_after, test))
 # A query a row; green is the same item, red another one.
 
 # %%
-shown(neighbours_picture(comparison, test))
+show(draw_neighbours(comparison, test))
 
 # %% [markdown]
 # ## What to do with it

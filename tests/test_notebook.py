@@ -55,7 +55,7 @@ def test_every_kind_of_picture_is_drawn(executed):
         if {"image/png", "image/jpeg"} & set(one.get("data", {}))
     ]
     assert len(drawn) == 7
-    assert any("LiveChart" in source for source in drawn)
+    assert any("LiveTrainingCurves" in source for source in drawn)
 
 
 def test_broken_pictures_are_named_and_stop_nothing(executed):

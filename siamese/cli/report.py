@@ -56,11 +56,11 @@ def report(
         )
     require_writable(output / "report.html")
     with model_at_work():
-        from siamese.reports.training_report import write_report
+        from siamese.reports.training_report import write_training_report
 
         how = ("runtime", "precision", "engine", "ray_address")
         default = embedder(None, **{name: model[name] for name in how})
-        done = write_report(
+        done = write_training_report(
             catalogue,
             default,
             embedder(**model),

@@ -138,13 +138,13 @@ def search(
         if output is not None and output.suffix in SUFFIXES:
             write_results(found, output)
         elif output is not None and image_dir is not None:
-            from siamese.reports import results_page, results_picture, write_picture
+            from siamese.reports import draw_results, write_picture, write_results_page
 
             require_some(image_dir, found)
             if output.suffix == ".html":
-                results_page(found, image_dir, output)
+                write_results_page(found, image_dir, output)
             else:
-                write_picture(results_picture(found, image_dir), output)
+                write_picture(draw_results(found, image_dir), output)
     if as_json:
         print_json([query.as_dict() for query in found])
     else:

@@ -61,7 +61,7 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 @_styled
-def distance_histograms(before: Verification, after: Verification) -> Figure:
+def draw_distance_histograms(before: Verification, after: Verification) -> Figure:
     """Draw how far apart positive and negative pairs are, before and after training."""
     from matplotlib.figure import Figure
 
@@ -106,7 +106,7 @@ def distance_histograms(before: Verification, after: Verification) -> Figure:
 
 
 @_styled
-def roc_chart(before: Verification, after: Verification) -> Figure:
+def draw_roc_curves(before: Verification, after: Verification) -> Figure:
     """Draw how many positives are accepted at the price of how many negatives."""
     from matplotlib.figure import Figure
 
@@ -144,7 +144,7 @@ def roc_chart(before: Verification, after: Verification) -> Figure:
 
 
 @_styled
-def training_chart(
+def draw_training_curves(
     history: Sequence[Mapping[str, float]],
     losses: Sequence[float],
     steps_per_epoch: int,

@@ -73,7 +73,7 @@ class Comparison:
         return {"before": self.before, "after": self.after}
 
 
-def compare(
+def compare_embeddings(
     before: Embeddings,
     after: Embeddings,
     *,

@@ -31,7 +31,7 @@ MEANINGS = {
 }
 
 
-def results_page(
+def write_results_page(
     found: Sequence[QueryResult], image_dir: Folder, path: str | os.PathLike[str]
 ) -> None:
     """Write the results of searches as a page: the queries and what looks most like them."""
@@ -44,7 +44,7 @@ def results_page(
     )
 
 
-def report_page(
+def write_report_page(
     comparison: Comparison,
     catalogue: Catalogue,
     path: str | os.PathLike[str],

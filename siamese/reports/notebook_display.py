@@ -7,12 +7,12 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from siamese.reports.canvas import SCALE
-from siamese.reports.charts import training_chart
+from siamese.reports.charts import draw_training_curves
 from siamese.reports.html_pages import MEANINGS
 
 if TYPE_CHECKING:
     from IPython.display import HTML, DisplayHandle
-    from IPython.display import Image as Shown
+    from IPython.display import Image as DisplayedImage
     from matplotlib.figure import Figure
     from PIL import Image
 
@@ -27,7 +27,7 @@ REDRAW_SECONDS = 3.0
 """Between two drawings within an epoch; one takes a few tenths of a second from the training."""
 
 
-def shown(picture: Image.Image | Figure, width: int = 900, *, alt: str = "") -> Shown:
+def show(picture: Image.Image | Figure, width: int = 900, *, alt: str = "") -> DisplayedImage:
     """Return a picture or a chart as a notebook shows it.
 
     It is sharp on fine screens, twice as many pixels as it takes on the page; but a picture has
@@ -40,22 +40,22 @@ def shown(picture: Image.Image | Figure, width: int = 900, *, alt: str = "") -> 
     width : of the page, in pixels; what is smaller is not enlarged
     alt : what it shows, for those who do not see it
     """
-    from IPython.display import Image as Shown
+    from IPython.display import Image as DisplayedImage
     from matplotlib.figure import Figure
 
     if isinstance(picture, Figure):
         width = min(width, round(picture.get_figwidth() * POINTS_PER_INCH))
         data = _png(picture, SCALE * width)
-        return Shown(data, format="png", width=width, alt=alt)
+        return DisplayedImage(data, format="png", width=width, alt=alt)
     width = min(width, picture.width // SCALE)
     for scale in (SCALE, 1.6, 1.3, 1):
         data = _jpeg(picture, round(scale * width))
         if len(data) <= MOST_BYTES:
             break
-    return Shown(data, format="jpeg", width=width, alt=alt)
+    return DisplayedImage(data, format="jpeg", width=width, alt=alt)
 
 
-def figures_table(comparison: Comparison) -> HTML:
+def show_metrics(comparison: Comparison) -> HTML:
     """Return the figures of a comparison as a table, each with what it means."""
     from IPython.display import HTML
 
@@ -70,10 +70,10 @@ def figures_table(comparison: Comparison) -> HTML:
     return HTML(f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>")
 
 
-class LiveChart:
+class LiveTrainingCurves:
     """The chart of a training, drawn over while it goes on; a notebook keeps the last one.
 
-    >>> train(catalogue, recipe, output, watch=LiveChart())
+    >>> train(catalogue, recipe, output, watch=LiveTrainingCurves())
     """
 
     def __init__(self) -> None:
@@ -88,10 +88,10 @@ class LiveChart:
         finished = len(progress.history)
         if finished == self._finished and monotonic() - self._drawn < REDRAW_SECONDS:
             return
-        chart = training_chart(
+        chart = draw_training_curves(
             progress.history, progress.losses, progress.steps_per_epoch, epochs=progress.epochs
         )
-        picture = shown(chart, alt="Loss by step, and retrieval on held-out items by epoch")
+        picture = show(chart, alt="Loss by step, and retrieval on held-out items by epoch")
         if self._display is None:
             self._display = display(picture, display_id=True)
         else:

@@ -32,7 +32,7 @@ NEIGHBOUR, NEIGHBOUR_GAP = 66, 8
 """So do a query and, side by side, its six nearest ones before and after training."""
 
 
-def collage(catalogue: Catalogue, *, items: int = 8, pictures: int = 8) -> Image.Image:
+def draw_collage(catalogue: Catalogue, *, items: int = 8, pictures: int = 8) -> Image.Image:
     """Draw what the data looks like: some items spread over the catalogue, a row each."""
     step = max(1, len(catalogue.items) // items)
     chosen = list(catalogue.items)[::step][:items]
@@ -59,9 +59,7 @@ def collage(catalogue: Catalogue, *, items: int = 8, pictures: int = 8) -> Image
     return canvas.picture
 
 
-def neighbours_picture(
-    comparison: Comparison, catalogue: Catalogue, *, rows: int = 8
-) -> Image.Image:
+def draw_neighbours(comparison: Comparison, catalogue: Catalogue, *, rows: int = 8) -> Image.Image:
     """Draw some queries, a row each, with their nearest pictures before and after training."""
     queries = comparison.queries[:rows]
     k = max(len(query.after) for query in queries)
@@ -89,7 +87,7 @@ def neighbours_picture(
     return canvas.picture
 
 
-def results_picture(found: Sequence[QueryResult], image_dir: Folder) -> Image.Image:
+def draw_results(found: Sequence[QueryResult], image_dir: Folder) -> Image.Image:
     """Draw the results of searches, a row each: the query first, then the nearest pictures."""
     columns = max(len(query.results) for query in found)
     results_x = MARGIN + TILE + 2 * MARGIN

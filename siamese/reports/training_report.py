@@ -11,21 +11,21 @@ from siamese.embedding.embedder import Embedder
 from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.reports.canvas import write_picture
-from siamese.reports.comparison import Comparison, compare
-from siamese.reports.html_pages import report_page
-from siamese.reports.picture_grids import collage, neighbours_picture
+from siamese.reports.comparison import Comparison, compare_embeddings
+from siamese.reports.html_pages import write_report_page
+from siamese.reports.picture_grids import draw_collage, draw_neighbours
 from siamese.utils.files import atomic_path, require_writable
 
 
 @dataclass(frozen=True)
-class Written:
+class TrainingReport:
     """What a report says, and which pictures are not in it."""
 
     comparison: Comparison
     skipped: list[Skipped]
 
 
-def write_report(
+def write_training_report(
     catalogue: Catalogue,
     before: Embedder,
     after: Embedder,
@@ -33,7 +33,7 @@ def write_report(
     *,
     batch_size: int = 32,
     store: EmbeddingStore | None = None,
-) -> Written:
+) -> TrainingReport:
     """Write `report.html`, `neighbours.png`, `catalogue.png` and `metrics.json` to a folder.
 
     Parameters
@@ -54,13 +54,13 @@ def write_report(
     ]
     if not embedded[0].pictures:
         raise InputError(f"no picture in {catalogue.image_dir} can be used; run siamese check")
-    comparison = compare(*embedded)
+    comparison = compare_embeddings(*embedded)
     skipped = embedded[0].skipped
-    write_picture(collage(catalogue), output / "catalogue.png")
-    write_picture(neighbours_picture(comparison, catalogue), output / "neighbours.png")
+    write_picture(draw_collage(catalogue), output / "catalogue.png")
+    write_picture(draw_neighbours(comparison, catalogue), output / "neighbours.png")
     with atomic_path(output / "metrics.json") as temporary:
         temporary.write_text(json.dumps(comparison.as_dict(), indent=2) + "\n")
-    report_page(
+    write_report_page(
         comparison,
         catalogue,
         output / "report.html",
@@ -70,4 +70,4 @@ def write_report(
         if after.facts.path
         else None,
     )
-    return Written(comparison, skipped)
+    return TrainingReport(comparison, skipped)

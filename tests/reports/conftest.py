@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from siamese.embedding.embedder import Embeddings
-from siamese.reports import compare
+from siamese.reports import compare_embeddings
 
 
 def embeddings(catalogue, noise: float) -> Embeddings:
@@ -30,4 +30,4 @@ def after(catalogue):
 
 @pytest.fixture(scope="session")
 def comparison(before, after):
-    return compare(before, after, queries=5, k=4)
+    return compare_embeddings(before, after, queries=5, k=4)

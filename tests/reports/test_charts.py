@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from siamese.evaluation.verification import verify
-from siamese.reports import distance_histograms, roc_chart, training_chart
+from siamese.reports import draw_distance_histograms, draw_roc_curves, draw_training_curves
 from siamese.reports.canvas import FAINT, INK, OTHER, SAME
 
 HISTORY = [
@@ -43,7 +43,7 @@ def lines(axis) -> dict[str, list[tuple[float, float]]]:
 
 def test_histograms_are_green_for_one_item_and_red_for_two():
     before, after = verified(0.1), verified(0.5)
-    figure = drawn(distance_histograms(before, after))
+    figure = drawn(draw_distance_histograms(before, after))
     for axis, pairs in zip(figure.axes, (before, after), strict=True):
         for kind, colour in ((1, SAME), (0, OTHER)):
             outlines = [p for p in axis.patches if to_hex(p.get_edgecolor()) == colour]
@@ -60,12 +60,12 @@ def test_histograms_are_green_for_one_item_and_red_for_two():
 
 def test_histograms_of_a_pair_each():
     pair = verify(np.array([0.0, 0.0], np.float32), np.array([1, 0], np.int8))
-    drawn(distance_histograms(pair, pair))
+    drawn(draw_distance_histograms(pair, pair))
 
 
 def test_roc_curves_are_those_of_the_verification():
     before, after = verified(0.1), verified(0.3)
-    figure = drawn(roc_chart(before, after))
+    figure = drawn(draw_roc_curves(before, after))
     (axis,) = figure.axes
     assert axis.get_aspect() == 1
     curves = [line for line in axis.lines if len(line.get_xdata()) > 2]
@@ -79,7 +79,7 @@ def test_roc_curves_are_those_of_the_verification():
 
 
 def test_training_shows_every_step_and_every_epoch():
-    figure = drawn(training_chart(HISTORY, [2.0, 1.8, 1.2, 1.0], 2))
+    figure = drawn(draw_training_curves(HISTORY, [2.0, 1.8, 1.2, 1.0], 2))
     left, right = figure.axes
     steps, *curves = (line.get_xydata().tolist() for line in left.lines)
     assert steps == [[0.25, 2.0], [0.75, 1.8], [1.25, 1.2], [1.75, 1.0]]
@@ -92,7 +92,7 @@ def test_training_shows_every_step_and_every_epoch():
 
 
 def test_a_resumed_training_goes_on_where_it_was():
-    figure = training_chart(HISTORY, [1.2, 1.0, 0.9], 2, epochs=4)  # epoch 2, and half of 3
+    figure = draw_training_curves(HISTORY, [1.2, 1.0, 0.9], 2, epochs=4)  # epoch 2, and half of 3
     left, _ = figure.axes
     assert left.lines[0].get_xdata().tolist() == [1.25, 1.75, 2.25]
     assert left.get_xlim()[1] == 4
@@ -100,7 +100,7 @@ def test_a_resumed_training_goes_on_where_it_was():
 
 def test_labels_of_curves_that_meet_stay_apart():
     history = [{"epoch": 1, "loss": 1.0, "val_loss": 1.001}]
-    figure = drawn(training_chart(history, [2.0, 0.5], 2))
+    figure = drawn(draw_training_curves(history, [2.0, 0.5], 2))
     low, high = (
         text.get_window_extent() for text in figure.axes[0].texts if "." in text.get_text()
     )
@@ -118,7 +118,7 @@ def test_labels_of_curves_that_meet_stay_apart():
     ],
 )
 def test_training_that_has_little_to_show(history, losses):
-    figure = drawn(training_chart(history, losses, 2, epochs=3))
+    figure = drawn(draw_training_curves(history, losses, 2, epochs=3))
     for axis in figure.axes:
         assert np.isfinite(axis.get_xlim() + axis.get_ylim()).all()
         for line in axis.lines:
@@ -131,6 +131,6 @@ def test_charts_leave_the_style_and_the_figures_of_pyplot_alone():
     from matplotlib import pyplot
 
     before = dict(matplotlib.rcParams)
-    training_chart(HISTORY, [1.0], 1)
+    draw_training_curves(HISTORY, [1.0], 1)
     assert dict(matplotlib.rcParams) == before
     assert pyplot.get_fignums() == []

@@ -7,7 +7,7 @@ from siamese.data.catalogue import Picture
 from siamese.embedding.embedder import Embeddings
 from siamese.errors import InputError
 from siamese.evaluation.metrics import retrieval_metrics
-from siamese.reports import compare
+from siamese.reports import compare_embeddings
 
 
 def test_the_figures_are_those_of_the_metrics(comparison, before, after):
@@ -31,33 +31,33 @@ def test_neighbours_are_the_nearest_of_the_others(comparison, before):
 
 
 def test_queries_are_of_different_items_and_the_seed_decides_them(before, after):
-    drawn = [query.picture for query in compare(before, after, seed=1).queries]
+    drawn = [query.picture for query in compare_embeddings(before, after, seed=1).queries]
     assert len({picture.item_id for picture in drawn}) == len(drawn) == 12
-    assert drawn == [query.picture for query in compare(before, after, seed=1).queries]
-    assert drawn != [query.picture for query in compare(before, after, seed=2).queries]
+    assert drawn == [query.picture for query in compare_embeddings(before, after, seed=1).queries]
+    assert drawn != [query.picture for query in compare_embeddings(before, after, seed=2).queries]
 
 
 def test_fewer_pictures_than_neighbours():
     pair = Embeddings([Picture("a", "1"), Picture("a", "2")], np.eye(2, dtype=np.float32), [])
-    (query,) = compare(pair, pair).queries
+    (query,) = compare_embeddings(pair, pair).queries
     assert len(query.before) == 1
 
 
 def test_items_of_one_picture_have_nothing_to_find():
     lonely = Embeddings([Picture("a", "1"), Picture("b", "2")], np.eye(2, dtype=np.float32), [])
     with pytest.raises(InputError, match="no query"):
-        compare(lonely, lonely)
+        compare_embeddings(lonely, lonely)
 
 
 def test_pictures_must_agree(before):
     fewer = Embeddings(before.pictures[1:], before.vectors[1:], [])
     with pytest.raises(InputError, match="different pictures"):
-        compare(before, fewer)
+        compare_embeddings(before, fewer)
 
 
 def test_confusions_are_the_pairs_most_often_nearest(before):
     """Counted query by query; item pairs that tie are of equal count in any order."""
-    found = compare(before, before, confusions=1000).confusions
+    found = compare_embeddings(before, before, confusions=1000).confusions
     counts = {}
     for row, picture in enumerate(before.pictures):
         cosine = before.vectors @ before.vectors[row]
@@ -73,12 +73,12 @@ def test_confusions_are_the_pairs_most_often_nearest(before):
         assert (one.picture, one.mistaken_for) in mistakes
         assert one.pictures == 8
     assert not counts
-    assert compare(before, before, confusions=2).confusions == found[:2]
+    assert compare_embeddings(before, before, confusions=2).confusions == found[:2]
 
 
 def test_a_picture_alone_of_its_item_is_no_confusion():
     pictures = [Picture("a", "1"), Picture("a", "2"), Picture("b", "3")]
     vectors = np.array([[1, 0], [0.9, 0.1], [0.85, 0.15]], np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    found = compare(*[Embeddings(pictures, vectors, [])] * 2).confusions
+    found = compare_embeddings(*[Embeddings(pictures, vectors, [])] * 2).confusions
     assert [(one.picture.filename, one.mistaken_for.filename) for one in found] == [("2", "3")]

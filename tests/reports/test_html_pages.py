@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from siamese.data.catalogue import Skipped
-from siamese.reports import compare, report_page, results_page
+from siamese.reports import compare_embeddings, write_report_page, write_results_page
 from siamese.search.searcher import QueryResult, Result
 
 HOSTILE = '<script>alert("x")</script>'
@@ -52,7 +52,7 @@ def training_log(tmp_path):
 
 def test_report_shows_figures_curves_and_every_query(comparison, catalogue, training_log, tmp_path):
     path = tmp_path / "report.html"
-    report_page(
+    write_report_page(
         comparison,
         catalogue,
         path,
@@ -75,8 +75,8 @@ def test_report_shows_figures_curves_and_every_query(comparison, catalogue, trai
 
 
 def test_report_shows_the_confusions_and_no_change_in_no_colour(before, catalogue, tmp_path):
-    comparison = compare(before, before)
-    report_page(comparison, catalogue, tmp_path / "report.html", models=("a", "a"))
+    comparison = compare_embeddings(before, before)
+    write_report_page(comparison, catalogue, tmp_path / "report.html", models=("a", "a"))
     page = read(tmp_path / "report.html")
     assert comparison.confusions
     for one in comparison.confusions:
@@ -90,14 +90,14 @@ def test_drawing_the_curves_leaves_the_backend_alone(comparison, catalogue, trai
     import matplotlib
 
     matplotlib.use("Agg")
-    report_page(
+    write_report_page(
         comparison, catalogue, tmp_path / "r.html", models=("a", "b"), training_log=training_log
     )
     assert matplotlib.get_backend().lower() == "agg"
 
 
 def test_report_without_a_training_log(comparison, catalogue, tmp_path):
-    report_page(
+    write_report_page(
         comparison,
         catalogue,
         tmp_path / "report.html",
@@ -113,7 +113,7 @@ def test_names_are_text_whatever_they_hold(catalogue, tmp_path):
     picture = catalogue.pictures[0]
     result = Result(1, 0.25, HOSTILE, picture.filename, [HOSTILE])
     query = QueryResult(f"/photos/{HOSTILE}.jpg", [result])
-    results_page([query], catalogue.image_dir, tmp_path / "results.html")
+    write_results_page([query], catalogue.image_dir, tmp_path / "results.html")
     page = read(tmp_path / "results.html")
     assert page.text.count(HOSTILE) == 2  # as item and as label, shown and not obeyed
 
@@ -121,5 +121,5 @@ def test_names_are_text_whatever_they_hold(catalogue, tmp_path):
 def test_a_picture_that_is_gone_leaves_a_tile(catalogue, tmp_path):
     result = Result(1, 0.25, "gone", "gone.jpg", [])
     query = QueryResult(str(catalogue.path_of(catalogue.pictures[0])), [result])
-    results_page([query], catalogue.image_dir, tmp_path / "results.html")
+    write_results_page([query], catalogue.image_dir, tmp_path / "results.html")
     assert [tag for tag, _ in read(tmp_path / "results.html").tags].count("img") == 2

@@ -9,9 +9,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from PIL import Image
 
-from siamese.reports import Comparison, notebook_display, training_chart
+from siamese.reports import Comparison, draw_training_curves, notebook_display
 from siamese.reports.html_pages import MEANINGS
-from siamese.reports.notebook_display import LiveChart, figures_table, shown
+from siamese.reports.notebook_display import LiveTrainingCurves, show, show_metrics
 
 HISTORY = [{"epoch": 0, "val_map@r": 0.2}, {"epoch": 1, "loss": 1.0, "val_map@r": 0.3}]
 
@@ -21,7 +21,7 @@ def opened(image) -> Image.Image:
 
 
 def test_a_picture_is_a_jpeg_at_most_twice_as_wide_as_shown():
-    image = shown(Image.new("RGB", (4000, 1000), "white"), 900, alt="nothing")
+    image = show(Image.new("RGB", (4000, 1000), "white"), 900, alt="nothing")
     assert opened(image).format == "JPEG"
     assert opened(image).size == (1800, 450)
     data, metadata = image._repr_mimebundle_()
@@ -30,23 +30,23 @@ def test_a_picture_is_a_jpeg_at_most_twice_as_wide_as_shown():
 
 
 def test_a_small_picture_is_not_enlarged():
-    image = shown(Image.new("RGB", (600, 200), "white"))
+    image = show(Image.new("RGB", (600, 200), "white"))
     assert image.width == 300
     assert opened(image).size == (600, 200)
 
 
 def test_a_picture_that_would_be_large_has_fewer_pixels():
     noise = np.random.default_rng(0).integers(0, 256, (500, 2000, 3), np.uint8)
-    image = shown(Image.fromarray(noise), 900)
+    image = show(Image.fromarray(noise), 900)
     assert image.width == 900
     assert 900 <= opened(image).width < 1800
 
 
 def test_a_chart_is_a_png_of_its_own_width():
-    image = shown(training_chart(HISTORY, [1.0], 1))
+    image = show(draw_training_curves(HISTORY, [1.0], 1))
     assert opened(image).format == "PNG"
     assert (image.width, opened(image).width) == (900, 1800)
-    assert shown(training_chart(HISTORY, [1.0], 1), 450).width == 450
+    assert show(draw_training_curves(HISTORY, [1.0], 1), 450).width == 450
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_live_chart_is_one_output_drawn_over(shell, monkeypatch):
     monkeypatch.setattr(notebook_display, "REDRAW_SECONDS", 0.0)
     progress = SimpleNamespace(losses=[], history=HISTORY[:1], steps_per_epoch=2, epochs=3)
     with capture_output() as captured:
-        chart = LiveChart()
+        chart = LiveTrainingCurves()
         for losses, rows in (([], 1), ([2.0], 1), ([2.0, 1.0], 2)):
             progress.losses, progress.history = losses, HISTORY[:rows]
             chart(progress)
@@ -74,7 +74,7 @@ def test_live_chart_is_one_output_drawn_over(shell, monkeypatch):
 def test_live_chart_draws_seldom_within_an_epoch(shell):
     progress = SimpleNamespace(losses=[1.0], history=HISTORY[:1], steps_per_epoch=9, epochs=3)
     with capture_output() as captured:
-        chart = LiveChart()
+        chart = LiveTrainingCurves()
         for _ in range(3):
             chart(progress)
         progress.history = HISTORY
@@ -85,6 +85,6 @@ def test_live_chart_draws_seldom_within_an_epoch(shell):
 def test_the_table_says_each_figure_before_and_after():
     before = dict.fromkeys(MEANINGS, 0.25) | {"queries": 3}
     after = before | {"map@r": 0.75}
-    table = figures_table(Comparison(before, after, [], [])).data
+    table = show_metrics(Comparison(before, after, [], [])).data
     assert table.count("<tr>") == 1 + len(MEANINGS)
     assert "map@r</th><td>0.250</td><td><b>0.750</b></td><td>+0.500</td>" in table
