@@ -16,7 +16,7 @@ import click
 from siamese.cli.export import export as export_command
 from siamese.cli.index import index as index_command
 from siamese.cli.options import FolderType, batch_size_option
-from siamese.cli.output import clear_errors
+from siamese.cli.output import report_errors
 from siamese.data.remote_files import Folder
 from siamese.errors import InputError
 
@@ -66,7 +66,7 @@ def main(
 
     Exit codes: 0 success, 2 invalid input or usage, 3 success, but some pictures were skipped.
     """
-    with clear_errors():
+    with report_errors():
         if export == "savedmodel":
             context.invoke(
                 export_command,

@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from siamese.cli.output import clear_errors
+from siamese.cli.output import report_errors
 from siamese.data.catalogue import Catalogue
 from siamese.data.images import square_picture, to_network_input
 from siamese.embedding.embedder import Embedder
@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="for the peer's environment")
     parser.add_argument("--work", type=Path, default=Path("embedding-benchmark"))
     given = parser.parse_args()
-    with clear_errors():
+    with report_errors():
         import_keras()
         peer = torch_environment(given.work, given.python) if given.peers else None
         sets = {"as they are": prepared(given.image_dir, given.pictures, given.work, False)}

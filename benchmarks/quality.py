@@ -30,7 +30,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from siamese.cli.output import clear_errors
+from siamese.cli.output import report_errors
 from siamese.data.catalogue import Catalogue
 from siamese.data.images import PictureError, square_picture
 from siamese.errors import InputError
@@ -395,7 +395,7 @@ def main() -> None:
     """Run what is not done yet, and print the tables."""
     given = _arguments()
     failures: list[str] = []
-    with clear_errors():
+    with report_errors():
         if not given.weights.is_file():
             raise InputError(f"{given.weights}: no such file; give MobileNet's as --weights")
         for name, files in given.catalogues:

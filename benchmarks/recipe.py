@@ -26,7 +26,7 @@ from typing import Any
 
 from quality import named_catalogue
 
-from siamese.cli.output import clear_errors
+from siamese.cli.output import report_errors
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path
 
@@ -162,7 +162,7 @@ def main() -> None:
     given = parser.parse_args()
     given.catalogue = dict(given.catalogue)
     choices = list(dict.fromkeys(["default", *given.only]))
-    with clear_errors():
+    with report_errors():
         results = {
             name: {
                 choice: [run(choice, seed, name, given) for seed in given.seeds]

@@ -39,8 +39,8 @@ from search_engines.vectors import (
     shape_of,
 )
 
-from siamese.cli.loading import keras_at_work
-from siamese.cli.output import clear_errors
+from siamese.cli.loading import model_context
+from siamese.cli.output import report_errors
 from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path, locked
@@ -184,7 +184,7 @@ def source_of(given: argparse.Namespace) -> Path:
         from siamese.embedding.embedder import Embedder
 
         catalogue = Catalogue.read(given.labeled_data, given.image_dir)
-        with keras_at_work():
+        with model_context(load_keras=True):
             vectors = Embedder.pretrained().embed_catalogue(catalogue).vectors
         with atomic_path(source) as temporary:
             np.save(temporary, vectors)
@@ -355,7 +355,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure what is not done yet, and print the tables."""
     given = _arguments()
-    with clear_errors():
+    with report_errors():
         given.work_dir.mkdir(parents=True, exist_ok=True)
         with locked(given.work_dir):
             failures = compare(given)

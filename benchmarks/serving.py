@@ -137,7 +137,7 @@ def main() -> None:
 
 def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -> Limits:
     """Time decoding and the model, each alone and both together."""
-    from siamese.cli.loading import embedder as load
+    from siamese.cli.loading import load_embedder as load
     from siamese.indexes import open_index
     from siamese.server.batching import warm_up
     from siamese.server.settings import Limits as ServerLimits

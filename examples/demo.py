@@ -17,7 +17,7 @@ from pathlib import Path
 
 from examples.emoji_catalogue import fetch_emoji_catalogue
 from siamese.cli.main import cli
-from siamese.cli.output import clear_errors
+from siamese.cli.output import report_errors
 from siamese.data.catalogue import Catalogue
 from siamese.reports import draw_collage, write_picture
 
@@ -43,7 +43,7 @@ def main() -> None:
     """Run the demo from the folder of the project."""
     os.environ.setdefault("MPLBACKEND", "Agg")
     started = time.monotonic()
-    with clear_errors():
+    with report_errors():
         items = fetch_emoji_catalogue(EMOJI)
     write_picture(draw_collage(Catalogue.read(items)), "demo/emoji.png")
     print("What the data looks like: demo/emoji.png")

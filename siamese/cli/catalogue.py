@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from siamese.cli.loading import read
+from siamese.cli.loading import read_catalogue
 from siamese.cli.options import (
     items_output_option,
     json_option,
@@ -77,7 +77,11 @@ def split(
 
     output = output or labeled_data.parent
     parts = dict(
-        zip(("train", "test"), read(labeled_data, image_dir).split(train, seed), strict=True)
+        zip(
+            ("train", "test"),
+            read_catalogue(labeled_data, image_dir).split(train, seed),
+            strict=True,
+        )
     )
     paths = {name: output / f"{name}.json" for name in parts}
     # Both or neither: a new one beside an old one would share items with it.
@@ -114,7 +118,7 @@ def from_folder(source: Path, output: Path, as_json: bool) -> None:
     """
     from siamese.data.catalogue import Catalogue
 
-    write_converted(Catalogue.from_folder(source), output, as_json)
+    write_catalogue(Catalogue.from_folder(source), output, as_json)
 
 
 @click.command()
@@ -129,10 +133,10 @@ def from_csv(source: Path, output: Path, as_json: bool) -> None:
     """
     from siamese.data.catalogue import Catalogue
 
-    write_converted(Catalogue.from_csv(source), output, as_json)
+    write_catalogue(Catalogue.from_csv(source), output, as_json)
 
 
-def write_converted(catalogue: Catalogue, output: Path, as_json: bool) -> None:
+def write_catalogue(catalogue: Catalogue, output: Path, as_json: bool) -> None:
     """Write a converted catalogue and say what is in it."""
     catalogue.write(output)
     for note in catalogue.notes:

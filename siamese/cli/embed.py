@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from siamese.cli.loading import embedder, model_at_work, read_usable
+from siamese.cli.loading import load_embedder, model_context, read_checked_catalogue
 from siamese.cli.options import (
     batch_size_option,
     embedding_options,
@@ -51,10 +51,10 @@ def embed(
     """
     from siamese.embedding.store import MANIFEST, EmbeddingStore
 
-    catalogue = read_usable(labeled_data, image_dir)
+    catalogue = read_checked_catalogue(labeled_data, image_dir)
     require_writable(output / MANIFEST)
-    with model_at_work():
-        done = embedder(**model).embed_into(
+    with model_context():
+        done = load_embedder(**model).embed_into(
             EmbeddingStore(output), catalogue, batch_size=batch_size
         )
     if as_json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.cli.loading import embedder, model_at_work, read_usable, store
+from siamese.cli.loading import load_embedder, model_context, open_store, read_checked_catalogue
 from siamese.cli.options import (
     batch_size_option,
     embedding_options,
@@ -66,9 +66,9 @@ def evaluate(
     keras_model = model["keras_model"]
     if calibrate and keras_model is None:
         raise InputError("--calibrate writes beside a checkpoint; give --keras-model too")
-    gallery = read_usable(labeled_data, image_dir)
-    asked = read_usable(queries, image_dir or labeled_data.parent) if queries else None
-    with model_at_work():
+    gallery = read_checked_catalogue(labeled_data, image_dir)
+    asked = read_checked_catalogue(queries, image_dir or labeled_data.parent) if queries else None
+    with model_context():
         from siamese.evaluation.calibration import calibration_path
         from siamese.evaluation.evaluate import evaluate as run
 
@@ -76,11 +76,11 @@ def evaluate(
             require_writable(calibration_path(keras_model))
         measured_on = f"{queries} in {labeled_data}" if queries else str(labeled_data)
         done = run(
-            embedder(**model),
+            load_embedder(**model),
             gallery,
             asked,
             batch_size=batch_size,
-            store=store(embeddings),
+            store=open_store(embeddings),
             seed=seed,
             measured_on=measured_on,
         )

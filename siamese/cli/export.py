@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from siamese.cli.loading import embedder, keras_at_work
+from siamese.cli.loading import load_embedder, model_context
 from siamese.cli.options import json_option, model_options, output_type
 from siamese.cli.output import print_json, print_table
 from siamese.utils.files import require_writable
@@ -28,8 +28,8 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
 
     output = output or SAVED_MODELS
     require_writable(output / "next")
-    with keras_at_work():
-        done = export_savedmodel(embedder(**model), output)
+    with model_context(load_keras=True):
+        done = export_savedmodel(load_embedder(**model), output)
     if as_json:
         print_json({"path": str(done.path), "parity": [asdict(row) for row in done.parity]})
     else:

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from siamese.cli.loading import (
-    embedder,
-    model_at_work,
-    read,
-    store,
+    load_embedder,
+    model_context,
+    open_store,
+    read_catalogue,
 )
 from siamese.cli.options import (
     batch_size_option,
@@ -81,7 +81,7 @@ def index(
     """
     from siamese.indexes.build import index_catalogue, prepare_index
 
-    catalogue = read(labeled_data, image_dir)
+    catalogue = read_catalogue(labeled_data, image_dir)
     words: dict[str, Any] = {
         "backend": backend,
         "collection": collection,
@@ -90,24 +90,24 @@ def index(
         "augment": augment,
     }
     prepare_index(output, **words)
-    with model_at_work():
+    with model_context():
         done = index_catalogue(
-            embedder(**model),
+            load_embedder(**model),
             catalogue,
             output,
             batch_size=batch_size,
-            store=store(embeddings),
+            store=open_store(embeddings),
             **words,
         )
     if as_json:
         changes = done.changes and done.changes._asdict()
         print_json({**asdict(done), "path": str(done.path), "changes": changes})
     else:
-        print_indexed(done)
+        print_index(done)
     exit_if_skipped(done.skipped)
 
 
-def print_indexed(done: Any) -> None:
+def print_index(done: Any) -> None:
     """Say what is in an index, and what has changed in it."""
     if done.changes is not None:
         added, changed, removed = done.changes

@@ -1,4 +1,4 @@
-"""What the flags name, loaded: catalogues, models, stores."""
+"""Load what the options name: catalogues, models and stored embeddings."""
 
 from __future__ import annotations
 
@@ -21,12 +21,21 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def model_at_work() -> Iterator[None]:
-    """Keep standard output free for results, and say which GPU there is, or should be.
+def model_context(*, load_keras: bool = False) -> Iterator[None]:
+    """Context in which a command loads and runs a model.
 
-    Without one Keras is not loaded here: `Embedder` does so where it must.
+    Sends whatever is printed in it to standard error, which leaves standard output to the
+    results, and prints which GPU is used if the machine has one.
+
+    Parameters
+    ----------
+    load_keras : bool, default=False
+        Import Keras now. Without it, Keras is only imported on a machine with a GPU; elsewhere
+        `Embedder` imports it if the runtime needs it.
     """
     with contextlib.redirect_stdout(sys.stderr):
+        if load_keras:
+            import_keras()
         from siamese.models.devices import device_line, gpu_conceivable, has_gpu, missing_gpu
 
         if gpu_conceivable():
@@ -36,33 +45,24 @@ def model_at_work() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def keras_at_work() -> Iterator[None]:
-    """The same, and load Keras."""
-    with contextlib.redirect_stdout(sys.stderr):
-        import_keras()
-    with model_at_work():
-        yield
-
-
-def read(labeled_data: Path, image_dir: Folder | None) -> Catalogue:
-    """Read a catalogue, without opening its pictures."""
+def read_catalogue(labeled_data: Path, image_dir: Folder | None) -> Catalogue:
+    """Read a catalogue without opening its pictures."""
     from siamese.data.catalogue import Catalogue
 
     return Catalogue.read(labeled_data, image_dir)
 
 
-def read_usable(labeled_data: Path, image_dir: Folder | None) -> Catalogue:
-    """Read a catalogue that has nothing wrong but single pictures, which can be skipped."""
+def read_checked_catalogue(labeled_data: Path, image_dir: Folder | None) -> Catalogue:
+    """Read a catalogue and raise `InputError` for any problem but unusable pictures."""
     from siamese.data.check import quick_check
 
-    catalogue = read(labeled_data, image_dir)
+    catalogue = read_catalogue(labeled_data, image_dir)
     if fatal := quick_check(catalogue).fatal:
         raise InputError(f"{labeled_data}: {problem}" for problem in fatal)
     return catalogue
 
 
-def embedder(
+def load_embedder(
     keras_model: Path | None,
     backbone: str | None = None,
     picture_size: int | None = None,
@@ -74,52 +74,61 @@ def embedder(
     engine: ExecutorName = "local",
     ray_address: str | None = None,
 ) -> Embedder:
-    """The model that the flags name; without any, the one an index records, or the default."""
-    words: dict[str, Any] = {"runtime": runtime, "precision": precision}
-    loaded = _loaded(keras_model, backbone, picture_size, weights, recorded, words)
+    """Load the model that the options name, or else the recorded one, or else the default.
+
+    Parameters
+    ----------
+    keras_model, backbone, picture_size, weights, runtime, precision, engine, ray_address
+        The values of the options with these names.
+    recorded : ModelFacts, optional
+        The model that an index was built with.
+    """
+    settings: dict[str, Any] = {"runtime": runtime, "precision": precision}
+    embedder = _load_model(keras_model, backbone, picture_size, weights, recorded, settings)
     if engine == "ray":
         from siamese.embedding.ray.executor import RayExecutor
 
-        loaded.engine = RayExecutor(ray_address)
-    return loaded
+        embedder.engine = RayExecutor(ray_address)
+    return embedder
 
 
-def _loaded(
+def _load_model(
     keras_model: Path | None,
     backbone: str | None,
     picture_size: int | None,
     weights: str | None,
     recorded: Any,
-    words: dict[str, Any],
+    settings: dict[str, Any],
 ) -> Embedder:
     from siamese.embedding.embedder import Embedder
 
     if keras_model is not None:
-        require_alone(backbone=backbone, picture_size=picture_size, weights=weights)
-        return Embedder.load(keras_model, **words)
+        reject_model_flags(backbone=backbone, picture_size=picture_size, weights=weights)
+        return Embedder.load(keras_model, **settings)
     if recorded is not None and (backbone, picture_size, weights) == (None, None, None):
         if recorded["path"] is not None:
             if not Path(recorded["path"]).is_file():
                 raise InputError(
-                    f"{recorded['path']}: the model that made the index is not there; say where "
-                    "it is now with --keras-model"
+                    f"{recorded['path']}: the model that built the index is missing; give its "
+                    "new path with --keras-model"
                 )
-            return Embedder.load(recorded["path"], **words)
+            return Embedder.load(recorded["path"], **settings)
         backbone, picture_size = recorded["name"], recorded["picture_size"]
-    return Embedder.pretrained(backbone, picture_size, weights or "imagenet", **words)
+    return Embedder.pretrained(backbone, picture_size, weights or "imagenet", **settings)
 
 
-def store(embeddings: Path | None) -> EmbeddingStore | None:
-    """The folder of embeddings that a flag names."""
+def open_store(embeddings: Path | None) -> EmbeddingStore | None:
+    """Open the folder that --embeddings names."""
     from siamese.embedding.store import EmbeddingStore
 
     return None if embeddings is None else EmbeddingStore(embeddings)
 
 
-def require_alone(**of_a_fresh_model: object) -> None:
-    """Beside --keras-model, no flag that describes a fresh model."""
-    if too_many := [name for name, value in of_a_fresh_model.items() if value is not None]:
+def reject_model_flags(**flags: object) -> None:
+    """Raise `InputError` if a flag that describes a new model is given beside --keras-model."""
+    if given := [name for name, value in flags.items() if value is not None]:
         raise InputError(
-            f"--{name.replace('_', '-')} and --keras-model: a checkpoint has its own; leave it out"
-            for name in too_many
+            f"--{name.replace('_', '-')} and --keras-model: the checkpoint already determines "
+            f"this; omit --{name.replace('_', '-')}"
+            for name in given
         )

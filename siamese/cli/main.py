@@ -1,4 +1,4 @@
-"""The `siamese` command: one verb a job. Words become calls here; all else is in the package."""
+"""The `siamese` command: parse the command line and call the package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from siamese.cli.embed import embed
 from siamese.cli.evaluate import evaluate
 from siamese.cli.export import export
 from siamese.cli.index import index
-from siamese.cli.output import clear_errors
+from siamese.cli.output import report_errors
 from siamese.cli.report import report
 from siamese.cli.search import search
 from siamese.cli.serve import serve
@@ -19,18 +19,18 @@ from siamese.cli.train import train
 from siamese.version import __version__
 
 
-class Verbs(click.Group):
-    """A group whose commands end with one line a problem and exit code 2, never a traceback."""
+class CommandGroup(click.Group):
+    """Commands that end with one line per error and exit code 2, never with a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with clear_errors():
+        with report_errors():
             return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)  # in the order of the work, not of the alphabet
+        return list(self.commands)  # in the order of a typical session, not alphabetically
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="siamese")
 def cli() -> None:
     """Photos of things in; "show me what looks like this" out.
@@ -50,7 +50,7 @@ def cli() -> None:
     """
 
 
-VERBS = (
+COMMANDS = (
     check,
     split,
     from_folder,
@@ -64,8 +64,8 @@ VERBS = (
     serve,
     report,
 )
-for verb in VERBS:
-    cli.add_command(verb)
+for command in COMMANDS:
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Results on standard output: a JSON document, or a table."""
+"""Print results as JSON or tables, and end the program with the right exit code."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ from siamese.utils.text import pluralize
 if TYPE_CHECKING:
     from siamese.data.catalogue import Skipped
 
+EXIT_ERROR = 2
+"""Exit code for invalid input or usage, as click has it."""
+
+EXIT_SKIPPED = 3
+"""Exit code for success with some pictures skipped."""
+
 
 def print_json(document: Any) -> None:
     """Print one JSON document on standard output."""
@@ -24,7 +30,7 @@ def print_json(document: Any) -> None:
 
 
 def print_table(
-    heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], title: str | None = None
+    header: tuple[str, ...], rows: Iterable[tuple[str, ...]], title: str | None = None
 ) -> None:
     """Print a table on standard output, as wide as the terminal."""
     from rich.box import SIMPLE_HEAD
@@ -33,53 +39,45 @@ def print_table(
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, title=title and Text(title), title_justify="left")
-    for head in heads:
-        table.add_column(head, overflow="fold")  # a cut name is no name
+    for name in header:
+        table.add_column(name, overflow="fold")  # a truncated file name is useless
     for row in rows:
-        table.add_row(*map(Text, row))  # Text: a file name may look like markup
+        table.add_row(*map(Text, row))  # Text, because a file name may look like markup
     console = Console()
-    if not console.is_terminal:  # for grep and the like: a line a row, however long
+    if not console.is_terminal:  # one line per row for grep, however long
         console.width = 10_000
     console.print(table)
 
 
-SOME_SKIPPED = 3
-"""Exit code: done, but some pictures were skipped."""
-
-
 @contextlib.contextmanager
-def clear_errors() -> Iterator[None]:
-    """Turn an `InputError` into its lines on standard error and exit code 2, and hear stops."""
+def report_errors() -> Iterator[None]:
+    """Print expected errors as one line each and exit with code 2, and handle stop signals."""
     try:
         with handle_stop_signals(
-            "stopped; what was finished stands, and the same command goes on (train: with --resume)"
+            "stopped; finished work is saved, run the same command to continue (train: with --resume)"
         ):
             yield
     except InputError as error:
         lines = error.lines
     except MemoryError:
-        lines = ["not enough memory; give a smaller --batch-size or --picture-size"]
+        lines = ["out of memory; use a smaller --batch-size or --picture-size"]
     except BrokenPipeError:
-        raise  # whoever read has had enough; click ends quietly
-    except OSError as error:  # a full disk under standard output, say
+        raise  # the reader has closed the pipe; click exits quietly
+    except OSError as error:  # for example, standard output goes to a full disk
         lines = [f"{error.filename or 'standard output'}: {error.strerror or error}"]
     else:
         return
     for line in lines:
         click.echo(f"error: {line}", err=True)
-    sys.exit(2)
+    sys.exit(EXIT_ERROR)
 
 
 def exit_if_skipped(skipped: Sequence[Skipped]) -> None:
-    """Name the skipped pictures; with any, end with exit code 3."""
-    # What is searched for need not be of an item.
-    items = (f"item {one.item_id}, " if one.item_id else "" for one in skipped)
-    lines = [
-        f"skipped: {item}file {one.filename}: {one.reason}"
-        for item, one in zip(items, skipped, strict=True)
-    ]
-    for line in lines:
-        click.echo(line, err=True)
-    if lines:
-        click.echo(f"{pluralize(len(lines), 'picture')} skipped", err=True)
-        sys.exit(SOME_SKIPPED)
+    """List the skipped pictures, if any, and exit with code 3."""
+    if not skipped:
+        return
+    for picture in skipped:
+        item = f"item {picture.item_id}, " if picture.item_id else ""  # a query may have no item
+        click.echo(f"skipped: {item}file {picture.filename}: {picture.reason}", err=True)
+    click.echo(f"{pluralize(len(skipped), 'picture')} skipped", err=True)
+    sys.exit(EXIT_SKIPPED)

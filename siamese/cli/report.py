@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.cli.loading import embedder, model_at_work, read_usable, store
+from siamese.cli.loading import load_embedder, model_context, open_store, read_checked_catalogue
 from siamese.cli.options import (
     batch_size_option,
     embedding_options,
@@ -49,24 +49,24 @@ def report(
     Compares --keras-model with the pretrained default on a catalogue it was not trained on, and
     writes report.html, neighbours.png, catalogue.png and metrics.json to --output.
     """
-    catalogue = read_usable(labeled_data, image_dir)
+    catalogue = read_checked_catalogue(labeled_data, image_dir)
     if not (model["keras_model"] or model["backbone"]):
         raise InputError(
             "report compares with the pretrained default; give --keras-model or --backbone"
         )
     require_writable(output / "report.html")
-    with model_at_work():
+    with model_context():
         from siamese.reports.training_report import write_training_report
 
         how = ("runtime", "precision", "engine", "ray_address")
-        default = embedder(None, **{name: model[name] for name in how})
+        default = load_embedder(None, **{name: model[name] for name in how})
         done = write_training_report(
             catalogue,
             default,
-            embedder(**model),
+            load_embedder(**model),
             output,
             batch_size=batch_size,
-            store=store(embeddings),
+            store=open_store(embeddings),
         )
     if as_json:
         print_json(done.comparison.as_dict())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.cli.loading import embedder, model_at_work
+from siamese.cli.loading import load_embedder, model_context
 from siamese.cli.options import (
     FolderType,
     embedding_options,
@@ -111,12 +111,13 @@ def search(
     asked = queries_of(images, queries, image_dir)
     opened = open_index(index_place, collection)
     skipped: list[Skipped] = []
-    with model_at_work():
+    with model_context():
         from siamese.indexes.model_path import find_moved_checkpoint
         from siamese.search.searcher import Options, Searcher
 
         searcher = Searcher(
-            embedder(**model, recorded=find_moved_checkpoint(opened.model, index_place)), opened
+            load_embedder(**model, recorded=find_moved_checkpoint(opened.model, index_place)),
+            opened,
         )
         options = Options(
             offset=offset,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.cli.loading import embedder, model_at_work
+from siamese.cli.loading import load_embedder, model_context
 from siamese.cli.options import embedding_options, index_options
 from siamese.errors import InputError
 from siamese.utils.text import pluralize
@@ -165,9 +165,9 @@ def serve(
             served: Any = TFServing(tf_serving, tf_serving_model, opened)
             return Searcher(served, opened)
         recorded = find_moved_checkpoint(opened.model, index_place)
-        return Searcher(embedder(**model, recorded=recorded), opened)
+        return Searcher(load_embedder(**model, recorded=recorded), opened)
 
-    with model_at_work():
+    with model_context():
         from siamese.server.service import Service
 
         service = Service(load, index_place, settings, collection)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from siamese.cli.loading import keras_at_work, read_usable, require_alone
+from siamese.cli.loading import model_context, read_checked_catalogue, reject_model_flags
 from siamese.cli.options import json_option, labeled_data_options, model_options, output_type
 from siamese.cli.output import exit_if_skipped, print_json
 from siamese.cli.train_options import recipe_options
@@ -54,15 +54,15 @@ def train(
     --backbone, or goes on training --keras-model. Items that share a label are never treated as
     dissimilar. Stopped? The same command with --resume.
     """
-    catalogue = read_usable(labeled_data, image_dir)
+    catalogue = read_checked_catalogue(labeled_data, image_dir)
     folder = image_dir or labeled_data.parent
-    others = read_usable(held_out_items, folder) if held_out_items else None
+    others = read_checked_catalogue(held_out_items, folder) if held_out_items else None
     given = {name: value for name, value in flags.items() if value is not None}
     if keras_model is not None:
         fresh = ("backbone", "picture_size", "weights", "embedding_size", "pooling")
-        require_alone(**{name: flags[name] for name in fresh})
+        reject_model_flags(**{name: flags[name] for name in fresh})
     require_writable(output / "final_model.hdf5")
-    with keras_at_work():
+    with model_context(load_keras=True):
         from siamese.training.resume import recorded_recipe
         from siamese.training.train import train as run
 

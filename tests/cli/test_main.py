@@ -634,7 +634,7 @@ def writing_verbs(items, checkpoint, photos):
     "verb", ["split", "from-folder", "train", "export", "embed", "index", "report"]
 )
 def test_an_output_that_cannot_be_is_one_line(verb, writing_verbs, tmp_path, monkeypatch):
-    monkeypatch.setattr("siamese.cli.export.keras_at_work", None)  # said before Keras is loaded
+    monkeypatch.setattr("siamese.cli.export.model_context", None)  # said before Keras is loaded
     (tmp_path / "file").write_text("")
     (line,) = refused(verb, *writing_verbs(verb, tmp_path / "file"))
     assert "cannot be written" in line

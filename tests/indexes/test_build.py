@@ -120,8 +120,8 @@ def test_an_unwritable_output_is_said_before_any_work(catalogue, tmp_path):
 def test_an_unwritable_output_is_said_before_keras_is_loaded(
     what, catalogue, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("siamese.cli.export.keras_at_work", None)
-    monkeypatch.setattr("siamese.cli.index.model_at_work", None)
+    monkeypatch.setattr("siamese.cli.export.model_context", None)
+    monkeypatch.setattr("siamese.cli.index.model_context", None)
     (tmp_path / "file").write_text("")
     data = ("--labeled-data", str(catalogue.image_dir / "items.json"))
     words = ("--export", what, *data, "--output", str(tmp_path / "file" / "out"))

@@ -6,7 +6,7 @@ import sys
 import pytest
 import tensorflow as tf
 
-from siamese.cli.loading import keras_at_work
+from siamese.cli.loading import model_context
 from siamese.models import devices
 from siamese.models.devices import (
     device_line,
@@ -151,11 +151,11 @@ def test_too_late_is_no_error(monkeypatch):
 
 
 def test_a_command_names_its_gpu_on_standard_error(monkeypatch, capsys):
-    with keras_at_work():
+    with model_context(load_keras=True):
         pass
     assert capsys.readouterr() == ("", "")
     pretend(monkeypatch, nvidia("NVIDIA H100", 9, 0))
-    with keras_at_work():
+    with model_context(load_keras=True):
         print("from Keras")
     assert capsys.readouterr() == ("", f"{device_line()}\nfrom Keras\n")
 

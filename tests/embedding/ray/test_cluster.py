@@ -210,7 +210,7 @@ def test_a_driver_that_is_stopped_is_gone_on_from(
     if how != signal.SIGKILL:
         assert driver.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[how]
         assert "Traceback" not in said and "absl" not in said
-        assert said.splitlines()[-1].startswith("stopped; what was finished stands")
+        assert said.splitlines()[-1].startswith("stopped; finished work is saved")
     wait_for(lambda: not actors(cluster))
     done = embedder.embed_into(store, photos, batch_size=4)
     assert 0 < done.new < 270, "nothing was kept"
