@@ -1,25 +1,30 @@
-"""Charts of distances and of training, drawn with matplotlib but not with pyplot's state."""
+"""Charts of pair distances, ROC curves and training curves, drawn with matplotlib.
+
+They use neither pyplot nor the caller's matplotlib settings.
+"""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 
-from siamese.evaluation.verification import Verification
 from siamese.reports.canvas import FAINT, FRAME, GROUND, INK, OTHER, SAME
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from siamese.evaluation.verification import Verification
+
 HELD_OUT = "#2563eb"
-"""Blue for what was not trained on."""
+"""Blue, for metrics of held-out items."""
 BINS = 60
 LINE_HEIGHT = 0.075
-"""Of a line of text, as a share of the height of a chart."""
+"""Height of a line of text, as a fraction of the height of a chart."""
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -43,12 +48,14 @@ STYLE: Any = {
     "ytick.color": FRAME,
     "ytick.labelcolor": FAINT,
 }
+CSS_VARIABLES = {INK: "--ink", FAINT: "--faint", FRAME: "--line", HELD_OUT: "--accent"}
+"""CSS variables of the HTML pages that replace the colours of a drawing."""
 
 P = ParamSpec("P")
 
 
 def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Thin grey axes, one letter, whatever else the caller's matplotlib is set to."""
+    """Draw in `STYLE`, whatever the caller's matplotlib settings are."""
 
     @wraps(draw)
     def styled(*args: P.args, **options: P.kwargs) -> Figure:
@@ -62,31 +69,28 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 @_styled
 def draw_distance_histograms(before: Verification, after: Verification) -> Figure:
-    """Draw how far apart positive and negative pairs are, before and after training."""
+    """Draw the distances of positive and negative pairs before and after training.
+
+    Parameters
+    ----------
+    before, after : Verification
+        Pairs of the same catalogue, embedded by the two models.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5.4), layout="constrained")
     axes = figure.subplots(2, 1, sharex=True, sharey=True)
     farthest = max(float(pairs.distances.max()) for pairs in (before, after)) or 1.0
     bins = np.linspace(0, farthest, BINS + 1)
-    for axis, when, pairs in zip(
+    for axis, title, pairs in zip(
         axes, ("before training", "after training"), (before, after), strict=True
     ):
-        for kind, colour, name in ((1, SAME, "same item"), (0, OTHER, "another item")):
-            density, _ = np.histogram(pairs.distances[pairs.y == kind], bins, density=True)
-            axis.stairs(density, bins, fill=True, color=colour, alpha=0.28, linewidth=0)
-            axis.stairs(density, bins, color=colour, linewidth=1.2)
-            # The name stands beside the slope that is turned away from the other histogram.
-            high = np.flatnonzero(density >= density.max() / 2)
-            slope, place = (bins[high[0]], "right") if kind else (bins[high[-1] + 1], "left")
-            axis.annotate(
-                name,
-                (slope, 0.7 * density.max()),
-                (-12 if kind else 12, 0),
-                textcoords="offset points",
-                ha=place,
-                color=colour,
-            )
+        _plot_histogram(axis, pairs.distances[pairs.y == 1], bins, "same item", SAME, "left")
+        _plot_histogram(axis, pairs.distances[pairs.y == 0], bins, "another item", OTHER, "right")
         axis.axvline(pairs.threshold, color=INK, linewidth=1)
         axis.annotate(
             f"threshold {pairs.threshold:.2f}",
@@ -97,37 +101,63 @@ def draw_distance_histograms(before: Verification, after: Verification) -> Figur
             va="top",
             color=INK,
         )
-        _title(axis, when, f"balanced accuracy {pairs.accuracy:.3f}")
+        _set_title(axis, title, f"balanced accuracy {pairs.accuracy:.3f}")
         axis.set(xlim=(0, 1.15 * farthest), yticks=[])
         axis.margins(y=0.2)
         axis.spines["left"].set_visible(False)
-    axes[-1].set_xlabel("distance of two pictures")
+    axes[-1].set_xlabel("distance between two pictures")
     return figure
+
+
+def _plot_histogram(
+    axis: Axes, distances: np.ndarray, bins: np.ndarray, name: str, colour: str, side: str
+) -> None:
+    """Plot a histogram with its name on the left or right slope."""
+    density, _ = np.histogram(distances, bins, density=True)
+    axis.stairs(density, bins, fill=True, color=colour, alpha=0.28, linewidth=0)
+    axis.stairs(density, bins, color=colour, linewidth=1.2)
+    high = np.flatnonzero(density >= density.max() / 2)
+    axis.annotate(
+        name,
+        (bins[high[0]] if side == "left" else bins[high[-1] + 1], 0.7 * density.max()),
+        (-12 if side == "left" else 12, 0),
+        textcoords="offset points",
+        ha="right" if side == "left" else "left",
+        color=colour,
+    )
 
 
 @_styled
 def draw_roc_curves(before: Verification, after: Verification) -> Figure:
-    """Draw how many positives are accepted at the price of how many negatives."""
+    """Draw the ROC curves of verification before and after training.
+
+    Parameters
+    ----------
+    before, after : Verification
+        Pairs of the same catalogue, embedded by the two models.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2, 5.2), layout="constrained")
     axis = figure.subplots()
     axis.plot([0, 1], [0, 1], color=FRAME, linewidth=0.8)
-    for line, (when, pairs, colour) in enumerate(
-        (("after", after, INK), ("before", before, FAINT))
+    for title, pairs, colour, width, height in (
+        ("after training", after, INK, 1.8, 0.23),
+        ("before training", before, FAINT, 1.2, 0.09),
     ):
         rate = pairs.equal_error_rate
         axis.plot(
-            pairs.false_positive_rate,
-            pairs.true_positive_rate,
-            color=colour,
-            linewidth=1.8 if when == "after" else 1.2,
+            pairs.false_positive_rate, pairs.true_positive_rate, color=colour, linewidth=width
         )
         axis.plot(rate, 1 - rate, "o", color=colour, markersize=5)
         axis.text(
             0.97,
-            0.23 - 0.14 * line,
-            f"{when} training\nAUC {pairs.auc:.3f}   ● equal error rate {rate:.3f}",
+            height,
+            f"{title}\nAUC {pairs.auc:.3f}   ● equal error rate {rate:.3f}",
             ha="right",
             va="center",
             linespacing=1.5,
@@ -151,53 +181,120 @@ def draw_training_curves(
     *,
     epochs: int | None = None,
 ) -> Figure:
-    """Draw how a training goes: the loss, and retrieval on held-out items.
+    """Draw the progress of a training run: the loss, and retrieval on held-out items.
 
     Parameters
     ----------
-    history : a row of figures an epoch, epoch 0 before training; of `epoch`, `loss`, `val_loss`,
-        `val_recall@1` and `val_map@r` what there is
-    losses : of each step
-    steps_per_epoch : how many steps make an epoch
-    epochs : how many there will be; by default as many as there are
+    history : sequence of mapping
+        One row per epoch; epoch 0 is before training. Each row has `epoch` and any of `loss`,
+        `val_loss`, `val_recall@1` and `val_map@r`.
+    losses : sequence of float
+        Loss of each step. After resuming a run, only the steps since then.
+    steps_per_epoch : int
+        Number of steps per epoch.
+    epochs : int, optional
+        Planned number of epochs. By default the epoch axis ends at the last one so far.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(9, 3.4))
     figure.subplots_adjust(0.05, 0.16, 0.86, 0.87, wspace=0.55)  # the same in every frame
     left, right = figure.subplots(1, 2)
     finished = int(history[-1]["epoch"]) if history else 0
-    # A training that was resumed has no losses of the steps before.
     first = max(0, finished - len(losses) // steps_per_epoch)
     steps = first + (np.arange(len(losses)) + 0.5) / steps_per_epoch
-    last = max(epochs or 0, finished, steps[-1] if len(steps) else 0, 1)
-    for axis in (left, right):
-        axis.set(xlim=(-0.02 * last, last), xlabel="epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.margins(y=0.1)
+    last = max(epochs or 0, finished, steps[-1] if len(steps) else 0)
     if len(losses):
         left.plot(steps, losses, color=FRAME, linewidth=0.8)
-    right.set_ylim(0, 1)
-    # An epoch's mean stands in its middle, what is measured after it at its end.
-    loss = {"loss": ("training", INK, 0.5), "val_loss": ("held out", HELD_OUT, 0.0)}
-    retrieval = {"val_recall@1": ("recall@1", HELD_OUT, 0.0), "val_map@r": ("MAP@R", INK, 0.0)}
-    _curves(left, history, loss)
-    _curves(right, history, retrieval)
-    _title(left, "loss", "each step, and the mean of an epoch")
-    _title(right, "retrieval", "of held-out items; epoch 0 is before training")
+    _plot_loss(left, history, last)
+    _plot_retrieval(right, history, last)
+    _set_title(left, "loss", "per step, and the mean per epoch")
+    _set_title(right, "retrieval", "on held-out items; epoch 0 is before training")
     return figure
 
 
-def _curves(
+def render_training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    """Render the charts of `draw_training_curves` as SVG for an HTML page.
+
+    Their colours are the CSS variables ``--ink``, ``--faint``, ``--line`` and ``--accent`` of the
+    page, so they suit both its light and its dark theme.
+
+    Parameters
+    ----------
+    history : sequence of mapping
+        See `draw_training_curves`.
+
+    Returns
+    -------
+    dict of str to str
+        SVG elements by title. A chart without any value is left out.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    drawings = {}
+    last = max((row["epoch"] for row in history), default=0)
+    for title, plot in (("loss", _plot_loss), ("retrieval on held-out items", _plot_retrieval)):
+        # The salt keeps the ids of two drawings on one page apart.
+        svg_style = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": title}
+        with rc_context(STYLE | svg_style):
+            figure = Figure(figsize=(4.8, 2.9))
+            figure.subplots_adjust(0.1, 0.18, 0.7, 0.86)
+            axis = figure.subplots()
+            plot(axis, history, last)
+            if not axis.lines:
+                continue
+            _set_title(axis, title)
+            file = io.StringIO()
+            metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+            figure.savefig(file, format="svg", transparent=True, metadata=metadata)
+        svg = file.getvalue()
+        for colour, variable in CSS_VARIABLES.items():
+            svg = svg.replace(colour, f"var({variable})")
+        drawings[title] = svg[svg.index("<svg") :]
+    return drawings
+
+
+def _plot_loss(axis: Axes, history: Sequence[Mapping[str, float]], last: float) -> None:
+    # The mean over an epoch belongs in its middle, a value measured after it at its end.
+    loss = {"loss": ("training", INK, 0.5), "val_loss": ("held out", HELD_OUT, 0.0)}
+    _plot_curves(axis, history, last, loss)
+
+
+def _plot_retrieval(axis: Axes, history: Sequence[Mapping[str, float]], last: float) -> None:
+    axis.set_ylim(0, 1)
+    retrieval = {"val_recall@1": ("recall@1", HELD_OUT, 0.0), "val_map@r": ("MAP@R", INK, 0.0)}
+    _plot_curves(axis, history, last, retrieval)
+
+
+def _plot_curves(
     axis: Axes,
     history: Sequence[Mapping[str, float]],
-    drawn: Mapping[str, tuple[str, str, float]],
+    last: float,
+    curves: Mapping[str, tuple[str, str, float]],
 ) -> None:
-    """Figures by epoch, each with its last value at the right end of all that is drawn."""
+    """Plot metrics by epoch, each with its last value to the right of the plot.
+
+    Parameters
+    ----------
+    last : float
+        End of the epoch axis.
+    curves : mapping of str to (str, str, float)
+        Label, colour and shift to the left, in epochs, by metric.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    last = max(last, 1)
+    axis.set(xlim=(-0.02 * last, last), xlabel="epoch")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.margins(y=0.1)
     ends = []
-    for name, (label, colour, earlier) in drawn.items():
-        points = [(row["epoch"] - earlier, row[name]) for row in history if name in row]
+    for metric, (label, colour, shift) in curves.items():
+        points = [(row["epoch"] - shift, row[metric]) for row in history if metric in row]
         if points := [point for point in points if np.isfinite(point[1])]:
             axis.plot(
                 *zip(*points, strict=True),
@@ -214,10 +311,9 @@ def _curves(
         return
     end = max(float(np.max(line.get_xdata())) for line in axis.lines)
     low, high = axis.get_ylim()
-    lowest = -np.inf
+    height = -np.inf
     for value, text, colour in sorted(ends):
-        height = max((value - low) / (high - low), lowest + LINE_HEIGHT)
-        lowest = height
+        height = max((value - low) / (high - low), height + LINE_HEIGHT)  # labels never overlap
         axis.annotate(
             text,
             (end, height),
@@ -230,14 +326,14 @@ def _curves(
         )
 
 
-def _title(axis: Axes, title: str, meaning: str) -> None:
-    """A title in ink, and beside it, smaller and fainter, what it means."""
-    drawn = axis.set_title(title, color=INK)
+def _set_title(axis: Axes, title: str, explanation: str = "") -> None:
+    """Set a title, followed by an explanation in smaller, fainter letters."""
+    text = axis.set_title(title, color=INK)
     axis.annotate(
-        meaning,
+        explanation,
         (1, 0),
         (8, 0),
-        xycoords=drawn,
+        xycoords=text,
         textcoords="offset points",
         va="bottom",
         fontsize=9.5,

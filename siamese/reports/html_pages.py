@@ -1,4 +1,7 @@
-"""Pages for people: one HTML file each, pictures inside, nothing asked of any other host."""
+"""HTML pages of a training report and of search results.
+
+Each page is a single file with its pictures inside, and loads nothing from other hosts.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese.reports.canvas import thumbnail
+from siamese.reports.charts import render_training_curves
 from siamese.utils.files import atomic_path
 from siamese.utils.templates import render
 
@@ -21,26 +25,45 @@ if TYPE_CHECKING:
     from siamese.search.searcher import QueryResult
 
 MEANINGS = {
-    "recall@1": "how often the most similar picture is of the same item",
-    "recall@5": "how often one of the five most similar is",
-    "recall@10": "how often one of the ten most similar is",
-    "precision@10": "how much of the ten most similar is of the same item",
-    "map@r": "how far all pictures of the item come before any other; the strictest of these",
-    "map": "the same, more gently: what comes late counts a little too",
-    "ndcg@10": "how high up in the first ten the item's pictures stand",
+    "recall@1": "how often the most similar picture shows the same item",
+    "recall@5": "how often at least one of the 5 most similar pictures shows the same item",
+    "recall@10": "how often at least one of the 10 most similar pictures shows the same item",
+    "precision@10": "share of the 10 most similar pictures that show the same item",
+    "map@r": "1 if all pictures of the item rank before any other picture; the strictest metric",
+    "map": "the same over the whole ranking, so that pictures found late still count a little",
+    "ndcg@10": "how high the pictures of the item rank among the first 10",
 }
 
 
+EXAMPLE_ITEMS, EXAMPLE_PICTURES = 6, 8
+"""Items of the catalogue that a report shows, and pictures of each."""
+
+
 def write_results_page(
-    found: Sequence[QueryResult], image_dir: Folder, path: str | os.PathLike[str]
+    results: Sequence[QueryResult], image_dir: Folder, path: str | os.PathLike[str]
 ) -> None:
-    """Write the results of searches as a page: the queries and what looks most like them."""
-    _write(
+    """Write search results as an HTML page: each query, and the pictures most similar to it.
+
+    Parameters
+    ----------
+    results : sequence of QueryResult
+        What `siamese.Searcher.search` returns.
+    image_dir : Folder
+        Folder of the pictures in the index.
+    path : path-like
+        File to write.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    _write_page(
         path,
         "results.html",
-        found=found,
-        picture=lambda filename: _inline(image_dir / filename),
-        query_picture=_inline,
+        results=results,
+        data_url=lambda filename: _data_url(image_dir / filename),
+        query_data_url=_data_url,
     )
 
 
@@ -53,85 +76,64 @@ def write_report_page(
     skipped: Sequence[Skipped] = (),
     training_log: Path | None = None,
 ) -> None:
-    """Write what training brought as a page.
+    """Write the comparison of a model before and after training as an HTML page.
 
     Parameters
     ----------
-    comparison : the figures, and the queries to show
-    catalogue : that they are of
-    models : the names of the two
-    skipped : pictures that could not be used
-    training_log : the CSV file of the training, for its curves
+    comparison : Comparison
+        Metrics, example queries and confused items.
+    catalogue : Catalogue
+        Catalogue that both models were measured on.
+    path : path-like
+        File to write.
+    models : (str, str)
+        Names of the models before and after training.
+    skipped : sequence of Skipped, optional
+        Pictures that could not be read.
+    training_log : Path, optional
+        CSV file of the training run. If it exists, the page shows the training curves.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
     """
-    items: dict[str, list[Any]] = {}
+    pictures_of_item: dict[str, list[Any]] = {}
     for picture in catalogue.pictures:
-        items.setdefault(picture.item_id, []).append(picture)
-    shown = list(items)[:: max(1, len(items) // 6)][:6]
-    _write(
+        pictures_of_item.setdefault(picture.item_id, []).append(picture)
+    step = max(1, len(pictures_of_item) // EXAMPLE_ITEMS)
+    examples = list(pictures_of_item)[::step][:EXAMPLE_ITEMS]
+    _write_page(
         path,
         "report.html",
         comparison=comparison,
         meanings=MEANINGS,
         models=models,
-        items={item_id: items[item_id][:8] for item_id in shown},
-        picture=lambda picture: _inline(catalogue.path_of(picture)),
+        items={item_id: pictures_of_item[item_id][:EXAMPLE_PICTURES] for item_id in examples},
+        data_url=lambda picture: _data_url(catalogue.path_of(picture)),
         skipped=skipped,
-        curves=_curves(training_log) if training_log and training_log.is_file() else [],
+        curves=render_training_curves(_read_history(training_log)),
     )
 
 
-def _write(path: str | os.PathLike[str], template: str, **content: Any) -> None:
+def _write_page(path: str | os.PathLike[str], template: str, **content: Any) -> None:
     with atomic_path(path) as temporary:
         page = render("siamese.reports", template, **content)
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
-def _inline(path: str | os.PathLike[str] | RemoteFile) -> str:
+def _data_url(path: str | os.PathLike[str] | RemoteFile) -> str:
     buffer = io.BytesIO()
     thumbnail(path, 192).save(buffer, "JPEG", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _curves(training_log: Path) -> list[tuple[str, str]]:
-    """Loss and retrieval by epoch: for each a title and a picture as SVG."""
-    from cycler import cycler
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure  # not pyplot, whose backend belongs to the caller
-    from matplotlib.ticker import MaxNLocator
-
+def _read_history(training_log: Path | None) -> list[dict[str, float]]:
+    """Read the rows of a training log without their empty fields; none if there is no file."""
+    if training_log is None or not training_log.is_file():
+        return []
     with training_log.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    # The middle grey is legible on a light page and on a dark one.
-    grey = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    style: Any = {
-        **dict.fromkeys(grey, "#888"),
-        "axes.prop_cycle": cycler(color=("#3b82f6", "#f97316")),
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 11,
-        "svg.fonttype": "none",
-    }
-    drawn = []
-    for title, names in (
-        ("loss", {"loss": "training", "val_loss": "held-out items"}),
-        ("retrieval on held-out items", {"val_recall@1": "recall@1", "val_map@r": "MAP@R"}),
-    ):
-        # Both stand on one page, so the names inside must differ.
-        with rc_context({**style, "svg.hashsalt": title}):
-            figure = Figure(figsize=(4.4, 2.9), layout="constrained")
-            axis = figure.subplots()
-            for name, label in names.items():
-                points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
-                if points:
-                    axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=label)
-            if not axis.lines:
-                continue
-            axis.legend(frameon=False)
-            axis.set(title=title, xlabel="epoch")
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-            text = io.StringIO()
-            nameless = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-            figure.savefig(text, format="svg", transparent=True, metadata=nameless)
-        svg = text.getvalue()
-        drawn.append((title, svg[svg.index("<svg") :]))
-    return drawn
+        return [
+            {name: float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]

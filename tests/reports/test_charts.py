@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -8,6 +10,7 @@ from matplotlib.figure import Figure
 from siamese.evaluation.verification import verify
 from siamese.reports import draw_distance_histograms, draw_roc_curves, draw_training_curves
 from siamese.reports.canvas import FAINT, INK, OTHER, SAME
+from siamese.reports.charts import render_training_curves
 
 HISTORY = [
     {"epoch": 0, "val_recall@1": 0.4, "val_map@r": 0.2},
@@ -124,6 +127,21 @@ def test_training_that_has_little_to_show(history, losses):
         for line in axis.lines:
             assert np.isfinite(line.get_xydata()).all()
     assert not any("nan" in text for text in texts(figure))
+
+
+def test_rendered_curves_have_the_colours_of_the_page():
+    drawings = render_training_curves(HISTORY)
+    assert list(drawings) == ["loss", "retrieval on held-out items"]
+    for svg, labels in zip(
+        drawings.values(),
+        (("training 1.100", "held out 1.200"), ("recall@1 0.700", "MAP@R 0.450")),
+        strict=True,
+    ):
+        assert all(f">{label}</text>" in svg for label in labels)
+        assert not re.search(r"#[0-9a-f]{6}\b", svg)
+        assert "var(--ink)" in svg and "var(--accent)" in svg
+    assert list(render_training_curves(HISTORY[:1])) == ["retrieval on held-out items"]
+    assert render_training_curves([]) == {}
 
 
 def test_charts_leave_the_style_and_the_figures_of_pyplot_alone():

@@ -65,7 +65,7 @@ def test_report_shows_figures_curves_and_every_query(comparison, catalogue, trai
         assert f"{comparison.before[name]:.3f}" in page.text
         assert f"{comparison.after[name]:.3f}" in page.text
     assert [tag for tag, _ in page.tags].count("svg") == 2
-    assert "how often the most similar picture is of the same item" in page.text
+    assert "how often the most similar picture shows the same item" in page.text
     assert "item cup, cup/1.jpg: truncated" in page.text
     classes = [attributes.get("class") for tag, attributes in page.tags if tag == "figure"]
     shown = [one for query in comparison.queries for one in query.before + query.after]
