@@ -194,7 +194,7 @@ def milliseconds(data: Data, method: Method, facts: Any, by_item: str | None) ->
         settings = method.augmentation
         vectors = augment_gallery(vectors, settings.neighbours, settings.alpha)
     metadata = [{"item_id": str(name), "filename": "", "labels": []} for name in data.gallery_ids]
-    index = BallTreeIndex.build(vectors, metadata, facts.as_dict())
+    index = BallTreeIndex.build(vectors, metadata, facts)
     searcher = Searcher(Given(facts), index)  # type: ignore[arg-type]
     seconds = []
     for query in data.queries[: TIMED + 1]:

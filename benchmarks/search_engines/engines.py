@@ -9,14 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from search_engines.vectors import SELDOM, K, metadata
 
-MODEL = {
-    "name": "benchmark",
-    "fingerprint": "0" * 64,
-    "picture_size": 224,
-    "path": None,
-}
-"""What an index of this project records of the model of these vectors, but for the dimensions."""
-
 
 class Engine(Protocol):
     """One way to search; made anew in each process.
@@ -67,8 +59,14 @@ class Ours:
         self._seldom = LabelFilter.from_lists(any_of=[SELDOM])
 
     def prepare(self, data: Path) -> Any:
+        from siamese.models.facts import ModelFacts
+
         vectors = np.load(data / "vectors.npy", mmap_mode="r")
-        return vectors, metadata(data), {**MODEL, "embedding_size": vectors.shape[1]}
+        return (
+            vectors,
+            metadata(data),
+            ModelFacts("benchmark", "0" * 64, vectors.shape[1], 224, None),
+        )
 
     def open(self, path: Path) -> None:
         from siamese.indexes import open_index

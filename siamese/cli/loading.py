@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from siamese.embedding.executor import ExecutorName
     from siamese.embedding.runtimes.choose import PrecisionName, RuntimeName
     from siamese.embedding.store import EmbeddingStore
+    from siamese.models.facts import ModelFacts
 
 
 @contextlib.contextmanager
@@ -67,7 +68,7 @@ def load_embedder(
     backbone: str | None = None,
     picture_size: int | None = None,
     weights: str | None = None,
-    recorded: Any = None,
+    recorded: ModelFacts | None = None,
     *,
     runtime: RuntimeName = "auto",
     precision: PrecisionName = "auto",
@@ -97,7 +98,7 @@ def _load_model(
     backbone: str | None,
     picture_size: int | None,
     weights: str | None,
-    recorded: Any,
+    recorded: ModelFacts | None,
     settings: dict[str, Any],
 ) -> Embedder:
     from siamese.embedding.embedder import Embedder
@@ -106,14 +107,14 @@ def _load_model(
         reject_model_flags(backbone=backbone, picture_size=picture_size, weights=weights)
         return Embedder.load(keras_model, **settings)
     if recorded is not None and (backbone, picture_size, weights) == (None, None, None):
-        if recorded["path"] is not None:
-            if not Path(recorded["path"]).is_file():
+        if recorded.path is not None:
+            if not Path(recorded.path).is_file():
                 raise InputError(
-                    f"{recorded['path']}: the model that built the index is missing; give its "
+                    f"{recorded.path}: the model that built the index is missing; give its "
                     "new path with --keras-model"
                 )
-            return Embedder.load(recorded["path"], **settings)
-        backbone, picture_size = recorded["name"], recorded["picture_size"]
+            return Embedder.load(recorded.path, **settings)
+        backbone, picture_size = recorded.name, recorded.picture_size
     return Embedder.pretrained(backbone, picture_size, weights or "imagenet", **settings)
 
 

@@ -8,7 +8,7 @@ from siamese.indexes.backends import (
     open_index,
 )
 from siamese.indexes.balltree.index import BallTreeIndex
-from siamese.indexes.index import Index, IndexedPicture, Metadata, ModelFacts
+from siamese.indexes.index import Index, IndexedPicture, Metadata
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.indexes.milvus.connection import COLLECTION
 
@@ -21,7 +21,6 @@ __all__ = [
     "IndexedPicture",
     "LabelFilter",
     "Metadata",
-    "ModelFacts",
     "backend_at",
     "backend_for",
     "build_index",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -14,6 +13,7 @@ from siamese.indexes.balltree.index import BallTreeIndex
 from siamese.indexes.faiss.folder import is_index_folder
 from siamese.indexes.index import Index, Metadata
 from siamese.indexes.milvus.connection import COLLECTION, is_address, is_milvus
+from siamese.models.facts import ModelFacts
 
 BACKENDS = {
     "balltree": "search_index.pkl",
@@ -97,7 +97,7 @@ def build_index(
     vectors: ArrayLike,
     metadata: Sequence[Metadata],
     contents: Sequence[bytes],
-    model: Mapping[str, Any],
+    model: ModelFacts,
     *,
     collection: str = COLLECTION,
     min_recall: float | None = None,
@@ -112,7 +112,7 @@ def build_index(
     vectors : (n, d), of length 1
     metadata : (n,), the `Metadata` of each
     contents : (n,), see `siamese.indexes.IndexedPicture`
-    model : the `ModelFacts` of the model whose vectors they are
+    model : whose vectors they are
     collection : milvus: its name
     min_recall : faiss: the share of the nearest to be found; None for its usual one
     augmented : whether the vectors are mixed with their neighbours

@@ -127,7 +127,7 @@ def index_catalogue(
             vectors,
             metadata,
             contents,
-            embedder.facts.as_dict(),
+            embedder.facts,
             collection=collection,
             min_recall=min_recall,
             augmented=augment,
@@ -227,8 +227,8 @@ def _beside(place: Path | str, collection: str, suffix: str) -> Path:
 
 def _require_model(index: Index, embedder: Embedder) -> None:
     recorded = index.model
-    if recorded is None or recorded["fingerprint"] != embedder.facts.fingerprint:
-        maker = "an unknown model" if recorded is None else f"the model {recorded['name']!r}"
+    if recorded is None or recorded.fingerprint != embedder.facts.fingerprint:
+        maker = "an unknown model" if recorded is None else f"the model {recorded.name!r}"
         raise InputError(
             f"{index.name}: made by {maker}, not by {embedder.facts.name!r} as it is now; give "
             "that one, or make the index anew without --update"

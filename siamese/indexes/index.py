@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
+from siamese.models.facts import ModelFacts
 
 CONTENT_BYTES = 16
 """Of the hash of a picture's file."""
@@ -21,16 +22,6 @@ class Metadata(TypedDict):
     item_id: str
     filename: str
     labels: list[str]
-
-
-class ModelFacts(TypedDict):
-    """Which model made an index; `path` is None for a pretrained one."""
-
-    name: str
-    fingerprint: str
-    embedding_size: int
-    picture_size: int
-    path: str | None
 
 
 class IndexedPicture(NamedTuple):

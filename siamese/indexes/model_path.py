@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from siamese.indexes import ModelFacts
 from siamese.indexes.milvus.connection import is_address
+from siamese.models.facts import ModelFacts
 
 
 def find_moved_checkpoint(
@@ -28,15 +29,15 @@ def find_moved_checkpoint(
     -------
     The same facts where the checkpoint is where it was, or is nowhere to be found.
     """
-    if model is None or model["path"] is None or Path(model["path"]).is_file():
+    if model is None or model.path is None or Path(model.path).is_file():
         return model
     folders = [Path.cwd()]
     if not is_address(place):
         folders.insert(0, Path(place).absolute().parent)
-    parts = Path(model["path"]).parts
+    parts = Path(model.path).parts
     for start in range(1, len(parts)):
         for folder in folders:
             path = folder.joinpath(*parts[start:])
             if path.is_file():
-                return {**model, "path": str(path)}
+                return replace(model, path=str(path))
     return model

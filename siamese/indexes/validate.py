@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
-from siamese.indexes.index import CONTENT_BYTES, Metadata, ModelFacts
+from siamese.indexes.index import CONTENT_BYTES, Metadata
+from siamese.models.facts import ModelFacts
 
 if TYPE_CHECKING:
     from siamese.indexes.index import Index
@@ -39,15 +40,15 @@ def checked_queries(X: NDArray[T], k: int, index: Index) -> NDArray[T]:
 
 
 def checked_parts(
-    data: NDArray[np.floating], metadata: object, model: object
-) -> tuple[list[Metadata], ModelFacts | None]:
-    """Metadata and facts of their form and fitting to the vectors.
+    data: NDArray[np.floating], metadata: object, model: ModelFacts | None
+) -> list[Metadata]:
+    """Check that vectors, metadata and model fit together, and return the metadata.
 
     Parameters
     ----------
     data : (n, d), to be of length 1
     metadata : to be of n `Metadata`
-    model : to be `ModelFacts` of this d, or None
+    model : of this d, or None
 
     Raises
     ------
@@ -61,25 +62,24 @@ def checked_parts(
         raise ValueError("vectors that are not of length 1")
     try:
         rows = msgspec.convert(metadata, list[Metadata])
-        facts = msgspec.convert(model, ModelFacts | None)
     except msgspec.ValidationError as error:
-        raise ValueError(f"metadata or model of another form: {error}") from None
+        raise ValueError(f"metadata of another form: {error}") from None
     if len(rows) != len(data):
         raise ValueError(f"metadata of {len(rows)} pictures for {len(data)} vectors")
-    if facts is not None and facts["embedding_size"] != data.shape[1]:
+    if model is not None and model.embedding_size != data.shape[1]:
         raise ValueError(
-            f"vectors of {data.shape[1]} dimensions, its model makes {facts['embedding_size']}"
+            f"vectors of {data.shape[1]} dimensions, its model makes {model.embedding_size}"
         )
-    return rows, facts
+    return rows
 
 
 def given_parts(
     data: NDArray[np.floating],
     metadata: Sequence[Mapping[str, Any]],
-    model: Mapping[str, Any] | None,
+    model: ModelFacts | None,
     otherwise: str,
     contents: Sequence[bytes] | None = None,
-) -> tuple[list[Metadata], ModelFacts | None]:
+) -> list[Metadata]:
     """`checked_parts` of what a caller gives to be indexed.
 
     Parameters
@@ -93,9 +93,9 @@ def given_parts(
         One line, saying what is not as it must be.
     """
     try:
-        known, facts = checked_parts(data, list(metadata), model and dict(model))
+        known = checked_parts(data, list(metadata), model)
         if contents is not None and [len(one) for one in contents] != [CONTENT_BYTES] * len(data):
             raise ValueError(f"contents that are not {len(data)} times {CONTENT_BYTES} bytes")
     except ValueError as error:
         raise InputError(f"{otherwise}: {error}") from None
-    return known, facts
+    return known

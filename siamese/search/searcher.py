@@ -102,11 +102,11 @@ class Searcher:
 
     def __init__(self, embedder: Embedder, index: Index) -> None:
         facts, made_by = embedder.facts, index.model
-        if made_by is not None and made_by["fingerprint"] != facts.fingerprint:
-            maker = made_by["path"] or made_by["name"]
+        if made_by is not None and made_by.fingerprint != facts.fingerprint:
+            maker = made_by.path or made_by.name
             raise InputError(
                 f"{index.name}: made by the model {maker!r} of fingerprint "
-                f"{made_by['fingerprint'][:12]!r}, not by {facts.name!r} of "
+                f"{made_by.fingerprint[:12]!r}, not by {facts.name!r} of "
                 f"{facts.fingerprint[:12]!r}; "
                 "search with the model that made it, or make the index again"
             )

@@ -58,14 +58,13 @@ class TFServing:
                 embedding_size = self._client.predict(white).shape[1]
         except _Trouble as trouble:
             raise InputError(f"--tf-serving {address}: {trouble}") from None
-        recorded = index.model or {
-            "name": name,
-            "fingerprint": "unknown",
-            "embedding_size": embedding_size,
-            "picture_size": picture_size,
-            "path": None,
-        }
-        self.facts = ModelFacts(**recorded)
+        self.facts = index.model or ModelFacts(
+            name=name,
+            fingerprint="unknown",
+            embedding_size=embedding_size,
+            picture_size=picture_size,
+            path=None,
+        )
         for what, of_server, of_index in (
             ("pictures of {} px", picture_size, self.facts.picture_size),
             ("vectors of {} dimensions", embedding_size, index.embedding_size),

@@ -12,19 +12,14 @@ import pytest
 from siamese.indexes import BallTreeIndex, Index, open_index
 from siamese.indexes.faiss import vectors as faiss_vectors
 from siamese.indexes.faiss.index import FaissIndex
+from siamese.models.facts import ModelFacts
 
 SIZE = 12
 LABELS = ("red", "pink", 'quoted "red"', "back\\slash", "ü, comma", "rare")
 
 
-def facts(size: int = SIZE) -> dict[str, Any]:
-    return {
-        "name": "a model",
-        "fingerprint": "0123abcd",
-        "embedding_size": size,
-        "picture_size": 32,
-        "path": None,
-    }
+def facts(size: int = SIZE) -> ModelFacts:
+    return ModelFacts("a model", "0123abcd", size, 32, None)
 
 
 def grouped(count: int, size: int = SIZE, seed: int = 0) -> np.ndarray:

@@ -163,10 +163,8 @@ def test_changed_saved_and_opened_again_it_holds_the_new_catalogue(make, engine)
 class Given:
     """An embedder whose pictures are rows of the vectors."""
 
-    def __init__(self, model) -> None:
-        from siamese.models.facts import ModelFacts
-
-        self.facts = ModelFacts(**model)
+    def __init__(self, facts) -> None:
+        self.facts = facts
 
 
 def test_each_search_feature_gives_the_same_with_each_engine(index, engine):

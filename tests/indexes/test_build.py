@@ -43,7 +43,7 @@ def test_every_picture_is_a_row_with_its_vector(embedder, catalogue, tmp_path):
     done = index_catalogue(embedder, catalogue, tmp_path / "search_index.pkl")
     index = open_index(done.path)
     assert done.pictures == len(index) == len(catalogue.pictures)
-    assert index.model == embedder.facts.as_dict()
+    assert index.model == embedder.facts
     for row, (picture, known) in enumerate(zip(catalogue.pictures, index.metadata, strict=True)):
         assert known == {
             "item_id": picture.item_id,

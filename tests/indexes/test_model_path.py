@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from siamese.indexes.model_path import find_moved_checkpoint
+from siamese.models.facts import ModelFacts
 
-MODEL = {
-    "name": "a.hdf5",
-    "fingerprint": "f" * 64,
-    "embedding_size": 4,
-    "picture_size": 32,
-    "path": "/home/me/project/checkpoints/a.hdf5",
-}
+MODEL = ModelFacts("a.hdf5", "f" * 64, 4, 32, "/home/me/project/checkpoints/a.hdf5")
 
 
 @pytest.fixture
@@ -28,9 +25,9 @@ def test_a_checkpoint_is_found_beside_its_index(project):
     index = project / "search_index.pkl"
     assert find_moved_checkpoint(MODEL, index) == MODEL
     (project / "a.hdf5").touch()
-    assert find_moved_checkpoint(MODEL, index) == {**MODEL, "path": str(project / "a.hdf5")}
+    assert find_moved_checkpoint(MODEL, index) == replace(MODEL, path=str(project / "a.hdf5"))
     (project / "checkpoints" / "a.hdf5").touch()
-    found = {**MODEL, "path": str(project / "checkpoints" / "a.hdf5")}
+    found = replace(MODEL, path=str(project / "checkpoints" / "a.hdf5"))
     assert find_moved_checkpoint(MODEL, index) == found
     assert find_moved_checkpoint(found, index) is found
 
@@ -40,10 +37,10 @@ def test_without_a_folder_of_the_index_it_is_found_in_the_working_folder(project
     address = "http://milvus:19530"
     assert find_moved_checkpoint(MODEL, address) == MODEL
     monkeypatch.chdir(project.parent)
-    found = {**MODEL, "path": str(project / "checkpoints" / "a.hdf5")}
+    found = replace(MODEL, path=str(project / "checkpoints" / "a.hdf5"))
     assert find_moved_checkpoint(MODEL, address) == found
 
 
-@pytest.mark.parametrize("model", [None, {**MODEL, "path": None}])
+@pytest.mark.parametrize("model", [None, replace(MODEL, path=None)])
 def test_what_has_no_checkpoint_stays_as_it_is(project, model):
     assert find_moved_checkpoint(model, project / "search_index.pkl") is model

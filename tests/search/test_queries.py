@@ -39,7 +39,7 @@ def searcher(photos):
         {"item_id": name.split("/")[0], "filename": name, "labels": ["a", "b"]} for name in names
     ]
     vectors = MeanColour().embed([photos / name for name in names])
-    return Searcher(MeanColour(), BallTreeIndex.build(vectors, metadata, FACTS.as_dict()))
+    return Searcher(MeanColour(), BallTreeIndex.build(vectors, metadata, FACTS))
 
 
 def test_pictures_folders_and_lists_are_gathered_in_order(photos, tmp_path):

@@ -52,7 +52,7 @@ def index(tmp_path, paths):
         {"item_id": path.stem, "filename": path.name, "labels": ["warm"] * (row < 2)}
         for row, path in enumerate(paths)
     ]
-    BallTreeIndex.build(MeanColour().embed(paths), metadata, FACTS.as_dict()).save(
+    BallTreeIndex.build(MeanColour().embed(paths), metadata, FACTS).save(
         tmp_path / "search_index.pkl"
     )
     return open_index(tmp_path / "search_index.pkl")
@@ -159,7 +159,7 @@ def at_angles(*pictures):
     """A searcher of pictures `(item, angle)`; the file of each is named by its angle."""
     vectors = Angles().embed([angle for _, angle in pictures])
     metadata = [{"item_id": item, "filename": str(a), "labels": []} for item, a in pictures]
-    return Searcher(Angles(), BallTreeIndex.build(vectors, metadata, Angles.facts.as_dict()))
+    return Searcher(Angles(), BallTreeIndex.build(vectors, metadata, Angles.facts))
 
 
 def order(found):
@@ -265,7 +265,7 @@ def test_an_augmented_gallery_has_no_threshold(tmp_path):
 
     Calibrated.facts = facts
     for augmented in (False, True):
-        index = BallTreeIndex.build(vectors, metadata, facts.as_dict(), augmented=augmented)
+        index = BallTreeIndex.build(vectors, metadata, facts, augmented=augmented)
         index.save(tmp_path / "index.pkl")
         opened = open_index(tmp_path / "index.pkl")
         assert opened.augmented == augmented

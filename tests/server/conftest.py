@@ -74,7 +74,7 @@ def write_index(path: Path, prefix: str = "", facts: ModelFacts = FACTS) -> None
         {"item_id": prefix + item, "filename": name, "labels": ["colour", name.split("-")[1][:-4]]}
         for name, (item, _) in zip(filenames, COLOURS.values(), strict=True)
     ]
-    BallTreeIndex.build(vectors, metadata, facts.as_dict()).save(path)
+    BallTreeIndex.build(vectors, metadata, facts).save(path)
 
 
 @pytest.fixture

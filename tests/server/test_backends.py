@@ -16,9 +16,7 @@ def test_answers_are_those_of_the_balltree(serving, folder, backend):
     rows = list(range(len(tree)))
     contents = [bytes([row]) * 16 for row in rows]
     place = folder / f"search_index.{backend}"
-    build_index(
-        backend, place, tree.vectors(rows), tree.metadata_of(rows), contents, FACTS.as_dict()
-    )
+    build_index(backend, place, tree.vectors(rows), tree.metadata_of(rows), contents, FACTS)
     expected, client = serving(), serving(index=place.name)
     for path in ("/labels", "/images/shades/red-dark.png", "/images/none"):
         assert client.get(path).content == expected.get(path).content

@@ -104,7 +104,7 @@ def test_a_collection_that_is_there_is_left_alone(demo_index, folder):
         index.vectors(rows),
         index.metadata_of(rows),
         [bytes(16)] * len(rows),
-        FACTS.as_dict(),
+        FACTS,
     )
     assert demo_index(milvus.address) == (0, [], "")
 

@@ -40,7 +40,7 @@ def generations_of(place, facts=FACTS) -> IndexVersions:
 
     def load(before: Searcher | None) -> Searcher:
         index = open_index(place)
-        made_by = replace(FACTS, **index.model)
+        made_by = index.model
         return Searcher(embedder if made_by == facts else Colours(made_by), index)
 
     return IndexVersions(load, place, Metrics())
@@ -107,7 +107,7 @@ def milvus(folder):
     def make(facts=FACTS):
         contents = [bytes(16)] * len(rows)
         metadata = tree.metadata_of(rows)
-        return build_index("milvus", place, tree.vectors(rows), metadata, contents, facts.as_dict())
+        return build_index("milvus", place, tree.vectors(rows), metadata, contents, facts)
 
     make()
     return make

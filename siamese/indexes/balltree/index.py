@@ -22,9 +22,10 @@ from siamese.indexes.balltree.safe_pickle import (
     read_pickle,
 )
 from siamese.indexes.exact import nearest_of
-from siamese.indexes.index import IndexedPicture, Metadata, ModelFacts
+from siamese.indexes.index import IndexedPicture, Metadata
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter, LabelTable
 from siamese.indexes.validate import checked_parts, checked_queries, given_parts
+from siamese.models.facts import ModelFacts
 from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class BallTreeIndex:
         cls,
         vectors: ArrayLike,
         metadata: Sequence[Mapping[str, Any]],
-        model: Mapping[str, Any],
+        model: ModelFacts,
         *,
         augmented: bool = False,
     ) -> BallTreeIndex:
@@ -86,7 +87,7 @@ class BallTreeIndex:
         ----------
         vectors : (n, d)
         metadata : (n,), the `Metadata` of each vector
-        model : the `ModelFacts` of the model whose vectors they are
+        model : whose vectors they are
         augmented : whether the vectors are mixed with their neighbours
 
         Raises
@@ -99,9 +100,9 @@ class BallTreeIndex:
         data = np.ascontiguousarray(vectors, np.float64)
         if not data.size:
             raise InputError("no picture to index")
-        checked, facts = given_parts(data, metadata, model, "nothing indexed")
+        checked = given_parts(data, metadata, model, "nothing indexed")
         tree = BallTree(data, metric="euclidean")
-        return cls(tree, checked, facts, "the index", augmented=augmented)
+        return cls(tree, checked, model, "the index", augmented=augmented)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> BallTreeIndex:
@@ -124,7 +125,9 @@ class BallTreeIndex:
             raise InputError(f"{path}: not an index file (it has no metadata and index)")
         try:
             state = _tree_state(content["index"])
-            metadata, model = checked_parts(state[0], content["metadata"], content.get("model"))
+            recorded = content.get("model")
+            model = None if recorded is None else ModelFacts.from_dict(recorded)
+            metadata = checked_parts(state[0], content["metadata"], model)
         except ValueError as error:
             raise damaged(path, str(error)) from None
         euclidean = DistanceMetric.get_metric("euclidean", dtype=np.float64)
@@ -204,7 +207,7 @@ class BallTreeIndex:
     ) -> NDArray[np.intp]:
         """See `Index.add`."""
         data = np.asarray(vectors, np.float64)
-        checked, _ = given_parts(data, metadata, self.model, f"{self.name}: nothing added")
+        checked = given_parts(data, metadata, self.model, f"{self.name}: nothing added")
         count = len(self)
         self._become(np.concatenate([self._data, data]), [*self.metadata, *checked])
         return np.arange(count, len(self))
@@ -221,7 +224,8 @@ class BallTreeIndex:
         path = self.name if path is None else path
         if not len(self):
             raise InputError(f"{path}: no picture is left to index")
-        content = {"metadata": self.metadata, "index": self.tree, "model": self.model}
+        model = None if self.model is None else self.model.as_dict()
+        content = {"metadata": self.metadata, "index": self.tree, "model": model}
         if self.augmented:
             content["augmented"] = True
         with atomic_path(path) as temporary, temporary.open("wb") as file:

@@ -18,7 +18,7 @@ import msgspec
 
 from siamese.errors import InputError
 from siamese.indexes.faiss.vectors import Found
-from siamese.indexes.index import ModelFacts
+from siamese.models.facts import ModelFacts
 from siamese.utils.files import atomic_path, locked, require_writable
 
 FORMAT = 1

@@ -16,9 +16,10 @@ from siamese.indexes.faiss import vectors as faiss_vectors
 from siamese.indexes.faiss.filtered_view import Part
 from siamese.indexes.faiss.folder import FORMAT, File, Manifest, read_folder, write_folder
 from siamese.indexes.faiss.picture_table import PictureTable
-from siamese.indexes.index import IndexedPicture, Metadata, ModelFacts
+from siamese.indexes.index import IndexedPicture, Metadata
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.indexes.validate import checked_queries, given_parts
+from siamese.models.facts import ModelFacts
 from siamese.utils.text import pluralize
 from siamese.version import __version__
 
@@ -79,7 +80,7 @@ class FaissIndex:
         cls,
         vectors: ArrayLike,
         metadata: Sequence[Mapping[str, Any]],
-        model: Mapping[str, Any],
+        model: ModelFacts,
         contents: Sequence[bytes] | None = None,
         *,
         min_recall: float = MIN_RECALL,
@@ -91,7 +92,7 @@ class FaissIndex:
         ----------
         vectors : (n, d)
         metadata : (n,), the `Metadata` of each vector
-        model : the `ModelFacts` of the model whose vectors they are
+        model : whose vectors they are
         contents : (n,), see `Entry.content`
         min_recall : the share of the 10 nearest pictures to be found, from 0 to 1
         augmented : whether the vectors are mixed with their neighbours
@@ -105,14 +106,13 @@ class FaissIndex:
         data = np.asarray(vectors, np.float32)
         if not data.size:
             raise InputError("no picture to index")
-        known, facts = given_parts(data, metadata, model, "nothing indexed", contents)
-        assert facts is not None  # because a model was given
+        known = given_parts(data, metadata, model, "nothing indexed", contents)
         laid_out, found = faiss_vectors.build(data, min_recall)
         print(f"{pluralize(len(data), 'picture')}: {found}", file=sys.stderr)
         return cls(
             laid_out,
             PictureTable.from_metadata(known, contents),
-            facts,
+            model,
             found,
             min_recall=min_recall,
             augmented=augmented,
@@ -135,7 +135,7 @@ class FaissIndex:
             if not (
                 len(pictures) == vectors.ntotal == manifest.rows
                 and pictures.here.sum() == manifest.pictures
-                and vectors.d == manifest.embedding_size == manifest.model["embedding_size"]
+                and vectors.d == manifest.embedding_size == manifest.model.embedding_size
                 and faiss_vectors.is_graph(vectors) == (manifest.found.kind == "graph")
                 and 0 <= manifest.min_recall <= 1
             ):
@@ -212,7 +212,7 @@ class FaissIndex:
         """See `Index.add`; the vectors are linked to the graph that is there."""
         data = np.ascontiguousarray(vectors, np.float32)
         otherwise = f"{self.name}: nothing added"
-        known, _ = given_parts(data, metadata, self.model, otherwise, contents)
+        known = given_parts(data, metadata, self.model, otherwise, contents)
         count = len(self._pictures)
         if self._mapped:  # a file is not written to while others read it
             self._vectors = faiss_vectors.in_memory(self._vectors)

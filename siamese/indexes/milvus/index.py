@@ -14,13 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import GoneError, InputError
 from siamese.indexes.exact import nearest_of
-from siamese.indexes.index import IndexedPicture, Metadata, ModelFacts
+from siamese.indexes.index import IndexedPicture, Metadata
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.indexes.milvus.connection import COLLECTION, LOAD_SECONDS, Connection, is_milvus
 from siamese.indexes.milvus.rows import (
@@ -38,6 +37,7 @@ from siamese.indexes.milvus.rows import (
     rows_of,
 )
 from siamese.indexes.validate import checked_parts, checked_queries
+from siamese.models.facts import ModelFacts
 from siamese.utils.files import require_writable
 
 FORMAT = 1
@@ -104,7 +104,7 @@ class MilvusIndex:
         cls,
         vectors: ArrayLike,
         metadata: Sequence[Mapping[str, Any]],
-        model: Mapping[str, Any],
+        model: ModelFacts,
         contents: Sequence[bytes] | None = None,
         *,
         uri: str | os.PathLike[str],
@@ -118,7 +118,7 @@ class MilvusIndex:
         ----------
         vectors : (n, d)
         metadata : (n,), the `Metadata` of each vector; a picture that is there twice counts once
-        model : the `ModelFacts` of the model whose vectors they are
+        model : whose vectors they are
         contents : (n,), see `Entry.content`
         uri : see `Connection`
         collection : letters, digits and underscores
@@ -132,7 +132,7 @@ class MilvusIndex:
         if not data.size:
             raise InputError("no picture to index")
         try:
-            checked, facts = checked_parts(data, list(metadata), dict(model))
+            checked = checked_parts(data, list(metadata), model)
             rows = rows_of(data, checked, contents)
         except ValueError as error:
             raise InputError(f"nothing indexed: {error}") from None
@@ -140,7 +140,7 @@ class MilvusIndex:
         connection = Connection(uri)
         place = f"{collection}_{int(time.time()):x}_{secrets.token_hex(4)}"
         old = _behind_alias(connection, collection)
-        _create(connection, place, data.shape[1], facts)
+        _create(connection, place, data.shape[1], model)
         try:
             _upsert(connection, place, rows)
             connection.call("flush", place, timeout=LOAD_SECONDS)
@@ -287,7 +287,7 @@ class MilvusIndex:
         """
         data = np.asarray(vectors, np.float32)
         try:
-            checked, _ = checked_parts(data, list(metadata), self.model)
+            checked = checked_parts(data, list(metadata), self.model)
             rows = rows_of(data, checked, contents)
             for some in _chunks(list(rows), ROWS):
                 known = self._known(some, ["item_id", "filename"])
@@ -340,11 +340,11 @@ class MilvusIndex:
             )
         fields = {field["name"]: field["params"] for field in described["fields"]}
         try:
-            model = msgspec.convert(facts, ModelFacts)
-            self._size = int(fields["vector"]["dim"])
-        except (msgspec.ValidationError, KeyError, ValueError) as error:
-            raise InputError(f"{self.name}: of another form ({error})") from None
-        if set(fields) != set(_FIELDS) or model["embedding_size"] != self._size:
+            model = ModelFacts.from_dict(facts)
+        except ValueError as error:
+            raise InputError(f"{self.name}: {error}") from None
+        self._size = model.embedding_size
+        if set(fields) != set(_FIELDS) or int(fields["vector"]["dim"]) != self._size:
             raise InputError(
                 f"{self.name}: its fields are not those that siamese index makes; index again"
             )
@@ -462,7 +462,7 @@ def require_place(uri: str | os.PathLike[str], collection: str = COLLECTION) -> 
     require_writable(Path(uri))
 
 
-def _create(connection: Connection, place: str, size: int, facts: ModelFacts | None) -> None:
+def _create(connection: Connection, place: str, size: int, model: ModelFacts) -> None:
     from pymilvus import DataType, MilvusClient
 
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -497,7 +497,7 @@ def _create(connection: Connection, place: str, size: int, facts: ModelFacts | N
         "create_collection",
         place,
         schema=schema,
-        properties={_PROPERTY: json.dumps({"format": FORMAT, "model": facts})},
+        properties={_PROPERTY: json.dumps({"format": FORMAT, "model": model.as_dict()})},
         consistency_level="Session",  # one finds what oneself has added
     )
     connection.call("create_index", place, indexes, sync=False)  # there is nothing to wait for

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,14 +11,9 @@ from sklearn.neighbors import BallTree
 
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex, open_index
+from siamese.models.facts import ModelFacts
 
-MODEL = {
-    "name": "a model",
-    "fingerprint": "0123abcd",
-    "embedding_size": 6,
-    "picture_size": 32,
-    "path": None,
-}
+MODEL = ModelFacts("a model", "0123abcd", 6, 32, None)
 
 
 def unit(count, size=6, seed=0):
@@ -38,7 +34,7 @@ def made(count, seed=0):
 
 def content(count=200):
     index = made(count)
-    return {"metadata": index.metadata, "index": index.tree, "model": index.model}
+    return {"metadata": index.metadata, "index": index.tree, "model": index.model.as_dict()}
 
 
 @pytest.fixture
@@ -148,8 +144,7 @@ def test_a_query_of_another_shape_or_not_finite_is_one_line():
         (unit(3) * np.nan, rows(3), MODEL, "not of length 1"),
         (unit(3)[0], rows(6), MODEL, "of shape"),
         (unit(3), [{"item_id": 5}] * 3, MODEL, "another form"),
-        (unit(3), rows(3), {}, "another form"),
-        (unit(3), rows(3), MODEL | {"embedding_size": 5}, "its model makes 5"),
+        (unit(3), rows(3), replace(MODEL, embedding_size=5), "its model makes 5"),
     ],
 )
 def test_what_does_not_fit_together_is_not_built(vectors, metadata, model, line):

@@ -244,7 +244,7 @@ def test_what_does_not_fit_together_is_refused(folder):
         ({"pictures": COUNT + 1}, "do not fit together"),
         ({"rows": COUNT - 1}, "do not fit together"),
         ({"embedding_size": SIZE + 1}, "do not fit together"),
-        ({"model": facts(SIZE + 1)}, "do not fit together"),
+        ({"model": facts(SIZE + 1).as_dict()}, "do not fit together"),
         ({"min_recall": 2.0}, "do not fit together"),
         ({"model": None}, "damaged"),
         ({"files": {}}, "names no file of vectors"),

@@ -27,18 +27,13 @@ from siamese.indexes.milvus.connection import Connection, is_milvus
 from siamese.indexes.milvus.index import MilvusIndex
 from siamese.indexes.milvus.rows import expression_of, key_of, messages, rows_of
 from siamese.indexes.update import bring_up_to_date
+from siamese.models.facts import ModelFacts
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("milvus_lite") is None, reason="no Milvus Lite for this system"
 )
 
-MODEL = {
-    "name": "a model",
-    "fingerprint": "0123abcd",
-    "embedding_size": 8,
-    "picture_size": 32,
-    "path": None,
-}
+MODEL = ModelFacts("a model", "0123abcd", 8, 32, None)
 HOSTILE = [
     "quoted \"twice\" and 'once'",
     "back\\slash\\",
@@ -619,9 +614,12 @@ def test_a_collection_that_is_not_ours_is_one_line(tmp_path):
     with pytest.raises(InputError, match="theirs is a collection that siamese index has not made"):
         MilvusIndex.build(unit(5), pictures(5), MODEL, uri=folder, collection="theirs")
     for noted, line in (
-        ({"format": 2, "model": MODEL}, "made by a newer toolkit"),
+        ({"format": 2, "model": MODEL.as_dict()}, "made by a newer toolkit"),
         ({"format": 1, "model": {}}, "of another form"),
-        ({"format": 1, "model": MODEL | {"embedding_size": 9}}, "its fields are not those"),
+        (
+            {"format": 1, "model": MODEL.as_dict() | {"embedding_size": 9}},
+            "its fields are not those",
+        ),
         ([], "no collection that siamese index has made"),
     ):
         connection.call(

@@ -8,6 +8,7 @@ import pytest
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
 from siamese.indexes.gallery_augmentation import expand_query
+from siamese.models.facts import ModelFacts
 from siamese.search.reranking.expansion import Expansion
 
 
@@ -47,7 +48,7 @@ def test_a_second_search_finds_what_the_first_one_only_touched():
     degrees = np.radians([10, 25, 40, 55, -45])
     vectors = np.stack([np.cos(degrees), np.sin(degrees)], axis=1)
     metadata = [{"item_id": str(row), "filename": "", "labels": []} for row in range(5)]
-    facts = {"name": "", "fingerprint": "", "embedding_size": 2, "picture_size": 1, "path": None}
+    facts = ModelFacts("", "", 2, 1, None)
     index = BallTreeIndex.build(vectors, metadata, facts)
     query = np.array([[1.0, 0.0]])
     assert index.query(query, 5)[1].tolist() == [[0, 1, 2, 4, 3]]
@@ -58,7 +59,7 @@ def test_a_second_search_finds_what_the_first_one_only_touched():
 
 
 def test_no_query_no_ranking_and_more_neighbours_than_there_are():
-    facts = {"name": "", "fingerprint": "", "embedding_size": 3, "picture_size": 1, "path": None}
+    facts = ModelFacts("", "", 3, 1, None)
     metadata = [{"item_id": "", "filename": "", "labels": []}] * 2
     index = BallTreeIndex.build(np.eye(3)[:2], metadata, facts)
     scores, rows = Expansion().rank(index, np.empty((0, 3)), 5)

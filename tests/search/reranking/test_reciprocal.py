@@ -8,6 +8,7 @@ import pytest
 
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
+from siamese.models.facts import ModelFacts
 from siamese.search.reranking.reranker import Reciprocal, reciprocal_distances
 
 
@@ -93,7 +94,7 @@ def test_who_has_the_same_neighbours_overtakes_who_is_near():
 def index():
     rng = np.random.default_rng(2)
     metadata = [{"item_id": "", "filename": "", "labels": []}] * 60
-    facts = {"name": "", "fingerprint": "", "embedding_size": 5, "picture_size": 1, "path": None}
+    facts = ModelFacts("", "", 5, 1, None)
     return BallTreeIndex.build(unit(rng, 60, 5), metadata, facts)
 
 

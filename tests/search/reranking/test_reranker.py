@@ -6,6 +6,7 @@ import pytest
 from siamese.cli.main import cli
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
+from siamese.models.facts import ModelFacts
 from siamese.search.reranking.reranker import (
     RERANKERS,
     Expansion,
@@ -35,7 +36,7 @@ def test_every_ranking_has_each_picture_once_and_the_same_for_one_query_as_for_m
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(150, 6))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    facts = {"name": "", "fingerprint": "", "embedding_size": 6, "picture_size": 1, "path": None}
+    facts = ModelFacts("", "", 6, 1, None)
     index = BallTreeIndex.build(
         vectors[:140], [{"item_id": "", "filename": "", "labels": []}] * 140, facts
     )

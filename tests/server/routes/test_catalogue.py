@@ -107,7 +107,7 @@ def hostile_index(folder, names: list[str]) -> None:
         [Image.new("RGB", (32, 32), (9 * i, 9, 9)) for i in range(len(names))]
     )
     metadata = [{"item_id": "x", "filename": name, "labels": []} for name in names]
-    BallTreeIndex.build(vectors, metadata, FACTS.as_dict()).save(folder / "hostile.pkl")
+    BallTreeIndex.build(vectors, metadata, FACTS).save(folder / "hostile.pkl")
 
 
 def test_not_even_the_index_leads_out_of_the_folder(serving, folder):

@@ -62,7 +62,7 @@ def test_names_are_escaped_on_the_page(serving, folder):
     vectors = Colours().embed([Image.new("RGB", (32, 32), "red")])
     name = '"><script>alert(1)</script>.png'
     metadata = [{"item_id": name, "filename": name, "labels": []}]
-    BallTreeIndex.build(vectors, metadata, FACTS.as_dict()).save(folder / "hostile.pkl")
+    BallTreeIndex.build(vectors, metadata, FACTS).save(folder / "hostile.pkl")
     page = serving(index="hostile.pkl").post("/search/image/", **upload(), data={"format": "html"})
     assert page.status_code == 200
     assert "<script" not in page.text

@@ -73,7 +73,7 @@ def searcher(catalogue: Catalogue) -> Searcher:
         {"item_id": of.item_id, "filename": of.filename, "labels": list(of.labels)}
         for of in catalogue.pictures
     ]
-    index = BallTreeIndex.build(vectors, metadata, FACTS.as_dict())
+    index = BallTreeIndex.build(vectors, metadata, FACTS)
     made = Searcher(Shapes(), index)  # type: ignore[arg-type]
     made.threshold = THRESHOLD
     return made
