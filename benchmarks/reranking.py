@@ -34,6 +34,7 @@ from siamese.embedding.store import EmbeddingStore
 from siamese.evaluation.metrics import retrieval_metrics
 from siamese.indexes import EVERYTHING, BallTreeIndex, LabelFilter
 from siamese.indexes.gallery_augmentation import augment_gallery, expand_query
+from siamese.search.ranking import BY_ITEM
 from siamese.search.reranking.reranker import (
     Expansion,
     Nearest,
@@ -41,7 +42,7 @@ from siamese.search.reranking.reranker import (
     Reranker,
     item_order,
 )
-from siamese.search.searcher import BY_ITEM, Searcher
+from siamese.search.searcher import Searcher
 
 TIMED = 100
 """Searches that the milliseconds are the median of."""

@@ -28,3 +28,7 @@ class AwayError(InputError):
 
 class GoneError(AwayError):
     """What was found is not there any more: it was removed meanwhile, and the same call may do."""
+
+
+class NotFoundError(InputError):
+    """The index has no such picture or item."""

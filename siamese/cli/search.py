@@ -106,20 +106,20 @@ def search(
             raise InputError("--output shows pictures; give their folder with --image-dir")
         require_writable(output)
     from siamese.indexes import LabelFilter, open_index
-    from siamese.search.queries import queries_of, search_each, search_together
+    from siamese.search.queries import collect_queries, search_each, search_together
 
-    asked = queries_of(images, queries, image_dir)
+    asked = collect_queries(images, queries, image_dir)
     opened = open_index(index_place, collection)
     skipped: list[Skipped] = []
     with model_context():
         from siamese.indexes.model_path import find_moved_checkpoint
-        from siamese.search.searcher import Options, Searcher
+        from siamese.search.searcher import Searcher, SearchOptions
 
         searcher = Searcher(
             load_embedder(**model, recorded=find_moved_checkpoint(opened.model, index_place)),
             opened,
         )
-        options = Options(
+        options = SearchOptions(
             offset=offset,
             labels=LabelFilter.from_lists(any_label, every_label, no_label),
             max_distance=farthest(max_distance, searcher),

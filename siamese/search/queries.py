@@ -1,4 +1,4 @@
-"""What to search for: pictures, folders of pictures, lists; and searching for many of them."""
+"""Collect query pictures from files, folders and lists, and search for many of them."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from siamese.data.remote_files import File, Folder
     from siamese.embedding.embedder import Embedder
     from siamese.indexes import Index
-    from siamese.search.searcher import Options, QueryResult, Searcher
+    from siamese.search.searcher import QueryResult, Searcher, SearchOptions
 
 BATCH = 256
-"""Queries that are searched for at once."""
+"""Number of queries searched for at once."""
 
 
 @dataclass(frozen=True)
@@ -40,43 +40,53 @@ class Query:
 
     Attributes
     ----------
-    path : its file
-    filename : what it is called in an index that has it, relative to the folder of its pictures
-    item_id : its item, where that is known
-    named : whether it was asked for by its own name, and so must be usable
+    path : Path or RemoteFile
+    filename : str
+        Its filename in an index that has it, relative to the folder of the indexed pictures.
+    item_id : str, optional
+        Its item, if known.
+    required : bool, default=False
+        Whether a broken picture is an error. It is for a file that the user named, but not for
+        one from a folder or a list.
     """
 
     path: File
     filename: str
     item_id: str | None = None
-    named: bool = False
+    required: bool = False
 
     def own_item(self, index: Index) -> str | None:
-        """The item it is of: the one that is known, or that of its file in the index."""
+        """Return the item of the query: the known one, or that of its file in the index."""
         if self.item_id is not None:
             return self.item_id
         rows = index.find(filename=self.filename)
         return index.metadata_of(rows[:1])[0]["item_id"] if len(rows) else None
 
 
-def queries_of(
-    images: Sequence[Path], listed: Path | None = None, image_dir: Folder | None = None
+def collect_queries(
+    images: Sequence[Path], query_list: Path | None = None, image_dir: Folder | None = None
 ) -> list[Query]:
-    """Gather what to search for, in the order given.
+    """Collect the pictures to search for, in the given order.
 
     Parameters
     ----------
-    images : pictures, and folders all of whose pictures are meant
-    listed : labelled data (.json), whose pictures lie in `image_dir`; or a text with a picture's
-        path a line
-    image_dir : folder of the pictures of the index, where it is known
+    images : sequence of Path
+        Pictures, and folders to take all pictures of.
+    query_list : Path, optional
+        Labelled data (.json) of pictures in `image_dir`, or a text file with one path per line.
+    image_dir : Path or RemoteFolder, optional
+        Folder of the indexed pictures, if known.
+
+    Returns
+    -------
+    list of Query
 
     Raises
     ------
     InputError
-        There is nothing to search for, or the list cannot be read.
+        If there is nothing to search for, or the list cannot be read.
     """
-    found: list[Query] = []
+    queries: list[Query] = []
     suffixes = picture_suffixes() if any(map(Path.is_dir, images)) else set()
     for image in images:
         if image.is_dir():
@@ -84,29 +94,21 @@ def queries_of(
             pictures = [file for file in files if file.suffix.lower() in suffixes]
             if not pictures:
                 raise InputError(f"{image}: no picture in this folder")
-            found += (Query(file, _filename(file, image_dir)) for file in pictures)
+            queries += (Query(file, _indexed_filename(file, image_dir)) for file in pictures)
         else:
-            found.append(Query(image, _filename(image, image_dir), named=True))
-    if listed is not None and listed.suffix.lower() == ".json":
-        catalogue = Catalogue.read(listed, image_dir)
-        found += (
+            queries.append(Query(image, _indexed_filename(image, image_dir), required=True))
+    if query_list is not None and query_list.suffix.lower() == ".json":
+        catalogue = Catalogue.read(query_list, image_dir)
+        queries += (
             Query(catalogue.path_of(picture), picture.filename, picture.item_id)
             for picture in catalogue.pictures
         )
-    elif listed is not None:
-        try:
-            lines = listed.read_text("utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
-            raise InputError(f"{listed}: unreadable ({why})") from None
-        found += (
-            Query(Path(line.strip()), _filename(Path(line.strip()), image_dir))
-            for line in lines
-            if line.strip()
-        )
-    if not found:
-        raise InputError(f"{listed or 'nothing'}: no picture to search for; name at least one")
-    return found
+    elif query_list is not None:
+        paths = [Path(line.strip()) for line in _read_lines(query_list) if line.strip()]
+        queries += (Query(path, _indexed_filename(path, image_dir)) for path in paths)
+    if not queries:
+        raise InputError(f"{query_list or 'nothing'}: no picture to search for; name at least one")
+    return queries
 
 
 def search_each(
@@ -116,41 +118,53 @@ def search_each(
     skipped: list[Skipped],
     *,
     exclude_own_item: bool = False,
-    **options: Unpack[Options],
+    **options: Unpack[SearchOptions],
 ) -> Iterator[QueryResult]:
-    """Search for one picture after the other, with progress where they are many.
+    """Search for each query, and show the progress if there are many.
 
     Parameters
     ----------
-    skipped : gets the queries that are no usable pictures, unless they are `named`
-    exclude_own_item : leave the pictures of a query's own item out of its results
-    options : see `siamese.search.searcher.Options`
+    searcher : Searcher
+    queries : sequence of Query
+    k : int
+        Number of results per query.
+    skipped : list of Skipped
+        Receives the queries that are not usable pictures, unless they are `required`.
+    exclude_own_item : bool, default=False
+        Leave the pictures of a query's own item out of its results.
+    **options
+        See `Searcher.search`.
+
+    Yields
+    ------
+    QueryResult
 
     Raises
     ------
     InputError
-        Listing every query that is named and no usable picture.
+        If required queries are not usable pictures, listing all of a batch.
     """
     unknown = 0
     with progress("searching", len(queries)) as bar:
         for start in range(0, len(queries), BATCH):
-            some = queries[start : start + BATCH]
-            usable, pictures = _opened(searcher.embedder, some, skipped)
+            batch = queries[start : start + BATCH]
+            usable, pictures = _load_pictures(searcher.embedder, batch, skipped)
+            own_items = None
             if exclude_own_item:
-                own = [query.own_item(searcher.index) for query in usable]
-                options["own_items"] = own
-                unknown += own.count(None)
+                own_items = [query.own_item(searcher.index) for query in usable]
+                unknown += own_items.count(None)
             yield from searcher.search_vectors(
                 searcher.embedder.embed(pictures),
                 k,
                 names=[str(query.path) for query in usable],
+                own_items=own_items,
                 **options,
             )
-            bar.update(len(some))
+            bar.update(len(batch))
     if unknown:
         print(
-            f"{pluralize(unknown, 'query', 'queries')} of no known item: the index has no such "
-            "file (say where its pictures lie with --image-dir)",
+            f"no known item for {pluralize(unknown, 'query', 'queries')}: the index has no such "
+            "file (give the folder of its pictures with --image-dir)",
             file=sys.stderr,
         )
 
@@ -162,53 +176,64 @@ def search_together(
     skipped: list[Skipped],
     *,
     exclude_own_item: bool = False,
-    **options: Unpack[Options],
+    **options: Unpack[SearchOptions],
 ) -> Iterator[QueryResult]:
-    """Search once for the one thing that all pictures are views of; as `search_each`.
+    """Search once for the one thing that all queries show.
+
+    Parameters
+    ----------
+    searcher, queries, k, skipped, exclude_own_item, **options
+        See `search_each`.
+
+    Yields
+    ------
+    QueryResult
+        The only one, or none if no query is usable.
 
     Raises
     ------
     InputError
-        Or the pictures are of several items, whose own is to be left out.
+        If required queries are not usable pictures, or if the queries belong to several items and
+        their own item is to be left out.
     """
-    usable, pictures = _opened(searcher.embedder, queries, skipped)
+    usable, pictures = _load_pictures(searcher.embedder, queries, skipped)
     if not usable:
         return
+    own_items = None
     if exclude_own_item:
-        known = (query.own_item(searcher.index) for query in usable)
-        own = sorted({item_id for item_id in known if item_id is not None})
-        if len(own) > 1:
+        found = (query.own_item(searcher.index) for query in usable)
+        own_items = sorted({item_id for item_id in found if item_id is not None})
+        if len(own_items) > 1:
             raise InputError(
-                "--together --exclude-own-item: the pictures are of several items, "
-                f"{own[0]} and {own[1]}; leave one of the two out"
+                "--together --exclude-own-item: the pictures belong to several items, "
+                f"{own_items[0]} and {own_items[1]}; leave out one of the flags"
             )
-        options["own_items"] = own or None
     name = " + ".join(str(query.path) for query in usable)
-    for found in searcher.search(pictures, k, together=True, **options):
-        yield msgspec.structs.replace(found, query=name)
+    for result in searcher.search(pictures, k, together=True, own_items=own_items, **options):
+        yield msgspec.structs.replace(result, query=name)
 
 
-def _opened(
+def _load_pictures(
     embedder: Embedder, queries: Sequence[Query], skipped: list[Skipped]
 ) -> tuple[list[Query], list[Image.Image]]:
-    """Those that are pictures, and the pictures, as small and square as the model wants them."""
+    """Return the usable queries with their pictures, in the size of the model's input."""
     from PIL import Image
 
     from siamese.data.catalogue import Skipped
 
-    def square(query: Query) -> np.ndarray | str:
+    def load(query: Query) -> np.ndarray | str:
         try:
             return square_picture(query.path, embedder.facts.picture_size)
         except PictureError as error:
             return str(error)
 
     usable, pictures, problems = [], [], []
-    with closing(in_threads(square, queries, ahead=BATCH)) as squares:
-        for query, outcome in zip(queries, squares, strict=True):
+    with closing(in_threads(load, queries, ahead=BATCH)) as outcomes:
+        for query, outcome in zip(queries, outcomes, strict=True):
             if not isinstance(outcome, str):
                 usable.append(query)
                 pictures.append(Image.fromarray(outcome))
-            elif query.named:
+            elif query.required:
                 problems.append(f"{query.path}: {outcome}")
             else:
                 skipped.append(Skipped(query.item_id or "", str(query.path), outcome))
@@ -217,8 +242,16 @@ def _opened(
     return usable, pictures
 
 
-def _filename(path: Path, image_dir: Folder | None) -> str:
-    """The path as an index would have it."""
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise InputError(f"{path}: unreadable ({reason})") from None
+
+
+def _indexed_filename(path: Path, image_dir: Folder | None) -> str:
+    """Return the filename under which an index of the pictures in `image_dir` has a file."""
     if isinstance(image_dir, Path) and path.resolve().is_relative_to(image_dir.resolve()):
         return path.resolve().relative_to(image_dir.resolve()).as_posix()
     return os.fspath(path)

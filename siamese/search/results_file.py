@@ -1,4 +1,4 @@
-"""The results of many searches as a file for other programs: CSV, or JSON lines."""
+"""Write the results of many searches to a file for other programs: CSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -17,39 +17,43 @@ COLUMNS = ("query", "rank", "distance", "item_id", "filename", "labels")
 SUFFIXES = (".csv", ".jsonl")
 
 
-def write_results(found: Iterable[QueryResult], path: Path) -> None:
-    """Write results as they come; the file stands under its name only once it is complete.
+def write_results(results: Iterable[QueryResult], path: Path) -> None:
+    """Write results as they arrive; the file appears once it is complete.
 
     Parameters
     ----------
-    path : ending in .csv, for a row a result, the labels of its item separated by |; or in .jsonl,
-        for a line a query, as `QueryResult.as_dict`
+    results : iterable of QueryResult
+    path : Path
+        Ending in .csv for one row per result, with the labels separated by ``|``; or in .jsonl for
+        one line per query, see `QueryResult.as_dict`.
 
     Raises
     ------
     InputError
-        If it cannot be written.
+        If the file cannot be written.
     """
     with atomic_path(path) as temporary:
         if path.suffix == ".csv":
-            with temporary.open(
-                "w", encoding="utf-8", errors="backslashreplace", newline=""
-            ) as file:
-                rows = csv.writer(file)
-                rows.writerow(COLUMNS)
-                for query in found:
-                    rows.writerows(
-                        (
-                            query.query,
-                            one.rank,
-                            f"{one.distance:.6f}",
-                            one.item_id,
-                            one.filename,
-                            "|".join(one.labels),
-                        )
-                        for one in query.results
-                    )
+            _write_csv(results, temporary)
         else:
-            with temporary.open("w", encoding="ascii") as lines:
-                # Python's own encoder, which escapes what a name of odd bytes is made of.
-                lines.writelines(json.dumps(query.as_dict()) + "\n" for query in found)
+            with temporary.open("w", encoding="ascii") as file:
+                # Python's own encoder, because it escapes file names that are not valid UTF-8.
+                file.writelines(json.dumps(query.as_dict()) + "\n" for query in results)
+
+
+def _write_csv(results: Iterable[QueryResult], path: Path) -> None:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for query in results:
+            writer.writerows(
+                (
+                    query.query,
+                    result.rank,
+                    f"{result.distance:.6f}",
+                    result.item_id,
+                    result.filename,
+                    "|".join(result.labels),
+                )
+                for result in query.results
+            )

@@ -1,32 +1,39 @@
-"""Query pictures in, ranked items out: an embedder and the index that its model made."""
+"""Search an index by picture: query pictures in, ranked pictures or items out."""
 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.errors import InputError
+from siamese.errors import AwayError, GoneError, InputError, NotFoundError
 from siamese.evaluation.calibration import read_calibration
 from siamese.indexes import EVERYTHING, Index, LabelFilter
-from siamese.search.reranking.reranker import Nearest, Reranker, get_reranker, item_order
+from siamese.search.ranking import Ranker
+from siamese.search.reranking.reranker import Reranker, get_reranker
 
 if TYPE_CHECKING:
     from siamese.embedding.embedder import Embedder, Source
 
-BY_ITEM = {"best": 1, "mean": 3}
-"""How many pictures of an item count, by the names that `siamese search --by-item` takes."""
-
 
 class Result(msgspec.Struct, frozen=True):
-    """One picture of the index: its place in the ranking (from 1), how far it is, what it is.
+    """A picture that a search found.
 
-    The distance is the Euclidean one between this picture and the query, whatever ranked them.
+    Attributes
+    ----------
+    rank : int
+        Position in the ranking, from 1.
+    distance : float
+        Euclidean distance to the query, whatever ranked the results.
+    item_id : str
+    filename : str
+    labels : list of str
     """
 
     rank: int
@@ -36,38 +43,17 @@ class Result(msgspec.Struct, frozen=True):
     labels: list[str]
 
 
-_Ranked: TypeAlias = tuple[NDArray[np.float64], NDArray[np.intp]]
-
-
-class Options(TypedDict, total=False):
-    """What a search may be told beside its queries.
+class QueryResult(msgspec.Struct, frozen=True):
+    """The results for one query, best first.
 
     Attributes
     ----------
-    offset : how many of the first results to leave out: for the second page of 10, 10
-    labels : which pictures count, by their labels
-    max_distance : results that are farther are left out
-    own_items : for each query the item whose pictures are left out, because it is the query's
-        own; or None
-    rerank : what puts the pictures in order: None for the nearest first, "expansion",
-        "reciprocal", or one of `siamese.search.reranking.reranker` with settings of its own
-    by_item : None for a result a picture; "best" or "mean" for a result an item, shown by its
-        best picture: items are in the order of that one, or of the mean score of their three best
-    """
-
-    offset: int
-    labels: LabelFilter
-    max_distance: float | None
-    own_items: Sequence[str | None] | None
-    rerank: Reranker | str | None
-    by_item: str | None
-
-
-class QueryResult(msgspec.Struct, frozen=True):
-    """The ranking for one query picture, best first.
-
-    `in_catalogue` tells whether the nearest of its results is within the model's calibrated
-    distance (see `siamese.evaluation.calibration`); None where the model has no calibration.
+    query : str
+        Name of the query picture.
+    results : list of Result
+    in_catalogue : bool or None
+        Whether the nearest picture is within the model's calibrated distance, see
+        `siamese.evaluation.calibration`. None if the model has no calibration.
     """
 
     query: str
@@ -75,8 +61,18 @@ class QueryResult(msgspec.Struct, frozen=True):
     in_catalogue: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """As ``{"query": …, "results": [{"rank": …, "distance": …, …}, …]}``."""
+        """Return ``{"query": …, "results": [{"rank": …, "distance": …, …}, …], …}``."""
         return msgspec.to_builtins(self)
+
+
+class SearchOptions(TypedDict, total=False):
+    """The keyword arguments that all methods of `Searcher` share, to pass them on."""
+
+    offset: int
+    labels: LabelFilter
+    max_distance: float | None
+    rerank: Reranker | str | None
+    by_item: str | None
 
 
 class Searcher:
@@ -84,47 +80,36 @@ class Searcher:
 
     Parameters
     ----------
-    embedder : makes the vectors of the query pictures
-    index : as `siamese.open_index` returns it
+    embedder : Embedder
+        Embeds the query pictures.
+    index : Index
+        Index to search, as `siamese.open_index` returns it.
 
     Attributes
     ----------
-    threshold : distance beyond which a query is taken not to be in the catalogue, from the
-        calibration beside the model; None where there is none, and for an augmented gallery
+    threshold : float or None
+        Distance beyond which a query is taken not to be in the catalogue, from the calibration
+        beside the model. None if there is no calibration or the gallery is augmented.
 
     Raises
     ------
     InputError
-        If another model made the index: distances between the vectors of two models mean
-        nothing. An index that does not record its model is taken, with a warning, where at
-        least the dimensions agree.
+        If another model made the index: the vectors of two models cannot be compared. An index
+        that does not record its model is accepted with a warning if the dimensions agree.
+
+    Examples
+    --------
+    >>> searcher = Searcher(embedder, open_index("search_index.pkl"))  # doctest: +SKIP
+    >>> searcher.search(["query.jpg"], k=5, by_item="best")  # doctest: +SKIP
     """
 
     def __init__(self, embedder: Embedder, index: Index) -> None:
-        facts, made_by = embedder.facts, index.model
-        if made_by is not None and made_by.fingerprint != facts.fingerprint:
-            maker = made_by.path or made_by.name
-            raise InputError(
-                f"{index.name}: made by the model {maker!r} of fingerprint "
-                f"{made_by.fingerprint[:12]!r}, not by {facts.name!r} of "
-                f"{facts.fingerprint[:12]!r}; "
-                "search with the model that made it, or make the index again"
-            )
-        if index.embedding_size != facts.embedding_size:
-            raise InputError(
-                f"{index.name}: holds vectors of {index.embedding_size} dimensions, {facts.name} "
-                f"makes {facts.embedding_size}; search with the model that made it"
-            )
-        if made_by is None:
-            warnings.warn(
-                f"{index.name}: does not record which model made it; if that was not "
-                f"{facts.name}, the results mean nothing",
-                stacklevel=2,
-            )
+        _require_same_model(embedder, index)
         self.embedder = embedder
         self.index = index
+        facts = embedder.facts
         calibration = read_calibration(facts.path, facts.fingerprint) if facts.path else None
-        # It was measured on vectors as they are; from those of an augmented gallery all is farther.
+        # Measured on plain vectors; in an augmented gallery all distances are larger.
         self.threshold = calibration.threshold if calibration and not index.augmented else None
 
     def search(
@@ -133,34 +118,60 @@ class Searcher:
         k: int = 10,
         *,
         together: bool = False,
-        **options: Unpack[Options],
+        offset: int = 0,
+        labels: LabelFilter = EVERYTHING,
+        max_distance: float | None = None,
+        own_items: Sequence[str | None] | None = None,
+        rerank: Reranker | str | None = None,
+        by_item: str | None = None,
     ) -> list[QueryResult]:
-        """Find the pictures of the index that are most like each query picture.
+        """Find the pictures of the index that are most similar to each query picture.
 
         Parameters
         ----------
-        sources : the query pictures: files, encoded bytes or PIL pictures
-        k : how many results for each; fewer where the index has fewer
-        together : whether all are views of one thing, which is searched once, by the mean of
-            their vectors
-        options : see `Options`
+        sources : sequence of path, bytes or PIL.Image.Image
+            Query pictures.
+        k : int, default=10
+            Number of results per query; fewer if the index has fewer.
+        together : bool, default=False
+            Treat all pictures as views of one thing, and search once by the mean of their vectors.
+        offset : int, default=0
+            Number of first results to leave out: 10 for the second page of 10.
+        labels : LabelFilter, default=EVERYTHING
+            Pictures to consider, by their labels.
+        max_distance : float, optional
+            Leave out results that are farther from the query than this.
+        own_items : sequence of str or None, length n, optional
+            For each query, the item whose pictures are left out because it is the query's own.
+        rerank : {"none", "expansion", "reciprocal"} or Reranker, optional
+            Order of the pictures; the nearest come first by default.
+        by_item : {"best", "mean"}, optional
+            Return one result per item, represented by its best picture. Items are ranked by that
+            picture or by the mean score of their three best.
 
         Returns
         -------
-        One ranking a query, in the order given. A query that is no file is named by its place,
-        ``picture 1``.
+        list of QueryResult
+            One per query, in the given order. A query that is not a file is called
+            ``picture 1`` by its position.
 
         Raises
         ------
         InputError
-            Listing every query that is no usable picture; or if an option is not as it must be.
+            If a query is not a usable picture, listing all such queries, or an option is invalid.
         """
-        _check(k, options)  # before the slow part
+        # Options are checked before the slow part.
+        ranker = self._ranker(k, offset, labels, rerank, by_item)
         vectors = self.embedder.embed(sources)
-        names = [_name(source, place) for place, source in enumerate(sources, 1)]
+        names = [
+            os.fspath(source) if isinstance(source, str | os.PathLike) else f"picture {number}"
+            for number, source in enumerate(sources, 1)
+        ]
         if together:
-            vectors, names = mean_of(vectors, ", ".join(names))[None], [" + ".join(names)]
-        return self.search_vectors(vectors, k, names=names, **options)
+            vectors = mean_vector(vectors, ", ".join(names))[None]
+            names = [" + ".join(names)]
+        excluded = self._rows_of_items(own_items, len(vectors))
+        return self._search(ranker, vectors, k, offset, max_distance, names, excluded)
 
     def search_vectors(
         self,
@@ -168,180 +179,223 @@ class Searcher:
         k: int = 10,
         *,
         names: Sequence[str] | None = None,
-        **options: Unpack[Options],
+        offset: int = 0,
+        labels: LabelFilter = EVERYTHING,
+        max_distance: float | None = None,
+        own_items: Sequence[str | None] | None = None,
+        rerank: Reranker | str | None = None,
+        by_item: str | None = None,
     ) -> list[QueryResult]:
-        """Find the pictures of the index that are most like each query, given by its vector.
+        """Find the pictures of the index that are most similar to each query vector.
 
         Parameters
         ----------
-        vectors : (n, d), of length 1, of the model that made the index
-        k : how many results for each; fewer where the index has fewer
-        names : (n,), what to call the queries; by their place if None
-        options : see `Options`
+        vectors : ndarray of float, shape (n, d)
+            Query vectors of length 1, of the model that made the index.
+        k : int, default=10
+            Number of results per query; fewer if the index has fewer.
+        names : sequence of str, length n, optional
+            Names of the queries; ``picture 1``, ``picture 2``, … by default.
+        offset, labels, max_distance, own_items, rerank, by_item
+            See `search`.
+
+        Returns
+        -------
+        list of QueryResult
 
         Raises
         ------
         InputError
-            If the vectors do not fit to the index, or an option is not as it must be.
+            If the vectors do not fit the index, or an option is invalid.
         """
-        _check(k, options)
+        ranker = self._ranker(k, offset, labels, rerank, by_item)
         if names is None:
-            names = [f"picture {place}" for place in range(1, len(vectors) + 1)]
-        own = options.get("own_items") or [None] * len(vectors)
-        if len(own) != len(vectors):
-            raise InputError(f"own_items are {len(own)} for {len(vectors)} queries")
-        offset = options.get("offset", 0)
-        most = options.get("max_distance")
-        rankings = self._rankings(vectors, offset + k, own, options)
-        nearest = [distances.min(initial=np.inf) for distances, _ in rankings]
-        if most is not None:
-            rankings = self._near_enough(vectors, rankings, offset + k, own, options, most)
-        page = slice(offset, offset + k)
-        shown = [(distances[page].tolist(), rows[page]) for distances, rows in rankings]
-        # All at once: for some engines each call is a message to a server.
-        every = np.concatenate([rows for _, rows in shown]) if shown else np.empty(0, np.intp)
-        known = iter(self.index.metadata_of(every))
+            names = [f"picture {number}" for number in range(1, len(vectors) + 1)]
+        excluded = self._rows_of_items(own_items, len(vectors))
+        return self._search(ranker, vectors, k, offset, max_distance, names, excluded)
+
+    def search_similar(
+        self,
+        picture: str | int,
+        k: int = 10,
+        *,
+        exclude_own_item: bool = False,
+        offset: int = 0,
+        labels: LabelFilter = EVERYTHING,
+        max_distance: float | None = None,
+        rerank: Reranker | str | None = None,
+        by_item: str | None = None,
+    ) -> QueryResult:
+        """Find the pictures of the index that are most similar to one of them.
+
+        The picture itself is never among the results, even if several items share its file.
+
+        Parameters
+        ----------
+        picture : str or int
+            Filename or row, see `find_row`.
+        k : int, default=10
+            Number of results; fewer if the index has fewer.
+        exclude_own_item : bool, default=False
+            Leave out the other pictures of its item too. Always so with `by_item`.
+        offset, labels, max_distance, rerank, by_item
+            See `search`.
+
+        Raises
+        ------
+        NotFoundError
+            If the index has no such picture.
+        InputError
+            If an option is invalid.
+        """
+        ranker = self._ranker(k, offset, labels, rerank, by_item)
+        row = self.find_row(picture)
+        vector = self.index.vectors([row])
+        (own,) = self.index.metadata_of([row])
+        if exclude_own_item or by_item is not None:
+            excluded = self.index.find(item_id=own["item_id"])
+        else:
+            excluded = self.index.find(filename=own["filename"])
+        names = [own["filename"]]
+        (found,) = self._search(ranker, vector, k, offset, max_distance, names, [excluded])
+        return found
+
+    def find_row(self, picture: str | int) -> int:
+        """Return the row of a picture.
+
+        Parameters
+        ----------
+        picture : str or int
+            Filename, or the row itself, also in digits. A filename takes precedence.
+
+        Raises
+        ------
+        NotFoundError
+            If the index has no such picture.
+        """
+        if isinstance(picture, str) and len(rows := self.index.find(filename=picture)):
+            return int(rows[0])
+        # Rows of Milvus are keys of 63 bits.
+        if re.fullmatch(r"[0-9]{1,19}", str(picture)) and (row := int(picture)) < 2**63:
+            try:
+                (known,) = self.index.metadata_of([row])
+                # Some backends still return the metadata of a removed row.
+                if row in self.index.find(item_id=known["item_id"], filename=known["filename"]):
+                    return row
+            except (IndexError, KeyError, InputError) as error:
+                if isinstance(error, AwayError) and not isinstance(error, GoneError):
+                    raise
+        raise NotFoundError(f"{picture}: no such picture in the index")
+
+    def _ranker(
+        self,
+        k: int,
+        offset: int,
+        labels: LabelFilter,
+        rerank: Reranker | str | None,
+        by_item: str | None,
+    ) -> Ranker:
+        """Check the options of a search and return what ranks its results."""
+        if k < 1:
+            raise InputError(f"k is {k}; ask for at least 1 result")
+        if offset < 0:
+            raise InputError(f"offset is {offset}; give the number of results to leave out, from 0")
+        return Ranker(self.index, labels, get_reranker(rerank), by_item)
+
+    def _rows_of_items(
+        self, item_ids: Sequence[str | None] | None, queries: int
+    ) -> list[NDArray[np.intp]]:
+        """Return the rows of the pictures of each query's own item."""
+        if not item_ids:
+            item_ids = [None] * queries
+        if len(item_ids) != queries:
+            raise InputError(f"own_items has {len(item_ids)} entries for {queries} queries")
+        return [
+            np.empty(0, np.intp) if item_id is None else self.index.find(item_id=item_id)
+            for item_id in item_ids
+        ]
+
+    def _search(
+        self,
+        ranker: Ranker,
+        vectors: NDArray[np.floating[Any]],
+        k: int,
+        offset: int,
+        max_distance: float | None,
+        names: Sequence[str],
+        excluded: Sequence[NDArray[np.intp]],
+    ) -> list[QueryResult]:
+        depth = offset + k
+        rankings = ranker.rank(vectors, depth, excluded)
+        nearest = [ranking.nearest for ranking in rankings]
+        if max_distance is not None:
+            rankings = ranker.rank_within(max_distance, rankings, vectors, depth, excluded)
+        pages = [ranking.select(slice(offset, depth)) for ranking in rankings]
+        # One call for all queries: with Milvus, each call is a request.
+        rows = np.concatenate([page.rows for page in pages]) if pages else np.empty(0, np.intp)
+        metadata = iter(self.index.metadata_of(rows))
         return [
             QueryResult(
                 name,
                 [
-                    Result(rank, distance, **next(known))
-                    for rank, distance in enumerate(distances, offset + 1)
+                    Result(rank, distance, **next(metadata))
+                    for rank, distance in enumerate(page.distances.tolist(), offset + 1)
                 ],
-                None if self.threshold is None else bool(least <= self.threshold),
+                None if self.threshold is None else distance_to_nearest <= self.threshold,
             )
-            for name, (distances, _), least in zip(names, shown, nearest, strict=True)
+            for name, page, distance_to_nearest in zip(names, pages, nearest, strict=True)
         ]
 
-    def _near_enough(
-        self,
-        vectors: NDArray[np.floating[Any]],
-        rankings: list[_Ranked],
-        k: int,
-        own: Sequence[str | None],
-        options: Options,
-        most: float,
-    ) -> list[_Ranked]:
-        """What of the rankings is no farther than `most`, k of it where there are as many."""
-        # Only the nearest first are in the order of what is asked here.
-        ascending = isinstance(get_reranker(options.get("rerank")), Nearest) and (
-            options.get("by_item") != "mean"
-        )
-        depth = k
-        while True:
-            near = [
-                (distances[distances <= most], rows[distances <= most])
-                for distances, rows in rankings
-            ]
-            complete = (
-                ascending or len(kept) >= k or len(every) < depth
-                for (kept, _), (every, _) in zip(near, rankings, strict=True)
-            )
-            if all(complete):
-                return near
-            depth *= 4
-            rankings = self._rankings(vectors, depth, own, options)
 
-    def _rankings(
-        self,
-        vectors: NDArray[np.floating[Any]],
-        k: int,
-        own: Sequence[str | None],
-        options: Options,
-    ) -> list[_Ranked]:
-        """The distances and the rows of at least the first k results of each query."""
-        order = get_reranker(options.get("rerank"))
-        labels = options.get("labels", EVERYTHING)
-        by_item = options.get("by_item")
-        if by_item is not None:
-            return [
-                self._best_of_items(order, query[None], k, labels, BY_ITEM[by_item], not_item)
-                for query, not_item in zip(vectors, own, strict=True)
-            ]
-        excluded = [
-            np.empty(0, np.intp) if item_id is None else self.index.find(item_id=item_id)
-            for item_id in own
-        ]
-        # No more than its own pictures can stand among the first: so many more are asked for.
-        depth = k + max(map(len, excluded), default=0)
-        scores, found = order.rank(self.index, vectors, depth, labels)
-        ranked = []
-        for query, score, rows, ours in zip(vectors, scores, found, excluded, strict=True):
-            distances = self._distances(order, query, score, rows)
-            if len(ours):
-                others = ~np.isin(rows, ours)
-                distances, rows = distances[others], rows[others]
-            ranked.append((distances, rows))
-        return ranked
-
-    def _distances(
-        self,
-        order: Reranker,
-        query: NDArray[np.floating[Any]],
-        scores: NDArray[np.float64],
-        rows: NDArray[np.intp],
-    ) -> NDArray[np.float64]:
-        """The Euclidean distances between a query and some rows, whatever ranked them."""
-        if isinstance(order, Nearest):
-            return scores
-        return np.linalg.norm(self.index.vectors(rows) - query, axis=1)
-
-    def _best_of_items(
-        self,
-        order: Reranker,
-        query: NDArray[np.floating[Any]],
-        k: int,
-        labels: LabelFilter,
-        pictures: int,
-        not_item: str | None,
-    ) -> _Ranked:
-        """The best picture of each of the first k items, as `_rankings`."""
-        wanted = k + (not_item is not None)
-        depth = 4 * wanted * pictures
-        # Deeper until all that counts for the first k items has been seen.
-        while True:
-            (scores,), (rows,) = order.rank(self.index, query, depth, labels)
-            item_ids = [known["item_id"] for known in self.index.metadata_of(rows)]
-            items, numbers = np.unique(np.array(item_ids, object), return_inverse=True)
-            ordered = item_order(scores, numbers, self.index.item_sizes(list(items)), pictures)
-            all_of_them = len(rows) < depth
-            if all_of_them or (len(ordered.sure) >= wanted and ordered.sure[:wanted].all()):
-                break
-            depth *= 4
-        places = [place for place in ordered.places if item_ids[place] != not_item][:k]
-        return self._distances(order, query[0], scores[places], rows[places]), rows[places]
-
-
-def mean_of(vectors: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-    """Return the vector of one thing that was seen several times, Σ v_i / ‖Σ v_i‖.
+def mean_vector(vectors: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """Return the vector of one thing that several pictures show, Σ v_i / ‖Σ v_i‖.
 
     Parameters
     ----------
-    vectors : (n, d), of length 1
-    name : what to call the pictures in a message
+    vectors : ndarray of float32, shape (n, d)
+        Vectors of length 1.
+    name : str
+        What to call the pictures in a message.
+
+    Returns
+    -------
+    ndarray of float32, shape (d,)
 
     Raises
     ------
     InputError
-        If they add up to nothing.
+        If the vectors add up to zero.
+
+    Examples
+    --------
+    >>> mean_vector(np.array([[1, 0], [0, 1]], np.float32), "two views").round(4).tolist()
+    [0.7071, 0.7071]
     """
     mean = vectors.mean(axis=0)
-    if not (length := np.linalg.norm(mean)):
-        raise InputError(f"{name}: opposite to each other, with no mean")
+    length = np.linalg.norm(mean)
+    if not length:
+        raise InputError(f"{name}: the vectors are opposite to each other and have no mean")
     return mean / length
 
 
-def _check(k: int, options: Options) -> None:
-    """An `InputError` for options that are not as they must be."""
-    if k < 1:
-        raise InputError(f"k is {k}; ask for at least 1 result")
-    if (offset := options.get("offset", 0)) < 0:
-        raise InputError(f"offset is {offset}; it counts the results to leave out, from 0")
-    by_item = options.get("by_item")
-    if by_item is not None and by_item not in BY_ITEM:
-        raise InputError(f"by_item is {by_item!r}; there are {', '.join(BY_ITEM)}")
-    get_reranker(options.get("rerank"))
-
-
-def _name(source: Source, place: int) -> str:
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"picture {place}"
+def _require_same_model(embedder: Embedder, index: Index) -> None:
+    facts, made_by = embedder.facts, index.model
+    if made_by is not None and made_by.fingerprint != facts.fingerprint:
+        maker = made_by.path or made_by.name
+        raise InputError(
+            f"{index.name}: made by the model {maker!r} with fingerprint "
+            f"{made_by.fingerprint[:12]!r}, not by {facts.name!r} with "
+            f"{facts.fingerprint[:12]!r}; "
+            "search with the model that made it, or make the index again"
+        )
+    if index.embedding_size != facts.embedding_size:
+        raise InputError(
+            f"{index.name}: its vectors have {index.embedding_size} dimensions, those of "
+            f"{facts.name} have {facts.embedding_size}; search with the model that made it"
+        )
+    if made_by is None:
+        warnings.warn(
+            f"{index.name}: does not record which model made it; if that was not "
+            f"{facts.name}, the results mean nothing",
+            stacklevel=3,
+        )

@@ -12,8 +12,16 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from siamese.errors import AwayError, InputError
-from siamese.server.errors import ApiError, away, http_error, input_error, invalid, refused
+from siamese.errors import AwayError, InputError, NotFoundError
+from siamese.server.errors import (
+    ApiError,
+    away,
+    http_error,
+    input_error,
+    invalid,
+    not_found,
+    refused,
+)
 from siamese.server.limits import ApiKey, Bounded, InFlight
 from siamese.server.logs import log
 from siamese.server.request_log import Observed
@@ -61,6 +69,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(HTTPException, http_error)  # type: ignore[arg-type]
     app.add_exception_handler(InputError, input_error)  # type: ignore[arg-type]
     app.add_exception_handler(AwayError, away)  # type: ignore[arg-type]
+    app.add_exception_handler(NotFoundError, not_found)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, invalid)  # type: ignore[arg-type]
 
     # The last one added is met first.

@@ -6,7 +6,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from siamese.errors import AwayError, InputError
+from siamese.errors import AwayError, InputError, NotFoundError
 from siamese.server.json_encoding import json_bytes
 
 RETRY_SECONDS = 1
@@ -48,6 +48,11 @@ def http_error(_: Request, exception: HTTPException) -> Response:
 def input_error(_: Request, exception: InputError) -> Response:
     """Answer an option that the searcher refuses."""
     return error(422, "; ".join(exception.lines))
+
+
+def not_found(_: Request, exception: NotFoundError) -> Response:
+    """Answer that the index has no such picture."""
+    return error(404, "; ".join(exception.lines))
 
 
 def away(_: Request, exception: AwayError) -> Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,9 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.errors import AwayError, GoneError, InputError
+from siamese.errors import GoneError
 from siamese.indexes import COLLECTION
-from siamese.search.searcher import Options, QueryResult, Result, mean_of
+from siamese.search.searcher import QueryResult, SearchOptions, mean_vector
 from siamese.server.batching import Batcher
 from siamese.server.errors import ApiError
 from siamese.server.gallery import Gallery
@@ -84,7 +83,7 @@ class Service:
         Refusal
             For a picture that cannot be used; see `query_picture`.
         InputError
-            See `siamese.search.searcher.mean_of`.
+            See `siamese.search.searcher.mean_vector`.
         """
         embedder = generation.searcher.embedder
 
@@ -103,100 +102,65 @@ class Service:
             )
 
         vectors = await asyncio.gather(*map(embed_one, contents))
-        return mean_of(np.stack(vectors), "image")
+        return mean_vector(np.stack(vectors), "image")
 
     async def search(
-        self, generation: IndexVersion, vector: NDArray[np.floating[Any]], k: int, options: Options
+        self,
+        generation: IndexVersion,
+        vector: NDArray[np.floating[Any]],
+        k: int,
+        options: SearchOptions,
     ) -> QueryResult:
-        """Find what is most like one vector.
-
-        Where a picture is removed while it is being found, the search is done once more.
+        """Search by a vector, see `Searcher.search_vectors`.
 
         Raises
         ------
-        Refusal
+        ApiError
             503 while another index is in the place of this one, and not opened yet.
         """
-        if generation.gone:
-            raise ApiError(503, "the index was made anew, and is being opened")
-
-        def search() -> QueryResult:
-            started = time.perf_counter()
-            (found,) = generation.searcher.search_vectors(vector[None], k, **options)
-            self.metrics.search_seconds.observe(time.perf_counter() - started)
-            return found
-
-        try:
-            return await self.in_pool(search)
-        except GoneError:
-            return await self.in_pool(search)
+        searcher = generation.searcher
+        return await self._search(
+            generation, lambda: searcher.search_vectors(vector[None], k, **options)[0]
+        )
 
     async def search_similar(
         self,
         generation: IndexVersion,
-        row: int,
+        picture: str,
         k: int,
-        options: Options,
         exclude_own_item: bool,
+        options: SearchOptions,
     ) -> QueryResult:
-        """Find what is most like a picture of the index; that picture itself is not shown.
-
-        Ranked by item, all of its own item is left out.
-        """
-        index = generation.searcher.index
-        vector, (own,) = await self.in_pool(
-            lambda: (index.vectors([row])[0], index.metadata_of([row]))
-        )
-        if exclude_own_item or options.get("by_item"):
-            return await self.search(
-                generation, vector, k, Options(**{**options, "own_items": [own["item_id"]]})
-            )
-        # The file may be there more than once, under several items: all of them are the picture.
-        same = len(await self.in_pool(lambda: index.find(filename=own["filename"])))
-        offset, most = options.get("offset", 0), options.get("max_distance")
-        # What is too far is left out here: the nearest counts even if it is.
-        found = await self.search(
-            generation,
-            vector,
-            offset + k + same,
-            Options(**{**options, "offset": 0, "max_distance": None}),
-        )
-        others = [result for result in found.results if result.filename != own["filename"]]
-        shown = [result for result in others if most is None or result.distance <= most]
-        threshold = generation.searcher.threshold
-        return QueryResult(
-            found.query,
-            [
-                Result(rank, of.distance, of.item_id, of.filename, of.labels)
-                for rank, of in enumerate(shown[offset : offset + k], offset + 1)
-            ],
-            None
-            if threshold is None
-            else min((of.distance for of in others), default=np.inf) <= threshold,
-        )
-
-    def row_of(self, generation: IndexVersion, picture: str) -> int:
-        """The row of a picture of the index, by its filename or by the row itself.
+        """Search by a picture of the index, see `Searcher.search_similar`.
 
         Raises
         ------
-        Refusal
-            If there is none.
+        ApiError
+            See `search`.
         """
-        index = generation.searcher.index
-        if len(rows := index.find(filename=picture)):
-            return int(rows[0])
-        # Some engines have keys of 63 bits for rows.
-        if re.fullmatch(r"[0-9]{1,19}", picture) and (row := int(picture)) < 2**63:
-            try:
-                (known,) = index.metadata_of([row])
-                # Some engines still tell of a row that has been removed.
-                if row in index.find(item_id=known["item_id"], filename=known["filename"]):
-                    return row
-            except (IndexError, KeyError, InputError) as error:
-                if isinstance(error, AwayError) and not isinstance(error, GoneError):
-                    raise
-        raise ApiError(404, f"{picture}: no such picture in the index")
+        searcher = generation.searcher
+        return await self._search(
+            generation,
+            lambda: searcher.search_similar(
+                picture, k, exclude_own_item=exclude_own_item, **options
+            ),
+        )
+
+    async def _search(
+        self, generation: IndexVersion, search: Callable[[], QueryResult]
+    ) -> QueryResult:
+        """Search in a thread; once more if a picture was removed meanwhile."""
+        if generation.gone:
+            raise ApiError(503, "the index was made anew, and is being opened")
+
+        def timed() -> QueryResult:
+            with self.metrics.search_seconds.time():
+                return search()
+
+        try:
+            return await self.in_pool(timed)
+        except GoneError:
+            return await self.in_pool(timed)
 
     def close(self) -> None:
         """End the threads, when nothing is asked any more."""

@@ -485,7 +485,7 @@ def test_search_options_that_leave_nothing_or_cannot_be(index, catalogue):
     assert "has no calibration" in refused(*words, "--max-distance", "calibrated")[0]
     assert "no picture to search for" in refused("search", "--index", index)[0]
     both = (*words, other, "--image-dir", catalogue.image_dir, "--together")
-    assert "of several items" in refused(*both, "--exclude-own-item")[0]
+    assert "belong to several items" in refused(*both, "--exclude-own-item")[0]
     (found,) = json.loads(done(*words, other, "--together", "--offset", 2, "--json").stdout)
     assert [result["rank"] for result in found["results"]][:2] == [3, 4]
 

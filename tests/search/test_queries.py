@@ -10,7 +10,7 @@ from PIL import Image
 
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
-from siamese.search.queries import Query, queries_of, search_each, search_together
+from siamese.search.queries import Query, collect_queries, search_each, search_together
 from siamese.search.results_file import write_results
 from siamese.search.searcher import Searcher
 from tests.search.test_searcher import COLOURS, FACTS, MeanColour
@@ -45,9 +45,9 @@ def searcher(photos):
 def test_pictures_folders_and_lists_are_gathered_in_order(photos, tmp_path):
     red, blue = photos / "red", photos / "blue" / "2.png"
     (tmp_path / "list.txt").write_text(f"{blue}\n\n  {tmp_path / 'gone.png'}  \n")
-    found = queries_of([blue, red], tmp_path / "list.txt", photos)
+    found = collect_queries([blue, red], tmp_path / "list.txt", photos)
     assert found == [
-        Query(blue, "blue/2.png", named=True),
+        Query(blue, "blue/2.png", required=True),
         Query(red / "1.png", "red/1.png"),
         Query(red / "2.png", "red/2.png"),
         Query(blue, "blue/2.png"),
@@ -55,10 +55,10 @@ def test_pictures_folders_and_lists_are_gathered_in_order(photos, tmp_path):
     ]
     form = {"crimson": {"images": [{"filename": "red/1.png"}]}}
     (tmp_path / "queries.json").write_text(json.dumps(form))
-    assert queries_of([], tmp_path / "queries.json", photos) == [
+    assert collect_queries([], tmp_path / "queries.json", photos) == [
         Query(photos / "red/1.png", "red/1.png", "crimson")
     ]
-    assert len(queries_of([photos])) == 8
+    assert len(collect_queries([photos])) == 8
 
 
 def test_nothing_to_search_for_is_one_line(photos, tmp_path):
@@ -70,10 +70,10 @@ def test_nothing_to_search_for_is_one_line(photos, tmp_path):
         ([tmp_path / "empty"], None, "no picture in this folder"),
         ([], tmp_path / "empty.txt", "empty.txt: no picture to search for"),
         ([], tmp_path / "gone.txt", "gone.txt: unreadable"),
-        ([], tmp_path / "binary.txt", "no text in UTF-8"),
+        ([], tmp_path / "binary.txt", "not UTF-8 text"),
     ):
         with pytest.raises(InputError, match=line):
-            queries_of(images, listed)
+            collect_queries(images, listed)
 
 
 def test_a_query_is_of_the_item_that_is_said_or_that_its_file_is_of(searcher, photos):
@@ -86,7 +86,7 @@ def test_a_query_is_of_the_item_that_is_said_or_that_its_file_is_of(searcher, ph
 def test_many_are_searched_for_without_their_own_item(searcher, photos, monkeypatch):
     monkeypatch.setattr("siamese.search.queries.BATCH", 3)
     skipped = []
-    queries = queries_of([photos], None, photos)
+    queries = collect_queries([photos], None, photos)
     found = list(search_each(searcher, queries, 3, skipped, exclude_own_item=True))
     assert [one.query for one in found] == [str(query.path) for query in queries]
     for one in found:
@@ -99,15 +99,15 @@ def test_many_are_searched_for_without_their_own_item(searcher, photos, monkeypa
     assert all(one.results[0].filename in one.query for one in plain) and not skipped
 
 
-def test_broken_ones_are_skipped_unless_they_were_named(searcher, photos, tmp_path):
+def test_broken_ones_are_skipped_unless_they_are_required(searcher, photos, tmp_path):
     (photos / "red" / "broken.png").write_bytes(b"\x89PNG no more")
     skipped = []
-    found = list(search_each(searcher, queries_of([photos / "red"]), 1, skipped))
+    found = list(search_each(searcher, collect_queries([photos / "red"]), 1, skipped))
     assert len(found) == 2
     assert [(one.filename, one.item_id) for one in skipped] == [
         (str(photos / "red" / "broken.png"), "")
     ]
-    named = queries_of([photos / "red" / "broken.png", tmp_path / "gone.png"])
+    named = collect_queries([photos / "red" / "broken.png", tmp_path / "gone.png"])
     with pytest.raises(InputError) as told:
         list(search_each(searcher, named, 1, skipped))
     assert len(told.value.lines) == 2 and "gone.png: file missing" in told.value.lines[1]
@@ -156,7 +156,7 @@ def test_several_pictures_are_one_query_by_their_mean(searcher, photos):
 def test_together_leaves_out_what_is_broken_and_the_one_item_that_is_known(searcher, photos):
     (photos / "red" / "broken.png").write_bytes(b"no picture")
     skipped = []
-    queries = queries_of([photos / "red"], None, photos)
+    queries = collect_queries([photos / "red"], None, photos)
     (found,) = search_together(searcher, queries, 8, skipped, exclude_own_item=True)
     assert found.query == f"{photos / 'red/1.png'} + {photos / 'red/2.png'}"
     assert [one.filename for one in skipped] == [str(photos / "red" / "broken.png")]
@@ -164,23 +164,25 @@ def test_together_leaves_out_what_is_broken_and_the_one_item_that_is_known(searc
     unknown = Query(photos / "red/1.png", "elsewhere.png")
     (again,) = search_together(searcher, [queries[0], unknown], 8, [], exclude_own_item=True)
     assert "red" not in {result.item_id for result in again.results}
-    two = queries_of([photos / "red/1.png", photos / "blue/1.png"], None, photos)
-    with pytest.raises(InputError, match="of several items, blue and red"):
+    two = collect_queries([photos / "red/1.png", photos / "blue/1.png"], None, photos)
+    with pytest.raises(InputError, match="belong to several items, blue and red"):
         list(search_together(searcher, two, 8, [], exclude_own_item=True))
     assert not list(search_together(searcher, [Query(photos / "red/broken.png", "")], 8, []))
 
 
-def test_queries_of_no_known_item_are_counted(searcher, photos, capsys):
-    queries = queries_of([photos / "red"])  # without the folder, no name is the index's
+def test_collect_queries_no_known_item_are_counted(searcher, photos, capsys):
+    queries = collect_queries([photos / "red"])  # without the folder, no name is the index's
     list(search_each(searcher, queries, 1, [], exclude_own_item=True))
-    assert "2 queries of no known item" in capsys.readouterr().err
-    list(search_each(searcher, queries_of([photos], None, photos), 1, [], exclude_own_item=True))
+    assert "no known item for 2 queries" in capsys.readouterr().err
+    list(
+        search_each(searcher, collect_queries([photos], None, photos), 1, [], exclude_own_item=True)
+    )
     assert "no known item" not in capsys.readouterr().err
 
 
 def test_a_list_may_begin_with_a_mark_of_its_encoding(photos, tmp_path):
     (tmp_path / "list.txt").write_text(f"\ufeff{photos / 'red/1.png'}\n", "utf-8")
-    assert queries_of([], tmp_path / "list.txt")[0].path == photos / "red/1.png"
+    assert collect_queries([], tmp_path / "list.txt")[0].path == photos / "red/1.png"
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from siamese.data.images import PictureError, square_picture
-from siamese.errors import InputError
+from siamese.errors import AwayError, GoneError, InputError, NotFoundError
 from siamese.evaluation.calibration import calibrate, calibration_path
 from siamese.indexes import BallTreeIndex, open_index
 from siamese.models.facts import ModelFacts
@@ -138,7 +138,7 @@ def test_an_index_without_its_model_is_taken_with_a_warning(paths, index):
 
     wider = MeanColour()
     wider.facts = replace(FACTS, embedding_size=4)
-    with pytest.raises(InputError, match="3 dimensions, mean colour makes 4"):
+    with pytest.raises(InputError, match="3 dimensions, those of mean colour have 4"):
         Searcher(wider, index)
 
 
@@ -225,7 +225,7 @@ def test_a_searcher_that_cannot_be_asked_so():
     searcher = at_angles(("a", 1))
     for words, line in (
         ({"rerank": "best"}, "rerank is 'best'; there are none, expansion, reciprocal"),
-        ({"by_item": "all"}, "by_item is 'all'; there are best, mean"),
+        ({"by_item": "all"}, "by_item is 'all'; choose one of best, mean"),
         ({"k": 0, "rerank": "reciprocal"}, "k is 0; ask for at least 1"),
         ({"k": -1, "by_item": "best"}, "k is -1; ask for at least 1"),
     ):
@@ -270,3 +270,89 @@ def test_an_augmented_gallery_has_no_threshold(tmp_path):
         opened = open_index(tmp_path / "index.pkl")
         assert opened.augmented == augmented
         assert (Searcher(Calibrated(), opened).threshold is None) == augmented
+
+
+# --- similar to a picture of the index
+
+
+@pytest.fixture
+def shared():
+    """Return a searcher of five pictures, one of which belongs to two items."""
+    return at_angles(("a", 0), ("b", 0), ("a", 20), ("b", 30), ("c", 50))
+
+
+def test_a_picture_is_found_by_its_filename_or_its_row(shared):
+    assert shared.find_row("20") == 2  # the file, not row 20
+    assert shared.find_row("4") == shared.find_row(4) == 4
+    for missing in ("none", "5", 5, "-1", -1, "٣", "9" * 30):
+        with pytest.raises(NotFoundError, match=f"^{missing}: no such picture in the index$"):
+            shared.find_row(missing)
+
+
+def test_a_row_that_was_removed_is_not_found(shared, monkeypatch):
+    class Removed:
+        def __getattr__(self, name):
+            return getattr(index, name)
+
+        def find(self, **words):
+            return np.setdiff1d(index.find(**words), [4])
+
+        def metadata_of(self, rows):
+            if error is not None:
+                raise error
+            return index.metadata_of(rows)
+
+    index, error = shared.index, None
+    shared.index = Removed()
+    assert shared.find_row(3) == 3
+    with pytest.raises(NotFoundError):
+        shared.find_row(4)
+    error = GoneError("removed meanwhile")
+    with pytest.raises(NotFoundError):
+        shared.find_row(3)
+    error = AwayError("nobody answers")
+    with pytest.raises(AwayError):
+        shared.find_row(3)
+
+
+def test_similar_pictures_leave_out_the_picture_under_all_its_items(shared):
+    for picture in ("0", 0, 1):
+        found = shared.search_similar(picture, 3)
+        assert found.query == "0"
+        assert order(found) == [("a", "20"), ("b", "30"), ("c", "50")]
+        assert [result.rank for result in found.results] == [1, 2, 3]
+        assert [result.distance for result in found.results] == [chord(a) for a in (20, 30, 50)]
+    assert order(shared.search_similar("0", 1, offset=1)) == [("b", "30")]
+    assert order(shared.search_similar("0", max_distance=0.5)) == [("a", "20")]
+
+
+def test_similar_pictures_of_other_items(shared):
+    assert order(shared.search_similar(0, exclude_own_item=True)) == [
+        ("b", "0"),
+        ("b", "30"),
+        ("c", "50"),
+    ]
+    assert order(shared.search_similar(0, by_item="best")) == [("b", "0"), ("c", "50")]
+    assert order(shared.search_similar("50", 1, by_item="mean")) == [("b", "30")]
+
+
+def test_similar_pictures_within_a_distance_are_found_however_they_are_ranked():
+    rng = np.random.default_rng(3)
+    searcher = at_angles(*(("a", angle) for angle in [0, *rng.uniform(0, 90, 80)]))
+    most, rerank = 2 * np.sin(np.radians(30 / 2)), Reciprocal(k1=3, own_share=0.3)
+    near = {result.filename for result in searcher.search_similar("0", 99).results}
+    near = {name for name in near if float(name) < 30}
+    found = searcher.search_similar("0", len(near), max_distance=most, rerank=rerank)
+    assert {result.filename for result in found.results} == near
+
+
+def test_whether_it_is_in_the_catalogue_does_not_depend_on_what_is_shown(shared):
+    for threshold, known in ((0.5, True), (0.1, False)):
+        shared.threshold = threshold
+        for words in ({}, {"max_distance": 0.0}, {"offset": 3}, {"k": 1}):
+            assert shared.search_similar("0", **words).in_catalogue is known
+
+
+def test_an_unknown_option_is_an_error(shared):
+    with pytest.raises(TypeError, match="rerankk"):
+        shared.search([0], rerankk="reciprocal")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
 from fastapi.responses import HTMLResponse
 
-from siamese.search.searcher import Options
+from siamese.search.searcher import SearchOptions
 from siamese.server.legacy_classifier import classify
 from siamese.server.routes.search_form import answer, service_of
 from siamese.server.schemas import Health, OlderSearch, errors
@@ -38,7 +38,7 @@ async def search_image(
     generation = service.current
     content = await image.read()
     vector = await service.embed(generation, [content])
-    found = await service.search(generation, vector, rows, Options())
+    found = await service.search(generation, vector, rows, SearchOptions())
     classes = await service.in_pool(
         classify, generation.searcher.embedder.facts, content, service.settings.limits
     )

@@ -72,9 +72,8 @@ async def search_similar(
     That picture itself is not among the results; by item, its own item is not either.
     """
     generation = service.current
-    row = await service.in_pool(service.row_of, generation, picture)
     found = await service.search_similar(
-        generation, row, parse_search_form.k, parse_search_form.options, exclude_own_item
+        generation, picture, parse_search_form.k, exclude_own_item, parse_search_form.options
     )
     return answer(_document(picture, found, parse_search_form, generation, service.gallery))
 

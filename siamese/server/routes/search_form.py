@@ -8,7 +8,7 @@ import msgspec
 from fastapi import Form, Request, Response, UploadFile
 
 from siamese.indexes import LabelFilter
-from siamese.search.searcher import Options
+from siamese.search.searcher import SearchOptions
 from siamese.server.errors import ApiError
 from siamese.server.json_encoding import json_bytes
 from siamese.server.service import Service
@@ -24,7 +24,7 @@ class SearchForm(msgspec.Struct, frozen=True):
 
     k: int
     offset: int
-    options: Options
+    options: SearchOptions
 
 
 async def parse_search_form(
@@ -66,7 +66,7 @@ async def parse_search_form(
     return SearchForm(
         k,
         offset,
-        Options(
+        SearchOptions(
             offset=offset, labels=labels, max_distance=max_distance, by_item=by_item, rerank=rerank
         ),
     )
