@@ -18,7 +18,6 @@ from siamese.cli.options import (
 )
 from siamese.cli.output import exit_if_skipped, print_json
 from siamese.data.remote_files import Folder
-from siamese.utils.files import require_writable
 from siamese.utils.text import pluralize
 
 
@@ -49,14 +48,13 @@ def embed(
     skipped (exit code 3). Stopped, or are there more pictures now? The same command embeds only
     what is new.
     """
-    from siamese.embedding.store import MANIFEST, EmbeddingStore
+    from siamese.embedding.store import EmbeddingStore
 
     catalogue = read_checked_catalogue(labeled_data, image_dir)
-    require_writable(output / MANIFEST)
+    store = EmbeddingStore(output)
+    store.require_writable()
     with model_context():
-        done = load_embedder(**model).embed_into(
-            EmbeddingStore(output), catalogue, batch_size=batch_size
-        )
+        done = load_embedder(**model).embed_into(store, catalogue, batch_size=batch_size)
     if as_json:
         print_json({"path": str(output), **done.as_dict()})
     else:

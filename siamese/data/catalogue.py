@@ -42,6 +42,7 @@ from siamese.data.remote_files import (
     folder_of,
 )
 from siamese.errors import InputError
+from siamese.utils.artefacts import Artefact, describe_artefact, require_artefact
 from siamese.utils.files import atomic_path, visible_files
 from siamese.utils.text import pluralize
 
@@ -114,6 +115,7 @@ class Catalogue:
             If there is no such folder, no item in it, or a name that JSON cannot hold.
         """
         folder = Path(folder)
+        require_artefact(folder, "a folder of pictures")
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give the one that holds a folder an item")
         suffixes = picture_suffixes()
@@ -158,6 +160,7 @@ class Catalogue:
             Listing every problem with its line.
         """
         path = Path(path)
+        require_artefact(path, "a CSV file")
         text, _ = decode_text(read_bytes(path, "CSV"), path)
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         items: dict[str, tuple[list[str], list[str]]] = {}
@@ -311,6 +314,10 @@ def read_with_problems(
     """
     path = Path(path)
     raw, items, problems = parse(read_bytes(path, "JSON"))
+    if not any(item.images for item in items.values()):
+        described = describe_artefact(path, other_than=(Artefact.LABELED_DATA,))
+        if described is not None:
+            problems = [Problem("catalogue", f"not labelled data but {described}")]
     return Catalogue(raw, items, folder_of(image_dir or path.parent)), problems
 
 

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from siamese.errors import InputError
+from siamese.utils.artefacts import require_artefact
 
 T = TypeVar("T")
 
@@ -193,6 +194,7 @@ def read_bytes(path: Path, form: str) -> bytes:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give the {form} file of the catalogue") from None
     except IsADirectoryError:
+        require_artefact(path, f"the {form} file of the catalogue")
         raise InputError(f"{path}: is a folder; give the {form} file of the catalogue") from None
     except OSError as error:
         raise InputError(f"{path}: unreadable ({(error.strerror or str(error)).lower()})") from None

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from siamese.data.remote_files import File, cached_file, reader_threads, stats
 from siamese.embedding.store_rows import FileState, Row, Rows
 from siamese.errors import InputError
+from siamese.utils.artefacts import MANIFEST, Artefact, require_artefact
 from siamese.utils.files import atomic_path, locked, require_writable
 from siamese.utils.progress import progress
 from siamese.utils.threads import in_threads
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Of the folder, in its manifest; a newer one is refused."""
-
-MANIFEST = "manifest.json"
 
 SHARD_PICTURES = 1024
 """So many new pictures are written as a file …"""
@@ -95,7 +94,7 @@ class EmbeddingStore:
             The folder cannot be written to, is being written by another run, is no store, or is
             one of a newer version.
         """
-        require_writable(self.folder / MANIFEST)
+        self.require_writable()
         with locked(self.folder):
             for left_over in self.folder.glob(".*.tmp"):  # by a run that was killed
                 shutil.rmtree(left_over, ignore_errors=True)
@@ -105,6 +104,17 @@ class EmbeddingStore:
                 yield opened
             finally:
                 opened.write()
+
+    def require_writable(self) -> None:
+        """Prove that the folder can be written to, before long work.
+
+        Raises
+        ------
+        InputError
+            It cannot, or it holds something else than embeddings.
+        """
+        require_artefact(self.folder, "an embeddings folder", Artefact.EMBEDDINGS)
+        require_writable(self.folder / MANIFEST)
 
     def _require(self, facts: ModelFacts) -> None:
         """Make the store one of this model, emptying it where it is another's."""

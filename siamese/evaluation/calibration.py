@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from siamese.errors import InputError
 from siamese.evaluation.metrics import Retrieval
 from siamese.evaluation.verification import verify
+from siamese.utils.artefacts import Artefact, describe_artefact
 from siamese.utils.files import atomic_path
 
 CRITERION = "balanced accuracy"
@@ -89,7 +90,8 @@ def read_calibration(model: str | os.PathLike[str], fingerprint: str) -> Calibra
     except OSError as error:
         why = f"unreadable ({error.strerror or error})"
     except (msgspec.DecodeError, UnicodeDecodeError):
-        why = "damaged"
+        described = describe_artefact(path, other_than=(Artefact.CALIBRATION,))
+        why = "damaged" if described is None else f"not a calibration but {described}"
     else:
         if found.format != FORMAT:
             why = f"of format {found.format}, which this version does not know"

@@ -14,6 +14,7 @@ from siamese.indexes.faiss.folder import is_index_folder
 from siamese.indexes.index import Index, Metadata
 from siamese.indexes.milvus.connection import COLLECTION, is_address, is_milvus
 from siamese.models.facts import ModelFacts
+from siamese.utils.artefacts import INDEXES, require_artefact
 
 BACKENDS = {
     "balltree": "search_index.pkl",
@@ -57,6 +58,7 @@ def open_index(place: str | os.PathLike[str], collection: str = COLLECTION) -> I
 
         return FaissIndex.open(place)
     if Path(place).is_dir():
+        require_artefact(place, "an index", *INDEXES)
         raise InputError(
             f"{place}: a folder that is no index; give the file of a balltree (search_index.pkl), "
             "or the folder that --backend faiss or milvus wrote"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from siamese.errors import InputError
-from siamese.indexes.faiss.folder import MANIFEST
 from siamese.indexes.milvus.connection import Connection, is_milvus
+from siamese.utils.artefacts import MANIFEST
 
 ANSWER_SECONDS = 10.0
 """How long a Milvus may take to say what a name stands for."""

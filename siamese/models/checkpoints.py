@@ -17,6 +17,7 @@ import siamese.losses  # noqa: F401 - registers the classes that a checkpoint na
 from siamese.errors import InputError
 from siamese.models.devices import grow_memory
 from siamese.models.precision import in_float32
+from siamese.utils.artefacts import MODELS, require_artefact
 from siamese.utils.files import atomic_path
 
 FINAL_MODEL = "final_model.hdf5"
@@ -66,6 +67,7 @@ def load_model(path: Path) -> keras.Model:
     InputError
         One line: missing, no model, damaged, or holding code that is not loaded.
     """
+    require_artefact(path, "a model", *MODELS)
     if not path.is_file():
         raise InputError(f"{path}: no such model file")
     grow_memory()

@@ -16,6 +16,7 @@ import numpy as np
 from siamese.data.catalogue import Catalogue
 from siamese.data.images import PictureError, picture_suffixes, square_picture
 from siamese.errors import InputError
+from siamese.utils.artefacts import Artefact, describe_artefact, require_artefact
 from siamese.utils.files import visible_files
 from siamese.utils.progress import progress
 from siamese.utils.text import pluralize
@@ -93,6 +94,7 @@ def collect_queries(
             files = sorted(visible_files(image))
             pictures = [file for file in files if file.suffix.lower() in suffixes]
             if not pictures:
+                require_artefact(image, "a folder of pictures")
                 raise InputError(f"{image}: no picture in this folder")
             queries += (Query(file, _indexed_filename(file, image_dir)) for file in pictures)
         else:
@@ -234,7 +236,9 @@ def _load_pictures(
                 usable.append(query)
                 pictures.append(Image.fromarray(outcome))
             elif query.required:
-                problems.append(f"{query.path}: {outcome}")
+                described = describe_artefact(str(query.path), other_than=(Artefact.PICTURE,))
+                why = outcome if described is None else f"not a picture but {described}"
+                problems.append(f"{query.path}: {why}")
             else:
                 skipped.append(Skipped(query.item_id or "", str(query.path), outcome))
     if problems:
@@ -246,6 +250,7 @@ def _read_lines(path: Path) -> list[str]:
     try:
         return path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        require_artefact(path, "a list of pictures")
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise InputError(f"{path}: unreadable ({reason})") from None
 

@@ -23,7 +23,8 @@ from siamese.training.budget import TimeBudget
 from siamese.training.features import Embed, embed_pictures
 from siamese.training.pair_generator import PairGenerator
 from siamese.training.recipe import Recipe
-from siamese.training.resume import TRAINING_STATE, checkpoint_name, save_training
+from siamese.training.resume import checkpoint_name, save_training
+from siamese.utils.artefacts import TRAINING_STATE
 from siamese.utils.files import atomic_path
 from siamese.utils.progress import progress
 

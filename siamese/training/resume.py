@@ -15,10 +15,7 @@ from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
 from siamese.models.checkpoints import save_model
 from siamese.training.recipe import Recipe
-
-TRAINING_STATE = "training_state.hdf5"
-"""The last finished epoch, with the optimizer's state: where `--resume` goes on."""
-
+from siamese.utils.artefacts import TRAINING_STATE
 
 _STATE, _OPTIMIZER, _LOSS_SCALE, _VARIABLES = (
     "training_state",

@@ -39,12 +39,12 @@ from siamese.training.optimizer import make_optimizer
 from siamese.training.pair_generator import PairGenerator
 from siamese.training.recipe import HEAD_SIZE, Recipe
 from siamese.training.resume import (
-    TRAINING_STATE,
     _require_no_unfinished_run,
     _require_same,
     read_training_state,
     restore_training,
 )
+from siamese.utils.artefacts import TRAINING_STATE
 from siamese.utils.files import atomic_path, require_writable
 
 

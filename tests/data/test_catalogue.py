@@ -229,7 +229,7 @@ def test_from_csv_lists_every_problem(
         (b'{"mug \\ud800": {}}', ["not JSON: half a character"]),
         (b'{"mug": {"images": [{"filename": "\\ud800"}]}}', ["not JSON: half a character"]),
         (b'\n{"mug": "caf\xe9"}', ["not UTF-8 text (line 2); save it as UTF-8"]),
-        (b"\x89PNG\r\n\x1a\n", ["not UTF-8 text (line 1); save it as UTF-8"]),
+        (b"\x89P\r\n\x1a\n", ["not UTF-8 text (line 1); save it as UTF-8"]),
         (b"[1, 2]", ["not a catalogue: expected object, got list; the file must be"]),
         (b'"mug"', ["not a catalogue: expected object, got str; the file must be"]),
         (b"{}", ["holds no items"]),

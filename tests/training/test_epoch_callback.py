@@ -18,9 +18,9 @@ from siamese.models.checkpoints import FINAL_MODEL, load_model, save_model
 from siamese.models.embedding_model import EMBEDDING_MODEL, POOLING, PROJECTION
 from siamese.training.budget import TimeBudget
 from siamese.training.epoch_callback import TrainingCallback
-from siamese.training.resume import TRAINING_STATE
 from siamese.training.resume import read_training_state as read_state
 from siamese.training.train import Recipe, train
+from siamese.utils.artefacts import TRAINING_STATE
 
 pytestmark = pytest.mark.slow
 

@@ -21,8 +21,9 @@ from siamese.losses import MultiSimilarityLoss
 from siamese.models.checkpoints import FINAL_MODEL, load_model, save_model
 from siamese.training.epoch_callback import TRAINING_LOG, TrainingProgress
 from siamese.training.objective import fitted_model
-from siamese.training.resume import TRAINING_STATE, read_training_state, recorded_recipe
+from siamese.training.resume import read_training_state, recorded_recipe
 from siamese.training.train import Recipe, train
+from siamese.utils.artefacts import TRAINING_STATE
 
 pytestmark = pytest.mark.slow
 

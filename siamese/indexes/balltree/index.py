@@ -26,6 +26,7 @@ from siamese.indexes.index import IndexedPicture, Metadata
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter, LabelTable
 from siamese.indexes.validate import checked_parts, checked_queries, given_parts
 from siamese.models.facts import ModelFacts
+from siamese.utils.artefacts import INDEXES, require_artefact
 from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class BallTreeIndex:
         from sklearn.neighbors import BallTree
 
         path = Path(path)
+        require_artefact(path, "an index", *INDEXES)
         content = read_pickle(path, NUMPY_NAMES | _TREE_NAMES)
         if not isinstance(content, dict) or not {"metadata", "index"} <= content.keys():
             raise InputError(f"{path}: not an index file (it has no metadata and index)")

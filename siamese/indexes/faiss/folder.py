@@ -19,11 +19,11 @@ import msgspec
 from siamese.errors import InputError
 from siamese.indexes.faiss.vectors import Found
 from siamese.models.facts import ModelFacts
+from siamese.utils.artefacts import INDEXES, MANIFEST, require_artefact
 from siamese.utils.files import atomic_path, locked, require_writable
 
 FORMAT = 1
 """Of the folder; a newer one is refused."""
-MANIFEST = "manifest.json"
 
 T = TypeVar("T")
 
@@ -93,6 +93,7 @@ def read_folder(
     InputError
         One line: what is missing, damaged, or of a newer version.
     """
+    require_artefact(folder, "an index", *INDEXES)
     while True:
         manifest = _manifest(folder)
         try:
@@ -125,6 +126,7 @@ def require_index_folder(folder: Path) -> None:
     InputError
         The folder cannot be written to, or holds something else.
     """
+    require_artefact(folder, "an index", *INDEXES)
     require_writable(folder / MANIFEST)
     unknown = [
         path.name

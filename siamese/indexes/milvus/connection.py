@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from siamese.errors import AwayError, GoneError, InputError
-from siamese.indexes.milvus.lite_folder import MilvusFolder, is_milvus_folder, printable
+from siamese.indexes.milvus.lite_folder import MilvusFolder, printable
+from siamese.utils.artefacts import INDEXES, is_milvus_folder, require_artefact
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -71,6 +72,7 @@ class Connection:
         self.uri = os.fspath(uri)
         self.name = _without_password(self.uri)
         if must_exist and not is_milvus(uri):
+            require_artefact(uri, "an index", *INDEXES)
             raise InputError(f"{uri}: no folder of Milvus Lite and no address of a server")
         _import_quietly()
         # Held, because a folder that nobody holds any more is given free.

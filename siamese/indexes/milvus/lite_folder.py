@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from milvus_lite.db import MilvusLite
 
 
-def is_milvus_folder(path: Path) -> bool:
-    """Whether there is a folder of Milvus Lite, by what it has in it."""
-    return (path / "LOCK").is_file() and (path / "collections").is_dir()
-
-
 class MilvusFolder:
     """Milvus Lite on a folder, for as long as someone in this process holds this object.
 

@@ -295,5 +295,8 @@ def test_no_index_there_is_one_line(tmp_path):
     with pytest.raises(InputError, match="a folder that is no index; give the file"):
         open_index(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(InputError, match=r"photo\.jpg: not an index file"):
+    with pytest.raises(InputError, match=r"photo\.jpg: not an index but a picture"):
         open_index(tmp_path / "photo.jpg")
+    (tmp_path / "text.pkl").write_text("text")
+    with pytest.raises(InputError, match=r"text\.pkl: not an index file"):
+        open_index(tmp_path / "text.pkl")
