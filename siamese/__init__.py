@@ -1,12 +1,13 @@
-"""Train image-similarity models with Keras, index pictures with them and search by picture.
+"""Train image-similarity models with Keras, index pictures and search by picture.
 
+Every name is imported on first use, so that `import siamese` takes no time.
+
+Examples
+--------
 >>> import siamese
->>> catalogue = siamese.Catalogue.read("items.json", image_dir="photos")
->>> embedder = siamese.Embedder.load("checkpoints/final_model.hdf5")
->>> index = siamese.open_index("search_index.pkl")
->>> results = siamese.Searcher(embedder, index).search(["query.jpg"], k=10)
-
-Names are imported when they are first used: `import siamese` costs nothing.
+>>> embedder = siamese.Embedder.load("checkpoints/final_model.hdf5")  # doctest: +SKIP
+>>> index = siamese.open_index("search_index.pkl")  # doctest: +SKIP
+>>> siamese.Searcher(embedder, index).search(["query.jpg"], k=10)  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from siamese.version import __version__ as __version__
 
+# Type checkers and editors read these imports; at run time `_MODULES` takes their place.
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue as Catalogue
     from siamese.embedding.embedder import Embedder as Embedder
@@ -39,36 +41,40 @@ if TYPE_CHECKING:
     from siamese.training.recipe import Recipe as Recipe
     from siamese.training.train import train as train
 
-_HOMES = {
-    "BatchContrastiveLoss": "siamese.losses",
-    "Catalogue": "siamese.data.catalogue",
-    "CircleLoss": "siamese.losses",
-    "ContrastiveLoss": "siamese.losses",
-    "CosFaceLoss": "siamese.losses",
-    "Embedder": "siamese.embedding.embedder",
-    "InputError": "siamese.errors",
-    "MultiSimilarityLoss": "siamese.losses",
-    "PairGenerator": "siamese.training.pair_generator",
-    "ProxyAnchorLoss": "siamese.losses",
-    "Recipe": "siamese.training.recipe",
-    "Searcher": "siamese.search.searcher",
-    "SupervisedContrastiveLoss": "siamese.losses",
-    "TripletLoss": "siamese.losses",
-    "base_cnn": "siamese.models.embedding_model",
-    "embedding_model": "siamese.models.embedding_model",
-    "evaluate": "siamese.evaluation.evaluate",
-    "open_index": "siamese.indexes",
-    "retrieval_metrics": "siamese.evaluation.metrics",
-    "siamese_network": "siamese.models.embedding_model",
-    "train": "siamese.training.train",
+_MODULES = {
+    "siamese.data.catalogue": ["Catalogue"],
+    "siamese.embedding.embedder": ["Embedder"],
+    "siamese.errors": ["InputError"],
+    "siamese.evaluation.evaluate": ["evaluate"],
+    "siamese.evaluation.metrics": ["retrieval_metrics"],
+    "siamese.indexes": ["open_index"],
+    "siamese.losses": [
+        "BatchContrastiveLoss",
+        "CircleLoss",
+        "ContrastiveLoss",
+        "CosFaceLoss",
+        "MultiSimilarityLoss",
+        "ProxyAnchorLoss",
+        "SupervisedContrastiveLoss",
+        "TripletLoss",
+    ],
+    "siamese.models.backbones": ["base_cnn"],
+    "siamese.models.embedding_model": ["embedding_model", "siamese_network"],
+    "siamese.search.searcher": ["Searcher"],
+    "siamese.training.pair_generator": ["PairGenerator"],
+    "siamese.training.recipe": ["Recipe"],
+    "siamese.training.train": ["train"],
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
-_ON_KERAS = {
+_KERAS_MODULES = {
     "siamese.losses",
+    "siamese.models.backbones",
     "siamese.models.embedding_model",
     "siamese.training.pair_generator",
     "siamese.training.train",
 }
+"""Modules that import Keras, which `import_keras` does without TensorFlow's log lines."""
 
 __all__ = [*_HOMES, "__version__"]
 
@@ -76,9 +82,10 @@ __all__ = [*_HOMES, "__version__"]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'siamese' has no attribute {name!r}")
-    if _HOMES[name] in _ON_KERAS:
+    module = _HOMES[name]
+    if module in _KERAS_MODULES:
         import_module("siamese.utils.keras_import").import_keras()
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:

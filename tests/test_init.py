@@ -1,0 +1,28 @@
+"""The names of the package are imported on first use."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import siamese
+
+
+def test_type_checkers_see_the_names_that_are_imported_at_run_time():
+    (block,) = (
+        node
+        for node in ast.parse(Path(siamese.__file__).read_text()).body
+        if isinstance(node, ast.If)
+    )
+    typed = {
+        (statement.module, alias.asname) for statement in block.body for alias in statement.names
+    }
+    assert typed == {(module, name) for name, module in siamese._HOMES.items()}
+
+
+def test_only_known_names_are_found():
+    assert {"Catalogue", "__version__"} <= set(dir(siamese)) == set(siamese.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Catalog'"):
+        siamese.Catalog  # noqa: B018
