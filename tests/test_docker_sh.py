@@ -1,6 +1,6 @@
-"""What the container targets of the Makefile ask Docker for, and say where it cannot.
+"""The container targets of the Makefile call Docker correctly and explain its errors.
 
-Docker is a script here that writes down its words; `make test-docker` asks a real one.
+Docker is a script here that logs its arguments; `make test-docker` uses a real one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
+from siamese.version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,7 +26,7 @@ esac
 
 
 class Fake:
-    """A folder that holds `docker` and what the script needs, and nothing else."""
+    """A PATH with a fake `docker` and the tools that the script needs, and nothing else."""
 
     def __init__(self, folder: Path) -> None:
         self.bin = folder / "bin"
@@ -57,15 +59,15 @@ def fake(tmp_path: Path) -> Fake:
     return Fake(tmp_path)
 
 
-def refusal(done: subprocess.CompletedProcess[str]) -> str:
+def error_of(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 2
     *before, line = done.stderr.splitlines()
-    assert all(one.startswith("Building siamese:") for one in before)
+    assert all(earlier.startswith("Building siamese:") for earlier in before)
     return line
 
 
-def test_without_docker(fake: Fake) -> None:
-    line = refusal(fake.run("bash", "cpu"))
+def test_a_missing_docker_is_reported(fake: Fake) -> None:
+    line = error_of(fake.run("bash", "cpu"))
     assert line == (
         "make bash-cpu: Docker is not installed; see https://docs.docker.com/engine/install"
     )
@@ -78,9 +80,11 @@ def test_without_docker(fake: Fake) -> None:
         ("permission denied while trying to connect", "usermod -aG docker"),
     ],
 )
-def test_without_an_engine(fake: Fake, reason: str, remedy: str) -> None:
+def test_an_unreachable_engine_is_reported_with_a_remedy(
+    fake: Fake, reason: str, remedy: str
+) -> None:
     fake.docker(version=f'echo "{reason}" >&2; exit 1')
-    assert remedy in refusal(fake.run("bash", "cpu"))
+    assert remedy in error_of(fake.run("bash", "cpu"))
 
 
 @pytest.mark.parametrize(
@@ -89,30 +93,32 @@ def test_without_an_engine(fake: Fake, reason: str, remedy: str) -> None:
         (
             'docker: Error response from daemon: could not select device driver "" with '
             "capabilities: [[gpu]].",
-            "install NVIDIA's driver and its Container Toolkit",
+            "install the NVIDIA driver and the NVIDIA Container Toolkit",
         ),
         (
             "docker: Error response from daemon: driver failed programming external connectivity: "
             "failed to bind port 127.0.0.1:8888/tcp: address already in use.",
-            "port 8888 is taken; choose another: PORT=8889 make notebook",
+            "port 8888 is already in use; choose another: PORT=8889 make notebook",
         ),
         ("docker: Error response from daemon: no space left", "no space left"),
     ],
 )
-def test_what_docker_cannot_do(fake: Fake, reason: str, remedy: str) -> None:
+def test_errors_of_docker_run_are_reported_with_a_remedy(
+    fake: Fake, reason: str, remedy: str
+) -> None:
     fake.docker(probe=f"echo '{reason}' >&2; exit 125")
-    line = refusal(fake.run("notebook", "gpu"))
+    line = error_of(fake.run("notebook", "gpu"))
     assert line.startswith("make notebook: ") and remedy in line
 
 
-def test_data_that_is_not_there_or_not_named(fake: Fake, tmp_path: Path) -> None:
+def test_a_missing_data_folder_is_reported(fake: Fake, tmp_path: Path) -> None:
     fake.docker()
     gone = tmp_path / "gone"
-    assert f"DATA={gone}: no such folder" in refusal(fake.run("notebook", "cpu", DATA=str(gone)))
-    assert "DATA=/my/folder make index-cpu" in refusal(fake.run("index", "cpu"))
+    assert f"DATA={gone}: no such folder" in error_of(fake.run("notebook", "cpu", DATA=str(gone)))
+    assert "DATA=/my/folder make index-cpu" in error_of(fake.run("index", "cpu"))
 
 
-def test_the_notebook_is_published_on_this_machine_alone(fake: Fake) -> None:
+def test_the_notebook_is_published_on_localhost_only(fake: Fake) -> None:
     fake.docker()
     assert fake.run("notebook", "cpu", PORT="9999").returncode == 0
     assert "--publish 127.0.0.1:9999:9999" in fake.last
@@ -120,7 +126,7 @@ def test_the_notebook_is_published_on_this_machine_alone(fake: Fake) -> None:
     assert "--gpus" not in fake.last and "--tty" not in fake.last
 
 
-def test_all_is_done_as_the_caller_in_the_checkout(fake: Fake, tmp_path: Path) -> None:
+def test_containers_run_as_the_caller_in_the_checkout(fake: Fake, tmp_path: Path) -> None:
     fake.docker()
     data = tmp_path / "my data"
     data.mkdir()
@@ -128,6 +134,12 @@ def test_all_is_done_as_the_caller_in_the_checkout(fake: Fake, tmp_path: Path) -
     assert f"--user {os.getuid()}:{os.getgid()}" in fake.last
     assert f"--volume {ROOT}:/app --workdir /app --volume {data}:/data" in fake.last
     assert "--gpus all" in fake.last
+
+
+def test_images_are_labelled_with_the_version(fake: Fake) -> None:
+    fake.docker()
+    fake.run("bash", "cpu")
+    assert f"--build-arg VERSION={__version__} " in fake.log.read_text()
 
 
 def test_indexing_names_the_catalogue_and_the_model(fake: Fake, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""JupyterLab as `make notebook-cpu` starts it, asked as a browser asks it."""
+"""`make notebook-cpu` starts JupyterLab, and a browser can use it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Jupyter(NamedTuple):
             return json.load(answer)
 
     def run_cell(self, kernel: str, code: str) -> str:
-        """What a cell prints."""
+        """Run a cell and return what it prints."""
         url = f"ws://127.0.0.1:{self.port}/api/kernels/{kernel}/channels?token={self.token}"
         channel = create_connection(url, timeout=120)
         header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "version": "5.3"}
@@ -83,7 +83,7 @@ def jupyter(port: int) -> Iterator[Jupyter]:
             if url := re.search(rf"http://127\.0\.0\.1:{port}/lab/tree/(\S+)\?token=(\w+)", line):
                 break
         else:
-            pytest.fail(f"no address in what make notebook-cpu said: {said}")
+            pytest.fail(f"make notebook-cpu printed no address: {said}")
         assert url[1] == NOTEBOOK
         server = Jupyter(port, url[2])
         for _ in range(100):
@@ -102,14 +102,14 @@ def jupyter(port: int) -> Iterator[Jupyter]:
         subprocess.run(["docker", "stop", *ids], check=True, capture_output=True)
 
 
-def test_without_the_token_it_refuses(jupyter: Jupyter):
+def test_requests_without_the_token_are_refused(jupyter: Jupyter):
     for token in ("", "wrong"):
         with pytest.raises(HTTPError) as refused:
             jupyter.ask(f"api/contents/{NOTEBOOK}", token=token)
         assert refused.value.code == 403
 
 
-def test_with_the_token_it_opens_the_notebook_and_runs_a_cell(jupyter: Jupyter):
+def test_with_the_token_the_notebook_opens_and_runs_a_cell(jupyter: Jupyter):
     opened = jupyter.ask(f"api/contents/{NOTEBOOK}")
     assert opened["type"] == "notebook" and opened["writable"]
     assert "Train a siamese network" in opened["content"]["cells"][0]["source"]
@@ -122,7 +122,7 @@ def test_with_the_token_it_opens_the_notebook_and_runs_a_cell(jupyter: Jupyter):
     assert "command-line.md" in jupyter.run_cell(kernel, code)
 
 
-def test_it_listens_on_this_machine_alone(jupyter: Jupyter):
+def test_the_port_is_published_on_localhost_only(jupyter: Jupyter):
     ports = subprocess.run(
         ["docker", "ps", "--format", "{{.Ports}}", "--filter", f"publish={jupyter.port}"],
         capture_output=True,
@@ -132,8 +132,8 @@ def test_it_listens_on_this_machine_alone(jupyter: Jupyter):
     assert ports.strip() == f"127.0.0.1:{jupyter.port}->{jupyter.port}/tcp"
 
 
-def test_a_taken_port_is_one_clear_line(jupyter: Jupyter):
+def test_a_port_in_use_is_reported_in_one_line(jupyter: Jupyter):
     with make(jupyter.port) as second:
         said, _ = second.communicate(timeout=300)
     assert second.returncode != 0
-    assert f"port {jupyter.port} is taken; choose another: PORT={jupyter.port + 1}" in said
+    assert f"port {jupyter.port} is already in use; choose another: PORT={jupyter.port + 1}" in said
