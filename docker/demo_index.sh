@@ -1,11 +1,11 @@
 #!/bin/sh
-# Index the emoji of the demo, unless there is an index already: what is there is never touched.
-# `make demo` trains a model first; here the pretrained one has to do.  demo_index.sh INDEX
+# Index the demo's emoji with the pretrained model, unless INDEX exists: demo_index.sh INDEX
+# (`make demo` trains a model first.)
 set -eu
 
 [ -e "$1" ] && exit
-# Nothing more is done where a server is away, or does not accept the token.
-there=$(
+# Stop with an error if a Milvus server does not answer or does not accept the token.
+backend=$(
     python - "$1" <<'END'
 import sys
 
@@ -18,6 +18,6 @@ except InputError as error:
     sys.exit(f"error: {error}")
 END
 )
-[ -n "$there" ] && exit
+[ -n "$backend" ] && exit
 python -m examples.emoji_catalogue demo/emoji
 exec siamese index --labeled-data demo/emoji/items.json --output "$1"

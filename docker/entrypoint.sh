@@ -1,8 +1,8 @@
 #!/bin/sh
-# What a container does with the words after the image's name:
-#   --export …     as `python utilities.py --export …`
+# Run the arguments of `docker run IMAGE`:
+#   --export …     python utilities.py --export …
 #   jupyter        JupyterLab with the training notebook
-#   anything else  that command: siamese, bash, python
+#   anything else  that command, such as siamese, bash or python
 set -eu
 
 case ${1-} in
@@ -10,11 +10,11 @@ case ${1-} in
     case " $* " in
     *' --output'*) ;;
     *' --export'*)
-        # Said here, because only here is it known what is wrong: Docker's own settings.
+        # Checked here because the remedy is in the options of `docker run`.
         [ -w . ] || {
-            echo "error: results go to $PWD, where user id $(id -u) may not write: mount a folder" \
-                "of yours (-v /my/data:/data) and run as its owner (-u \"\$(id -u):\$(id -g)\")," \
-                "or name another place with --output" >&2
+            echo "error: $PWD: user id $(id -u) cannot write the results here; mount a folder of" \
+                "yours (-v /my/data:/data) and run as its owner (-u \"\$(id -u):\$(id -g)\")," \
+                "or choose another place with --output" >&2
             exit 2
         }
         ;;

@@ -1,9 +1,9 @@
-"""Make notebooks/train_siamese_network.ipynb of the script beside it, and run it.
+"""Build notebooks/train_siamese_network.ipynb from the script beside it and run it.
 
-    python -m tools.make_notebook            run it, and keep what the cells print and draw
-    python -m tools.make_notebook --clear    only the cells
+    python -m tools.make_notebook            build, run and save the outputs
+    python -m tools.make_notebook --clear    build without running
 
-The script is the source: change it, not the notebook.
+Edit the script, not the notebook.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
 def from_script() -> nbformat.NotebookNode:
-    """The notebook without outputs, always the same for the same script."""
+    """Convert the script to a notebook without outputs; the same script gives the same notebook."""
     notebook = jupytext.read(SCRIPT)
     notebook.metadata = nbformat.NotebookNode(kernelspec=KERNEL)
     for number, cell in enumerate(notebook.cells):
@@ -32,28 +32,28 @@ def from_script() -> nbformat.NotebookNode:
 
 
 def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
-    """Run all cells in `folder`, with what they print and draw kept in them.
+    """Run all cells in the working folder `folder` and save their outputs in the notebook.
 
     Raises
     ------
     nbclient.exceptions.CellExecutionError
-        With the cell and its traceback.
+        If a cell fails; the message holds the cell and its traceback.
     """
     client = NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False)
     client.execute(cwd=str(folder))
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [one for one in cell.outputs if not _is_progress(one)]
+            cell.outputs = [out for out in cell.outputs if not _is_progress_bar(out)]
 
 
-def _is_progress(output: nbformat.NotebookNode) -> bool:
-    """Whether it is nothing but bars, drawn over and at last away."""
-    drawn_over = re.compile(r"\r[^\r\n]*")
-    return output.get("name") == "stderr" and not drawn_over.sub("", output.text).strip()
+def _is_progress_bar(output: nbformat.NotebookNode) -> bool:
+    """Return whether the output holds only progress bars, which overwrite their own line."""
+    overwritten = re.compile(r"\r[^\r\n]*")
+    return output.get("name") == "stderr" and not overwritten.sub("", output.text).strip()
 
 
 def main(arguments: list[str]) -> None:
-    """Write the notebook, executed unless told otherwise."""
+    """Build the notebook, and run it unless --clear is given."""
     from siamese.utils.files import atomic_path
 
     notebook: Any = from_script()

@@ -1,47 +1,47 @@
 #!/bin/sh
-# Make .venv from requirements-dev.txt, with this project in it, unless that is done already.
-# It takes uv where there is one (UV= for pip), and the first fit Python or the one in PYTHON.
+# Create .venv from requirements-dev.txt and install this project in it, unless that is done.
+# Uses uv if it is installed (UV= for pip), and the Python in PYTHON or the first suitable one.
 set -eu
 cd "$(dirname "$0")/.."
 
 die() {
-    echo "set-up: $*" >&2
+    echo "setup: $*" >&2
     exit 1
 }
 
-# Written to .venv/made-for last of all: an interrupted set-up, new requirements and a folder
-# that was moved or copied all lead to a new .venv.
-wanted() {
+# Written to .venv/made-for as the last step, so that an interrupted setup, new requirements and a
+# moved or copied folder all lead to a new .venv.
+fingerprint() {
     pwd -P
     cksum requirements-dev.txt
 }
 
 is_done() {
-    [ -x .venv/bin/python ] && [ "$(cat .venv/made-for 2>/dev/null)" = "$(wanted)" ]
+    [ -x .venv/bin/python ] && [ "$(cat .venv/made-for 2>/dev/null)" = "$(fingerprint)" ]
 }
 
-# One set-up at a time, where the system has the means.
+# Run one setup at a time, if the system has flock.
 if command -v flock >/dev/null; then
     exec 9<tools/setup.sh
-    flock -n 9 || { echo "Waiting for another set-up to end." >&2 && flock 9; }
+    flock -n 9 || { echo "Waiting for another setup to finish." >&2 && flock 9; }
 fi
 is_done && exit
 
-# A name that is on the PATH need not run (pyenv), and may lack venv (Debian).
-fit='import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
+# A Python on the PATH may not run (pyenv) or may lack venv (Debian), so try each.
+check='import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 if [ -n "${PYTHON:-}" ]; then
     set -- "$PYTHON"
 else
     set -- python3.12 python3.11 python3.13 python3 python
 fi
 for python in "$@" ''; do
-    "$python" -c "$fit" 2>/dev/null && break
+    "$python" -c "$check" 2>/dev/null && break
 done
-[ -n "$python" ] || die "no Python 3.11, 3.12 or 3.13 with venv among: $*. Install one" \
-    "(Debian: apt install python3 python3-venv), or name one: make setup PYTHON=/path/to/python"
+[ -n "$python" ] || die "found no Python 3.11, 3.12 or 3.13 with venv among: $*. Install one" \
+    "(Debian: apt install python3 python3-venv) or give its path: make setup PYTHON=/path/to/python"
 
 uv=${UV-$(command -v uv || true)}
-echo "Setting up .venv with $python and ${uv:-pip}: about 1 GB to fetch, a few minutes, once." >&2
+echo "Creating .venv with $python and ${uv:-pip}: downloads about 1 GB, takes a few minutes." >&2
 rm -rf .venv
 if [ -n "$uv" ]; then
     "$uv" venv --quiet --seed --python "$("$python" -c 'import sys; print(sys.executable)')" .venv
@@ -50,7 +50,7 @@ else
     "$python" -m venv .venv
     .venv/bin/python -m pip install -qq --disable-pip-version-check \
         --requirement requirements-dev.txt
-fi || die "not done, for the reason above; the next make begins anew"
+fi || die "failed for the reason above; the next make starts over"
 .venv/bin/python -m pip install -qq --no-deps --no-build-isolation --editable . ||
-    die "this project could not be installed into .venv, for the reason above"
-wanted >.venv/made-for
+    die "could not install this project in .venv, for the reason above"
+fingerprint >.venv/made-for
