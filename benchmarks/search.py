@@ -43,7 +43,7 @@ from siamese.cli.loading import model_context
 from siamese.cli.output import report_errors
 from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
-from siamese.utils.files import atomic_path, locked
+from siamese.utils.files import atomic_path, lock_folder
 
 HERE = Path(__file__).resolve().parent
 
@@ -357,7 +357,7 @@ def main() -> None:
     given = _arguments()
     with report_errors():
         given.work_dir.mkdir(parents=True, exist_ok=True)
-        with locked(given.work_dir):
+        with lock_folder(given.work_dir):
             failures = compare(given)
         if failures:
             raise InputError(failures)

@@ -29,7 +29,7 @@ from siamese.data.remote_files import File, cached_file, reader_threads, stats
 from siamese.embedding.store_rows import FileState, Row, Rows
 from siamese.errors import InputError
 from siamese.utils.artefacts import MANIFEST, Artefact, require_artefact
-from siamese.utils.files import atomic_path, locked, require_writable
+from siamese.utils.files import atomic_path, lock_folder, require_writable
 from siamese.utils.progress import progress
 from siamese.utils.threads import in_threads
 
@@ -95,7 +95,7 @@ class EmbeddingStore:
             one of a newer version.
         """
         self.require_writable()
-        with locked(self.folder):
+        with lock_folder(self.folder):
             for left_over in self.folder.glob(".*.tmp"):  # by a run that was killed
                 shutil.rmtree(left_over, ignore_errors=True)
             self._require(facts)

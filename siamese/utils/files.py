@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -12,10 +13,8 @@ from pathlib import Path
 
 from siamese.errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""Errors of a network folder whose server keeps no locks."""
 
 
 @contextmanager
@@ -79,25 +78,40 @@ def require_writable(path: str | os.PathLike[str]) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder, where the system has locks; a killed one leaves none behind.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a folder while the block runs.
+
+    The lock belongs to the process, not to the file ``.lock`` in the folder: a file that a killed
+    process left behind does no harm. On a network folder without locks the block runs unlocked.
+
+    Parameters
+    ----------
+    folder : Path
+        An existing folder.
 
     Raises
     ------
     InputError
-        If another run is in it.
+        If another process has the lock, or ``.lock`` cannot be opened or is a symbolic link.
     """
-    with (folder / ".lock").open("w") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"{folder}: another run is writing it; wait for it to end"
-                ) from None
-            except OSError:  # a network folder without locks
-                pass
+    import filelock
+
+    path = folder / ".lock"
+    if path.is_symlink():
+        raise InputError(f"{path}: is a symbolic link, which a lock must not be; remove it")
+    lock = filelock.FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise InputError(f"{folder}: another run is writing it; wait for it to end") from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            reason = error.strerror or error
+            raise InputError(f"{path}: cannot be locked ({reason}); remove it") from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _of_hdf5(text: str) -> str:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from siamese.errors import InputError
-from siamese.utils.files import atomic_path, require_writable
+from siamese.utils.files import atomic_path, lock_folder, require_writable
 
 
 def names(folder: Path) -> list[str]:
@@ -134,3 +137,79 @@ def test_the_many_lines_of_hdf5_become_one(tmp_path: Path) -> None:
     ):
         raise OSError(words)
     assert len(told.value.lines[0].splitlines()) == 1
+
+
+HOLD_LOCK = """
+import sys
+from pathlib import Path
+from siamese.utils.files import lock_folder
+with lock_folder(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD_LOCK, tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        assert first.stdout is not None and first.stdout.readline() == "locked\n"
+        with (
+            pytest.raises(InputError, match=f"{tmp_path}: another run is writing it; wait"),
+            lock_folder(tmp_path),
+        ):
+            pass
+        first.kill()  # its lock file stays behind
+        first.wait()
+        assert names(tmp_path) == [".lock"]
+        with lock_folder(tmp_path):
+            pass
+
+
+def test_a_second_lock_in_one_process_is_refused(tmp_path: Path) -> None:
+    with lock_folder(tmp_path), pytest.raises(InputError, match="another run is writing it"):
+        lock_folder(tmp_path).__enter__()
+
+
+@pytest.mark.parametrize("target", ["precious.txt", "missing.txt"])
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path, target: str) -> None:
+    (tmp_path / "precious.txt").write_text("work of years")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / ".lock").symlink_to(tmp_path / target)
+    with pytest.raises(InputError, match=r"\.lock: is a symbolic link"), lock_folder(folder):
+        pass
+    assert (tmp_path / "precious.txt").read_text() == "work of years"
+    assert not (tmp_path / "missing.txt").exists()
+
+
+def test_a_link_that_appears_while_locking_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "precious.txt").write_text("work of years")
+    (tmp_path / ".lock").symlink_to("precious.txt")
+    monkeypatch.setattr(Path, "is_symlink", lambda path: False)
+    with pytest.raises(InputError, match=r"\.lock: cannot be locked"), lock_folder(tmp_path):
+        pass
+    assert (tmp_path / "precious.txt").read_text() == "work of years"
+
+
+def test_an_old_lock_file_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("of an earlier version")
+    with lock_folder(tmp_path):
+        pass
+    assert (tmp_path / ".lock").read_text() == "of an earlier version"
+
+
+def test_a_folder_without_locks_is_used_unlocked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with lock_folder(tmp_path), lock_folder(tmp_path):
+        pass

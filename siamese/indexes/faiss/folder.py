@@ -20,7 +20,7 @@ from siamese.errors import InputError
 from siamese.indexes.faiss.vectors import Found
 from siamese.models.facts import ModelFacts
 from siamese.utils.artefacts import INDEXES, MANIFEST, require_artefact
-from siamese.utils.files import atomic_path, locked, require_writable
+from siamese.utils.files import atomic_path, lock_folder, require_writable
 
 FORMAT = 1
 """Of the folder; a newer one is refused."""
@@ -166,7 +166,7 @@ def write_folder(
         or is no index.
     """
     require_index_folder(folder)
-    with locked(folder):
+    with lock_folder(folder):
         for left_over in folder.glob(".*.tmp"):  # by a run that was killed
             shutil.rmtree(left_over, ignore_errors=True)
         if replaces is not None and _manifest(folder).files["vectors"].name != replaces:

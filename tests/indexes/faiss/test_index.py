@@ -325,11 +325,11 @@ def test_a_full_disk_leaves_the_old_index(folder, monkeypatch):
 
 
 def test_two_at_once_exclude_each_other(folder):
-    from siamese.utils.files import locked
+    from siamese.utils.files import lock_folder
 
     index = open_index(folder)
     index.remove([0])
-    with locked(folder), pytest.raises(InputError, match="another run is writing it"):
+    with lock_folder(folder), pytest.raises(InputError, match="another run is writing it"):
         index.save()
     index.save()
     assert len(open_index(folder)) == COUNT - 1
