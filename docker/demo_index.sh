@@ -10,10 +10,10 @@ backend=$(
 import sys
 
 from siamese.errors import InputError
-from siamese.indexes import backend_at
+from siamese.indexes import find_backend
 
 try:
-    print(backend_at(sys.argv[1]) or "")
+    print("yes" if find_backend(sys.argv[1]) else "")
 except InputError as error:
     sys.exit(f"error: {error}")
 END

@@ -35,7 +35,7 @@ from siamese.data.remote_files import Folder
 @click.option(
     "--backend",
     type=click.Choice(["balltree", "faiss", "milvus"]),
-    help="Engine that searches.  [default: what suits --output, or balltree]",
+    help="Search backend.  [default: what suits --output, or balltree]",
 )
 @click.option(
     "--output",
@@ -82,22 +82,21 @@ def index(
     from siamese.indexes.build import index_catalogue, prepare_index
 
     catalogue = read_catalogue(labeled_data, image_dir)
-    words: dict[str, Any] = {
-        "backend": backend,
-        "collection": collection,
-        "update": update,
-        "min_recall": min_recall,
-        "augment": augment,
-    }
-    prepare_index(output, **words)
+    plan = prepare_index(
+        output,
+        backend,
+        collection=collection,
+        update=update,
+        min_recall=min_recall,
+        augment=augment,
+    )
     with model_context():
         done = index_catalogue(
             load_embedder(**model),
             catalogue,
-            output,
-            batch_size=batch_size,
+            plan,
             store=open_store(embeddings),
-            **words,
+            batch_size=batch_size,
         )
     if as_json:
         changes = done.changes and done.changes._asdict()

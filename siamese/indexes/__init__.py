@@ -1,28 +1,22 @@
-"""Where vectors are searched: one file an engine, all behind one small protocol, `Index`."""
+"""Search indexes: one folder per backend, all with the same interface, `Index`."""
 
-from siamese.indexes.backends import (
-    BACKENDS,
-    backend_at,
-    backend_for,
-    build_index,
-    open_index,
-)
+from siamese.indexes.backend import Backend
+from siamese.indexes.backends import BACKENDS, find_backend, open_index
 from siamese.indexes.balltree.index import BallTreeIndex
 from siamese.indexes.index import Index, IndexedPicture, Metadata
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
-from siamese.indexes.milvus.connection import COLLECTION
+from siamese.indexes.place import COLLECTION
 
 __all__ = [
     "BACKENDS",
     "COLLECTION",
     "EVERYTHING",
+    "Backend",
     "BallTreeIndex",
     "Index",
     "IndexedPicture",
     "LabelFilter",
     "Metadata",
-    "backend_at",
-    "backend_for",
-    "build_index",
+    "find_backend",
     "open_index",
 ]

@@ -1,143 +1,107 @@
-"""Which engine: by its name when an index is made, by what lies there when it is opened."""
+"""The registry of backends: choose one by name, by place or by suffix."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
-from numpy.typing import ArrayLike
-
 from siamese.errors import InputError
-from siamese.indexes.balltree.index import BallTreeIndex
-from siamese.indexes.faiss.folder import is_index_folder
-from siamese.indexes.index import Index, Metadata
-from siamese.indexes.milvus.connection import COLLECTION, is_address, is_milvus
-from siamese.models.facts import ModelFacts
+from siamese.indexes.backend import Backend
+from siamese.indexes.balltree.backend import BallTreeBackend
+from siamese.indexes.faiss.backend import FaissBackend
+from siamese.indexes.index import Index
+from siamese.indexes.milvus.backend import MilvusBackend
+from siamese.indexes.place import COLLECTION, Place, is_address
 from siamese.utils.artefacts import INDEXES, require_artefact
 
-BACKENDS = {
-    "balltree": "search_index.pkl",
-    "faiss": "search_index.faiss",
-    "milvus": "search_index.milvus",
+DEFAULT = BallTreeBackend()
+
+BACKENDS: dict[str, Backend] = {
+    backend.name: backend for backend in (DEFAULT, FaissBackend(), MilvusBackend())
 }
-"""The engines, and where each writes unless it is told otherwise."""
+"""All backends by name."""
 
 
-def backend_at(place: str | os.PathLike[str], collection: str = COLLECTION) -> str | None:
-    """Tell which engine made the index that lies somewhere; None where there is none."""
-    if is_milvus(place):
-        from siamese.indexes.milvus.index import MilvusIndex
-
-        return "milvus" if MilvusIndex.exists(place, collection) else None
-    if is_index_folder(Path(place)):
-        return "faiss"
-    return "balltree" if Path(place).is_file() else None
+def recognise_backend(place: Place) -> Backend | None:
+    """Return the backend whose form a place has, or None; a server is not contacted."""
+    return next((backend for backend in BACKENDS.values() if backend.recognises(place)), None)
 
 
-def open_index(place: str | os.PathLike[str], collection: str = COLLECTION) -> Index:
-    """Open an index, whatever engine made it.
-
-    Parameters
-    ----------
-    place : the file of a balltree, the folder of a faiss index or of Milvus Lite, or the URI of a
-        Milvus server
-    collection : milvus: its name
+def find_backend(place: Place, collection: str = COLLECTION) -> Backend | None:
+    """Return the backend of the index at a place, or None if there is no index.
 
     Raises
     ------
     InputError
-        One line: it is missing, damaged, or no index.
+        If the place is a server that cannot be reached.
     """
-    if is_milvus(place):
-        from siamese.indexes.milvus.index import MilvusIndex
-
-        return MilvusIndex.open(place, collection)
-    if is_index_folder(Path(place)):
-        from siamese.indexes.faiss.index import FaissIndex
-
-        return FaissIndex.open(place)
-    if Path(place).is_dir():
-        require_artefact(place, "an index", *INDEXES)
-        raise InputError(
-            f"{place}: a folder that is no index; give the file of a balltree (search_index.pkl), "
-            "or the folder that --backend faiss or milvus wrote"
-        )
-    return BallTreeIndex.open(place)
+    backend = recognise_backend(place)
+    return backend if backend is not None and backend.exists(place, collection) else None
 
 
-def backend_for(place: str | os.PathLike[str] | None, backend: str | None) -> str:
-    """Choose the engine of an index to be made.
+def open_index(place: Place, collection: str = COLLECTION) -> Index:
+    """Open an index of any backend.
 
-    The one that is named; or else of what lies there, or of the ending that its places have.
+    Parameters
+    ----------
+    place : path or address
+        The file of a balltree, the folder of a FAISS or Milvus Lite index, or the address of a
+        Milvus server.
+    collection : str, default "pictures"
+        Name of the Milvus collection.
+
+    Returns
+    -------
+    Index
 
     Raises
     ------
     InputError
-        The two do not go together, or there is none of that name.
+        If it is missing, damaged or not an index.
     """
-    if backend is not None and backend not in BACKENDS:
-        raise InputError(f"backend is {backend!r}; there are {', '.join(BACKENDS)}")
-    if place is not None and is_address(place):
-        if backend not in (None, "milvus"):
-            raise InputError(f"{place}: an address is for --backend milvus, not {backend}")
-        return "milvus"
-    if backend is None and place is not None:
-        if is_milvus(place):
-            return "milvus"
-        if is_index_folder(Path(place)):
-            return "faiss"
-        for name, usual in BACKENDS.items():
-            if Path(place).suffix == Path(usual).suffix:
-                return name
-    return backend or "balltree"
+    backend = recognise_backend(place)
+    if backend is None:
+        if Path(place).is_dir():
+            require_artefact(place, "an index", *INDEXES)
+            raise InputError(
+                f"{place}: this folder is not an index; give the file of a balltree "
+                "(search_index.pkl), or a folder that --backend faiss or milvus wrote"
+            )
+        backend = DEFAULT  # its error explains what is wrong with the file
+    return backend.open(place, collection)
 
 
-def build_index(
-    backend: str,
-    place: str | os.PathLike[str],
-    vectors: ArrayLike,
-    metadata: Sequence[Metadata],
-    contents: Sequence[bytes],
-    model: ModelFacts,
-    *,
-    collection: str = COLLECTION,
-    min_recall: float | None = None,
-    augmented: bool = False,
-) -> Index:
-    """Make an index and write it, whole or not at all.
+def choose_backend(place: Place | None, name: str | None) -> Backend:
+    """Choose the backend of an index that is to be written.
+
+    Without a name it is the backend of the index at the place, or of the place's suffix, or
+    balltree.
 
     Parameters
     ----------
-    backend : one of `BACKENDS`
-    place : where; see `open_index`
-    vectors : (n, d), of length 1
-    metadata : (n,), the `Metadata` of each
-    contents : (n,), see `siamese.indexes.IndexedPicture`
-    model : whose vectors they are
-    collection : milvus: its name
-    min_recall : faiss: the share of the nearest to be found; None for its usual one
-    augmented : whether the vectors are mixed with their neighbours
+    place : path or address, optional
+    name : str, optional
+        A key of `BACKENDS`.
+
+    Raises
+    ------
+    InputError
+        If there is no backend of that name, or it cannot write to that place.
     """
-    index: Index
-    if backend == "milvus":
-        from siamese.indexes.milvus.index import MilvusIndex
-
-        return MilvusIndex.build(
-            vectors, metadata, model, contents, uri=place, collection=collection
-        )
-    if backend == "faiss":
-        from siamese.indexes.faiss.index import MIN_RECALL, FaissIndex
-
-        index = FaissIndex.build(
-            vectors,
-            metadata,
-            model,
-            contents,
-            min_recall=MIN_RECALL if min_recall is None else min_recall,
-            augmented=augmented,
-        )
-    else:
-        index = BallTreeIndex.build(vectors, metadata, model, augmented=augmented)
-    index.save(place)
-    return index
+    if name is not None and name not in BACKENDS:
+        raise InputError(f"--backend {name}: unknown; choose one of {', '.join(BACKENDS)}")
+    found = None if place is None else recognise_backend(place)
+    if place is not None and found is not None and is_address(place):
+        if name not in (None, found.name):
+            raise InputError(
+                f"{place}: an address is for --backend {found.name}, not {name}; "
+                "leave out --backend, or give a path"
+            )
+        return found
+    if name is not None or place is None:
+        return DEFAULT if name is None else BACKENDS[name]
+    if found not in (None, DEFAULT):
+        return found
+    suffix = Path(place).suffix
+    return next(
+        (one for one in BACKENDS.values() if Path(one.default_place).suffix == suffix), DEFAULT
+    )

@@ -1,4 +1,4 @@
-"""From a catalogue to an index, or to one brought up to date, and what could not be indexed."""
+"""Build the index of a catalogue, or update the index that is there."""
 
 from __future__ import annotations
 
@@ -10,33 +10,64 @@ from typing import TYPE_CHECKING
 from siamese.data.check import quick_check
 from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
-from siamese.indexes import (
-    BACKENDS,
-    COLLECTION,
-    Index,
-    Metadata,
-    backend_at,
-    backend_for,
-    build_index,
-    open_index,
-)
-from siamese.indexes.faiss.folder import require_index_folder
-from siamese.indexes.faiss.index import FaissIndex
+from siamese.indexes.backend import Backend
+from siamese.indexes.backends import BACKENDS, choose_backend, find_backend
 from siamese.indexes.gallery_augmentation import augment_gallery
-from siamese.indexes.milvus.connection import is_address
+from siamese.indexes.index import Index, Metadata
+from siamese.indexes.place import COLLECTION, embeddings_folder, is_address, skipped_list
 from siamese.indexes.update import Changes, bring_up_to_date
-from siamese.utils.files import atomic_path, require_writable
+from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue, Skipped
-    from siamese.embedding.embedder import Embedder
+    from siamese.embedding.embedder import Embedder, Embeddings
 
 
 @dataclass(frozen=True)
-class Indexed:
-    """What indexing left behind: where, by which engine, its size, and what is not in it.
+class IndexPlan:
+    """Where and how an index will be written; made by `prepare_index`.
 
-    `changes` tells what was added, changed and removed; None where the index was made anew.
+    Attributes
+    ----------
+    place : Path or str
+        A path, or the address of a server.
+    collection : str
+        Name of the Milvus collection.
+    backend : Backend
+    index : Index or None
+        The open index to update; None to build a new one.
+    min_recall : float or None
+        The least share of the nearest pictures that a search must find; None for the default.
+    augment : bool
+        Whether to index the output of `augment_gallery`.
+    """
+
+    place: Path | str
+    collection: str
+    backend: Backend
+    index: Index | None
+    min_recall: float | None
+    augment: bool
+
+
+@dataclass(frozen=True)
+class IndexedCatalogue:
+    """The result of `index_catalogue`.
+
+    Attributes
+    ----------
+    path : Path or str
+        Where the index lies.
+    backend : str
+        Name of its backend.
+    pictures : int
+        Number of pictures in the index.
+    embedding_size : int
+        Number of dimensions.
+    changes : Changes or None
+        Numbers of added, changed and removed pictures; None if the index was built from scratch.
+    skipped : list of Skipped
+        Pictures that could not be used.
     """
 
     path: Path | str
@@ -47,182 +78,191 @@ class Indexed:
     skipped: list[Skipped]
 
 
-def index_catalogue(
-    embedder: Embedder,
-    catalogue: Catalogue,
+def prepare_index(
     output: Path | str | None = None,
-    *,
     backend: str | None = None,
+    *,
     collection: str = COLLECTION,
     update: bool = False,
     min_recall: float | None = None,
-    store: EmbeddingStore | None = None,
     augment: bool = False,
-    batch_size: int = 32,
-) -> Indexed:
-    """Embed a catalogue and write its index, whole or not at all.
-
-    Pictures that cannot be used are skipped and listed in `<output stem>.skipped.json` beside it.
-    The embeddings are kept in `store`, by default `<output stem>.embeddings/`: indexing again,
-    after a stop or with more pictures, embeds only what is not there. From the default store, what
-    is no longer in the catalogue goes.
+) -> IndexPlan:
+    """Check, before long work, that an index can be written as requested.
 
     Parameters
     ----------
-    output : a file, a folder, or the URI of a Milvus server; None for `BACKENDS`' own
-    backend : one of `BACKENDS`; None for what suits `output`
-    collection : milvus: its name
-    update : where there is an index, change in it only what is not as in the catalogue
-    min_recall : faiss: the share of the nearest pictures to be found; None for its usual one
-    augment : index the `augment_gallery`; the embeddings that are kept stay as they are
+    output : Path or str, optional
+        A file, a folder or the address of a Milvus server. By default `Backend.default_place`.
+    backend : str, optional
+        A key of `BACKENDS`. By default the one that suits `output`.
+    collection : str, default "pictures"
+        Name of the Milvus collection.
+    update : bool, default False
+        Whether to change an existing index instead of building a new one.
+    min_recall : float, optional
+        FAISS: the least share of the nearest pictures that a search must find.
+    augment : bool, default False
+        Whether to index the output of `augment_gallery`.
+
+    Returns
+    -------
+    IndexPlan
 
     Raises
     ------
     InputError
-        Something is wrong that no skipping helps: listing every such problem.
+        If options conflict, listing all conflicts, or if the index cannot be written.
     """
-    place, engine, before = prepare_index(
-        output,
-        backend,
-        collection=collection,
-        update=update,
-        min_recall=min_recall,
-        augment=augment,
-    )
-    if before is not None:
-        _require_model(before, embedder)
+    chosen = choose_backend(output, backend)
+    place = chosen.default_place if output is None else output
+    place = place if is_address(place) else Path(place)
+    existing = find_backend(place, collection) if update else None
+    used = existing or chosen
+    problems = []
+    if existing is not None and backend not in (None, existing.name):
+        problems.append(
+            f"--backend {backend}: {place} is an index of {existing.name}; leave out --backend, or "
+            "change --output"
+        )
+    for option, flag, value in (
+        ("min_recall", "--min-recall", min_recall is not None),
+        ("augment", "--augment-gallery", augment),
+    ):
+        if value and option not in used.options:
+            others = [other.name for other in BACKENDS.values() if option in other.options]
+            problems.append(
+                f"{flag}: {used.name} does not support it; leave it out, or use --backend "
+                f"{' or '.join(others)}"
+            )
+    if not is_address(place) and not Path(place).name:
+        problems.append(
+            f"--output {place}: this is a folder; add the name of the index, such as "
+            f"{used.default_place}"
+        )
+    if problems:
+        raise InputError(problems)
+    index = None
+    if existing is not None:
+        index = existing.open(place, collection, min_recall=min_recall)
+        _require_same_gallery(index, existing, augment)
+    used.prepare(place, collection)
+    return IndexPlan(place, collection, used, index, min_recall, augment)
+
+
+def index_catalogue(
+    embedder: Embedder,
+    catalogue: Catalogue,
+    plan: IndexPlan,
+    *,
+    store: EmbeddingStore | None = None,
+    batch_size: int = 32,
+) -> IndexedCatalogue:
+    """Embed a catalogue and write its index, completely or not at all.
+
+    Pictures that cannot be used are skipped and listed in the `skipped_list` of the place. After a
+    stop, or when the catalogue has grown, another call embeds only pictures that are not in the
+    store.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    catalogue : Catalogue
+    plan : IndexPlan
+        See `prepare_index`.
+    store : EmbeddingStore, optional
+        Where the embeddings are stored. By default in the `embeddings_folder` of the place, which
+        then loses the pictures that are no longer in the catalogue.
+    batch_size : int, default 32
+        Number of pictures per forward pass.
+
+    Returns
+    -------
+    IndexedCatalogue
+
+    Raises
+    ------
+    InputError
+        If skipping pictures does not help, listing every such problem.
+    """
+    if plan.index is not None:
+        _require_model(plan.index, embedder)
     if fatal := quick_check(catalogue).fatal:
         raise InputError(str(problem) for problem in fatal)
     embeddings = embedder.embed_catalogue(
         catalogue,
         batch_size=batch_size,
-        store=store or EmbeddingStore(kept_embeddings(place, collection)),
+        store=store or EmbeddingStore(embeddings_folder(plan.place, plan.collection)),
         drop_others=store is None,
     )
     if not embeddings.pictures:
         raise InputError(
-            f"none of the {len(catalogue.pictures)} pictures in {catalogue.image_dir} can be "
-            "used; `siamese check` says why"
+            f"{catalogue.image_dir}: none of the {len(catalogue.pictures)} pictures can be used; "
+            "run `siamese check` to see why"
         )
-    # A picture that an item lists twice is found once.
-    once = list(
+    # The list first, so that an index that lacks pictures always has one.
+    _write_skipped(embeddings.skipped, skipped_list(plan.place, plan.collection))
+    index, changes = _write_index(plan, embeddings, embedder)
+    return IndexedCatalogue(
+        plan.place,
+        plan.backend.name,
+        len(index),
+        index.embedding_size,
+        changes,
+        embeddings.skipped,
+    )
+
+
+def _write_index(
+    plan: IndexPlan, embeddings: Embeddings, embedder: Embedder
+) -> tuple[Index, Changes | None]:
+    """Write the embeddings to a new index, or update the existing one."""
+    # An item may list a picture twice; the index has it once.
+    rows = list(
         {(p.item_id, p.filename): row for row, p in enumerate(embeddings.pictures)}.values()
     )
-    vectors, contents = embeddings.vectors, [embeddings.contents[row] for row in once]
-    if len(once) < len(vectors):
-        vectors = vectors[once]
-    if augment:
+    vectors = embeddings.vectors
+    if len(rows) < len(vectors):
+        vectors = vectors[rows]
+    if plan.augment:
         vectors = augment_gallery(vectors)
+    pictures = [embeddings.pictures[row] for row in rows]
     metadata = [
-        Metadata(item_id=p.item_id, filename=p.filename, labels=list(p.labels))
-        for p in (embeddings.pictures[row] for row in once)
+        Metadata(item_id=p.item_id, filename=p.filename, labels=list(p.labels)) for p in pictures
     ]
-    # The list first: an index that lacks pictures never stands there without it.
-    _list_skipped(embeddings.skipped, skipped_list(place, collection))
-    changes = None
-    if before is None:
-        index = build_index(
-            engine,
-            place,
+    contents = [embeddings.contents[row] for row in rows]
+    if plan.index is None:
+        index = plan.backend.build(
+            plan.place,
             vectors,
             metadata,
             contents,
             embedder.facts,
-            collection=collection,
-            min_recall=min_recall,
-            augmented=augment,
+            collection=plan.collection,
+            min_recall=plan.min_recall,
+            augmented=plan.augment,
         )
-    else:
-        index = before
-        changes = bring_up_to_date(index, vectors, metadata, contents)
-        if isinstance(index, FaissIndex) and min_recall is not None:
-            index.min_recall = min_recall
-        if any(changes) or min_recall is not None:
-            index.save()
-    return Indexed(place, engine, len(index), index.embedding_size, changes, embeddings.skipped)
+        return index, None
+    changes = bring_up_to_date(plan.index, vectors, metadata, contents)
+    if any(changes) or plan.min_recall is not None:
+        plan.index.save()
+    return plan.index, changes
 
 
-def prepare_index(
-    output: Path | str | None,
-    backend: str | None = None,
-    *,
-    collection: str = COLLECTION,
-    update: bool = False,
-    min_recall: float | None = None,
-    augment: bool = False,
-) -> tuple[Path | str, str, Index | None]:
-    """Prove before long work that an index can be made so.
-
-    Returns
-    -------
-    where it is written, by which engine, and the index that is to be changed, if any
-
-    Raises
-    ------
-    InputError
-        Listing everything that does not go together.
-    """
-    wanted = backend_for(output, backend)
-    place = BACKENDS[wanted] if output is None else output
-    place = place if is_address(place) else Path(place)
-    there = backend_at(place, collection) if update else None
-    engine = wanted if there is None else there
-    problems = []
-    if there is not None and backend not in (None, there):
-        problems.append(f"--backend {backend}: {place} is of {there}; leave one of the two out")
-    if min_recall is not None and engine != "faiss":
-        problems.append(f"--min-recall is for --backend faiss; {engine} has nothing to set")
-    if augment and engine == "milvus":
-        problems.append("--augment-gallery: not with milvus, where pictures come and go")
-    if not is_address(place) and not Path(place).name:
-        problems.append(f"--output {place}: a folder; name the index in it, {BACKENDS[engine]}")
-    if problems:
-        raise InputError(problems)
-    before = None if there is None else open_index(place, collection)
-    if before is not None:
-        _require_same_gallery(before, engine, augment)
-    if engine == "milvus":
-        from siamese.indexes.milvus.index import require_place
-
-        require_place(place, collection)
-    elif engine == "faiss":
-        require_index_folder(Path(place))
-    else:
-        require_writable(place)
-    return place, engine, before
-
-
-def _require_same_gallery(index: Index, engine: str, augment: bool) -> None:
-    """Which vectors are mixed into which, nobody knows afterwards; a balltree is made anew."""
+def _require_same_gallery(index: Index, backend: Backend, augment: bool) -> None:
+    """Refuse an update that would mix augmented vectors with others."""
     if augment != index.augmented:
-        made = "with" if index.augmented else "without"
+        built, remedy = ("with", "add it") if index.augmented else ("without", "leave it out")
         raise InputError(
-            f"{index.name}: made {made} --augment-gallery; update it so, or make it anew without "
-            "--update"
+            f"{index.name}: built {built} --augment-gallery; {remedy}, or build the index again "
+            "without --update"
         )
-    if augment and engine == "faiss":
+    # A picture with the same contents counts as unchanged, though its neighbours, and so its
+    # augmented vector, may have changed.
+    if augment and backend.stores_contents:
         raise InputError(
-            f"{index.name}: made with --augment-gallery, which --update cannot go on with; make it "
-            "anew without --update"
+            f"{index.name}: built with --augment-gallery, so --update cannot change it; build the "
+            "index again without --update"
         )
-
-
-def kept_embeddings(place: Path | str, collection: str = COLLECTION) -> Path:
-    """Where the embeddings are kept for an index."""
-    return _beside(place, collection, ".embeddings")
-
-
-def skipped_list(place: Path | str, collection: str = COLLECTION) -> Path:
-    """Where the list of skipped pictures stands for an index."""
-    return _beside(place, collection, ".skipped.json")
-
-
-def _beside(place: Path | str, collection: str, suffix: str) -> Path:
-    """Beside a file or a folder; in this folder for what lies on a server."""
-    if isinstance(place, Path):
-        of_collection = "" if collection == COLLECTION else f".{collection}"
-        return place.with_name(f"{place.stem}{of_collection}{suffix}")
-    return Path(f"{collection}{suffix}")
 
 
 def _require_model(index: Index, embedder: Embedder) -> None:
@@ -230,13 +270,13 @@ def _require_model(index: Index, embedder: Embedder) -> None:
     if recorded is None or recorded.fingerprint != embedder.facts.fingerprint:
         maker = "an unknown model" if recorded is None else f"the model {recorded.name!r}"
         raise InputError(
-            f"{index.name}: made by {maker}, not by {embedder.facts.name!r} as it is now; give "
-            "that one, or make the index anew without --update"
+            f"{index.name}: built with {maker}, not with {embedder.facts.name!r} in its present "
+            "state; use the same model, or build the index again without --update"
         )
 
 
-def _list_skipped(skipped: list[Skipped], path: Path) -> None:
-    """Write the skipped pictures with their reasons; where there are none, an old list goes."""
+def _write_skipped(skipped: list[Skipped], path: Path) -> None:
+    """Write the skipped pictures with their reasons, or delete an old list if there are none."""
     if not skipped:
         path.unlink(missing_ok=True)
         return

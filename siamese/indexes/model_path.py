@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from siamese.indexes.milvus.connection import is_address
+from siamese.indexes.place import is_address
 from siamese.models.facts import ModelFacts
 
 

@@ -14,7 +14,8 @@ from functools import lru_cache
 
 from siamese.errors import InputError
 from siamese.indexes import COLLECTION
-from siamese.indexes.watch import State, Watch
+from siamese.indexes.backend import State
+from siamese.indexes.watch import Watch
 from siamese.search.searcher import Searcher
 from siamese.server.batching import warm_up
 from siamese.server.legacy_classifier import warm_up_classifier

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from siamese.errors import InputError
-from siamese.indexes import EVERYTHING, LabelFilter, backend_at, open_index
+from siamese.indexes import EVERYTHING, LabelFilter, find_backend, open_index
 from siamese.indexes.update import bring_up_to_date
 from siamese.search.searcher import Searcher
 from tests.indexes.conftest import LABELS, SIZE, contents, facts, grouped, known
@@ -150,7 +150,7 @@ def test_changed_saved_and_opened_again_it_holds_the_new_catalogue(make, engine)
     del index
     index = open_index(place)
     assert len(index) == 237
-    assert backend_at(place) == engine.split()[0]
+    assert find_backend(place).name == engine.split()[0]
     _, rows = index.query(vectors[stay], 1)
     told = index.metadata_of(rows.ravel())
     right = [one["filename"] == other["filename"] for one, other in zip(told, wanted, strict=True)]

@@ -18,8 +18,9 @@ from siamese.data.catalogue import Catalogue
 from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 from siamese.indexes import open_index
-from siamese.indexes.build import index_catalogue, kept_embeddings, skipped_list
+from siamese.indexes.build import index_catalogue, prepare_index
 from siamese.indexes.gallery_augmentation import augment_gallery
+from siamese.indexes.place import embeddings_folder, skipped_list
 
 pytestmark = pytest.mark.slow
 
@@ -39,8 +40,12 @@ def copied(catalogue, tmp_path):
     return Catalogue.read(folder / "items.json")
 
 
+def build(embedder, catalogue, output, **options):
+    return index_catalogue(embedder, catalogue, prepare_index(output, **options))
+
+
 def test_every_picture_is_a_row_with_its_vector(embedder, catalogue, tmp_path):
-    done = index_catalogue(embedder, catalogue, tmp_path / "search_index.pkl")
+    done = build(embedder, catalogue, tmp_path / "search_index.pkl")
     index = open_index(done.path)
     assert done.pictures == len(index) == len(catalogue.pictures)
     assert index.model == embedder.facts
@@ -58,14 +63,14 @@ def test_every_picture_is_a_row_with_its_vector(embedder, catalogue, tmp_path):
 
 def test_an_augmented_index_holds_means_and_keeps_the_embeddings(embedder, catalogue, tmp_path):
     output = tmp_path / "search_index.pkl"
-    plain = open_index(index_catalogue(embedder, catalogue, output).path)
-    mixed = open_index(index_catalogue(embedder, catalogue, output, augment=True).path)
+    plain = open_index(build(embedder, catalogue, output).path)
+    mixed = open_index(build(embedder, catalogue, output, augment=True).path)
     rows = range(len(catalogue.pictures))
     np.testing.assert_allclose(mixed.vectors(rows), augment_gallery(plain.vectors(rows)), atol=1e-6)
     assert mixed.metadata == plain.metadata and mixed.model == plain.model
     assert abs(mixed.vectors(rows) - plain.vectors(rows)).max() > 1e-3
     # Without it again: of the embeddings that were kept, which are not augmented twice.
-    again = open_index(index_catalogue(embedder, catalogue, output).path)
+    again = open_index(build(embedder, catalogue, output).path)
     np.testing.assert_array_equal(again.vectors(rows), plain.vectors(rows))
 
 
@@ -76,7 +81,7 @@ def test_broken_pictures_are_skipped_and_listed(embedder, copied, tmp_path):
     whole = copied.path_of(third).read_bytes()
     copied.path_of(third).write_bytes(whole[: len(whole) // 2])
     output = tmp_path / "out" / "search_index.pkl"
-    done = index_catalogue(embedder, copied, output)
+    done = build(embedder, copied, output)
     assert done.pictures == len(copied.pictures) - 3
     listed = json.loads(skipped_list(output).read_text())
     assert [one["filename"] for one in listed] == [p.filename for p in (first, second, third)]
@@ -86,7 +91,7 @@ def test_broken_pictures_are_skipped_and_listed(embedder, copied, tmp_path):
     copied.path_of(first).write_bytes(whole)
     copied.path_of(second).write_bytes(whole)
     copied.path_of(third).write_bytes(whole)
-    index_catalogue(embedder, copied, output)
+    build(embedder, copied, output)
     assert not skipped_list(output).exists()  # an old list would be a lie
 
 
@@ -94,7 +99,7 @@ def test_nothing_usable_writes_nothing(embedder, copied, tmp_path):
     for picture in copied.pictures:
         copied.path_of(picture).write_text("no picture")
     with pytest.raises(InputError, match="none of the 48 pictures"):
-        index_catalogue(embedder, copied, tmp_path / "search_index.pkl")
+        build(embedder, copied, tmp_path / "search_index.pkl")
     assert not (tmp_path / "search_index.pkl").exists()
     assert not skipped_list(tmp_path / "search_index.pkl").exists()
 
@@ -105,7 +110,7 @@ def test_a_link_out_of_the_folder_stops_everything(embedder, copied, tmp_path):
     copied.path_of(copied.pictures[1]).unlink()
     copied.path_of(copied.pictures[1]).symlink_to(secret)
     with pytest.raises(InputError, match=r"leaves --image-dir"):
-        index_catalogue(embedder, copied, tmp_path / "search_index.pkl")
+        build(embedder, copied, tmp_path / "search_index.pkl")
     assert not (tmp_path / "search_index.pkl").exists()
 
 
@@ -113,7 +118,7 @@ def test_an_unwritable_output_is_said_before_any_work(catalogue, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         # No embedder: it would fail otherwise as soon as it were asked.
-        index_catalogue(None, catalogue, tmp_path / "file" / "search_index.pkl")  # type: ignore[arg-type]
+        build(None, catalogue, tmp_path / "file" / "search_index.pkl")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("what", ["balltree", "savedmodel"])
@@ -132,8 +137,8 @@ def test_an_unwritable_output_is_said_before_keras_is_loaded(
 
 def test_three_more_photos_are_three_pictures_to_embed(embedder, copied, tmp_path, capsys):
     items = copied.image_dir / "items.json"
-    index_catalogue(embedder, copied, tmp_path / "first" / "search_index.pkl")
-    assert kept_embeddings(tmp_path / "first" / "search_index.pkl").is_dir()
+    build(embedder, copied, tmp_path / "first" / "search_index.pkl")
+    assert embeddings_folder(tmp_path / "first" / "search_index.pkl").is_dir()
     form = json.loads(items.read_text())
     for number in range(3):
         shutil.copy(copied.path_of(copied.pictures[number]), copied.image_dir / f"{number}.png")
@@ -141,9 +146,7 @@ def test_three_more_photos_are_three_pictures_to_embed(embedder, copied, tmp_pat
     items.write_text(json.dumps(form))
     # The results were copied in between, with whatever times.
     shutil.copytree(tmp_path / "first", tmp_path / "second", copy_function=shutil.copyfile)
-    done = index_catalogue(
-        embedder, Catalogue.read(items), tmp_path / "second" / "search_index.pkl"
-    )
+    done = build(embedder, Catalogue.read(items), tmp_path / "second" / "search_index.pkl")
     assert done.pictures == 51
     assert capsys.readouterr().err == "48 of 51 pictures embedded already\n"
 
@@ -153,10 +156,10 @@ def test_a_second_run_on_one_output_is_one_line(embedder, catalogue, tmp_path):
 
     output = tmp_path / "search_index.pkl"
     with (
-        EmbeddingStore(kept_embeddings(output)).open(embedder.facts),
+        EmbeddingStore(embeddings_folder(output)).open(embedder.facts),
         pytest.raises(InputError, match=r"search_index\.embeddings: another run is writing it"),
     ):
-        index_catalogue(embedder, catalogue, output)
+        build(embedder, catalogue, output)
     assert not output.exists()
 
 
@@ -280,7 +283,7 @@ def test_an_update_changes_what_changed_and_embeds_nothing_else(
 ):
     place = tmp_path / BACKENDS[backend]
     words = {"backend": backend, "update": True}
-    assert index_catalogue(embedder, copied, place, **words).changes is None  # the first one
+    assert build(embedder, copied, place, **words).changes is None  # the first one
 
     form = json.loads((copied.image_dir / "items.json").read_text())
     names = [image["filename"] for item in form.values() for image in item["images"]]
@@ -302,7 +305,7 @@ def test_an_update_changes_what_changed_and_embeds_nothing_else(
         return real(self, items, *more)
 
     monkeypatch.setattr(Embedder, "_embedded", counting)
-    done = index_catalogue(embedder, changed, place, **words)
+    done = build(embedder, changed, place, **words)
     assert sorted(embedded) == sorted([names[0], names[1], "new.png"])
     assert done.changes == (1, 5, 5)  # names[0] and four relabelled; names[1] and an item of four
     assert [one.filename for one in done.skipped] == [names[1]]
@@ -310,7 +313,7 @@ def test_an_update_changes_what_changed_and_embeds_nothing_else(
     del done
 
     index = open_index(place)
-    anew = index_catalogue(embedder, changed, tmp_path / "anew.pkl")
+    anew = build(embedder, changed, tmp_path / "anew.pkl")
     expected = open_index(anew.path)
     whole = [picture for picture in changed.pictures if picture.filename != names[1]]
     vectors = embedder.embed([changed.path_of(picture) for picture in whole])
@@ -322,56 +325,58 @@ def test_an_update_changes_what_changed_and_embeds_nothing_else(
     }
     assert told == {(p.item_id, p.filename): sorted(p.labels) for p in whole}
     del index
-    assert index_catalogue(embedder, changed, place, **words).changes == (0, 0, 0)
+    assert build(embedder, changed, place, **words).changes == (0, 0, 0)
 
 
 def test_what_does_not_go_together_is_said_at_once(embedder, catalogue, tmp_path, pretrained):
     place = tmp_path / "search_index.faiss"
-    index_catalogue(embedder, catalogue, place, backend="faiss", augment=True)
+    build(embedder, catalogue, place, backend="faiss", augment=True)
     for words, lines in (
-        ({"backend": "faiss", "update": True}, ["made with --augment-gallery; update it so"]),
+        ({"backend": "faiss", "update": True}, ["built with --augment-gallery; add it, or build"]),
         (
             {"backend": "faiss", "update": True, "augment": True},
-            ["made with --augment-gallery, which --update cannot go on with"],
+            ["built with --augment-gallery, so --update cannot change it"],
         ),
         (
             {"backend": "balltree", "update": True, "min_recall": 0.5},
-            ["--backend balltree: .* is of faiss"],
+            ["--backend balltree: .* is an index of faiss"],
         ),
-        ({"backend": "annoy"}, ["backend is 'annoy'; there are balltree, faiss, milvus"]),
+        ({"backend": "annoy"}, ["--backend annoy: unknown; choose one of balltree, faiss, milvus"]),
     ):
         with pytest.raises(InputError) as told:
-            index_catalogue(embedder, catalogue, place, **words)
+            build(embedder, catalogue, place, **words)
         assert len(told.value.lines) == len(lines)
         for line, expected in zip(told.value.lines, lines, strict=True):
             assert re.search(expected, line)
     with pytest.raises(InputError, match="an address is for --backend milvus, not faiss"):
-        index_catalogue(embedder, catalogue, "http://localhost:1", backend="faiss")
+        build(embedder, catalogue, "http://localhost:1", backend="faiss")
     with pytest.raises(InputError) as told:
-        index_catalogue(
-            embedder, catalogue, tmp_path / "m", backend="milvus", augment=True, min_recall=0.9
-        )
+        build(embedder, catalogue, tmp_path / "m", backend="milvus", augment=True, min_recall=0.9)
     assert len(told.value.lines) == 2
     for output, words, line in (
-        (".", {"backend": "faiss"}, "a folder; name the index in it, search_index.faiss"),
+        (
+            ".",
+            {"backend": "faiss"},
+            "this is a folder; add the name of the index, such as search_index.faiss",
+        ),
         (catalogue.image_dir, {"backend": "milvus"}, "a folder with files in it stands there"),
         (catalogue.image_dir, {"backend": "faiss"}, "holds what is no part of an index"),
         ("m.milvus", {"collection": "../x"}, "no name of a collection"),
     ):
         with pytest.raises(InputError, match=line):  # before anything is embedded
-            index_catalogue(None, catalogue, output, **words)
+            build(None, catalogue, output, **words)
     assert not (catalogue.image_dir / "LOCK").exists()
     plain = tmp_path / "plain.faiss"
-    index_catalogue(embedder, catalogue, plain, backend="faiss")
-    with pytest.raises(InputError, match=r"made by the model .* not by 'EfficientNetLite0'"):
-        index_catalogue(pretrained, catalogue, plain, update=True)
+    build(embedder, catalogue, plain, backend="faiss")
+    with pytest.raises(InputError, match=r"built with the model .* not with 'EfficientNetLite0'"):
+        build(pretrained, catalogue, plain, update=True)
 
 
 def test_killed_in_an_update_the_same_command_ends_right(embedder, copied, tmp_path, monkeypatch):
     from siamese.indexes.faiss.index import FaissIndex
 
     place = tmp_path / "search_index.faiss"
-    index_catalogue(embedder, copied, place, backend="faiss")
+    build(embedder, copied, place, backend="faiss")
     form = json.loads((copied.image_dir / "items.json").read_text())
     form.popitem()
     (copied.image_dir / "items.json").write_text(json.dumps(form))
@@ -379,14 +384,14 @@ def test_killed_in_an_update_the_same_command_ends_right(embedder, copied, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(FaissIndex, "save", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            index_catalogue(embedder, fewer, place, update=True)
+            build(embedder, fewer, place, update=True)
     assert len(open_index(place)) == len(copied.pictures)
-    assert index_catalogue(embedder, fewer, place, update=True).changes == (0, 0, 4)
+    assert build(embedder, fewer, place, update=True).changes == (0, 0, 4)
     assert len(open_index(place)) == len(fewer.pictures)
 
 
 @pytest.mark.parametrize("export", ["faiss", "milvus"])
-def test_utilities_exports_the_other_engines(export, catalogue, checkpoint, tmp_path):
+def test_utilities_exports_the_other_backends(export, catalogue, checkpoint, tmp_path):
     words = ["--export", export, "--keras-model", str(checkpoint), "--output", str(tmp_path / "i")]
     words += ["--labeled-data", str(catalogue.image_dir / "items.json")]
     done = CliRunner().invoke(utilities.main, words)
@@ -395,23 +400,37 @@ def test_utilities_exports_the_other_engines(export, catalogue, checkpoint, tmp_
     assert len(open_index(tmp_path / "i")) == 48
 
 
-def test_the_engine_is_that_of_the_ending_or_of_what_lies_there(embedder, catalogue, tmp_path):
+def test_the_backend_is_that_of_the_suffix_or_of_the_existing_index(embedder, catalogue, tmp_path):
     for name, backend in (("a.pkl", "balltree"), ("a.faiss", "faiss"), ("a", "balltree")):
-        assert index_catalogue(embedder, catalogue, tmp_path / name).backend == backend
-    index_catalogue(embedder, catalogue, tmp_path / "b", backend="faiss")
-    assert index_catalogue(embedder, catalogue, tmp_path / "b").backend == "faiss"
+        assert build(embedder, catalogue, tmp_path / name).backend == backend
+    build(embedder, catalogue, tmp_path / "b", backend="faiss")
+    assert build(embedder, catalogue, tmp_path / "b").backend == "faiss"
 
 
-def test_what_is_kept_is_of_one_collection_each(tmp_path):
-    place = tmp_path / "a.milvus"
-    assert kept_embeddings(place) == tmp_path / "a.embeddings"
-    assert kept_embeddings(place, "shoes") == tmp_path / "a.shoes.embeddings"
-    assert skipped_list(place, "shoes") == tmp_path / "a.shoes.skipped.json"
-    assert kept_embeddings("http://host:19530", "shoes") == Path("shoes.embeddings")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_update_opens_the_index_once(backend, checkpoint, catalogue, tmp_path, monkeypatch):
+    from siamese.cli.main import cli
+    from siamese.indexes import BACKENDS
+
+    opened = []
+    open_once = type(BACKENDS[backend]).open
+
+    def counting(self, place, *more, **options):
+        opened.append(place)
+        return open_once(self, place, *more, **options)
+
+    place = tmp_path / "an index"
+    words = ["index", "--labeled-data", str(catalogue.image_dir / "items.json"), "--update"]
+    words += ["--keras-model", str(checkpoint), "--backend", backend, "--output", str(place)]
+    assert CliRunner().invoke(cli, words).exit_code == 0
+    monkeypatch.setattr(type(BACKENDS[backend]), "open", counting)
+    again = CliRunner().invoke(cli, words)
+    assert "0 added, 0 changed, 0 removed" in again.stdout
+    assert opened == [place]
 
 
 def test_an_update_with_a_floor_keeps_it(embedder, catalogue, tmp_path):
     place = tmp_path / "search_index.faiss"
-    index_catalogue(embedder, catalogue, place)
-    done = index_catalogue(embedder, catalogue, place, update=True, min_recall=0.5)
+    build(embedder, catalogue, place)
+    done = build(embedder, catalogue, place, update=True, min_recall=0.5)
     assert done.changes == (0, 0, 0) and open_index(place).min_recall == 0.5

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from siamese.indexes import LabelFilter, build_index, open_index
+from siamese.indexes import BACKENDS, LabelFilter, open_index
 from siamese.indexes.faiss import vectors as faiss_vectors
 from siamese.indexes.update import bring_up_to_date
 from tests.indexes.conftest import facts
@@ -47,7 +47,7 @@ class Living(RuleBasedStateMachine):
     @initialize(names=st.sets(NAMES, min_size=1), labels=LABEL_SETS)
     def build(self, names, labels):
         self.wanted = {name: self.picture(labels) for name in sorted(names)}
-        self.index = build_index(self.backend, self.place, *self.parts(self.wanted), facts(SIZE))
+        self.index = BACKENDS[self.backend].build(self.place, *self.parts(self.wanted), facts(SIZE))
         self.index = None  # a Milvus Lite is given free by the last who holds it
         self.index = open_index(self.place)
 

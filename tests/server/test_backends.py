@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from siamese.indexes import build_index, open_index
+from siamese.indexes import BACKENDS, open_index
 from tests.server.conftest import FACTS, encoded, upload
 
 pytestmark = pytest.mark.slow
@@ -16,7 +16,7 @@ def test_answers_are_those_of_the_balltree(serving, folder, backend):
     rows = list(range(len(tree)))
     contents = [bytes([row]) * 16 for row in rows]
     place = folder / f"search_index.{backend}"
-    build_index(backend, place, tree.vectors(rows), tree.metadata_of(rows), contents, FACTS)
+    BACKENDS[backend].build(place, tree.vectors(rows), tree.metadata_of(rows), contents, FACTS)
     expected, client = serving(), serving(index=place.name)
     for path in ("/labels", "/images/shades/red-dark.png", "/images/none"):
         assert client.get(path).content == expected.get(path).content

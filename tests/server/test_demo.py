@@ -14,7 +14,7 @@ import yaml
 
 from examples import serve
 from siamese.cli.main import cli
-from siamese.indexes import build_index, open_index
+from siamese.indexes import BACKENDS, open_index
 from tests.conftest import ROOT
 from tests.server.conftest import FACTS
 
@@ -98,8 +98,7 @@ def test_a_collection_that_is_there_is_left_alone(demo_index, folder):
     assert commands == [f"index --labeled-data demo/emoji/items.json --output {milvus.address}"]
     index = open_index(folder / "search_index.pkl")
     rows = range(len(index))
-    build_index(
-        "milvus",
+    BACKENDS["milvus"].build(
         milvus.address,
         index.vectors(rows),
         index.metadata_of(rows),

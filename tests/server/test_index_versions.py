@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from siamese.errors import AwayError
-from siamese.indexes import build_index, open_index
+from siamese.indexes import BACKENDS, open_index
 from siamese.search.searcher import Searcher
 from siamese.server import index_versions as module
 from siamese.server.index_versions import IndexVersion, IndexVersions
@@ -107,7 +107,7 @@ def milvus(folder):
     def make(facts=FACTS):
         contents = [bytes(16)] * len(rows)
         metadata = tree.metadata_of(rows)
-        return build_index("milvus", place, tree.vectors(rows), metadata, contents, facts)
+        return BACKENDS["milvus"].build(place, tree.vectors(rows), metadata, contents, facts)
 
     make()
     return make

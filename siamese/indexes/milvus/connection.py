@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 import weakref
 from collections.abc import Iterator
@@ -16,13 +15,11 @@ from urllib.parse import urlsplit
 
 from siamese.errors import AwayError, GoneError, InputError
 from siamese.indexes.milvus.lite_folder import MilvusFolder, printable
+from siamese.indexes.place import is_address
 from siamese.utils.artefacts import INDEXES, is_milvus_folder, require_artefact
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
-
-COLLECTION = "pictures"
-"""The name of the collection, unless told otherwise."""
 
 CONNECT_SECONDS = 10.0
 """How long a server may take to answer at all."""
@@ -165,11 +162,6 @@ class Connection:
             if _is_away(error) or _is_late(error):
                 raise AwayError(line) from None
             raise InputError(line) from None
-
-
-def is_address(uri: str | os.PathLike[str]) -> bool:
-    """Whether it is the address of a server, and no path."""
-    return re.match(r"(https?|tcp)://|unix:", os.fspath(uri), re.IGNORECASE) is not None
 
 
 def _without_password(uri: str) -> str:

@@ -21,7 +21,7 @@ from siamese.errors import GoneError, InputError
 from siamese.indexes.exact import nearest_of
 from siamese.indexes.index import IndexedPicture, Metadata
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
-from siamese.indexes.milvus.connection import COLLECTION, LOAD_SECONDS, Connection, is_milvus
+from siamese.indexes.milvus.connection import LOAD_SECONDS, Connection, is_milvus
 from siamese.indexes.milvus.rows import (
     MESSAGE,
     MOST_TEXT,
@@ -36,6 +36,7 @@ from siamese.indexes.milvus.rows import (
     refuse_collision,
     rows_of,
 )
+from siamese.indexes.place import COLLECTION
 from siamese.indexes.validate import checked_parts, checked_queries
 from siamese.models.facts import ModelFacts
 from siamese.utils.files import require_writable
@@ -170,17 +171,6 @@ class MilvusIndex:
                 f"{index.name}: holds no picture, though one was made with some; make it again"
             )
         return index
-
-    @staticmethod
-    def exists(uri: str | os.PathLike[str], collection: str = COLLECTION) -> bool:
-        """Tell whether there is such a collection, without opening it.
-
-        Raises
-        ------
-        InputError
-            If Milvus cannot be asked; see `Connection`.
-        """
-        return bool(Connection(uri, must_exist=True).call("has_collection", collection))
 
     def __len__(self) -> int:
         return self._count("")

@@ -292,7 +292,7 @@ def refused_or_answers(path):
 def test_no_index_there_is_one_line(tmp_path):
     with pytest.raises(InputError, match=r"absent\.pkl: no such file"):
         open_index(tmp_path / "absent.pkl")
-    with pytest.raises(InputError, match="a folder that is no index; give the file"):
+    with pytest.raises(InputError, match="this folder is not an index; give the file"):
         open_index(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(InputError, match=r"photo\.jpg: not an index but a picture"):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from siamese.errors import InputError
-from siamese.indexes import LabelFilter, build_index, open_index
+from siamese.indexes import BACKENDS, LabelFilter, open_index
 from siamese.indexes.faiss import vectors as faiss_vectors
 from siamese.indexes.faiss.folder import _sum
 from siamese.indexes.faiss.index import FaissIndex
@@ -30,7 +30,7 @@ def graphs(monkeypatch):
 
 def made(place, count=COUNT, **words):
     vectors, metadata = grouped(count), known(count)
-    return build_index("faiss", place, vectors, metadata, contents(count), facts(), **words)
+    return BACKENDS["faiss"].build(place, vectors, metadata, contents(count), facts(), **words)
 
 
 @pytest.fixture(params=["exact", "graph"])
@@ -379,7 +379,7 @@ def test_what_labels_keep_is_found_wherever_the_query_is(tmp_path, graphs):
         {"item_id": str(row), "filename": str(row), "labels": ["there"] if row >= 300 else []}
         for row in range(600)
     ]
-    index = build_index("faiss", tmp_path / "i", vectors, metadata, contents(600), facts())
+    index = BACKENDS["faiss"].build(tmp_path / "i", vectors, metadata, contents(600), facts())
     assert index.found.kind == "graph"
     _, rows = index.query(vectors[:50], 10, LabelFilter.from_lists(["there"]))
     expected = 300 + np.argsort(-vectors[:50] @ vectors[300:].T, axis=1)[:, :10]
