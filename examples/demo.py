@@ -1,17 +1,16 @@
-"""The whole way on real pictures: train, export, index, search, and look at what it brought.
+"""Train, export, index, search and evaluate, from start to end on real pictures.
 
     python -m examples.demo
 
-The pictures are emoji as six vendors draw them (see `examples.emoji_catalogue`). Training sees
-seven tenths of the emoji; all figures are of the others, which it never saw. Every step is a
-`siamese` command that works the same on a catalogue of your own.
+The pictures are emoji as drawn by six vendors (see `examples.emoji_catalogue`). The model is
+trained on 70 % of the emoji and evaluated on the others. Every step is a `siamese` command that
+you can run on your own catalogue.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-import sys
 import time
 from pathlib import Path
 
@@ -25,10 +24,10 @@ EMOJI = Path("demo/emoji")
 CHECKPOINTS = Path("demo/checkpoints")
 MODEL = CHECKPOINTS / "final_model.hdf5"
 RECIPE = ("--picture-size", "128", "--epochs", "3")
-"""Small pictures and few epochs: minutes on two cores."""
+"""Small pictures and few epochs, to train in a few minutes on two cores."""
 
-YOUR_OWN = """\
-siamese from-folder /my/photos --output items.json    # a folder an item; or write the JSON yourself
+OWN_PHOTOS = """\
+siamese from-folder /my/photos --output items.json    # needs one folder per item
 siamese check --labeled-data items.json --image-dir /my/photos
 siamese split --labeled-data items.json --image-dir /my/photos
 siamese train --labeled-data train.json --image-dir /my/photos
@@ -40,50 +39,51 @@ siamese search --index search_index.pkl --image-dir /my/photos --output results.
 
 
 def main() -> None:
-    """Run the demo from the folder of the project."""
+    """Run the demo in the folder of the project."""
     os.environ.setdefault("MPLBACKEND", "Agg")
     started = time.monotonic()
     with report_errors():
         items = fetch_emoji_catalogue(EMOJI)
     write_picture(draw_collage(Catalogue.read(items)), "demo/emoji.png")
-    print("What the data looks like: demo/emoji.png")
+    print("Some of the pictures: demo/emoji.png")
     siamese("check", "--labeled-data", items)
     siamese("split", "--labeled-data", items)
     train, test = EMOJI / "train.json", EMOJI / "test.json"
 
-    # A demo that was stopped goes on; one that has ended has nothing left to train.
+    # Continue an interrupted demo; if training is complete, this trains nothing.
     resume = ["--resume"] if (CHECKPOINTS / "training_state.hdf5").is_file() else []
     siamese("train", "--labeled-data", train, "--output", CHECKPOINTS, *RECIPE, *resume)
     model = ("--keras-model", MODEL)
     siamese("export", "savedmodel", *model, "--output", "demo/savedmodels/embedding_model")
     index = ("--output", "demo/search_index.pkl")
     siamese("index", "--labeled-data", test, *model, *index)
-    seen = Catalogue.read(test)
-    queries = [seen.path_of(picture) for picture in seen.pictures[:: len(seen.pictures) // 3]]
+    indexed = Catalogue.read(test)
+    pictures = indexed.pictures[:: len(indexed.pictures) // 3]
+    queries = [str(indexed.path_of(picture)) for picture in pictures]
     search = ("--index", "demo/search_index.pkl", "-k", "6", "--image-dir", EMOJI)
-    siamese("search", *search, "--output", "demo/results.html", *map(str, queries))
+    siamese("search", *search, "--output", "demo/results.html", *queries)
     siamese("report", "--labeled-data", test, *model, "--output", "demo")
 
-    print(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. Look at")
-    for path, what in (
-        ("demo/report.html", "what training brought: figures, curves, neighbours before and after"),
-        ("demo/neighbours.png", "the neighbours alone: green of the same emoji, red of another"),
-        ("demo/results.html", "a few searches"),
-        ("demo/metrics.json", "the figures"),
+    print(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. See")
+    for path, content in (
+        ("demo/report.html", "metrics, training curves and neighbours before and after training"),
+        ("demo/neighbours.png", "only the neighbours: green is the same emoji, red is another"),
+        ("demo/results.html", "the results of a few searches"),
+        ("demo/metrics.json", "the metrics"),
     ):
-        print(f"  {path:<22}{what}")
-    print(f"\nThe same with photos of your own:\n\n{YOUR_OWN}")
+        print(f"  {path:<22}{content}")
+    print(f"\nTo do the same with your own photos:\n\n{OWN_PHOTOS}")
 
 
-def siamese(*words: str | Path) -> None:
-    """Show a `siamese` command and run it; where it fails, so does the demo."""
-    line = [str(word) for word in words]
-    print(f"\n$ siamese {shlex.join(line)}", flush=True)
+def siamese(*arguments: str | Path) -> None:
+    """Print a `siamese` command and run it; exit if it fails."""
+    command = [str(argument) for argument in arguments]
+    print(f"\n$ siamese {shlex.join(command)}", flush=True)
     try:
-        cli(line, prog_name="siamese")
+        cli(command, prog_name="siamese")
     except SystemExit as end:
         if end.code:
-            sys.exit(end.code)
+            raise
 
 
 if __name__ == "__main__":

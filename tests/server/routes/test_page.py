@@ -20,7 +20,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from examples.emoji_catalogue import Package, fetch_packages
+from examples.npm_packages import Package, fetch_packages
 from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
