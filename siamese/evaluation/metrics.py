@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import InputError
-from siamese.evaluation.rank_counting import RankBlock, rank_relevant
+from siamese.evaluation.relevant_ranks import RelevantRanks, compute_relevant_ranks
 from siamese.vectors.unit_vectors import UnitVectors
 
 ItemIds: TypeAlias = Sequence[object] | NDArray[Any]
@@ -144,7 +144,7 @@ def retrieval(
         gallery_items=gallery_items,
     )
     known = np.where(items < gallery_items, items, -1)
-    for part in rank_relevant(queries, known, searched, searched_items, own):
+    for part in compute_relevant_ranks(queries, known, searched, searched_items, own):
         done.relevant[part.rows] = part.relevant
         done.nearest_relevant[part.rows] = part.nearest_relevant
         done.nearest_other[part.rows] = part.nearest_other
@@ -160,7 +160,7 @@ _GAINS = 1 / np.log2(np.arange(2, 12))  # of the ranks 1 to 10
 _IDEAL = np.cumsum(_GAINS)
 
 
-def _figures(part: RankBlock) -> NDArray[np.float64]:
+def _figures(part: RelevantRanks) -> NDArray[np.float64]:
     """(n, 7), the figures of the queries with R > 0, in the order of `FIGURES`."""
     relevant = part.relevant[part.relevant > 0]
     if not len(relevant):

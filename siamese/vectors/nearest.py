@@ -53,7 +53,7 @@ def nearest(
 
     starts = range(0, len(queries), QUERY_ROWS)
     with (
-        threadpool_limits(1, "blas"),  # as in `siamese.evaluation.rank_counting`
+        threadpool_limits(1, "blas"),  # as in `siamese.evaluation.relevant_ranks`
         closing(in_threads(of_block, starts, ahead=2 * cores())) as blocks,
     ):
         parts = list(blocks)

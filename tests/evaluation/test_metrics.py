@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from siamese.errors import InputError
 from siamese.evaluation import metrics
-from siamese.evaluation import rank_counting as ranking
+from siamese.evaluation import relevant_ranks as ranking
 from siamese.evaluation.metrics import retrieval, retrieval_metrics
 
 COUNTS = {"queries", "gallery", "items"}

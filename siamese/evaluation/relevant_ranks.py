@@ -35,7 +35,7 @@ RELEVANT_KEPT = 2**24
 COSINE_BITS, PLACE_BITS = 32, 16
 
 
-class RankBlock(NamedTuple):
+class RelevantRanks(NamedTuple):
     """How the gallery ranks for some queries.
 
     Attributes
@@ -54,9 +54,9 @@ class RankBlock(NamedTuple):
     nearest_other: Floats
 
 
-def rank_relevant(
+def compute_relevant_ranks(
     queries: UnitVectors, query_items: Ints, gallery: UnitVectors, gallery_items: Ints, own: Ints
-) -> Iterator[RankBlock]:
+) -> Iterator[RelevantRanks]:
     """Rank the relevant pictures of every query, one block of queries after another.
 
     rank = 1 + |{more similar pictures}| + |{equally similar pictures in rows before it}|
@@ -90,7 +90,7 @@ class _Block:
     keys : int64 (ΣR,), as `_keys`, of the relevant pictures; ascending
     rows : int32 (ΣR,), the gallery rows of the same
     before : int32 (ΣR,), how many pictures of other items stand before each
-    nearest_relevant, nearest_other : as in `RankBlock`
+    nearest_relevant, nearest_other : as in `RelevantRanks`
     """
 
     start: int
@@ -134,7 +134,7 @@ class _Ranking:
         self.relevant -= (self.begin <= self.own) & (self.own < self.end)
         self.twin = _twins(gallery, gallery_items)[self.gallery_rows]
 
-    def both_ways(self) -> Generator[RankBlock]:
+    def both_ways(self) -> Generator[RelevantRanks]:
         """Compare each block of pictures with itself and with every later one."""
         size = self._size(BLOCK_ROWS)
         blocks = [self._block(start, size) for start in range(0, len(self.queries), size)]
@@ -159,14 +159,14 @@ class _Ranking:
         for block in blocks:
             yield self._ranked(block)
 
-    def one_way(self) -> Generator[RankBlock]:
+    def one_way(self) -> Generator[RelevantRanks]:
         """Compare each block of queries with the whole gallery, a part at a time."""
         at_once = cores()
         # Large items are looked up in every part: that is little beside a wide one.
         width = min(max(BLOCK_ROWS, 8 * int(self.relevant.mean())), MOST_COLUMNS)
         size = min(self._size(max(1, BLOCK_ROWS**2 // width)), -(-len(self.queries) // at_once))
 
-        def rank(start: int) -> RankBlock:
+        def rank(start: int) -> RelevantRanks:
             block = self._block(start, size)
             for begin in range(0, len(self.gallery), width):
                 end = min(begin + width, len(self.gallery))
@@ -274,11 +274,11 @@ class _Ranking:
         before -= np.repeat(first, self.relevant[block.start : block.stop])
         return before.astype(np.int32), cosines.max(axis=1)
 
-    def _ranked(self, block: _Block) -> RankBlock:
+    def _ranked(self, block: _Block) -> RelevantRanks:
         rows, relevant = (of[block.start : block.stop] for of in (self.query_rows, self.relevant))
         first = np.cumsum(relevant) - relevant
         among_relevant = np.arange(1, len(block.before) + 1) - np.repeat(first, relevant)
-        return RankBlock(
+        return RelevantRanks(
             rows,
             relevant,
             among_relevant + block.before,
