@@ -22,7 +22,7 @@ from pathlib import Path
 
 import siamese
 from siamese.data.check import check_catalogue
-from siamese.evaluation.verification import verify_embeddings
+from siamese.evaluation.verification import evaluate_verification
 from siamese.models.devices import device_line
 from siamese.reports import (
     compare_embeddings,
@@ -138,8 +138,8 @@ show_metrics(comparison)
 # hills apart; the line is the distance that separates them best.
 
 # %%
-pairs_before = verify_embeddings(embedded_before)
-pairs_after = verify_embeddings(embedded_after)
+pairs_before = evaluate_verification(embedded_before)
+pairs_after = evaluate_verification(embedded_after)
 show(draw_distance_histograms(pairs_before, pairs_after))
 
 # %% [markdown]

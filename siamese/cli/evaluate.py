@@ -23,7 +23,7 @@ from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
     from siamese.data.remote_files import Folder
-    from siamese.evaluation.evaluate import Evaluation
+    from siamese.evaluation.evaluate import EvaluationResult
 
 WEAKEST = 5
 """Labels that `evaluate` names; `--json` has them all."""
@@ -69,11 +69,11 @@ def evaluate(
     gallery = read_checked_catalogue(labeled_data, image_dir)
     asked = read_checked_catalogue(queries, image_dir or labeled_data.parent) if queries else None
     with model_context():
-        from siamese.evaluation.calibration import calibration_path
+        from siamese.evaluation.calibration import get_calibration_path
         from siamese.evaluation.evaluate import evaluate as run
 
         if calibrate:
-            require_writable(calibration_path(keras_model))
+            require_writable(get_calibration_path(keras_model))
         measured_on = f"{queries} in {labeled_data}" if queries else str(labeled_data)
         done = run(
             load_embedder(**model),
@@ -89,17 +89,17 @@ def evaluate(
                 raise InputError(
                     f"{measured_on}: --calibrate needs pictures of at least two items; give more"
                 )
-            done.calibration.write(calibration_path(keras_model))
+            done.calibration.write(get_calibration_path(keras_model))
     if as_json:
         print_json(done.as_dict())
     else:
         print_evaluation(done)
         if calibrate:
-            click.echo(calibration_path(keras_model))
+            click.echo(get_calibration_path(keras_model))
     exit_if_skipped(done.skipped)
 
 
-def print_evaluation(done: Evaluation) -> None:
+def print_evaluation(done: EvaluationResult) -> None:
     """Say how well items are found, which labels worst, and how far that can be trusted."""
     intervals = done.intervals or {}
 

@@ -11,7 +11,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 1000
 
 
-def averages(
+def average_metrics(
     figures: NDArray[np.float32], items: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Average over the queries, and by item: the mean of the items' own averages.
@@ -29,7 +29,7 @@ def averages(
     return sums.sum(axis=0) / counts.sum(), (sums / counts).mean(axis=0)
 
 
-def intervals(
+def bootstrap_intervals(
     figures: NDArray[np.float32],
     items: NDArray[Any],
     *,
@@ -37,7 +37,7 @@ def intervals(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Percentile bootstrap of both `averages`, over items.
+    """Percentile bootstrap of both `average_metrics`, over items.
 
     As many items as there are are drawn with replacement, each with all its queries; that is done
     `resamples` times, and the interval holds the middle of the averages. The pictures of an item
@@ -45,7 +45,7 @@ def intervals(
 
     Parameters
     ----------
-    figures, items : as for `averages`
+    figures, items : as for `average_metrics`
     confidence : the share of the averages that the interval holds
     seed : another seed, other draws
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from siamese.errors import InputError
-from siamese.evaluation.metrics import Retrieval
-from siamese.evaluation.verification import verify
+from siamese.evaluation.metrics import RetrievalResult
+from siamese.evaluation.verification import measure_verification
 from siamese.utils.artefacts import Artefact, describe_artefact
 from siamese.utils.files import atomic_path
 
@@ -67,7 +67,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
             temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
 
 
-def calibration_path(model: str | os.PathLike[str]) -> Path:
+def get_calibration_path(model: str | os.PathLike[str]) -> Path:
     """Where the calibration of a checkpoint lies: beside it, as ``STEM.calibration.json``."""
     return Path(model).with_suffix(".calibration.json")
 
@@ -82,7 +82,7 @@ def read_calibration(model: str | os.PathLike[str], fingerprint: str) -> Calibra
     model : the checkpoint
     fingerprint : of the model that is used
     """
-    path = calibration_path(model)
+    path = get_calibration_path(model)
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Calibration)
     except FileNotFoundError:
@@ -108,7 +108,7 @@ def read_calibration(model: str | os.PathLike[str], fingerprint: str) -> Calibra
     return None
 
 
-def calibrate(
+def calibrate_threshold(
     known: ArrayLike, unknown: ArrayLike, *, gallery: int, fingerprint: str, measured_on: str
 ) -> Calibration:
     """Choose the threshold that tells best whether the gallery has a query's item.
@@ -134,7 +134,9 @@ def calibrate(
             "calibration needs two items, and one with two pictures: queries whose item is there, "
             "and queries whose item is not; give more items"
         )
-    told = verify(np.concatenate([known, unknown]), np.repeat([1, 0], [len(known), len(unknown)]))
+    told = measure_verification(
+        np.concatenate([known, unknown]), np.repeat([1, 0], [len(known), len(unknown)])
+    )
     recall = float(np.mean(unknown > told.threshold))
     mistaken = float(np.mean(known > told.threshold))
     return Calibration(
@@ -150,16 +152,18 @@ def calibrate(
     )
 
 
-def calibrate_retrieval(done: Retrieval, *, fingerprint: str, measured_on: str) -> Calibration:
-    """`calibrate` on the queries of a retrieval, each as one that is known and as one that is not.
+def calibrate_on_retrieval(
+    done: RetrievalResult, *, fingerprint: str, measured_on: str
+) -> Calibration:
+    """`calibrate_threshold` on the queries of a retrieval, each as one that is known and as one that is not.
 
     Known: the distance to the nearest picture but its own. Unknown: to the nearest one of another
     item, as if the gallery lacked its item; items that share a label with it stay, because they
     would be in such a gallery too, and are what an item is mistaken for.
     """
-    nearest = np.maximum(done.nearest_relevant, done.nearest_other)[done.answerable]
+    nearest = np.maximum(done.nearest_relevant, done.nearest_other)[done.has_relevant]
     other = done.nearest_other[np.isfinite(done.nearest_other)]
-    return calibrate(
+    return calibrate_threshold(
         _distances(nearest),
         _distances(other),
         gallery=done.gallery,

@@ -40,7 +40,7 @@ class Duplicate:
     same_bytes: bool
 
 
-def duplicates(
+def find_duplicates(
     queries: Sequence[File],
     gallery: Sequence[File],
     cosines: NDArray[np.float32],

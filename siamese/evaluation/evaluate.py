@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from siamese.errors import InputError
 from siamese.evaluation import bootstrap
-from siamese.evaluation.calibration import Calibration, calibrate_retrieval
-from siamese.evaluation.duplicates import duplicates
-from siamese.evaluation.metrics import FIGURES, Retrieval, retrieval
-from siamese.evaluation.verification import pair_distances, verify
+from siamese.evaluation.calibration import Calibration, calibrate_on_retrieval
+from siamese.evaluation.duplicates import find_duplicates
+from siamese.evaluation.metrics import FIGURES, RetrievalResult, measure_retrieval
+from siamese.evaluation.verification import measure_verification, sample_pair_distances
 from siamese.vectors.nearest import nearest
 from siamese.vectors.unit_vectors import UnitVectors
 
@@ -30,7 +30,7 @@ PAIRS = 200_000
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationResult:
     """How well a model finds the pictures of a catalogue.
 
     Attributes
@@ -42,7 +42,7 @@ class Evaluation:
     by_label : figures of the queries whose item has a label, with `queries` and `items`
     label_recall : the share of the queries with labels for which one of the k nearest pictures,
         their own left out, has a common label, with `queries`; None without labels
-    verification : as `siamese.evaluation.verification.Verification.as_dict`; None without pairs of both kinds
+    verification : as `siamese.evaluation.verification.VerificationResult.as_dict`; None without pairs of both kinds
     calibration : the threshold of "we don't have this"; None where all is of one item
     duplicates : how many `queries` have a duplicate in the gallery, `same_bytes` of them a file of
         equal bytes; and the `pairs`
@@ -78,7 +78,7 @@ def evaluate(
     store: EmbeddingStore | None = None,
     seed: int = 0,
     measured_on: str | None = None,
-) -> Evaluation:
+) -> EvaluationResult:
     """Measure retrieval: leave-one-out over a catalogue, or queries against it as a gallery.
 
     Parameters
@@ -103,14 +103,14 @@ def evaluate(
     if queries is None:
         asked, paths, skipped = gallery, gallery_paths, gallery.skipped
         own = np.arange(len(paths))
-        done = retrieval(gallery.vectors, gallery_ids)
+        done = measure_retrieval(gallery.vectors, gallery_ids)
     else:
         asked = _embedded(embedder, queries, batch_size, store, "the queries")
         paths = [queries.path_of(picture) for picture in asked.pictures]
         skipped = [*asked.skipped, *gallery.skipped]
         row_of = {path.resolve(): row for row, path in enumerate(gallery_paths)}
         own = np.array([row_of.get(path.resolve(), -1) for path in paths])
-        done = retrieval(
+        done = measure_retrieval(
             asked.vectors,
             [picture.item_id for picture in asked.pictures],
             gallery=gallery.vectors,
@@ -121,16 +121,16 @@ def evaluate(
     for_queries = searched if queries is None else UnitVectors(asked.vectors, "vectors")
     cosines, rows = nearest(for_queries, searched, own, max(LABEL_RECALL_AT))
 
-    answerable = done.answerable
-    figures, items = done.figures[answerable], done.items[answerable]
-    _, by_item = bootstrap.averages(figures, items)
+    has_relevant = done.has_relevant
+    figures, items = done.figures[has_relevant], done.items[has_relevant]
+    _, by_item = bootstrap.average_metrics(figures, items)
     labelled, shared = _label_recalls(asked.pictures, gallery.pictures, rows)
     names = [f"recall@{k}" for k in LABEL_RECALL_AT]
     label_recall = None
     if len(labelled):
         label_recall = {**_named(names, shared.mean(axis=0)), "queries": len(labelled)}
-    return Evaluation(
-        figures=done.by_query(),
+    return EvaluationResult(
+        figures=done.mean_metrics(),
         by_item=_named(FIGURES, by_item),
         intervals=_intervals(figures, items, names, shared, done.items[labelled], seed),
         by_label=_by_label(asked.pictures, done),
@@ -143,7 +143,7 @@ def evaluate(
             asked.pictures, paths, gallery.pictures, gallery_paths, cosines, rows
         ),
         skipped=skipped,
-        unanswerable=int((~answerable).sum()),
+        unanswerable=int((~has_relevant).sum()),
         model=embedder.facts.as_dict(),
     )
 
@@ -177,10 +177,10 @@ def _intervals(
     labelled_items: NDArray[Any],
     seed: int,
 ) -> dict[str, Any] | None:
-    both = bootstrap.intervals(figures, items, seed=seed)
+    both = bootstrap.bootstrap_intervals(figures, items, seed=seed)
     if both is None:
         return None
-    of_labels = bootstrap.intervals(shared, labelled_items, seed=seed)
+    of_labels = bootstrap.bootstrap_intervals(shared, labelled_items, seed=seed)
     return {
         "confidence": bootstrap.CONFIDENCE,
         "resamples": bootstrap.RESAMPLES,
@@ -208,10 +208,10 @@ def _label_recalls(
     return labelled, np.stack(among, axis=1).astype(np.float32)
 
 
-def _by_label(asked: Sequence[Picture], done: Retrieval) -> dict[str, dict[str, float | int]]:
+def _by_label(asked: Sequence[Picture], done: RetrievalResult) -> dict[str, dict[str, float | int]]:
     """The figures of each label's queries, in the order of the alphabet."""
     queries_of: dict[str, list[int]] = {}
-    for query in np.flatnonzero(done.answerable).tolist():
+    for query in np.flatnonzero(done.has_relevant).tolist():
         for label in dict.fromkeys(asked[query].labels):
             queries_of.setdefault(label, []).append(query)
     return {
@@ -234,7 +234,7 @@ def _verification(
     if len(new):
         vectors = np.concatenate([vectors, asked.vectors[new]])
     try:
-        distances, y = pair_distances(
+        distances, y = sample_pair_distances(
             vectors,
             [picture.item_id for picture in pictures],
             [picture.labels for picture in pictures],
@@ -243,12 +243,12 @@ def _verification(
         )
     except InputError:  # no pair of one of the kinds
         return None
-    return verify(distances, y).as_dict()
+    return measure_verification(distances, y).as_dict()
 
 
-def _calibration(done: Retrieval, fingerprint: str, measured_on: str) -> Calibration | None:
+def _calibration(done: RetrievalResult, fingerprint: str, measured_on: str) -> Calibration | None:
     try:
-        return calibrate_retrieval(done, fingerprint=fingerprint, measured_on=measured_on)
+        return calibrate_on_retrieval(done, fingerprint=fingerprint, measured_on=measured_on)
     except InputError:  # there is one item alone
         return None
 
@@ -261,7 +261,7 @@ def _duplicates(
     cosines: NDArray[np.float32],
     rows: NDArray[Any],
 ) -> dict[str, Any]:
-    found = duplicates(paths, gallery_paths, cosines, rows)
+    found = find_duplicates(paths, gallery_paths, cosines, rows)
     return {
         "queries": len(found),
         "same_bytes": sum(one.same_bytes for one in found),

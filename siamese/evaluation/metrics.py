@@ -19,7 +19,7 @@ FIGURES = ("recall@1", "recall@5", "recall@10", "precision@10", "map@r", "map", 
 
 
 @dataclass(frozen=True, eq=False)
-class Retrieval:
+class RetrievalResult:
     """The ranking of every query in figures.
 
     Attributes
@@ -42,16 +42,16 @@ class Retrieval:
     gallery_items: int
 
     @property
-    def answerable(self) -> NDArray[np.bool_]:
+    def has_relevant(self) -> NDArray[np.bool_]:
         """bool (n,): R > 0."""
         return self.relevant > 0
 
-    def by_query(self) -> dict[str, float | int]:
+    def mean_metrics(self) -> dict[str, float | int]:
         """Average over the queries, as `retrieval_metrics` returns it."""
-        means = self.figures[self.answerable].mean(axis=0, dtype=np.float64)
+        means = self.figures[self.has_relevant].mean(axis=0, dtype=np.float64)
         return {
             **dict(zip(FIGURES, means.tolist(), strict=True)),
-            "queries": int(self.answerable.sum()),
+            "queries": int(self.has_relevant.sum()),
             "gallery": self.gallery,
             "items": self.gallery_items,
         }
@@ -104,19 +104,19 @@ def retrieval_metrics(
     ----------
     Musgrave, Belongie, Lim, "A Metric Learning Reality Check", ECCV 2020 (MAP@R).
     """
-    return retrieval(
+    return measure_retrieval(
         vectors, item_ids, gallery=gallery, gallery_item_ids=gallery_item_ids, own_rows=own_rows
-    ).by_query()
+    ).mean_metrics()
 
 
-def retrieval(
+def measure_retrieval(
     vectors: ArrayLike,
     item_ids: ItemIds,
     *,
     gallery: ArrayLike | None = None,
     gallery_item_ids: ItemIds | None = None,
     own_rows: ArrayLike | None = None,
-) -> Retrieval:
+) -> RetrievalResult:
     """Rank as `retrieval_metrics` does, and keep the figures of every query."""
     queries = UnitVectors(vectors, "vectors")
     if gallery is None:
@@ -134,7 +134,7 @@ def retrieval(
     searched_items = np.array([numbers.setdefault(one, len(numbers)) for one in searched_ids])
     gallery_items = len(numbers)
     items = np.array([numbers.setdefault(one, len(numbers)) for one in item_ids])
-    done = Retrieval(
+    done = RetrievalResult(
         figures=np.full((len(queries), len(FIGURES)), np.nan, np.float32),
         items=items,
         relevant=np.zeros(len(queries), np.intp),
@@ -149,7 +149,7 @@ def retrieval(
         done.nearest_relevant[part.rows] = part.nearest_relevant
         done.nearest_other[part.rows] = part.nearest_other
         done.figures[part.rows[part.relevant > 0]] = _figures(part)
-    if not done.answerable.any():
+    if not done.has_relevant.any():
         raise InputError(
             "no query has another picture of its item in the gallery; give some items a second one"
         )

@@ -21,7 +21,7 @@ BLOCKS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Verification:
+class VerificationResult:
     """How well distances tell positive from negative pairs.
 
     Attributes
@@ -70,22 +70,22 @@ class Verification:
         )
 
 
-def verify_embeddings(
+def evaluate_verification(
     embeddings: Embeddings, *, pairs: int = 20_000, seed: int = 0
-) -> Verification:
-    """Draw pairs of a catalogue's pictures, as `pair_distances` does, and `verify` them."""
+) -> VerificationResult:
+    """Draw pairs of a catalogue's pictures, as `sample_pair_distances` does, and `measure_verification` them."""
     pictures = embeddings.pictures
-    distances, y = pair_distances(
+    distances, y = sample_pair_distances(
         embeddings.vectors,
         [picture.item_id for picture in pictures],
         [picture.labels for picture in pictures],
         pairs=pairs,
         seed=seed,
     )
-    return verify(distances, y)
+    return measure_verification(distances, y)
 
 
-def pair_distances(
+def sample_pair_distances(
     vectors: np.ndarray,
     item_ids: Sequence[Hashable],
     labels: Sequence[Iterable[Hashable]],
@@ -132,7 +132,7 @@ def pair_distances(
     return distances, y
 
 
-def verify(distances: np.ndarray, y: np.ndarray) -> Verification:
+def measure_verification(distances: np.ndarray, y: np.ndarray) -> VerificationResult:
     """Say how well distances separate positive from negative pairs.
 
     A pair of distance d counts as one item when d ≤ t. Over all thresholds t::
@@ -164,7 +164,7 @@ def verify(distances: np.ndarray, y: np.ndarray) -> Verification:
     accuracy = (true_positive + 1 - false_positive) / 2
     best = 1 + int(accuracy[1:].argmax())  # the first threshold accepts none, the last one all
     following = min(best + 1, len(at) - 1)
-    return Verification(
+    return VerificationResult(
         distances=distances,
         y=y,
         threshold=float(-(at[best] + at[following]) / 2),

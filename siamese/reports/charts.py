@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from siamese.evaluation.verification import Verification
+    from siamese.evaluation.verification import VerificationResult
 
 HELD_OUT = "#2563eb"
 """Blue, for metrics of held-out items."""
@@ -68,12 +68,12 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 @_styled
-def draw_distance_histograms(before: Verification, after: Verification) -> Figure:
+def draw_distance_histograms(before: VerificationResult, after: VerificationResult) -> Figure:
     """Draw the distances of positive and negative pairs before and after training.
 
     Parameters
     ----------
-    before, after : Verification
+    before, after : VerificationResult
         Pairs of the same catalogue, embedded by the two models.
 
     Returns
@@ -128,12 +128,12 @@ def _plot_histogram(
 
 
 @_styled
-def draw_roc_curves(before: Verification, after: Verification) -> Figure:
+def draw_roc_curves(before: VerificationResult, after: VerificationResult) -> Figure:
     """Draw the ROC curves of verification before and after training.
 
     Parameters
     ----------
-    before, after : Verification
+    before, after : VerificationResult
         Pairs of the same catalogue, embedded by the two models.
 
     Returns

@@ -14,8 +14,8 @@ import keras
 from siamese.data.catalogue import Catalogue, Skipped
 from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
-from siamese.evaluation.calibration import calibrate_retrieval, calibration_path
-from siamese.evaluation.metrics import retrieval
+from siamese.evaluation.calibration import calibrate_on_retrieval, get_calibration_path
+from siamese.evaluation.metrics import measure_retrieval
 from siamese.models.checkpoints import FINAL_MODEL, load_model
 from siamese.models.devices import training_precision
 from siamese.models.embedding_model import (
@@ -279,14 +279,14 @@ def _calibrate(final: Path, validation: PairGenerator, embed: Embed) -> None:
     vectors = embed(embedder.model, validation, None)
     item_ids = [picture.item_id for picture in validation.pictures]
     try:
-        calibrated = calibrate_retrieval(
-            retrieval(vectors, item_ids),
+        calibrated = calibrate_on_retrieval(
+            measure_retrieval(vectors, item_ids),
             fingerprint=embedder.facts.fingerprint,
             measured_on="the held-out items of its training",
         )
     except InputError:  # too few items or pictures
         return
-    calibrated.write(calibration_path(final))
+    calibrated.write(get_calibration_path(final))
 
 
 def _say_if_in_vain(state: dict[str, Any]) -> None:

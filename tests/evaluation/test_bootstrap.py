@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siamese.evaluation.bootstrap import averages, intervals
+from siamese.evaluation.bootstrap import average_metrics, bootstrap_intervals
 
 RNG = np.random.default_rng(0)
 
@@ -11,7 +11,7 @@ RNG = np.random.default_rng(0)
 def test_averages_agree_with_naive_loop():
     items = RNG.integers(7, size=50)
     figures = RNG.random((50, 3)).astype(np.float32)
-    by_query, by_item = averages(figures, items)
+    by_query, by_item = average_metrics(figures, items)
     of_item = [figures[items == item].mean(axis=0) for item in np.unique(items)]
     assert by_query == pytest.approx(figures.mean(axis=0))
     assert by_item == pytest.approx(np.mean(of_item, axis=0))
@@ -21,7 +21,7 @@ def test_resamples_are_of_items():
     # All pictures of an item are found, or none: drawing pictures would see 1,000 tosses.
     items = np.repeat(np.arange(10), 100)
     figures = (items < 5)[:, None].astype(np.float32)
-    by_query, by_item = intervals(figures, items, resamples=4000)
+    by_query, by_item = bootstrap_intervals(figures, items, resamples=4000)
     # The number of the five items found among ten drawn is binomial: 2 and 8 of 10 at 95 %.
     assert by_query[:, 0] == pytest.approx([0.2, 0.8])
     assert by_item[:, 0] == pytest.approx([0.2, 0.8])
@@ -30,7 +30,7 @@ def test_resamples_are_of_items():
 def test_agrees_with_naive_resampling():
     items = np.repeat(np.arange(6), [1, 2, 3, 4, 5, 9])
     figures = RNG.random((len(items), 2)).astype(np.float32)
-    by_query, by_item = intervals(figures, items, resamples=300, seed=5, confidence=0.9)
+    by_query, by_item = bootstrap_intervals(figures, items, resamples=300, seed=5, confidence=0.9)
     rng = np.random.default_rng(5)
     naive_query, naive_item = [], []
     for _ in range(300):
@@ -43,4 +43,4 @@ def test_agrees_with_naive_resampling():
 
 
 def test_one_item_tells_nothing():
-    assert intervals(np.ones((4, 1), np.float32), np.zeros(4, int)) is None
+    assert bootstrap_intervals(np.ones((4, 1), np.float32), np.zeros(4, int)) is None

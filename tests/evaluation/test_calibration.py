@@ -7,12 +7,12 @@ import pytest
 
 from siamese.errors import InputError
 from siamese.evaluation.calibration import (
-    calibrate,
-    calibrate_retrieval,
-    calibration_path,
+    calibrate_on_retrieval,
+    calibrate_threshold,
+    get_calibration_path,
     read_calibration,
 )
-from siamese.evaluation.metrics import retrieval
+from siamese.evaluation.metrics import measure_retrieval
 
 FACTS = {"gallery": 10, "fingerprint": "abc", "measured_on": "test.json"}
 
@@ -20,7 +20,7 @@ FACTS = {"gallery": 10, "fingerprint": "abc", "measured_on": "test.json"}
 def test_the_threshold_is_the_best_of_all():
     rng = np.random.default_rng(0)
     known, unknown = rng.normal(0.6, 0.2, 70).clip(0, 2), rng.normal(0.9, 0.2, 40).clip(0, 2)
-    done = calibrate(known, unknown, **FACTS)
+    done = calibrate_threshold(known, unknown, **FACTS)
 
     def balanced(threshold):
         return (np.mean(known <= threshold) + np.mean(unknown > threshold)) / 2
@@ -37,8 +37,8 @@ def test_the_threshold_is_the_best_of_all():
 def test_known_and_unknown_are_the_queries_of_a_retrieval():
     angles = np.radians([0, 10, 50, 65, 120])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    done = calibrate_retrieval(
-        retrieval(vectors, list("aabbc")), fingerprint="abc", measured_on="test.json"
+    done = calibrate_on_retrieval(
+        measure_retrieval(vectors, list("aabbc")), fingerprint="abc", measured_on="test.json"
     )
     # Known: 10, 10, 15, 15 degrees away. Unknown: 50, 40, 40, 55, and 55 for the lone c.
     assert (done.known, done.unknown, done.gallery) == (4, 5, 5)
@@ -49,19 +49,21 @@ def test_known_and_unknown_are_the_queries_of_a_retrieval():
 
 def test_one_kind_of_queries_is_one_clear_line():
     with pytest.raises(InputError, match="needs two items"):
-        calibrate([0.5], [], **FACTS)
+        calibrate_threshold([0.5], [], **FACTS)
     with pytest.raises(InputError, match="needs two items"):
-        calibrate_retrieval(retrieval(np.eye(2), "aa"), fingerprint="abc", measured_on="test.json")
+        calibrate_on_retrieval(
+            measure_retrieval(np.eye(2), "aa"), fingerprint="abc", measured_on="test.json"
+        )
 
 
 def test_what_is_written_is_read_back(tmp_path, capsys):
     model = tmp_path / "final_model.hdf5"
-    assert calibration_path(model) == tmp_path / "final_model.calibration.json"
+    assert get_calibration_path(model) == tmp_path / "final_model.calibration.json"
     assert read_calibration(model, "abc") is None
-    done = calibrate([0.2, 0.3], [0.8, 0.9], **FACTS)
-    done.write(calibration_path(model))
+    done = calibrate_threshold([0.2, 0.3], [0.8, 0.9], **FACTS)
+    done.write(get_calibration_path(model))
     assert read_calibration(model, "abc") == done
-    assert json.loads(calibration_path(model).read_text()) == done.as_dict()
+    assert json.loads(get_calibration_path(model).read_text()) == done.as_dict()
     assert capsys.readouterr().err == ""
 
 
@@ -77,8 +79,8 @@ def test_what_is_written_is_read_back(tmp_path, capsys):
     ],
 )
 def test_what_cannot_be_used_is_one_line(tmp_path, capsys, change, why):
-    path = calibration_path(tmp_path / "model.hdf5")
-    calibrate([0.2, 0.3], [0.8, 0.9], **FACTS).write(path)
+    path = get_calibration_path(tmp_path / "model.hdf5")
+    calibrate_threshold([0.2, 0.3], [0.8, 0.9], **FACTS).write(path)
     path.write_text(change(path.read_text()))
     assert read_calibration(tmp_path / "model.hdf5", "abc") is None
     (line,) = capsys.readouterr().err.splitlines()
@@ -86,6 +88,6 @@ def test_what_cannot_be_used_is_one_line(tmp_path, capsys, change, why):
 
 
 def test_a_folder_in_its_place_is_one_line(tmp_path, capsys):
-    calibration_path(tmp_path / "model.hdf5").mkdir()
+    get_calibration_path(tmp_path / "model.hdf5").mkdir()
     assert read_calibration(tmp_path / "model.hdf5", "abc") is None
     assert "unreadable" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.evaluation.duplicates import Duplicate, duplicates
+from siamese.evaluation.duplicates import Duplicate, find_duplicates
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def photos(tmp_path):
 
 
 def found(photos, rows, cosines):
-    return duplicates(photos, photos, np.array(cosines, np.float32), np.array(rows))
+    return find_duplicates(photos, photos, np.array(cosines, np.float32), np.array(rows))
 
 
 def test_the_nearest_duplicate_is_found_and_told_from_a_copy(photos):

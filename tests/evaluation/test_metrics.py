@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from siamese.errors import InputError
 from siamese.evaluation import metrics
 from siamese.evaluation import relevant_ranks as ranking
-from siamese.evaluation.metrics import retrieval, retrieval_metrics
+from siamese.evaluation.metrics import measure_retrieval, retrieval_metrics
 
 COUNTS = {"queries", "gallery", "items"}
 # Their cosines are multiples of 1/4, exact in any arithmetic: ties are ties.
@@ -149,7 +149,7 @@ def test_items_of_many_pictures(monkeypatch):
 def test_what_is_known_of_every_query():
     rng = np.random.default_rng(1)
     vectors, ids = unit(rng, 40, 5), [*rng.integers(9, size=39).tolist(), 99]
-    done = retrieval(vectors, ids)
+    done = measure_retrieval(vectors, ids)
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -np.inf)
     same = np.array(ids)[:, None] == np.array(ids)
@@ -160,7 +160,7 @@ def test_what_is_known_of_every_query():
         assert done.nearest_relevant[row] == pytest.approx(own.max(initial=-np.inf), abs=1e-6)
         assert done.nearest_other[row] == pytest.approx(cosines[row][~same[row]].max(), abs=1e-6)
     assert done.figures.dtype == np.float32 and done.figures.shape == (40, 7)
-    assert np.isnan(done.figures[~done.answerable]).all() and not done.answerable[39]
+    assert np.isnan(done.figures[~done.has_relevant]).all() and not done.has_relevant[39]
 
 
 @settings(max_examples=100, deadline=None)

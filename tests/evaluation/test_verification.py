@@ -10,7 +10,11 @@ from siamese.data.label_rule import relations
 from siamese.embedding.embedder import Embeddings
 from siamese.errors import InputError
 from siamese.evaluation import verification
-from siamese.evaluation.verification import pair_distances, verify, verify_embeddings
+from siamese.evaluation.verification import (
+    evaluate_verification,
+    measure_verification,
+    sample_pair_distances,
+)
 
 ITEMS = ["a", "a", "b", "c", "b", "a", "d", "e", "e", "c"]
 LABELS_OF = {"a": ["red"], "b": ["red", "blue"], "c": ["blue"], "d": [], "e": []}
@@ -33,7 +37,7 @@ def every_pair(vectors, items, labels) -> tuple[list[float], list[float]]:
 
 def test_few_pairs_are_all_taken_once():
     vectors = directions(len(ITEMS))
-    distances, y = pair_distances(vectors, ITEMS, LABELS)
+    distances, y = sample_pair_distances(vectors, ITEMS, LABELS)
     positives, negatives = every_pair(vectors, ITEMS, LABELS)
     assert distances.dtype == np.float32 and y.dtype == np.int8
     assert sorted(distances[y == 1]) == pytest.approx(sorted(positives), abs=1e-6)
@@ -48,7 +52,7 @@ def test_many_pairs_are_drawn_without_repetition(monkeypatch):
     vectors = directions(200)
     positives, negatives = every_pair(vectors, items, labels)
     assert len(positives) > 300 and len(negatives) > 300
-    distances, y = pair_distances(vectors, items, labels, pairs=600)
+    distances, y = sample_pair_distances(vectors, items, labels, pairs=600)
     for kind, known in ((1, positives), (0, negatives)):
         drawn = distances[y == kind]
         assert 290 < len(drawn) <= 300
@@ -66,7 +70,7 @@ def test_pairs_are_equally_likely():
     positives, negatives = every_pair(vectors, items, labels)
     seen: dict[float, int] = {}
     for seed in range(3000):
-        for distance in pair_distances(vectors, items, labels, pairs=2, seed=seed)[0]:
+        for distance in sample_pair_distances(vectors, items, labels, pairs=2, seed=seed)[0]:
             seen[round(float(distance), 4)] = seen.get(round(float(distance), 4), 0) + 1
     for known in (positives, negatives):
         counts = [seen[round(distance, 4)] for distance in known]
@@ -76,7 +80,9 @@ def test_pairs_are_equally_likely():
 
 def test_the_seed_decides_the_pairs():
     vectors = directions(len(ITEMS))
-    draws = [pair_distances(vectors, ITEMS, LABELS, pairs=6, seed=seed)[0] for seed in (1, 1, 2)]
+    draws = [
+        sample_pair_distances(vectors, ITEMS, LABELS, pairs=6, seed=seed)[0] for seed in (1, 1, 2)
+    ]
     assert np.array_equal(draws[0], draws[1])
     assert not np.array_equal(draws[0], draws[2])
 
@@ -84,18 +90,18 @@ def test_the_seed_decides_the_pairs():
 def test_both_kinds_of_pairs_are_needed():
     vectors = directions(3)
     with pytest.raises(InputError, match="no positive pair"):
-        pair_distances(vectors, ["a", "b", "c"], [[], [], []])
+        sample_pair_distances(vectors, ["a", "b", "c"], [[], [], []])
     with pytest.raises(InputError, match="no negative pair"):
-        pair_distances(vectors, ["a", "a", "b"], [["red"], ["red"], ["red"]])
+        sample_pair_distances(vectors, ["a", "a", "b"], [["red"], ["red"], ["red"]])
     with pytest.raises(InputError, match="one kind"):
-        verify(np.array([0.5, 0.7]), np.array([1, 1]))
+        measure_verification(np.array([0.5, 0.7]), np.array([1, 1]))
 
 
 def test_vectors_must_be_usable():
     with pytest.raises(InputError, match="3 vectors, but 2 item ids"):
-        pair_distances(directions(3), ["a", "a"], [[], []])
+        sample_pair_distances(directions(3), ["a", "a"], [[], []])
     with pytest.raises(InputError, match="not finite"):
-        pair_distances(np.full((2, 2), np.nan, np.float32), ["a", "a"], [[], []])
+        sample_pair_distances(np.full((2, 2), np.nan, np.float32), ["a", "a"], [[], []])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -104,7 +110,7 @@ def test_figures_are_those_of_naive_loops(seed):
     y = rng.integers(2, size=60)
     distances = (rng.integers(0, 40, 60) / 20 + 0.4 * (1 - y)).astype(np.float32)  # with ties
     positives, negatives = distances[y == 1], distances[y == 0]
-    found = verify(distances, y)
+    found = measure_verification(distances, y)
 
     wins = [(one < other) + (one == other) / 2 for one in positives for other in negatives]
     assert found.auc == pytest.approx(np.mean(wins))
@@ -140,11 +146,13 @@ def test_fnmr_at_fmr_is_that_of_a_naive_loop(rate):
     positives, negatives = distances[y == 1], distances[y == 0]
     allowed = [t for t in (-1, *distances) if np.mean(negatives <= t) <= rate]
     expected = min(np.mean(positives > threshold) for threshold in allowed)
-    assert verify(distances, y).false_non_match_rate(rate) == pytest.approx(expected)
+    assert measure_verification(distances, y).false_non_match_rate(rate) == pytest.approx(expected)
 
 
 def test_the_figures_are_named_for_json():
-    figures = verify(np.array([0.25, 0.5, 1.0, 1.5]), np.array([1, 1, 0, 0])).as_dict()
+    figures = measure_verification(
+        np.array([0.25, 0.5, 1.0, 1.5]), np.array([1, 1, 0, 0])
+    ).as_dict()
     assert figures == {
         "auc": 1,
         "equal_error_rate": 0,
@@ -158,12 +166,12 @@ def test_the_figures_are_named_for_json():
 
 
 def test_distances_that_separate():
-    found = verify(np.array([0.25, 0.5, 1.0, 1.5]), np.array([1, 1, 0, 0]))
+    found = measure_verification(np.array([0.25, 0.5, 1.0, 1.5]), np.array([1, 1, 0, 0]))
     assert (found.threshold, found.accuracy, found.auc, found.equal_error_rate) == (0.75, 1, 1, 0)
 
 
 def test_distances_that_say_the_opposite():
-    found = verify(np.array([1.0, 0.5]), np.array([1, 0]))
+    found = measure_verification(np.array([1.0, 0.5]), np.array([1, 0]))
     assert (found.accuracy, found.auc, found.equal_error_rate) == (0.5, 0, 1)
     assert np.isfinite(found.threshold)
 
@@ -173,10 +181,10 @@ def test_embeddings_are_verified_by_item_and_label():
     pictures = [
         Picture(item, "a.png", tuple(labels)) for item, labels in zip(ITEMS, LABELS, strict=True)
     ]
-    done = verify_embeddings(Embeddings(pictures, vectors, []))
-    distances, y = pair_distances(vectors, ITEMS, LABELS)
+    done = evaluate_verification(Embeddings(pictures, vectors, []))
+    distances, y = sample_pair_distances(vectors, ITEMS, LABELS)
     np.testing.assert_array_equal(done.distances, distances)
     np.testing.assert_array_equal(done.y, y)
     assert str(done).startswith(
-        f"balanced accuracy {verify(distances, y).accuracy:.3f} at distance"
+        f"balanced accuracy {measure_verification(distances, y).accuracy:.3f} at distance"
     )

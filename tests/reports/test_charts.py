@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from siamese.evaluation.verification import verify
+from siamese.evaluation.verification import measure_verification
 from siamese.reports import draw_distance_histograms, draw_roc_curves, draw_training_curves
 from siamese.reports.canvas import FAINT, INK, OTHER, SAME
 from siamese.reports.charts import render_training_curves
@@ -23,7 +23,7 @@ def verified(gap: float, count: int = 400):
     rng = np.random.default_rng(1)
     y = np.arange(count) % 2
     distances = (rng.normal(1.0, 0.1, count) - gap * y).clip(0, 2).astype(np.float32)
-    return verify(distances, y.astype(np.int8))
+    return measure_verification(distances, y.astype(np.int8))
 
 
 def texts(figure: Figure) -> list[str]:
@@ -62,7 +62,7 @@ def test_histograms_are_green_for_one_item_and_red_for_two():
 
 
 def test_histograms_of_a_pair_each():
-    pair = verify(np.array([0.0, 0.0], np.float32), np.array([1, 0], np.int8))
+    pair = measure_verification(np.array([0.0, 0.0], np.float32), np.array([1, 0], np.int8))
     drawn(draw_distance_histograms(pair, pair))
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from siamese.data.images import PictureError, square_picture
 from siamese.errors import AwayError, GoneError, InputError, NotFoundError
-from siamese.evaluation.calibration import calibrate, calibration_path
+from siamese.evaluation.calibration import calibrate_threshold, get_calibration_path
 from siamese.indexes import BallTreeIndex, open_index
 from siamese.models.facts import ModelFacts
 from siamese.search.reranking.reranker import Expansion, Reciprocal
@@ -96,10 +96,10 @@ def test_in_catalogue_is_told_with_a_calibration_beside_the_model(tmp_path, path
     found = Searcher(embedder, index).search([paths[0], other])
     assert [query.in_catalogue for query in found] == [None, None]
 
-    told = calibrate(
+    told = calibrate_threshold(
         [0.1, 0.2], [0.4, 0.5], gallery=4, fingerprint=FACTS.fingerprint, measured_on="colours"
     )
-    told.write(calibration_path(path))
+    told.write(get_calibration_path(path))
     searcher = Searcher(embedder, index)
     assert searcher.threshold == told.threshold
     for ways in ({}, {"k": 1}, {"by_item": "best"}, {"rerank": "reciprocal"}):
@@ -256,9 +256,9 @@ def test_an_augmented_gallery_has_no_threshold(tmp_path):
     vectors = Angles().embed([1, 2])
     metadata = [{"item_id": "a", "filename": str(n), "labels": []} for n in range(2)]
     facts = replace(Angles.facts, path=str(tmp_path / "model.hdf5"))
-    calibrate([0.1], [0.9], gallery=2, fingerprint=facts.fingerprint, measured_on="x").write(
-        calibration_path(facts.path)
-    )
+    calibrate_threshold(
+        [0.1], [0.9], gallery=2, fingerprint=facts.fingerprint, measured_on="x"
+    ).write(get_calibration_path(facts.path))
 
     class Calibrated(Angles):
         pass

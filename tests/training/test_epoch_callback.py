@@ -13,7 +13,7 @@ from keras import layers
 import siamese.training.train
 from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
-from siamese.evaluation.calibration import calibration_path, read_calibration
+from siamese.evaluation.calibration import get_calibration_path, read_calibration
 from siamese.models.checkpoints import FINAL_MODEL, load_model, save_model
 from siamese.models.embedding_model import EMBEDDING_MODEL, POOLING, PROJECTION
 from siamese.training.budget import TimeBudget
@@ -379,7 +379,7 @@ def test_a_training_calibrates_its_final_model(catalogue, start, tmp_path):
 
 def test_without_held_out_items_nothing_is_calibrated(catalogue, start, tmp_path):
     trained = train(catalogue, replace(RECIPE, epochs=1, held_out=0.0), tmp_path, start=start)
-    assert not calibration_path(trained.model).exists()
+    assert not get_calibration_path(trained.model).exists()
 
 
 def test_what_is_kept_is_a_siamese_network(catalogue, start, tmp_path):

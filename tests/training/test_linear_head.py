@@ -6,7 +6,7 @@ import pytest
 
 from siamese.embedding.parity import least_cosine
 from siamese.errors import InputError
-from siamese.evaluation.metrics import retrieval
+from siamese.evaluation.metrics import measure_retrieval
 from siamese.models.embedding_model import PROJECTION, embedding_model
 from siamese.training.features import FrozenFeatures, embed_pictures
 from siamese.training.linear_head import SHRINKAGE, discriminants, train_head
@@ -96,8 +96,8 @@ def test_items_lie_apart_where_a_strong_feature_tells_nothing():
     telling = rng.normal(size=(10, 2))[items] + rng.normal(size=(60, 2)) * 0.05
     features = np.hstack([telling, rng.normal(size=(60, 3)) * 1.5]).astype(np.float32)
     weights, bias = discriminants(features, items, 2)
-    before = retrieval(_of_length_1(features - features.mean(axis=0)), items)
-    after = retrieval(_of_length_1(features @ weights + bias), items)
+    before = measure_retrieval(_of_length_1(features - features.mean(axis=0)), items)
+    after = measure_retrieval(_of_length_1(features @ weights + bias), items)
     assert _map_at_r(after) > 2 * _map_at_r(before)
 
 
@@ -114,7 +114,7 @@ def _of_length_1(vectors):
 
 
 def _map_at_r(found):
-    return found.by_query()["map@r"]
+    return found.mean_metrics()["map@r"]
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +150,12 @@ def test_a_head_is_trained_from_the_discriminants_and_nothing_else(pairs):
     moved = np.abs(projection.kernel.numpy() - weights).max()
     assert 1e-4 < moved < 0.1 * np.abs(weights).max()
 
-    start = _map_at_r(retrieval(vectors, items))
-    end = _map_at_r(retrieval(np.asarray(model(pictures)), items))
-    assert end > start + 0.1 and end > _map_at_r(retrieval(_of_length_1(features), items)) + 0.1
+    start = _map_at_r(measure_retrieval(vectors, items))
+    end = _map_at_r(measure_retrieval(np.asarray(model(pictures)), items))
+    assert (
+        end > start + 0.1
+        and end > _map_at_r(measure_retrieval(_of_length_1(features), items)) + 0.1
+    )
 
 
 def test_features_that_are_all_alike_are_refused():

@@ -16,7 +16,7 @@ import siamese.training.epoch_callback
 import siamese.training.train
 from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
-from siamese.evaluation.calibration import calibration_path
+from siamese.evaluation.calibration import get_calibration_path
 from siamese.losses import MultiSimilarityLoss
 from siamese.models.checkpoints import FINAL_MODEL, load_model, save_model
 from siamese.training.epoch_callback import TRAINING_LOG, TrainingProgress
@@ -77,7 +77,7 @@ def test_the_files_of_a_run(run):
     assert trained.model == output / FINAL_MODEL and trained.skipped == []
     names = sorted(path.name for path in output.iterdir())
     checkpoints = [name for name in names if name.startswith("weights.")]
-    beside = {calibration_path(FINAL_MODEL).name, TRAINING_STATE, TRAINING_LOG}
+    beside = {get_calibration_path(FINAL_MODEL).name, TRAINING_STATE, TRAINING_LOG}
     assert set(names) == {FINAL_MODEL, *beside, *checkpoints}
     best, score = 0, -np.inf
     expected = []
