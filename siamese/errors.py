@@ -1,4 +1,4 @@
-"""What a user can put right: one clear line a problem, never a traceback."""
+"""Errors that the user can put right: a clear line per problem, never a traceback."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from collections.abc import Iterable
 
 
 class InputError(Exception):
-    """The input or the call is wrong; each line names the file, the item and the remedy.
+    """Something is wrong with the input or the call.
 
     Parameters
     ----------
-    lines : one line, or all the problems of an input at once
+    lines : str or iterable of str
+        One line per problem, which names the file or the item, what is wrong with it, and what to
+        do.
+
+    Attributes
+    ----------
+    lines : list of str
+        The lines.
     """
 
     def __init__(self, lines: str | Iterable[str]) -> None:
@@ -18,16 +25,16 @@ class InputError(Exception):
         super().__init__("\n".join(self.lines))
 
     def _render_traceback_(self) -> list[str]:
-        """In a notebook too: the lines alone. IPython asks for them by this name."""
+        """Return what a notebook shows: IPython calls this method by its name."""
         return [f"error: {line}" for line in self.lines]
 
 
-class AwayError(InputError):
-    """Nothing is wrong with the call: what should answer it is away, and may be back soon."""
+class UnavailableError(InputError):
+    """The call is correct, but a server it needs does not answer; it may work later."""
 
 
-class GoneError(AwayError):
-    """What was found is not there any more: it was removed meanwhile, and the same call may do."""
+class GoneError(UnavailableError):
+    """Something was removed from the index during the call; the same call may work now."""
 
 
 class NotFoundError(InputError):

@@ -22,9 +22,9 @@ class FolderType(click.ParamType[Any]):
     name = "path or URL"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from siamese.data.remote_files import folder_of
+        from siamese.data.remote_files import as_folder
 
-        return folder_of(value)
+        return as_folder(value)
 
 
 def labeled_data_options(function: F) -> F:

@@ -39,7 +39,7 @@ from siamese.data.remote_files import (
     File,
     Folder,
     Place,
-    folder_of,
+    as_folder,
 )
 from siamese.errors import InputError
 from siamese.utils.artefacts import Artefact, describe_artefact, require_artefact
@@ -197,7 +197,7 @@ class Catalogue:
             problems.append(f"{path}: no rows below the header")
         if problems:
             raise InputError(problems)
-        return cls._converted(items, folder_of(image_dir or path.parent), str(path))
+        return cls._converted(items, as_folder(image_dir or path.parent), str(path))
 
     @classmethod
     def _converted(
@@ -318,7 +318,7 @@ def read_with_problems(
         described = describe_artefact(path, other_than=(Artefact.LABELED_DATA,))
         if described is not None:
             problems = [Problem("catalogue", f"not labelled data but {described}")]
-    return Catalogue(raw, items, folder_of(image_dir or path.parent)), problems
+    return Catalogue(raw, items, as_folder(image_dir or path.parent)), problems
 
 
 @dataclass(frozen=True)

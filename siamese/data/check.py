@@ -21,14 +21,14 @@ import msgspec
 from siamese.data.catalogue import Catalogue, Picture, read_with_problems
 from siamese.data.catalogue_json import Kind, Problem
 from siamese.data.images import PictureError, open_picture
+from siamese.data.remote_cache import cache_file
 from siamese.data.remote_files import (
     File,
     Place,
     RemoteFile,
     RemoteFolder,
-    cached_file,
-    reader_threads,
-    stats,
+    count_reader_threads,
+    stat_files,
 )
 from siamese.utils.progress import progress
 from siamese.utils.text import pluralize
@@ -239,7 +239,7 @@ def _survey(catalogue: Catalogue, *, thorough: bool) -> tuple[list[_File], list[
 def _survey_of_remote(
     catalogue: Catalogue, folder: RemoteFolder, thorough: bool
 ) -> tuple[list[_File], list[Problem]]:
-    folder.look_again()
+    folder.reset_listing()
     files: dict[str, _File] = {}
     problems: list[Problem] = []
     pictures: dict[str, Picture] = {}
@@ -247,9 +247,10 @@ def _survey_of_remote(
         pictures.setdefault(posixpath.normpath(picture.filename), picture)
     paths = [folder / name for name in pictures]
     ask = thorough or not folder.is_http  # those that can be listed take no request each
-    sizes = (
-        [found and found.st_size for found in stats(paths, reader_threads(paths))] if ask else None
-    )
+    sizes = None
+    if ask:
+        threads = count_reader_threads(paths)
+        sizes = [found and found.st_size for found in stat_files(paths, threads)]
     if sizes is None and not _any_there(paths):
         line = f"none of {pluralize(min(SAMPLE, len(paths)), 'picture')} asked for is in {folder}"
         return [], [Problem("catalogue", f"{line}; give the right --image-dir")]
@@ -273,7 +274,7 @@ def _survey_of_remote(
 def _any_there(paths: Sequence[RemoteFile]) -> bool:
     """Whether one of some is there, without asking for all."""
     some = paths[:: -(-len(paths) // SAMPLE)]
-    with closing(stats(some, reader_threads(some))) as found:
+    with closing(stat_files(some, count_reader_threads(some))) as found:
         return any(one is not None for one in found)
 
 
@@ -301,7 +302,7 @@ def _double(picture: Picture, first: Picture, what: str) -> Problem:
 
 def _decoded(file: _File) -> tuple[str | None, bytes | None]:
     """Why it is no picture; and the digest of one that was downloaded to see that."""
-    source = cached_file(file.file)
+    source = cache_file(file.file)
     try:
         # A JPEG at its smallest scale is still read to its end.
         open_picture(source, longest_side=1)
@@ -336,7 +337,7 @@ def _grouped(values: Iterable[T], keys: Iterable[Hashable]) -> list[list[T]]:
 
 
 def _all_done(work: Callable[[_File], T], values: Sequence[_File], what: str) -> list[T]:
-    threads = reader_threads(file.file for file in values)
+    threads = count_reader_threads(file.file for file in values)
     done: list[T] = []
     with (
         closing(in_threads(work, values, 1024, threads)) as results,

@@ -18,7 +18,8 @@ import numpy as np
 
 from siamese.data.catalogue import Catalogue, Picture
 from siamese.data.images import PictureError, square_picture
-from siamese.data.remote_files import File, RemoteFile, RemoteFolder, cached_file, reader_threads
+from siamese.data.remote_cache import cache_file
+from siamese.data.remote_files import File, RemoteFile, RemoteFolder, count_reader_threads
 from siamese.embedding.store import EmbeddingStore, OpenStore, Outcome, StoredOutcome
 from siamese.embedding.store_rows import FileState
 from siamese.errors import InputError
@@ -407,7 +408,7 @@ class Embedder:
         """Embed what a store does not know yet, and tidy it up."""
         files = _Files(catalogue)
         if isinstance(catalogue.image_dir, RemoteFolder):
-            catalogue.image_dir.look_again(unless_new=True)
+            catalogue.image_dir.reset_listing(keep_unused=True)
         with store.open(self.facts) as kept:
             known = kept.known(files)
             if known:
@@ -460,7 +461,7 @@ class Embedder:
 
         def prepare(filename: str) -> np.ndarray | str:
             # Before it is decoded: should it change meanwhile, that is seen the next time.
-            file = cached_file(files[filename])
+            file = cache_file(files[filename])
             state = FileState.from_path(file)
             try:
                 square = square_picture(file, size)
@@ -470,7 +471,7 @@ class Embedder:
             states[filename] = state
             return "changed while it was read" if state is None else square
 
-        threads = reader_threads(files.values())
+        threads = count_reader_threads(files.values())
         with closing(self._embedded(filenames, prepare, batch_size, threads)) as batches:
             for batch in batches:
                 yield [StoredOutcome(name, states.pop(name), outcome) for name, outcome in batch]

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.data.remote_files import File, cached_file, reader_threads, stats
+from siamese.data.remote_cache import cache_file
+from siamese.data.remote_files import File, count_reader_threads, stat_files
 from siamese.embedding.store_rows import FileState, Row, Rows
 from siamese.errors import InputError
 from siamese.utils.artefacts import MANIFEST, Artefact, require_artefact
@@ -202,8 +203,8 @@ class OpenStore:
         known: set[str] = set()
         same_size = []
         held = [filename for filename in paths if filename in self._newest]
-        threads = reader_threads(paths.values())
-        looked_up = stats((paths[filename] for filename in held), threads)
+        threads = count_reader_threads(paths.values())
+        looked_up = stat_files((paths[filename] for filename in held), threads)
         for filename, found in zip(held, looked_up, strict=True):
             state = self._newest[filename].state
             if found is None or not stat.S_ISREG(found.st_mode):
@@ -217,7 +218,7 @@ class OpenStore:
                 same_size.append(filename)
         # A copy, or a checkout, has another time and the same bytes.
         states = in_threads(
-            lambda filename: FileState.from_path(cached_file(paths[filename])),
+            lambda filename: FileState.from_path(cache_file(paths[filename])),
             same_size,
             64,
             threads,

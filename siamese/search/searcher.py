@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.errors import AwayError, GoneError, InputError, NotFoundError
+from siamese.errors import GoneError, InputError, NotFoundError, UnavailableError
 from siamese.evaluation.calibration import read_calibration
 from siamese.indexes import EVERYTHING, Index, LabelFilter
 from siamese.search.ranking import Ranker
@@ -283,7 +283,7 @@ class Searcher:
                 if row in self.index.find(item_id=known["item_id"], filename=known["filename"]):
                     return row
             except (IndexError, KeyError, InputError) as error:
-                if isinstance(error, AwayError) and not isinstance(error, GoneError):
+                if isinstance(error, UnavailableError) and not isinstance(error, GoneError):
                     raise
         raise NotFoundError(f"{picture}: no such picture in the index")
 

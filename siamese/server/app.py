@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from siamese.errors import AwayError, InputError, NotFoundError
+from siamese.errors import InputError, NotFoundError, UnavailableError
 from siamese.server.errors import (
     ApiError,
     away,
@@ -68,7 +68,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(ApiError, refused)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, http_error)  # type: ignore[arg-type]
     app.add_exception_handler(InputError, input_error)  # type: ignore[arg-type]
-    app.add_exception_handler(AwayError, away)  # type: ignore[arg-type]
+    app.add_exception_handler(UnavailableError, away)  # type: ignore[arg-type]
     app.add_exception_handler(NotFoundError, not_found)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, invalid)  # type: ignore[arg-type]
 

@@ -6,7 +6,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from siamese.errors import AwayError, InputError, NotFoundError
+from siamese.errors import InputError, NotFoundError, UnavailableError
 from siamese.server.json_encoding import json_bytes
 
 RETRY_SECONDS = 1
@@ -55,7 +55,7 @@ def not_found(_: Request, exception: NotFoundError) -> Response:
     return error(404, "; ".join(exception.lines))
 
 
-def away(_: Request, exception: AwayError) -> Response:
+def away(_: Request, exception: UnavailableError) -> Response:
     """Answer that what the index is kept by is away: the request itself may be right."""
     return error(503, "; ".join(exception.lines))
 

@@ -8,7 +8,7 @@ from contextlib import closing
 import numpy as np
 
 from siamese.data.images import PictureError, square_picture
-from siamese.data.remote_files import File, reader_threads
+from siamese.data.remote_files import File, count_reader_threads
 from siamese.errors import InputError
 from siamese.utils.progress import progress
 from siamese.utils.threads import in_threads
@@ -46,7 +46,9 @@ class PictureStore:
 
         rows = range(len(self.paths))
         with (
-            closing(in_threads(self._open, rows, 1024, reader_threads(self.paths))) as reasons,
+            closing(
+                in_threads(self._open, rows, 1024, count_reader_threads(self.paths))
+            ) as reasons,
             progress("opening", len(rows)) as bar,
         ):
             for row, reason in zip(rows, reasons, strict=True):

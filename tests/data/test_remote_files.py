@@ -21,14 +21,14 @@ from click.testing import CliRunner
 
 import utilities
 from siamese.cli.main import cli
-from siamese.data import remote_files as remote
+from siamese.data import remote_files, remote_requests
 from siamese.data.catalogue import Catalogue
 from siamese.data.check import check_catalogue, quick_check
 from siamese.data.images import PictureError, open_picture, square_picture
-from siamese.data.remote_files import RemoteFolder, folder_at, folder_of
+from siamese.data.remote_files import RemoteFolder, as_folder, get_remote_folder
 from siamese.embedding.embedder import Embedder
 from siamese.embedding.store import EmbeddingStore
-from siamese.errors import AwayError, InputError
+from siamese.errors import InputError, UnavailableError
 
 
 class ManyAtOnce(ThreadingHTTPServer):
@@ -89,7 +89,7 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(remote, "PATIENCE", (0.0, 0.0))
+    monkeypatch.setattr(remote_requests, "RETRY_DELAYS", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -123,10 +123,10 @@ def in_memory(copied):
             filesystem.pipe_file(
                 f"/photos/{path.relative_to(copied).as_posix()}", path.read_bytes()
             )
-    folder_at.cache_clear()
+    get_remote_folder.cache_clear()
     yield filesystem
     filesystem.store.clear()
-    folder_at.cache_clear()
+    get_remote_folder.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -158,13 +158,13 @@ def require_same(one, other):
     "place", ["photos", "/data/photos", "C:/photos", Path("a"), "file:///data"]
 )
 def test_a_path_stays_a_path(place):
-    assert folder_of(place) == Path(str(place).removeprefix("file://"))
+    assert as_folder(place) == Path(str(place).removeprefix("file://"))
 
 
 def test_the_folder_of_a_url_is_the_same_each_time():
-    folder = folder_of("memory://photos/")
+    folder = as_folder("memory://photos/")
     assert isinstance(folder, RemoteFolder)
-    assert folder is folder_of("memory://photos/") is folder_of(folder)
+    assert folder is as_folder("memory://photos/") is as_folder(folder)
     assert str(folder) == "memory://photos"
     assert str(folder / "a/b.jpg") == "memory://photos/a/b.jpg"
 
@@ -178,7 +178,7 @@ def test_the_folder_of_a_url_is_the_same_each_time():
 )
 def test_what_is_no_folder_is_one_line(place, line):
     with pytest.raises(InputError, match=line) as raised:
-        folder_of(place)
+        as_folder(place)
     assert len(raised.value.lines) == 1 and "token" not in str(raised.value)
 
 
@@ -190,7 +190,7 @@ def test_a_driver_that_is_missing_is_one_line(monkeypatch):
     with pytest.raises(InputError) as raised:
         RemoteFolder("s3://bucket/photos")
     assert raised.value.lines == [
-        "s3://bucket/photos: s3fs is not installed, which reads it; pip install "
+        "s3://bucket/photos: s3fs, which reads it, is not installed; pip install "
         "'keras-image-similarity-training[remote]'"
     ]
 
@@ -202,7 +202,7 @@ def test_a_password_is_shown_nowhere():
 
 
 def test_a_file_travels_with_what_is_known_of_it(in_memory):
-    file = folder_of("memory://photos") / "50% off #1?.png"
+    file = as_folder("memory://photos") / "50% off #1?.png"
     there = pickle.loads(pickle.dumps(file))
     in_memory.store.clear()
     assert there == file
@@ -210,9 +210,9 @@ def test_a_file_travels_with_what_is_known_of_it(in_memory):
 
 
 def test_what_is_absurdly_large_is_not_read(in_memory, monkeypatch):
-    monkeypatch.setattr(remote, "LARGEST", 10)
+    monkeypatch.setattr(remote_files, "MAX_FILE_BYTES", 10)
     with pytest.raises(PictureError, match=r"unreadable \(file too large\)"):
-        open_picture(folder_of("memory://photos") / "50% off #1?.png")
+        open_picture(as_folder("memory://photos") / "50% off #1?.png")
 
 
 # --- the catalogue behind a URL is the catalogue
@@ -294,7 +294,7 @@ def test_the_path_of_a_filename_does_not_leave_the_folder(copied, server):
 def test_a_filename_of_an_index_does_not_leave_the_folder():
     for name in ("../secret.png", "/secret.png", "a/../../secret.png"):
         with pytest.raises(InputError, match="leaves memory://photos"):
-            folder_of("memory://photos") / name
+            as_folder("memory://photos") / name
 
 
 def test_http_goes_by_the_proxy_of_the_environment(copied, server, monkeypatch):
@@ -302,7 +302,7 @@ def test_http_goes_by_the_proxy_of_the_environment(copied, server, monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     with pytest.raises(FileNotFoundError):
-        (folder_of("http://pictures.invalid/x") / "a.png").read_bytes()
+        (as_folder("http://pictures.invalid/x") / "a.png").read_bytes()
     assert any("pictures.invalid/x/a.png" in name for _, name in server.asked)
 
 
@@ -360,7 +360,7 @@ def test_what_can_be_listed_is_listed_once(embedder, copied, in_memory, tmp_path
     embedder.embed_into(store, catalogue)
     assert (asked["find"], asked["cat_file"]) == (1, len(catalogue.pictures))
     asked.clear()
-    folder_at.cache_clear()  # as in another process
+    get_remote_folder.cache_clear()  # as in another process
     catalogue = Catalogue.read(copied / "items.json", "memory://photos")
     assert embedder.embed_into(store, catalogue).new == 0
     assert asked["cat_file"] == 0 and asked["find"] == 1
@@ -440,17 +440,17 @@ def test_what_is_refused_is_not_asked_again(embedder, copied, server):
 def test_where_nothing_answers_the_run_ends_in_one_line(
     embedder, copied, server, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(remote, "MOST_UNANSWERED", 5)
+    monkeypatch.setattr(remote_requests, "MAX_UNANSWERED", 5)
     server.close()
     catalogue = Catalogue.read(copied / "items.json", server.url)
-    with pytest.raises(AwayError, match=r"no answer to \d+ requests one after the other"):
+    with pytest.raises(UnavailableError, match=r"no answer to \d+ consecutive requests"):
         embedder.embed_into(EmbeddingStore(tmp_path / "store"), catalogue)
 
 
 def test_many_wait_for_a_slow_server_at_once(embedder, copied, server, monkeypatch):
     catalogue = Catalogue.read(copied / "items.json", server.url)
     most, now, lock = 0, 0, threading.Lock()
-    read_bytes = remote.RemoteFile.read_bytes
+    read_bytes = remote_files.RemoteFile.read_bytes
 
     def slow(self):
         nonlocal most, now
@@ -462,7 +462,7 @@ def test_many_wait_for_a_slow_server_at_once(embedder, copied, server, monkeypat
             now -= 1
         return read_bytes(self)
 
-    monkeypatch.setattr(remote.RemoteFile, "read_bytes", slow)
+    monkeypatch.setattr(remote_files.RemoteFile, "read_bytes", slow)
     embedder.embed_catalogue(catalogue)
     assert most > 8
 
@@ -513,7 +513,7 @@ def s3(bucket: str):
         yield filesystem, f"http://{host}:{port}"
     finally:
         serving.stop()
-        folder_at.cache_clear()
+        get_remote_folder.cache_clear()
         filesystem.clear_instance_cache()
 
 
@@ -533,7 +533,7 @@ def test_a_bucket(embedder, copied, tmp_path, monkeypatch):
             embedder.embed_catalogue(catalogue, store=store),
             embedder.embed_catalogue(Catalogue.read(copied / "items.json")),
         )
-        folder_at.cache_clear()
+        get_remote_folder.cache_clear()
         gone = catalogue.pictures[5].filename
         filesystem.rm(f"shop/photos/{gone}")
         filesystem.invalidate_cache()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from siamese.data.images import PictureError, square_picture
-from siamese.errors import AwayError, GoneError, InputError, NotFoundError
+from siamese.errors import GoneError, InputError, NotFoundError, UnavailableError
 from siamese.evaluation.calibration import calibrate_threshold, get_calibration_path
 from siamese.indexes import BallTreeIndex, open_index
 from siamese.models.facts import ModelFacts
@@ -310,8 +310,8 @@ def test_a_row_that_was_removed_is_not_found(shared, monkeypatch):
     error = GoneError("removed meanwhile")
     with pytest.raises(NotFoundError):
         shared.find_row(3)
-    error = AwayError("nobody answers")
-    with pytest.raises(AwayError):
+    error = UnavailableError("nobody answers")
+    with pytest.raises(UnavailableError):
         shared.find_row(3)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from siamese.errors import AwayError
+from siamese.errors import UnavailableError
 from siamese.indexes import BACKENDS, open_index
 from siamese.search.searcher import Searcher
 from siamese.server import index_versions as module
@@ -76,7 +76,7 @@ def test_what_failed_is_tried_again_ever_more_seldom(folder, clock):
     place = folder / "search_index.pkl"
     generations = generations_of(place)
     served, load = generations.current, generations._load
-    generations._load = lambda before: (_ for _ in ()).throw(AwayError("the model is away"))
+    generations._load = lambda before: (_ for _ in ()).throw(UnavailableError("the model is away"))
     write_index(place, prefix="new/")
     tried = []
     for _ in range(1000):
@@ -177,7 +177,7 @@ def test_what_is_served_is_told_without_asking_the_index(client, monkeypatch):
     index = client.app.state.service.current.searcher.index
 
     def away(self):
-        raise AwayError("nobody answers")
+        raise UnavailableError("nobody answers")
 
     monkeypatch.setattr(type(index), "__len__", away)
     assert client.get("/about").json()["pictures"] == len(COLOURS)

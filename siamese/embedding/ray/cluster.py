@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from siamese.data.remote_files import File
-from siamese.errors import AwayError, InputError
+from siamese.errors import InputError, UnavailableError
 from siamese.utils.keras_import import suppress_stderr
 from siamese.utils.text import pluralize
 from siamese.version import __version__
@@ -214,7 +214,7 @@ def _require_answer(address: str) -> None:
         with socket.create_connection((host, port), CONNECT_SECONDS):
             pass
     except OSError as error:
-        raise AwayError(
+        raise UnavailableError(
             f"--ray-address {address}: no Ray cluster answers there ({error.strerror or error}); "
             "start it, or correct the address"
         ) from None

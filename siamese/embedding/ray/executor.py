@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamese.data.remote_files import is_there
+from siamese.data.remote_files import file_exists
 from siamese.embedding.ray.cluster import (
     Workers,
     connect_cluster,
@@ -164,7 +164,7 @@ def _checkpoint(embedder: Embedder) -> bytes:
 def _sample(files: Mapping[str, File], filenames: Sequence[str]) -> list[File]:
     """Some files, from all over the list, that are there."""
     some = filenames[:: max(1, len(filenames) // SAMPLE)]
-    return [files[filename] for filename in some if is_there(files[filename])]
+    return [files[filename] for filename in some if file_exists(files[filename])]
 
 
 def _task_size(pictures: int, workers: int, batch_size: int) -> int:

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese.data.remote_files import is_there
+from siamese.data.remote_files import file_exists
 from siamese.embedding.ray.tables import entries_table, files_of, refusal_table
 from siamese.errors import InputError
 from siamese.utils.text import pluralize
@@ -119,7 +119,7 @@ def look(version: str, sample: Sequence[File]) -> str | None:
             f"has version {__version__} of this package, not {version}; install the same "
             "on every node"
         )
-    if sample and not any(map(is_there, sample)):
+    if sample and not any(map(file_exists, sample)):
         return (
             f"sees no pictures: {sample[0]} is not there, nor are others; mount the same folder at "
             "the same path on every node"

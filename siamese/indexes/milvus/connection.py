@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from siamese.errors import AwayError, GoneError, InputError
+from siamese.errors import GoneError, InputError, UnavailableError
 from siamese.indexes.milvus.lite_folder import MilvusFolder, printable
 from siamese.indexes.place import is_address
 from siamese.utils.artefacts import INDEXES, is_milvus_folder, require_artefact
@@ -160,7 +160,7 @@ class Connection:
             if _code(error) == _NO_COLLECTION:
                 raise GoneError(line) from None
             if _is_away(error) or _is_late(error):
-                raise AwayError(line) from None
+                raise UnavailableError(line) from None
             raise InputError(line) from None
 
 

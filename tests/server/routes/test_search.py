@@ -7,7 +7,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from siamese.errors import AwayError, GoneError, InputError
+from siamese.errors import GoneError, InputError, UnavailableError
 from siamese.indexes import open_index
 from tests.server.conftest import COLOURS, FACTS, Colours, encoded, error_of, upload
 
@@ -222,7 +222,7 @@ class Troubled:
     [
         ([GoneError("row 5 is gone")], 200),
         ([GoneError("row 5 is gone")] * 2, 503),
-        ([AwayError("nobody answers")], 503),
+        ([UnavailableError("nobody answers")], 503),
         ([InputError("k is too large")], 422),
     ],
 )
@@ -238,7 +238,9 @@ def test_what_is_away_is_no_fault_of_the_client(client, errors, status):
     assert searcher.index.errors == []
 
 
-@pytest.mark.parametrize(("error", "status"), [(GoneError("gone"), 404), (AwayError("away"), 503)])
+@pytest.mark.parametrize(
+    ("error", "status"), [(GoneError("gone"), 404), (UnavailableError("away"), 503)]
+)
 def test_similar_to_a_row_tells_gone_from_away(client, error, status):
     searcher = client.app.state.service.current.searcher
     searcher.index = Troubled(searcher.index, "metadata_of", [error])

@@ -1,0 +1,44 @@
+"""Cache remote files, so that each is downloaded once however often it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from siamese.data.remote_files import File, RemoteFile, RemoteStat
+
+T = TypeVar("T")
+
+
+class CachedFile(RemoteFile):
+    """A `RemoteFile` that is downloaded once; its bytes, or its error, stay in memory."""
+
+    _bytes: bytes | None = None
+    _error: OSError | None = None
+
+    def stat(self) -> RemoteStat:
+        """See `RemoteFile.stat`."""
+        return self._request_once(super().stat)
+
+    def read_bytes(self) -> bytes:
+        """See `RemoteFile.read_bytes`."""
+        if self._bytes is None:
+            self._bytes = self._request_once(super().read_bytes)
+        return self._bytes
+
+    def _request_once(self, request: Callable[[], T]) -> T:
+        """Send a request unless one has failed, which had been retried already."""
+        if self._error is not None:
+            raise self._error
+        try:
+            return request()
+        except OSError as error:
+            self._error = error
+            raise
+
+
+def cache_file(file: File) -> File:
+    """Return a `CachedFile` for a remote file; a local file is returned as it is."""
+    if not isinstance(file, RemoteFile):
+        return file
+    return CachedFile(file.folder, file.filename, file.cached_stat)

@@ -1,0 +1,187 @@
+"""Send requests to the servers of remote pictures: retry them, and explain their errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+from siamese.errors import InputError, UnavailableError
+
+READER_THREADS = 32
+"""Threads that read remote files; at 50 ms per request they read 640 pictures per second."""
+
+RETRY_DELAYS = (0.5, 2.0)
+"""Seconds to wait before the second and the third try of a request."""
+
+MAX_UNANSWERED = 50
+"""Number of consecutive requests without an answer after which a run ends."""
+
+_DRIVERS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
+_TIMEOUTS = {"sock_connect": 10.0, "sock_read": 60.0}
+
+
+class RequestSender:
+    """Sender of requests to one remote folder, which retries them and notices a dead server.
+
+    Parameters
+    ----------
+    name : str
+        What errors call the folder: its URL without a password.
+    is_http : bool
+        Whether the folder is read by HTTP.
+    """
+
+    def __init__(self, name: str, *, is_http: bool) -> None:
+        self._name = name
+        self._is_http = is_http
+        self._unanswered = 0
+        self._lock = Lock()
+
+    def send(self, request: Callable[[], Any], file: str) -> Any:
+        """Send a request, and again after `RETRY_DELAYS` if the server does not answer.
+
+        Parameters
+        ----------
+        request : callable
+            Sends the request and returns the answer.
+        file : str
+            URL of the requested file, for errors.
+
+        Returns
+        -------
+        object
+            What `request` returns.
+
+        Raises
+        ------
+        OSError
+            The server refuses the request, or no try was answered.
+        UnavailableError
+            No request was answered, `MAX_UNANSWERED` times in a row.
+        """
+        delays = iter(RETRY_DELAYS)
+        while True:
+            try:
+                answer = request()
+            except Exception as error:  # each driver has its own
+                refusal = self._to_refusal(error, file)
+                if refusal is not None:  # an answer, too
+                    self._count(answered=True)
+                    raise refusal from error
+                delay = next(delays, None)
+                if delay is None:
+                    self._count(answered=False)
+                    cause = error.__cause__ if self._is_http else None
+                    raise OSError(errno.EIO, explain_error(cause or error), file) from error
+                time.sleep(delay)
+            else:
+                self._count(answered=True)
+                return answer
+
+    def _to_refusal(self, error: Exception, file: str) -> OSError | None:
+        """Return the `OSError` for a server's refusal, or None if it did not answer."""
+        status = _http_status(error)
+        # By HTTP, fsspec also raises FileNotFoundError for a failed connection, which it chains.
+        unsure = self._is_http and error.__cause__ is not None
+        missing = isinstance(error, FileNotFoundError) and not unsure
+        if missing or status in (404, 410):
+            return make_os_error(errno.ENOENT, file)
+        if isinstance(error, PermissionError) or status in (401, 403):
+            return make_os_error(errno.EACCES, file)
+        if status is not None and 400 <= status < 500 and status not in (408, 425, 429):
+            return OSError(errno.EIO, explain_error(error), file)
+        return None
+
+    def _count(self, *, answered: bool) -> None:
+        with self._lock:
+            self._unanswered = 0 if answered else self._unanswered + 1
+            if self._unanswered >= MAX_UNANSWERED:
+                raise UnavailableError(
+                    f"{self._name}: no answer to {self._unanswered} consecutive requests; finished "
+                    "work is kept, so run the same command again later"
+                )
+
+
+def open_filesystem(url: str, name: str) -> tuple[Any, str]:
+    """Open the fsspec filesystem of a URL.
+
+    Parameters
+    ----------
+    url : str
+        URL of a folder.
+    name : str
+        The URL without a password, for errors.
+
+    Returns
+    -------
+    filesystem : fsspec.AbstractFileSystem
+        The filesystem.
+    root : str
+        What the filesystem calls the folder.
+
+    Raises
+    ------
+    InputError
+        fsspec does not know this kind of URL, or its driver is not installed.
+    """
+    import fsspec
+
+    scheme = url.partition("://")[0].lower()
+    options: dict[str, Any] = {}
+    try:
+        if scheme in ("http", "https"):
+            import aiohttp
+
+            # Use the environment's proxies and ~/.netrc, as other programs do.
+            timeout = aiohttp.ClientTimeout(**_TIMEOUTS)
+            options["client_kwargs"] = {"timeout": timeout, "trust_env": True}
+        elif scheme in ("s3", "s3a"):
+            # With the default of 10 connections, most reader threads would wait for one.
+            config = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+            options["config_kwargs"] = {"max_pool_connections": READER_THREADS, **config}
+        return fsspec.core.url_to_fs(url, **options)
+    except ImportError as error:
+        driver = _DRIVERS.get(scheme, error.name or scheme)
+        raise InputError(
+            f"{name}: {driver}, which reads it, is not installed; pip install "
+            "'keras-image-similarity-training[remote]'"
+            + ("" if scheme in (*_DRIVERS, "http", "https") else f" {driver}")
+        ) from error
+    except Exception as error:  # each driver has its own
+        raise InputError(f"{name}: {explain_error(error)}") from error
+
+
+def make_os_error(number: int, file: str) -> OSError:
+    """Make the `OSError` of an error number, of the matching subclass."""
+    return OSError(number, os.strerror(number), file)
+
+
+def explain_error(error: BaseException) -> str:
+    """Explain in one line an error that an fsspec driver raised."""
+    status, kind = _http_status(error), type(error).__name__
+    if "Credential" in kind or "Auth" in kind:
+        return f"no credentials ({error}); see docs/remote-pictures.md"
+    if isinstance(error, PermissionError) or status in (401, 403):
+        return "no permission; see docs/remote-pictures.md for where credentials come from"
+    if isinstance(error, FileNotFoundError):
+        return "no such bucket or folder"
+    if status is not None:
+        return f"the server answers {status}"
+    text = " ".join(str(error).split())[:200]
+    return f"no answer ({text or kind})"
+
+
+def _http_status(error: BaseException) -> int | None:
+    """Return the HTTP status that an error or one of its causes has."""
+    cause: BaseException | None = error
+    while cause is not None:
+        # gcsfs calls it `code`, which is something else in the errors of aiohttp.
+        status = getattr(cause, "code" if type(cause).__name__ == "HttpError" else "status", None)
+        if isinstance(status, int):
+            return status
+        cause = cause.__cause__
+    return None
