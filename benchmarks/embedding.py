@@ -9,7 +9,7 @@ Ways, each with the same architecture at the same picture size:
 - **Keras**: `keras.utils.image_dataset_from_directory`, padded as here, through `model.predict`;
 - **torch** (with `--peers`): a `DataLoader` with a worker a core, and timm's model. It lives in an
   environment of its own, which is made in the work folder when it is first needed;
-- **ours**: `Embedder.embed_into` an empty store, files hashed and vectors written.
+- **ours**: `embed_into_store` into an empty store, files hashed and vectors written.
 
 Beside them two limits, measured in the same run with all cores: decoding alone, and the model alone
 on pictures in memory. What is shown against them is 1 / (1 / decoding + 1 / model).
@@ -39,6 +39,7 @@ from PIL import Image
 from siamese.cli.output import report_errors
 from siamese.data.catalogue import Catalogue
 from siamese.data.images import square_picture, to_network_input
+from siamese.embedding.embed_catalogue import embed_into_store
 from siamese.embedding.embedder import Embedder
 from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
@@ -94,7 +95,7 @@ def ours(embedder: Embedder, folder: Path) -> None:
     """As `siamese embed` does it."""
     catalogue = Catalogue.read(folder / "items.json")
     with tempfile.TemporaryDirectory() as store:
-        done = embedder.embed_into(EmbeddingStore(store), catalogue, batch_size=BATCH)
+        done = embed_into_store(embedder, EmbeddingStore(store), catalogue, batch_size=BATCH)
     if done.skipped:
         raise InputError(f"{one.filename}: {one.reason}" for one in done.skipped)
 

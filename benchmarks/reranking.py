@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from siamese.data.catalogue import Catalogue
+from siamese.embedding.embed_catalogue import embed_catalogue
 from siamese.embedding.embedder import Embedder
 from siamese.embedding.store import EmbeddingStore
 from siamese.evaluation.metrics import retrieval_metrics
@@ -222,7 +223,7 @@ def main() -> None:
         catalogue = Catalogue.read(path, arguments.image_dir or arguments.labeled_data.parent)
         keep = arguments.embeddings
         store = EmbeddingStore(keep / path.stem) if keep else None
-        done = embedder.embed_catalogue(catalogue, store=store)
+        done = embed_catalogue(embedder, catalogue, store=store)
         ids = np.array([picture.item_id for picture in done.pictures])
         return (
             done.vectors,

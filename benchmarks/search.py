@@ -42,6 +42,7 @@ from search_engines.vectors import (
 from siamese.cli.loading import model_context
 from siamese.cli.output import report_errors
 from siamese.data.catalogue import Catalogue
+from siamese.embedding.embed_catalogue import embed_catalogue
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path, lock_folder
 
@@ -185,7 +186,7 @@ def source_of(given: argparse.Namespace) -> Path:
 
         catalogue = Catalogue.read(given.labeled_data, given.image_dir)
         with model_context(load_keras=True):
-            vectors = Embedder.pretrained().embed_catalogue(catalogue).vectors
+            vectors = embed_catalogue(Embedder.pretrained(), catalogue).vectors
         with atomic_path(source) as temporary:
             np.save(temporary, vectors)
     return source

@@ -104,7 +104,7 @@ network.summary()
 
 # %%
 before = siamese.Embedder.pretrained()
-embedded_before = before.embed_catalogue(test)
+embedded_before = siamese.embed_catalogue(before, test)
 embedded_before.vectors.shape
 
 # %% [markdown]
@@ -122,7 +122,7 @@ trained = siamese.train(train, recipe, Path(CHECKPOINTS), resume=RESUME, watch=L
 # %%
 print(f"{trained.model}: the model of epoch {trained.best_epoch}")
 after = siamese.Embedder.load(trained.model)
-embedded_after = after.embed_catalogue(test)
+embedded_after = siamese.embed_catalogue(after, test)
 
 # %% [markdown]
 # ## What it brought, on items it never saw

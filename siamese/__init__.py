@@ -20,6 +20,7 @@ from siamese.version import __version__ as __version__
 # Type checkers and editors read these imports; at run time `_MODULES` takes their place.
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue as Catalogue
+    from siamese.embedding.embed_catalogue import embed_catalogue as embed_catalogue
     from siamese.embedding.embedder import Embedder as Embedder
     from siamese.errors import InputError as InputError
     from siamese.evaluation.evaluate import evaluate as evaluate
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "siamese.data.catalogue": ["Catalogue"],
+    "siamese.embedding.embed_catalogue": ["embed_catalogue"],
     "siamese.embedding.embedder": ["Embedder"],
     "siamese.errors": ["InputError"],
     "siamese.evaluation.evaluate": ["evaluate"],

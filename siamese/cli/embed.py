@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.cli.loading import load_embedder, model_context, read_checked_catalogue
+from siamese.cli.loading import (
+    create_executor,
+    load_embedder,
+    model_context,
+    read_checked_catalogue,
+)
 from siamese.cli.options import (
     batch_size_option,
     embedding_options,
-    engine_options,
+    executor_options,
     json_option,
     labeled_data_options,
     output_type,
@@ -20,11 +25,14 @@ from siamese.cli.output import exit_if_skipped, print_json
 from siamese.data.remote_files import Folder
 from siamese.utils.text import pluralize
 
+if TYPE_CHECKING:
+    from siamese.embedding.executor import ExecutorName
+
 
 @click.command()
 @labeled_data_options
 @embedding_options
-@engine_options
+@executor_options
 @click.option(
     "--output",
     type=output_type,
@@ -40,6 +48,8 @@ def embed(
     output: Path,
     batch_size: int,
     as_json: bool,
+    executor_name: ExecutorName,
+    ray_address: str | None,
     **model: Any,
 ) -> None:
     """Embed a catalogue into a folder of Parquet files.
@@ -48,13 +58,20 @@ def embed(
     skipped (exit code 3). Stopped, or are there more pictures now? The same command embeds only
     what is new.
     """
+    from siamese.embedding.embed_catalogue import embed_into_store
     from siamese.embedding.store import EmbeddingStore
 
     catalogue = read_checked_catalogue(labeled_data, image_dir)
     store = EmbeddingStore(output)
     store.require_writable()
     with model_context():
-        done = load_embedder(**model).embed_into(store, catalogue, batch_size=batch_size)
+        done = embed_into_store(
+            load_embedder(**model),
+            store,
+            catalogue,
+            batch_size=batch_size,
+            executor=create_executor(executor_name, ray_address),
+        )
     if as_json:
         print_json({"path": str(output), **done.as_dict()})
     else:

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.cli.loading import load_embedder, model_context, open_store, read_checked_catalogue
+from siamese.cli.loading import (
+    create_executor,
+    load_embedder,
+    model_context,
+    open_store,
+    read_checked_catalogue,
+)
 from siamese.cli.options import (
     batch_size_option,
     embedding_options,
     embeddings_option,
-    engine_options,
+    executor_options,
     json_option,
     labeled_data_options,
     seed_option,
@@ -23,6 +29,7 @@ from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
     from siamese.data.remote_files import Folder
+    from siamese.embedding.executor import ExecutorName
     from siamese.evaluation.evaluate import EvaluationResult
 
 WEAKEST = 5
@@ -44,7 +51,7 @@ WEAKEST = 5
 @embeddings_option
 @seed_option
 @embedding_options
-@engine_options
+@executor_options
 @batch_size_option
 @json_option
 def evaluate(
@@ -56,6 +63,8 @@ def evaluate(
     seed: int,
     batch_size: int,
     as_json: bool,
+    executor_name: ExecutorName,
+    ray_address: str | None,
     **model: Any,
 ) -> None:
     """Measure how well pictures of one item are found.
@@ -81,6 +90,7 @@ def evaluate(
             asked,
             batch_size=batch_size,
             store=open_store(embeddings),
+            executor=create_executor(executor_name, ray_address),
             seed=seed,
             measured_on=measured_on,
         )

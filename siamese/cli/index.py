@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from siamese.cli.loading import (
+    create_executor,
     load_embedder,
     model_context,
     open_store,
@@ -19,18 +20,21 @@ from siamese.cli.options import (
     collection_option,
     embedding_options,
     embeddings_option,
-    engine_options,
+    executor_options,
     json_option,
     labeled_data_options,
 )
 from siamese.cli.output import exit_if_skipped, print_json
 from siamese.data.remote_files import Folder
 
+if TYPE_CHECKING:
+    from siamese.embedding.executor import ExecutorName
+
 
 @click.command()
 @labeled_data_options
 @embedding_options
-@engine_options
+@executor_options
 @embeddings_option
 @click.option(
     "--backend",
@@ -71,6 +75,8 @@ def index(
     augment: bool,
     batch_size: int,
     as_json: bool,
+    executor_name: ExecutorName,
+    ray_address: str | None,
     **model: Any,
 ) -> None:
     """Embed a catalogue and write a search index.
@@ -97,6 +103,7 @@ def index(
             plan,
             store=open_store(embeddings),
             batch_size=batch_size,
+            executor=create_executor(executor_name, ray_address),
         )
     if as_json:
         changes = done.changes and done.changes._asdict()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue
     from siamese.data.remote_files import Folder
     from siamese.embedding.embedder import Embedder
-    from siamese.embedding.executor import ExecutorName
+    from siamese.embedding.executor import Executor, ExecutorName
     from siamese.embedding.runtimes.choose import PrecisionName, RuntimeName
     from siamese.embedding.store import EmbeddingStore
     from siamese.models.facts import ModelFacts
@@ -72,37 +72,19 @@ def load_embedder(
     *,
     runtime: RuntimeName = "auto",
     precision: PrecisionName = "auto",
-    engine: ExecutorName = "local",
-    ray_address: str | None = None,
 ) -> Embedder:
     """Load the model that the options name, or else the recorded one, or else the default.
 
     Parameters
     ----------
-    keras_model, backbone, picture_size, weights, runtime, precision, engine, ray_address
+    keras_model, backbone, picture_size, weights, runtime, precision
         The values of the options with these names.
     recorded : ModelFacts, optional
         The model that an index was built with.
     """
-    settings: dict[str, Any] = {"runtime": runtime, "precision": precision}
-    embedder = _load_model(keras_model, backbone, picture_size, weights, recorded, settings)
-    if engine == "ray":
-        from siamese.embedding.ray.executor import RayExecutor
-
-        embedder.engine = RayExecutor(ray_address)
-    return embedder
-
-
-def _load_model(
-    keras_model: Path | None,
-    backbone: str | None,
-    picture_size: int | None,
-    weights: str | None,
-    recorded: ModelFacts | None,
-    settings: dict[str, Any],
-) -> Embedder:
     from siamese.embedding.embedder import Embedder
 
+    settings: dict[str, Any] = {"runtime": runtime, "precision": precision}
     if keras_model is not None:
         reject_model_flags(backbone=backbone, picture_size=picture_size, weights=weights)
         return Embedder.load(keras_model, **settings)
@@ -116,6 +98,17 @@ def _load_model(
             return Embedder.load(recorded.path, **settings)
         backbone, picture_size = recorded.name, recorded.picture_size
     return Embedder.pretrained(backbone, picture_size, weights or "imagenet", **settings)
+
+
+def create_executor(name: ExecutorName, ray_address: str | None) -> Executor:
+    """Create the executor that --executor names."""
+    if name == "ray":
+        from siamese.embedding.ray.executor import RayExecutor
+
+        return RayExecutor(ray_address)
+    from siamese.embedding.executor import LocalExecutor
+
+    return LocalExecutor()
 
 
 def open_store(embeddings: Path | None) -> EmbeddingStore | None:

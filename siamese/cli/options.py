@@ -82,8 +82,16 @@ def embedding_options(function: F) -> F:
     return model_options(function)
 
 
-def _require_engine(context: click.Context, option: click.Parameter, name: str) -> str:
-    """Say at once where what an engine needs is missing."""
+class _ExecutorOption(click.Option):
+    """`--executor`, which also answers to `--engine`, its former name."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        super().add_to_parser(parser, ctx)
+        parser.add_option(self, ["--engine"], dest=self.name)
+
+
+def _require_executor(context: click.Context, option: click.Parameter, name: str) -> str:
+    """Fail at once if a package that the executor needs is missing."""
     if name == "ray":
         from siamese.embedding.ray.cluster import require_ray
 
@@ -91,29 +99,31 @@ def _require_engine(context: click.Context, option: click.Parameter, name: str) 
     return name
 
 
-def _require_ray_engine(
+def _require_ray(
     context: click.Context, option: click.Parameter, address: str | None
 ) -> str | None:
-    if address is not None and context.params["engine"] != "ray":
-        raise InputError("--ray-address: is of --engine ray; give that too")
+    if address is not None and context.params["executor_name"] != "ray":
+        raise InputError("--ray-address: needs --executor ray; give that too")
     return address
 
 
-def engine_options(function: F) -> F:
-    """The flags of a verb that embeds a catalogue: where that is done."""
+def executor_options(function: F) -> F:
+    """Add the flags that say where a catalogue is embedded."""
     function = click.option(
         "--ray-address",
-        callback=_require_ray_engine,
+        callback=_require_ray,
         help="ray: the cluster, as HOST:6379.  [default: this machine's, or one on it alone]",
     )(function)
     return click.option(
-        "--engine",
+        "--executor",
+        "executor_name",
+        cls=_ExecutorOption,
         type=click.Choice(["local", "ray"]),
         default="local",
         show_default=True,
-        is_eager=True,  # before --ray-address, wherever it stands
-        callback=_require_engine,
-        help="What embeds the catalogue: this process, or the machines of a Ray cluster.",
+        is_eager=True,  # parsed before --ray-address
+        callback=_require_executor,
+        help="Where to embed the catalogue: in this process or on a Ray cluster.",
     )(function)
 
 

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.cli.loading import load_embedder, model_context, open_store, read_checked_catalogue
+from siamese.cli.loading import (
+    create_executor,
+    load_embedder,
+    model_context,
+    open_store,
+    read_checked_catalogue,
+)
 from siamese.cli.options import (
     batch_size_option,
     embedding_options,
     embeddings_option,
-    engine_options,
+    executor_options,
     json_option,
     labeled_data_options,
     output_type,
@@ -23,12 +29,13 @@ from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
     from siamese.data.remote_files import Folder
+    from siamese.embedding.executor import ExecutorName
 
 
 @click.command()
 @labeled_data_options
 @embedding_options
-@engine_options
+@executor_options
 @embeddings_option
 @click.option(
     "--output", type=output_type, default="report", show_default=True, help="Folder to write to."
@@ -42,6 +49,8 @@ def report(
     output: Path,
     batch_size: int,
     as_json: bool,
+    executor_name: ExecutorName,
+    ray_address: str | None,
     **model: Any,
 ) -> None:
     """Show what training brought.
@@ -58,8 +67,7 @@ def report(
     with model_context():
         from siamese.reports.training_report import write_training_report
 
-        how = ("runtime", "precision", "engine", "ray_address")
-        default = load_embedder(None, **{name: model[name] for name in how})
+        default = load_embedder(None, runtime=model["runtime"], precision=model["precision"])
         done = write_training_report(
             catalogue,
             default,
@@ -67,6 +75,7 @@ def report(
             output,
             batch_size=batch_size,
             store=open_store(embeddings),
+            executor=create_executor(executor_name, ray_address),
         )
     if as_json:
         print_json(done.comparison.as_dict())

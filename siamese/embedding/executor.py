@@ -1,36 +1,115 @@
-"""What embeds files for an `Embedder`: files in, entries out, in no special order."""
+"""Where the pictures of a catalogue are embedded: in this process or on a cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from siamese.data.images import PictureError, square_picture
+from siamese.data.remote_cache import cache_file
+from siamese.data.remote_files import File, count_reader_threads
+from siamese.embedding.pipeline import decode_and_embed
+from siamese.embedding.store import StoredOutcome
+from siamese.embedding.store_rows import FileState
 
 if TYPE_CHECKING:
-    from siamese.data.remote_files import File
     from siamese.embedding.embedder import Embedder
-    from siamese.embedding.store import StoredOutcome
 
 ExecutorName = Literal["local", "ray"]
-"""As `--engine` takes it; "local" is the embedder itself."""
+"""The values of `--executor`."""
 
 
-class Executor(Protocol):
-    """Embeds elsewhere what an `Embedder` would embed in this process.
+class EmbeddedBatch(NamedTuple):
+    """Outcomes of some files, and what computed them.
 
     Attributes
     ----------
-    name : as `--engine` takes it
-    ran : the runtime and the precision of the last run, as `Embedded` has them
+    outcomes : list of StoredOutcome
+        One per file.
+    ran : set of (str, str)
+        Runtime and precision of each model that computed vectors among them; several if the nodes
+        of a cluster differ.
+    """
+
+    outcomes: list[StoredOutcome]
+    ran: set[tuple[str, str]]
+
+
+class Executor(Protocol):
+    """Embeds the files of a catalogue.
+
+    Attributes
+    ----------
+    name : str
+        The value of `--executor`.
     """
 
     name: str
-    ran: tuple[str, str]
 
-    def entries(
-        self,
-        embedder: Embedder,
-        files: Mapping[str, File],
-        filenames: Sequence[str],
-        batch_size: int,
-    ) -> Generator[list[StoredOutcome]]:
-        """Embed the files of some filenames, as `Embedder.entries` does; each comes once."""
+    def embed_files(
+        self, embedder: Embedder, files: Mapping[str, File], batch_size: int
+    ) -> Generator[EmbeddedBatch]:
+        """Embed files and yield their outcomes as they arrive, in any order.
+
+        Parameters
+        ----------
+        embedder : Embedder
+            The model.
+        files : mapping of str to File
+            The file of each filename.
+        batch_size : int
+            Pictures per call of the model.
+
+        Yields
+        ------
+        EmbeddedBatch
+            Each file is in exactly one batch.
+        """
+
+
+class LocalExecutor:
+    """Embeds in this process."""
+
+    name = "local"
+
+    def embed_files(
+        self, embedder: Embedder, files: Mapping[str, File], batch_size: int
+    ) -> Generator[EmbeddedBatch]:
+        """Embed files; see `Executor.embed_files`."""
+        size = embedder.facts.picture_size
+        states: dict[str, FileState | None] = {}
+
+        def decode(filename: str) -> np.ndarray | str:
+            # The state is read before the picture, so that a later change of the file is noticed.
+            file = cache_file(files[filename])
+            state = FileState.from_path(file)
+            try:
+                square = square_picture(file, size)
+            except PictureError as error:
+                states[filename] = None if _is_temporary(error) else state
+                return str(error)
+            states[filename] = state
+            return "changed while it was read" if state is None else square
+
+        threads = count_reader_threads(files.values())
+        embedded = decode_and_embed(
+            embedder.embed_squares, list(files), decode, batch_size, threads
+        )
+        with closing(embedded) as batches:
+            for batch in batches:
+                outcomes = [StoredOutcome(name, states.pop(name), result) for name, result in batch]
+                ran = set()
+                if any(not isinstance(result, str) for _, result in batch):
+                    ran.add((embedder.runtime.name, embedder.runtime.precision))
+                yield EmbeddedBatch(outcomes, ran)
+
+
+def _is_temporary(error: PictureError) -> bool:
+    """Return whether the system failed rather than the picture, so that a retry may succeed."""
+    cause = error.__context__
+    return isinstance(cause, MemoryError) or (
+        isinstance(cause, OSError) and cause.errno is not None
+    )

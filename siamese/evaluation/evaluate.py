@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from siamese.embedding.embed_catalogue import Embeddings, embed_catalogue
 from siamese.errors import InputError
 from siamese.evaluation import bootstrap
 from siamese.evaluation.calibration import Calibration, calibrate_on_retrieval
@@ -21,7 +22,8 @@ from siamese.vectors.unit_vectors import UnitVectors
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue, Picture, Skipped
     from siamese.data.remote_files import File
-    from siamese.embedding.embedder import Embedder, Embeddings
+    from siamese.embedding.embedder import Embedder
+    from siamese.embedding.executor import Executor
     from siamese.embedding.store import EmbeddingStore
 
 LABEL_RECALL_AT = (1, 5, 10)
@@ -76,6 +78,7 @@ def evaluate(
     *,
     batch_size: int = 32,
     store: EmbeddingStore | None = None,
+    executor: Executor | None = None,
     seed: int = 0,
     measured_on: str | None = None,
 ) -> EvaluationResult:
@@ -89,6 +92,7 @@ def evaluate(
         that is in both is left out of its own ranking.
     batch_size : pictures a forward pass
     store : embeddings that are there already; new ones are added to it
+    executor : where to embed; by default in this process
     seed : of the intervals, and of the pairs that verification is measured on
     measured_on : what the calibration is to say of its data; by default the folder of the pictures
 
@@ -97,7 +101,7 @@ def evaluate(
     InputError
         If no picture can be read, or no query has another picture of its item to find.
     """
-    gallery = _embedded(embedder, catalogue, batch_size, store, "the catalogue")
+    gallery = _embedded(embedder, catalogue, batch_size, store, executor, "the catalogue")
     gallery_ids = [picture.item_id for picture in gallery.pictures]
     gallery_paths = [catalogue.path_of(picture) for picture in gallery.pictures]
     if queries is None:
@@ -105,7 +109,7 @@ def evaluate(
         own = np.arange(len(paths))
         done = measure_retrieval(gallery.vectors, gallery_ids)
     else:
-        asked = _embedded(embedder, queries, batch_size, store, "the queries")
+        asked = _embedded(embedder, queries, batch_size, store, executor, "the queries")
         paths = [queries.path_of(picture) for picture in asked.pictures]
         skipped = [*asked.skipped, *gallery.skipped]
         row_of = {path.resolve(): row for row, path in enumerate(gallery_paths)}
@@ -153,10 +157,16 @@ def _embedded(
     catalogue: Catalogue,
     batch_size: int,
     store: EmbeddingStore | None,
+    executor: Executor | None,
     what: str,
 ) -> Embeddings:
-    embeddings = embedder.embed_catalogue(
-        catalogue, batch_size=batch_size, store=store, drop_others=False
+    embeddings = embed_catalogue(
+        embedder,
+        catalogue,
+        store=store,
+        batch_size=batch_size,
+        drop_others=False,
+        executor=executor,
     )
     if not embeddings.pictures:
         raise InputError(

@@ -12,7 +12,7 @@ from siamese.data.label_rule import NEGATIVE, NO_NEGATIVE_PAIR, relations
 from siamese.errors import InputError
 
 if TYPE_CHECKING:
-    from siamese.embedding.embedder import Embeddings
+    from siamese.embedding.embed_catalogue import Embeddings
 
 BLOCK_ROWS = 2000
 """Rows whose relations to each other are looked at in one go: 4 MB, however many there are."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese.data.check import quick_check
+from siamese.embedding.embed_catalogue import Embeddings, embed_catalogue
 from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.indexes.backend import Backend
@@ -20,7 +21,8 @@ from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue, Skipped
-    from siamese.embedding.embedder import Embedder, Embeddings
+    from siamese.embedding.embedder import Embedder
+    from siamese.embedding.executor import Executor
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def index_catalogue(
     *,
     store: EmbeddingStore | None = None,
     batch_size: int = 32,
+    executor: Executor | None = None,
 ) -> IndexedCatalogue:
     """Embed a catalogue and write its index, completely or not at all.
 
@@ -174,6 +177,8 @@ def index_catalogue(
         then loses the pictures that are no longer in the catalogue.
     batch_size : int, default 32
         Number of pictures per forward pass.
+    executor : Executor, optional
+        Where to embed; by default in this process.
 
     Returns
     -------
@@ -188,11 +193,13 @@ def index_catalogue(
         _require_model(plan.index, embedder)
     if fatal := quick_check(catalogue).fatal:
         raise InputError(str(problem) for problem in fatal)
-    embeddings = embedder.embed_catalogue(
+    embeddings = embed_catalogue(
+        embedder,
         catalogue,
-        batch_size=batch_size,
         store=store or EmbeddingStore(embeddings_folder(plan.place, plan.collection)),
+        batch_size=batch_size,
         drop_others=store is None,
+        executor=executor,
     )
     if not embeddings.pictures:
         raise InputError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from siamese.data.catalogue import Picture
-from siamese.embedding.embedder import Embeddings
+from siamese.embedding.embed_catalogue import Embeddings
 from siamese.errors import InputError
 from siamese.evaluation.metrics import retrieval_metrics
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from siamese.data.catalogue import Catalogue
-    from siamese.embedding.embedder import Embeddings
+    from siamese.embedding.embed_catalogue import Embeddings
 
 MOST_PICTURES = 3000
 """t-SNE takes minutes for more."""

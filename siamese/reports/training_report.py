@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from siamese.data.catalogue import Catalogue, Skipped
+from siamese.embedding.embed_catalogue import embed_catalogue
 from siamese.embedding.embedder import Embedder
+from siamese.embedding.executor import Executor
 from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.reports.canvas import write_picture
@@ -33,6 +35,7 @@ def write_training_report(
     *,
     batch_size: int = 32,
     store: EmbeddingStore | None = None,
+    executor: Executor | None = None,
 ) -> TrainingReport:
     """Write `report.html`, `neighbours.png`, `catalogue.png` and `metrics.json` to a folder.
 
@@ -41,6 +44,7 @@ def write_training_report(
     catalogue : items that `after` was not trained on, or its figures flatter
     before, after : the two models
     store : embeddings by `after` that are there already; new ones are added to it
+    executor : where to embed; by default in this process
 
     Raises
     ------
@@ -49,8 +53,15 @@ def write_training_report(
     """
     require_writable(output / "report.html")
     embedded = [
-        before.embed_catalogue(catalogue, batch_size=batch_size),
-        after.embed_catalogue(catalogue, batch_size=batch_size, store=store, drop_others=False),
+        embed_catalogue(before, catalogue, batch_size=batch_size, executor=executor),
+        embed_catalogue(
+            after,
+            catalogue,
+            store=store,
+            batch_size=batch_size,
+            drop_others=False,
+            executor=executor,
+        ),
     ]
     if not embedded[0].pictures:
         raise InputError(f"no picture in {catalogue.image_dir} can be used; run siamese check")

@@ -27,6 +27,7 @@ from siamese.data.check import check_catalogue, quick_check
 from siamese.data.images import PictureError, open_picture, square_picture
 from siamese.data.remote_files import RemoteFolder, as_folder, get_remote_folder
 from siamese.embedding.embedder import Embedder
+from siamese.embedding.embed_catalogue import embed_catalogue, embed_into_store
 from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError, UnavailableError
 
@@ -219,8 +220,8 @@ def test_what_is_absurdly_large_is_not_read(in_memory, monkeypatch):
 
 
 def test_the_same_vectors_as_of_the_folder(embedder, copied, url):
-    local = embedder.embed_catalogue(Catalogue.read(copied / "items.json"))
-    afar = embedder.embed_catalogue(Catalogue.read(copied / "items.json", url))
+    local = embed_catalogue(embedder, Catalogue.read(copied / "items.json"))
+    afar = embed_catalogue(embedder, Catalogue.read(copied / "items.json", url))
     assert afar.skipped == []
     require_same(afar, local)
 
@@ -316,10 +317,10 @@ def downloads(server: Server) -> int:
 def test_each_picture_is_downloaded_once_and_never_again(embedder, copied, server, tmp_path):
     catalogue = Catalogue.read(copied / "items.json", server.url)
     store = EmbeddingStore(tmp_path / "store")
-    first = embedder.embed_catalogue(catalogue, store=store)
+    first = embed_catalogue(embedder, catalogue, store=store)
     assert downloads(server) == len(catalogue.pictures)
     server.asked.clear()
-    again = embedder.embed_catalogue(catalogue, store=store)
+    again = embed_catalogue(embedder, catalogue, store=store)
     require_same(again, first)
     assert downloads(server) == 0
     assert sum(server.asked.values()) == len(catalogue.pictures)  # a HEAD each
@@ -327,7 +328,7 @@ def test_each_picture_is_downloaded_once_and_never_again(embedder, copied, serve
     changed = catalogue.pictures[7].filename
     shutil.copy(copied / catalogue.pictures[40].filename, copied / changed)
     server.asked.clear()
-    third = embedder.embed_catalogue(catalogue, store=store)
+    third = embed_catalogue(embedder, catalogue, store=store)
     assert server.asked["GET", changed] == downloads(server) == 1
     np.testing.assert_allclose(third.vectors[7], first.vectors[40], atol=1e-6)
 
@@ -338,9 +339,9 @@ def test_of_a_server_that_tells_nothing_the_bytes_are_compared(
     server.tells = False
     catalogue = Catalogue.read(copied / "items.json", server.url)
     store = EmbeddingStore(tmp_path / "store")
-    embedder.embed_catalogue(catalogue, store=store)
+    embed_catalogue(embedder, catalogue, store=store)
     server.asked.clear()
-    done = embedder.embed_into(store, catalogue)
+    done = embed_into_store(embedder, store, catalogue)
     assert (done.new, done.pictures) == (0, len(catalogue.pictures))
     assert downloads(server) == len(catalogue.pictures)
 
@@ -357,22 +358,22 @@ def test_what_can_be_listed_is_listed_once(embedder, copied, in_memory, tmp_path
         monkeypatch.setattr(type(in_memory), name, counted)
     catalogue = Catalogue.read(copied / "items.json", "memory://photos")
     store = EmbeddingStore(tmp_path / "store")
-    embedder.embed_into(store, catalogue)
+    embed_into_store(embedder, store, catalogue)
     assert (asked["find"], asked["cat_file"]) == (1, len(catalogue.pictures))
     asked.clear()
     get_remote_folder.cache_clear()  # as in another process
     catalogue = Catalogue.read(copied / "items.json", "memory://photos")
-    assert embedder.embed_into(store, catalogue).new == 0
+    assert embed_into_store(embedder, store, catalogue).new == 0
     assert asked["cat_file"] == 0 and asked["find"] == 1
 
 
 def test_another_run_of_one_process_sees_what_changed(embedder, copied, in_memory, tmp_path):
     catalogue = Catalogue.read(copied / "items.json", "memory://photos")
     store = EmbeddingStore(tmp_path / "store")
-    before = embedder.embed_catalogue(catalogue, store=store)
+    before = embed_catalogue(embedder, catalogue, store=store)
     one, other = catalogue.pictures[0].filename, catalogue.pictures[-1].filename
     in_memory.pipe_file(f"/photos/{one}", (copied / other).read_bytes())
-    after = embedder.embed_catalogue(catalogue, store=store)
+    after = embed_catalogue(embedder, catalogue, store=store)
     assert after.contents[0] == before.contents[-1] != before.contents[0]
 
 
@@ -385,14 +386,14 @@ def test_one_missing_and_one_cut_picture_are_skipped(embedder, copied, server, t
     (copied / gone).unlink()
     server.cut.add(cut)
     store = EmbeddingStore(tmp_path / "store")
-    done = embedder.embed_catalogue(catalogue, store=store)
+    done = embed_catalogue(embedder, catalogue, store=store)
     reasons = {one.filename: one.reason for one in done.skipped}
     assert reasons.keys() == {gone, cut}
     assert reasons[gone] == "file missing"
     assert reasons[cut].startswith("unreadable (no answer")
     server.cut.clear()  # it was the line: the next run tries again, and this one alone
     server.asked.clear()
-    again = embedder.embed_catalogue(catalogue, store=store)
+    again = embed_catalogue(embedder, catalogue, store=store)
     assert [one.filename for one in again.skipped] == [gone]
     assert server.asked["GET", cut] == 1 and downloads(server) - server.asked["GET", gone] == 1
 
@@ -401,14 +402,14 @@ def test_a_server_that_was_busy_is_asked_again(embedder, copied, server):
     catalogue = Catalogue.read(copied / "items.json", server.url)
     for picture, status in zip(catalogue.pictures[:4], (500, 503, 429, 502), strict=True):
         server.failures[picture.filename] = [status] * 4  # HEAD, its GET, and the same again
-    assert embedder.embed_catalogue(catalogue).skipped == []
+    assert embed_catalogue(embedder, catalogue).skipped == []
 
 
 def test_what_failed_is_not_asked_again_to_decode_it(embedder, copied, server):
     catalogue = Catalogue.read(copied / "items.json", server.url)
     name = catalogue.pictures[0].filename
     server.failures[name] = [503] * 100
-    done = embedder.embed_catalogue(catalogue)
+    done = embed_catalogue(embedder, catalogue)
     assert [skipped.filename for skipped in done.skipped] == [name]
     tries = 3
     assert server.asked["GET", name] == tries  # fsspec's own, where HEAD failed
@@ -432,7 +433,7 @@ def test_what_is_refused_is_not_asked_again(embedder, copied, server):
     catalogue = Catalogue.read(copied / "items.json", server.url)
     name = catalogue.pictures[0].filename
     server.failures[name] = [403] * 100
-    (skipped,) = embedder.embed_catalogue(catalogue).skipped
+    (skipped,) = embed_catalogue(embedder, catalogue).skipped
     assert (skipped.filename, skipped.reason) == (name, "unreadable (permission denied)")
     assert sum(count for (_, asked), count in server.asked.items() if asked == name) <= 6
 
@@ -444,7 +445,7 @@ def test_where_nothing_answers_the_run_ends_in_one_line(
     server.close()
     catalogue = Catalogue.read(copied / "items.json", server.url)
     with pytest.raises(UnavailableError, match=r"no answer to \d+ consecutive requests"):
-        embedder.embed_into(EmbeddingStore(tmp_path / "store"), catalogue)
+        embed_into_store(embedder, EmbeddingStore(tmp_path / "store"), catalogue)
 
 
 def test_many_wait_for_a_slow_server_at_once(embedder, copied, server, monkeypatch):
@@ -463,7 +464,7 @@ def test_many_wait_for_a_slow_server_at_once(embedder, copied, server, monkeypat
         return read_bytes(self)
 
     monkeypatch.setattr(remote_files.RemoteFile, "read_bytes", slow)
-    embedder.embed_catalogue(catalogue)
+    embed_catalogue(embedder, catalogue)
     assert most > 8
 
 
@@ -530,15 +531,15 @@ def test_a_bucket(embedder, copied, tmp_path, monkeypatch):
         assert quick_check(catalogue).errors == []
         store = EmbeddingStore(tmp_path / "store")
         require_same(
-            embedder.embed_catalogue(catalogue, store=store),
-            embedder.embed_catalogue(Catalogue.read(copied / "items.json")),
+            embed_catalogue(embedder, catalogue, store=store),
+            embed_catalogue(embedder, Catalogue.read(copied / "items.json")),
         )
         get_remote_folder.cache_clear()
         gone = catalogue.pictures[5].filename
         filesystem.rm(f"shop/photos/{gone}")
         filesystem.invalidate_cache()
         catalogue = Catalogue.read(copied / "items.json", "s3://shop/photos")
-        done = embedder.embed_into(store, catalogue)
+        done = embed_into_store(embedder, store, catalogue)
         assert done.new == 0
         assert [(one.filename, one.reason) for one in done.skipped] == [(gone, "file missing")]
         with pytest.raises(InputError, match="s3://none/here: no such bucket or folder"):

@@ -1,20 +1,11 @@
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
-import siamese.embedding.embedder as module
-from siamese.data.catalogue import Catalogue
 from siamese.data.images import open_picture, square_picture
 from siamese.embedding.embedder import Embedder
-from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
 
 
@@ -80,24 +71,6 @@ def test_every_broken_source_is_named(embedder, paths, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("broken", [[0, 1], [5, 20], [46, 47], range(48)], ids=str)
-def test_broken_pictures_of_a_catalogue_are_skipped(
-    embedder, catalogue, expected, tmp_path, broken
-):
-    folder = tmp_path / "copy"
-    shutil.copytree(catalogue.image_dir, folder)
-    copy = Catalogue.read(folder / "items.json")
-    for row in broken:
-        copy.path_of(copy.pictures[row]).write_bytes(b"no picture")
-    got = embedder.embed_catalogue(copy, batch_size=5)
-    kept = [row for row in range(48) if row not in broken]
-    assert got.pictures == [copy.pictures[row] for row in kept]
-    np.testing.assert_allclose(got.vectors, expected[kept], atol=1e-5)
-    assert [(s.item_id, s.filename, s.reason) for s in got.skipped] == [
-        (copy.pictures[row].item_id, copy.pictures[row].filename, "not a picture") for row in broken
-    ]
-
-
 def test_the_pretrained_default(pretrained, catalogue):
     assert pretrained.facts.name == "EfficientNetLite0" and pretrained.facts.path is None
     assert (pretrained.facts.embedding_size, pretrained.facts.picture_size) == (1280, 224)
@@ -134,284 +107,29 @@ def test_one_name_is_no_list_of_pictures(checkpoint):
         Embedder.load(checkpoint).embed("photo.jpg")
 
 
-def test_a_file_that_is_named_twice_is_embedded_once(embedder, catalogue, tmp_path, opened):
-    names = [picture.filename for picture in catalogue.pictures[:4]]
-    form = {"a": ["gone.png", names[0], names[1], names[0]], "b": [names[2], "gone.png", names[1]]}
-    form["b"].append(names[3])
-    items = {item: {"images": [{"filename": name} for name in form[item]]} for item in form}
-    (tmp_path / "items.json").write_text(json.dumps(items))
-    double = Catalogue.read(tmp_path / "items.json", catalogue.image_dir)
-    got = embedder.embed_catalogue(double, batch_size=2)
-    assert sorted(opened) == sorted([*names, "gone.png"])
-    assert [picture.filename for picture in got.pictures] == [
-        names[row] for row in (0, 1, 0, 2, 1, 3)
-    ]
-    single = embedder.embed([catalogue.image_dir / name for name in names], batch_size=2)
-    np.testing.assert_allclose(got.vectors, single[[0, 1, 0, 2, 1, 3]], atol=1e-5)
-    assert [(one.item_id, one.filename) for one in got.skipped] == [
-        ("a", "gone.png"),
-        ("b", "gone.png"),
-    ]
+@pytest.mark.parametrize("batch_size", [1, 16, 48])
+def test_square_pictures_are_embedded_as_files_are(embedder, paths, expected, batch_size):
+    squares = np.stack([square_picture(path, 32) for path in paths])
+    vectors = embedder.embed_squares(squares, batch_size=batch_size)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    assert embedder.embed_squares(squares[:0]).shape == (0, 16)
 
 
-def of_files(pictures, folder):
-    return [
-        hashlib.blake2b((folder / one.filename).read_bytes(), digest_size=16).digest()
-        for one in pictures
-    ]
+@pytest.mark.parametrize(
+    "squares",
+    [np.zeros((1, 16, 16, 3), np.uint8), np.zeros((1, 32, 32, 3), np.float32)],
+    ids=["size", "dtype"],
+)
+def test_other_arrays_than_square_pictures_are_refused(embedder, squares):
+    with pytest.raises(ValueError, match=r"takes uint8 \(n, 32, 32, 3\)"):
+        embedder.embed_squares(squares)
 
 
-def test_each_whole_picture_has_the_hash_of_its_file(embedder, copied, store):
-    copied.path_of(copied.pictures[5]).write_text("no picture")
-    copied.path_of(copied.pictures[9]).unlink()
-    expected = of_files(
-        (*copied.pictures[:5], *copied.pictures[6:9], *copied.pictures[10:]),
-        copied.image_dir,
-    )
-    for kept in (None, store, store):  # computed, computed and kept, of the store
-        got = embedder.embed_catalogue(copied, batch_size=7, store=kept)
-        assert got.contents == expected
-    shutil.copy(copied.path_of(copied.pictures[0]), copied.path_of(copied.pictures[1]))
-    got = embedder.embed_catalogue(copied, store=store)
-    assert got.contents == [expected[0], expected[0], *expected[2:]]
-
-
-def test_a_file_that_was_unreadable_a_moment_ago_is_not_trusted(
-    embedder, copied, store, monkeypatch
-):
-    with monkeypatch.context() as patch:
-        patch.setattr(module.FileState, "from_path", lambda path: None)
-        got = embedder.embed_catalogue(copied, store=store)
-        assert {one.reason for one in got.skipped} == {"changed while it was read"}
-        assert len(got.skipped) == 48
-    assert embedder.embed_catalogue(copied, store=store).skipped == []
-
-
-# --- with a store
-
-
-@pytest.fixture
-def copied(catalogue, tmp_path):
-    """A catalogue of the same pictures that a test may spoil."""
-    folder = tmp_path / "photos"
-    shutil.copytree(catalogue.image_dir, folder)
-    return Catalogue.read(folder / "items.json")
-
-
-@pytest.fixture
-def store(tmp_path):
-    return EmbeddingStore(tmp_path / "kept")
-
-
-@pytest.fixture
-def opened(monkeypatch):
-    """The names of the files that are decoded, as they are."""
-    names: list[str] = []
-
-    def square(source, size):
-        names.append(Path(source).name)
-        return square_picture(source, size)
-
-    monkeypatch.setattr(module, "square_picture", square)
-    return names
-
-
-def require_same(one, other):
-    assert one.pictures == other.pictures
-    assert one.vectors.tobytes() == other.vectors.tobytes()
-    assert one.skipped == other.skipped
-    assert one.contents == other.contents
-
-
-def test_a_store_changes_nothing_but_that_nothing_is_embedded_twice(
-    embedder, copied, store, opened, capsys
-):
-    copied.path_of(copied.pictures[5]).write_text("no picture")
-    without = embedder.embed_catalogue(copied, batch_size=7)
-    assert capsys.readouterr().err == ""
-    del opened[:]
-    require_same(embedder.embed_catalogue(copied, batch_size=7, store=store), without)
-    assert capsys.readouterr().err == ""
-    assert len(opened) == 48
-    require_same(embedder.embed_catalogue(copied, batch_size=16, store=store), without)
-    assert len(opened) == 48
-    assert capsys.readouterr().err == "48 of 48 pictures embedded already\n"
-
-
-def test_only_new_and_changed_pictures_are_embedded(embedder, copied, store, opened, capsys):
-    pictures = copied.pictures
-    few = Catalogue(
-        *({item: part[item] for item in list(part)[:11]} for part in (copied._raw, copied.items)),
-        copied.image_dir,
-    )
-    before = embedder.embed_catalogue(few, store=store)
-    shutil.copy(copied.path_of(pictures[0]), copied.path_of(pictures[1]))
-    del opened[:]
-    after = embedder.embed_catalogue(copied, store=store)
-    assert sorted(opened) == sorted(pictures[row].filename for row in (1, 44, 45, 46, 47))
-    assert capsys.readouterr().err == "43 of 48 pictures embedded already\n"
-    assert after.pictures == pictures
-    kept = [row for row in range(44) if row != 1]
-    assert after.vectors[kept].tobytes() == before.vectors[kept].tobytes()
-    np.testing.assert_allclose(after.vectors[1], after.vectors[0], atol=1e-5)
-    whole = embedder.embed_catalogue(copied)
-    np.testing.assert_allclose(after.vectors, whole.vectors, atol=1e-5)
-    # What the catalogue no longer names is gone from the store.
-    embedder.embed_catalogue(few, store=store)
-    del opened[:]
-    embedder.embed_catalogue(copied, store=store)
-    assert sorted(opened) == sorted(picture.filename for picture in pictures[44:])
-
-
-def test_a_broken_picture_is_not_tried_again_until_it_changes(embedder, copied, store, opened):
-    paths = [copied.path_of(picture) for picture in copied.pictures]
-    whole = paths[0].read_bytes()
-    paths[0].write_text("no picture")
-    paths[1].unlink()
-    paths[2].unlink()
-    paths[2].mkdir()
-    for again in (False, True):
-        del opened[:]
-        got = embedder.embed_catalogue(copied, store=store)
-        assert [one.reason for one in got.skipped] == [
-            "not a picture",
-            "file missing",
-            "is a folder",
-        ]
-        # What is not there may come back any time, and looking costs nothing.
-        assert (sorted(opened) == sorted(path.name for path in paths[1:3])) == again
-    for path in paths[:3]:
-        path.rmdir() if path.is_dir() else None
-        path.write_bytes(whole)
-    del opened[:]
-    assert embedder.embed_catalogue(copied, store=store).skipped == []
-    assert sorted(opened) == sorted(path.name for path in paths[:3])
-
-
-@pytest.mark.parametrize("trouble", [MemoryError(), OSError(5, "Input/output error")])
-def test_what_the_system_refused_is_tried_again(embedder, copied, store, monkeypatch, trouble):
-    def refuse(*_: object, **__: object) -> None:
-        raise trouble
-
-    with monkeypatch.context() as patch:
-        patch.setattr("PIL.Image.open", refuse)
-        got = embedder.embed_catalogue(copied, store=store)
-        assert len(got.skipped) == 48
-    assert embedder.embed_catalogue(copied, store=store).skipped == []
-
-
-def test_a_run_that_breaks_off_keeps_what_it_did(embedder, copied, store, opened, monkeypatch):
-    run = embedder.runtime.vectors
-    fourth = square_picture(copied.path_of(copied.pictures[24]), 32)
-
-    def run_some(squares: np.ndarray) -> np.ndarray:
-        if (squares[0] == fourth).all():  # batches begin in no special order
-            raise KeyboardInterrupt
-        return run(squares)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(embedder.runtime, "vectors", run_some)
-        embedder.embed_catalogue(copied, batch_size=8, store=store)
-    del opened[:]
-    got = embedder.embed_catalogue(copied, batch_size=8, store=store)
-    assert len(opened) == 24
-    require_same(got, embedder.embed_catalogue(copied, batch_size=8))
-
-
-def test_a_picture_that_changes_while_it_is_embedded_is_embedded_again(
-    embedder, copied, store, monkeypatch
-):
-    changing, other = (copied.path_of(copied.pictures[row]) for row in (0, 47))
-
-    def square(source, size):
-        decoded = square_picture(source, size)
-        if source == changing:
-            shutil.copyfile(other, changing)
-            os.utime(changing, ns=(5, 5))
-        return decoded
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "square_picture", square)
-        embedder.embed_catalogue(copied, store=store)
-    got = embedder.embed_catalogue(copied, store=store)
-    np.testing.assert_allclose(got.vectors[0], got.vectors[47], atol=1e-5)
-
-
-# --- into a store alone
-
-
-def test_embedding_into_a_store_is_what_others_find_there(embedder, copied, store, opened):
-    copied.path_of(copied.pictures[5]).write_text("no picture")
-    done = embedder.embed_into(store, copied, batch_size=7)
-    assert (done.pictures, done.new) == (47, 47)
-    assert [(one.filename, one.reason) for one in done.skipped] == [
-        (copied.pictures[5].filename, "not a picture")
-    ]
-    assert (done.runtime, done.precision) == (embedder.runtime.name, embedder.runtime.precision)
-    document = done.as_dict()
-    assert set(document) == {
-        *(
-            "pictures",
-            "new",
-            "skipped",
-            "seconds",
-            "pictures_per_second",
-            "runtime",
-            "precision",
-            "engine",
-        )
-    }
-    assert document["pictures_per_second"] == pytest.approx(47 / done.seconds)
-    del opened[:]
-    require_same(embedder.embed_catalogue(copied, store=store), embedder.embed_catalogue(copied))
-    again = embedder.embed_into(store, copied)
-    assert (again.pictures, again.new, again.runtime) == (47, 0, None)
-    assert again.pictures_per_second == 0
-    assert len(opened) == 48, "only without a store"
-
-
-def test_where_nothing_is_new_no_model_is_made_ready(embedder, checkpoint, copied, store):
-    embedder.embed_into(store, copied)
-    other = Embedder.load(checkpoint, precision="float32")
-    other.embed_catalogue(copied, store=store)
-    assert other._runtime is None
-
-
-def test_others_pictures_stay_where_that_is_asked(embedder, copied, store, opened):
-    few = Catalogue(
-        *({item: part[item] for item in list(part)[:2]} for part in (copied._raw, copied.items)),
-        copied.image_dir,
-    )
-    embedder.embed_into(store, copied)
-    del opened[:]
-    got = embedder.embed_catalogue(few, store=store, drop_others=False)
-    assert len(got.pictures) == 8
-    assert embedder.embed_into(store, copied).new == 0
-    embedder.embed_catalogue(few, store=store)
-    assert embedder.embed_into(store, copied).new == 40
-    assert len(opened) == 40
-
-
-def test_progress_counts_what_is_skipped(embedder, copied, monkeypatch):
-    said = []
-
-    class Bar:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def update(self, count):
-            said.append(count)
-
-        def set_postfix_str(self, text, refresh):
-            said.append(text)
-
-    monkeypatch.setattr(module, "progress", lambda *_: Bar())
-    for row in (0, 1, 20):
-        copied.path_of(copied.pictures[row]).write_text("no picture")
-    embedder.embed_catalogue(copied, batch_size=10)
-    told = [one for one in said if isinstance(one, str)]
-    assert (told[0], told[-1]) == ("2 skipped", "3 skipped")
-    assert sum(one for one in said if isinstance(one, int)) == 48
+def test_former_names_still_work_with_a_warning(embedder, catalogue):
+    with pytest.warns(DeprecationWarning, match="use Embedder.from_model"):
+        same = Embedder.of(embedder.model, "the same")
+    assert same.facts.fingerprint == embedder.facts.fingerprint
+    with pytest.warns(DeprecationWarning, match="use siamese.embed_catalogue"):
+        embeddings = embedder.embed_catalogue(catalogue, batch_size=16)
+    assert embeddings.pictures == catalogue.pictures

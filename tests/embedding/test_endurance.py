@@ -22,18 +22,17 @@ pytestmark = pytest.mark.long
 
 EMBED_AND_NOTE = """
 import sys
-from itertools import chain
-from siamese.embedding.embedder import Embedder
+from siamese.embedding.executor import LocalExecutor
 
-embedded = Embedder._embedded
+embed_files = LocalExecutor.embed_files
 
-def noted(self, *words):
-    for batch in embedded(self, *words):
+def embed_and_note(self, *args):
+    for batch in embed_files(self, *args):
         with open(sys.argv[1], "a") as file:
-            file.writelines(f"{filename}\\n" for filename, _ in batch)
+            file.writelines(f"{outcome.filename}\\n" for outcome in batch.outcomes)
         yield batch
 
-Embedder._embedded = noted
+LocalExecutor.embed_files = embed_and_note
 from siamese.cli.main import cli
 cli(sys.argv[2:])
 """

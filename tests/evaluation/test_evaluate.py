@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.data.catalogue import Catalogue, Skipped
-from siamese.data.images import PictureError, square_picture
-from siamese.embedding.embedder import Embeddings
+from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
 from siamese.evaluation.evaluate import evaluate
 from siamese.models.facts import ModelFacts
@@ -18,19 +17,11 @@ class MeanColour:
     """An embedder that needs no network."""
 
     facts = ModelFacts("mean colour", "f" * 64, 3, 8, None)
+    runtime = SimpleNamespace(name="numpy", precision="float32")
 
-    def embed_catalogue(self, catalogue, *, batch_size=32, store=None, drop_others=True):
-        pictures, vectors, skipped = [], [], []
-        for picture in catalogue.pictures:
-            try:
-                vectors.append(square_picture(catalogue.path_of(picture), 8).mean((0, 1)))
-                pictures.append(picture)
-            except PictureError as error:
-                skipped.append(Skipped(picture.item_id, picture.filename, str(error)))
-        vectors = np.array(vectors, np.float32).reshape(-1, 3)
-        return Embeddings(
-            pictures, vectors / np.linalg.norm(vectors, axis=1, keepdims=True), skipped
-        )
+    def embed_squares(self, squares, *, batch_size=32):
+        vectors = squares.mean((1, 2), dtype=np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from siamese.data.catalogue import Picture
 from siamese.data.label_rule import relations
-from siamese.embedding.embedder import Embeddings
+from siamese.embedding.embed_catalogue import Embeddings
 from siamese.errors import InputError
 from siamese.evaluation import verification
 from siamese.evaluation.verification import (

@@ -16,6 +16,7 @@ from pyarrow import parquet
 import utilities
 from siamese.data.catalogue import Catalogue
 from siamese.embedding.embedder import Embedder
+from siamese.embedding.executor import LocalExecutor
 from siamese.errors import InputError
 from siamese.indexes import open_index
 from siamese.indexes.build import index_catalogue, prepare_index
@@ -298,13 +299,13 @@ def test_an_update_changes_what_changed_and_embeds_nothing_else(
     changed = Catalogue.read(copied.image_dir / "items.json")
 
     embedded = []
-    real = Embedder._embedded
+    embed_files = LocalExecutor.embed_files
 
-    def counting(self, items, *more):
-        embedded.extend(items)
-        return real(self, items, *more)
+    def counting(self, embedder, files, batch_size):
+        embedded.extend(files)
+        return embed_files(self, embedder, files, batch_size)
 
-    monkeypatch.setattr(Embedder, "_embedded", counting)
+    monkeypatch.setattr(LocalExecutor, "embed_files", counting)
     done = build(embedder, changed, place, **words)
     assert sorted(embedded) == sorted([names[0], names[1], "new.png"])
     assert done.changes == (1, 5, 5)  # names[0] and four relabelled; names[1] and an item of four

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siamese.embedding.embedder import Embeddings
+from siamese.embedding.embed_catalogue import Embeddings
 from siamese.reports import compare_embeddings
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from siamese.data.catalogue import Picture
-from siamese.embedding.embedder import Embeddings
+from siamese.embedding.embed_catalogue import Embeddings
 from siamese.errors import InputError
 from siamese.evaluation.metrics import retrieval_metrics
 from siamese.reports import compare_embeddings

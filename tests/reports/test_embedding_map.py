@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.embedding.embedder import Embeddings
+from siamese.embedding.embed_catalogue import Embeddings
 from siamese.reports import draw_embedding_map
 from siamese.reports import embedding_map as module
 from siamese.reports.canvas import Canvas

@@ -14,6 +14,7 @@ import pytest
 
 import siamese.training.epoch_callback
 import siamese.training.train
+from siamese.embedding.embed_catalogue import embed_catalogue
 from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 from siamese.evaluation.calibration import get_calibration_path
@@ -99,7 +100,7 @@ def test_the_final_model_embeds(run, catalogue):
     output, _ = run
     embedder = Embedder.load(output / FINAL_MODEL)
     assert embedder.facts.picture_size == 32 and embedder.facts.embedding_size == 16
-    vectors = embedder.embed_catalogue(catalogue).vectors
+    vectors = embed_catalogue(embedder, catalogue).vectors
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 

@@ -46,7 +46,7 @@ def require_ray() -> None:
     """Refuse in one line where Ray Data is not installed."""
     if find_spec("ray") is None or find_spec("fsspec") is None:  # Ray Data's, not Ray's
         raise InputError(
-            "--engine ray: Ray is not installed; pip install "
+            "--executor ray: Ray is not installed; pip install "
             "'keras-image-similarity-training[ray]', here and on every node"
         )
 
@@ -90,7 +90,7 @@ def connect_cluster(address: str | None) -> Iterator[None]:
             except Exception as error:  # its own, RuntimeError, ConnectionError, ValueError
                 problem = error
         if problem is not None:
-            where = "--engine ray" if address is None else f"--ray-address {address}"
+            where = "--executor ray" if address is None else f"--ray-address {address}"
             raise InputError(f"{where}: {one_line(problem)}") from problem
         try:
             yield

@@ -1,8 +1,8 @@
-"""Embedding on many machines: Ray Data streams files to actors, and what became of them back.
+"""Embed on many machines: Ray Data streams files to actors and their vectors back.
 
-The driver alone writes the store. It is the one writer that the store wants, what a run did so far
-is known the moment it comes back, and a run may go on with another engine. A vector is a hundredth
-of the picture that it was made of, so that this one writer does not hold up a cluster.
+Only the driver writes the store. A store allows one writer, and so an interrupted run can continue
+with any executor. A vector is a hundredth of the size of its picture, so this one writer does not
+hold up the cluster.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese.data.remote_files import file_exists
+from siamese.embedding.executor import EmbeddedBatch
 from siamese.embedding.ray.cluster import (
     Workers,
     connect_cluster,
@@ -23,7 +25,7 @@ from siamese.embedding.ray.cluster import (
     say_if_busy,
     workers,
 )
-from siamese.embedding.ray.tables import entries_of, files_table
+from siamese.embedding.ray.tables import files_table, read_outcomes
 from siamese.embedding.ray.worker import MODEL, Job, Tries, Worker
 from siamese.errors import InputError
 
@@ -32,33 +34,35 @@ if TYPE_CHECKING:
 
     from siamese.data.remote_files import File
     from siamese.embedding.embedder import Embedder
-    from siamese.embedding.store import StoredOutcome
 
-TASK_PICTURES = 512
-"""Pictures of a task, at most: seconds of work, which a dead worker costs."""
+MAX_TASK_PICTURES = 512
+"""Most pictures per task. A worker that dies costs one task, which is seconds of work."""
 
-TASKS = 4
-"""Of each worker at least, so that all end at about the same time."""
+MIN_TASKS_PER_WORKER = 4
+"""Fewest tasks per worker, so that all workers finish at about the same time."""
 
-SAMPLE = 16
-"""Files of which every node must see one."""
+SAMPLE_SIZE = 16
+"""Number of files of which every node must see at least one."""
 
 
 class RayExecutor:
-    """See `siamese.embedding.executor.Executor`.
-
-    >>> embedder = Embedder.load("checkpoints/final_model.hdf5")
-    >>> embedder.engine = RayEngine("10.0.0.1:6379")
-    >>> embedder.embed_into(EmbeddingStore("embeddings"), catalogue)
+    """Embeds on a Ray cluster; see `siamese.embedding.executor.Executor`.
 
     Parameters
     ----------
-    address : of the cluster; see `siamese.embedding.ray.cluster.connect_cluster`
+    address : str, optional
+        The cluster; see `siamese.embedding.ray.cluster.connect_cluster`.
 
     Raises
     ------
     InputError
-        Ray is not installed.
+        If Ray is not installed.
+
+    Examples
+    --------
+    >>> from siamese.embedding.embed_catalogue import embed_into_store
+    >>> executor = RayExecutor("10.0.0.1:6379")  # doctest: +SKIP
+    >>> embed_into_store(embedder, store, catalogue, executor=executor)  # doctest: +SKIP
     """
 
     name = "ray"
@@ -66,37 +70,31 @@ class RayExecutor:
     def __init__(self, address: str | None = None) -> None:
         require_ray()
         self.address = address
-        self.ran = ("", "")
 
-    def entries(
-        self,
-        embedder: Embedder,
-        files: Mapping[str, File],
-        filenames: Sequence[str],
-        batch_size: int,
-    ) -> Generator[list[StoredOutcome]]:
-        """Embed files in a cluster, which must see them under the same paths.
+    def embed_files(
+        self, embedder: Embedder, files: Mapping[str, File], batch_size: int
+    ) -> Generator[EmbeddedBatch]:
+        """Embed files, which every node must see under the same paths.
 
         Raises
         ------
         InputError
-            No cluster, a node that cannot embed, or pictures that end every worker.
+            If there is no cluster, a node cannot embed, or some pictures crash every worker.
         """
+        filenames = list(files)
         if not filenames:
             return
-        ran: set[tuple[str, str]] = set()
         with connect_cluster(self.address):
-            sample = _sample(files, filenames)
+            sample = _sample(files)
             require_nodes(sample)
-            runtime, precision = embedder.wanted
-            divided = workers(gpu=runtime != "openvino")
+            divided = workers(gpu=embedder.requested_runtime != "openvino")
             say_if_busy(divided)
             job = Job(
                 model=_checkpoint(embedder),
                 name=embedder.facts.name,
                 fingerprint=embedder.facts.fingerprint,
-                runtime=runtime,
-                precision=precision,
+                runtime=embedder.requested_runtime,
+                precision=embedder.requested_precision,
                 batch_size=batch_size,
                 cores=divided.cores,
                 sample=sample,
@@ -108,20 +106,17 @@ class RayExecutor:
             ]
             with closing(_outcomes(job, tables, divided)) as outcomes:
                 for table in outcomes:
-                    entries, by = entries_of(table)
-                    ran |= by
-                    self.ran = _named(ran)
-                    yield entries
+                    yield EmbeddedBatch(*read_outcomes(table))
 
 
 def _outcomes(
     job: Job, tables: Sequence[pyarrow.Table], divided: Workers
 ) -> Generator[pyarrow.Table]:
-    """Run a job over tables of files, and yield the tables of outcomes as they come."""
+    """Run a job over tables of files and yield tables of outcomes as they arrive."""
     import ray
     import ray.data
 
-    # Both are held here, or they would go from the cluster.
+    # The cluster frees both as soon as no reference is left here.
     shared = ray.put(job)
     tries = ray.remote(Tries).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
     most = min(divided.actors, len(tables))
@@ -132,7 +127,7 @@ def _outcomes(
     outcomes = files.map_batches(
         Worker,
         fn_constructor_args=[shared, tries],
-        # Fewer when one is lost and there is no room for another, or when little is left to do.
+        # Fewer if a worker is lost and cannot be replaced, or when little work is left.
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
         batch_size=max(map(len, tables)),
         batch_format="pyarrow",
@@ -145,13 +140,13 @@ def _outcomes(
         )
     except ray.exceptions.RayError as error:
         raise InputError(
-            f"--engine ray: {one_line(error)} ({type(error).__name__}); what was embedded is kept, "
-            "and the same command goes on"
+            f"--executor ray: {one_line(error)} ({type(error).__name__}); the vectors so far are "
+            "stored: run the same command to continue"
         ) from error
 
 
 def _checkpoint(embedder: Embedder) -> bytes:
-    """The embedder's model as the bytes of a file, whatever it was made from."""
+    """Return the embedder's model as the bytes of a checkpoint."""
     model = embedder.model
     from siamese.models.checkpoints import save_model
 
@@ -161,19 +156,14 @@ def _checkpoint(embedder: Embedder) -> bytes:
         return path.read_bytes()
 
 
-def _sample(files: Mapping[str, File], filenames: Sequence[str]) -> list[File]:
-    """Some files, from all over the list, that are there."""
-    some = filenames[:: max(1, len(filenames) // SAMPLE)]
-    return [files[filename] for filename in some if file_exists(files[filename])]
+def _sample(files: Mapping[str, File]) -> list[File]:
+    """Return some existing files, spread over the whole list."""
+    every = max(1, len(files) // SAMPLE_SIZE)
+    sample = (files[filename] for filename in islice(files, 0, None, every))
+    return [file for file in sample if file_exists(file)]
 
 
 def _task_size(pictures: int, workers: int, batch_size: int) -> int:
-    """Whole batches, and work for all."""
-    share = -(-pictures // (TASKS * workers))
-    return max(batch_size, min(TASK_PICTURES, share) // batch_size * batch_size)
-
-
-def _named(ran: set[tuple[str, str]]) -> tuple[str, str]:
-    """What embedded, and how; several where the nodes differ, as "bfloat16, float32"."""
-    runtimes, precisions = ({one[place] for one in ran} for place in (0, 1))
-    return ", ".join(sorted(runtimes)), ", ".join(sorted(precisions))
+    """Return the number of pictures per task: whole batches, and work for every worker."""
+    share = -(-pictures // (MIN_TASKS_PER_WORKER * workers))
+    return max(batch_size, min(MAX_TASK_PICTURES, share) // batch_size * batch_size)

@@ -33,13 +33,13 @@ def files_table(files: Mapping[str, File], filenames: Sequence[str]) -> pyarrow.
     )
 
 
-def files_of(table: pyarrow.Table) -> dict[str, File]:
+def read_files(table: pyarrow.Table) -> dict[str, File]:
     """What `files_table` was given."""
     names, paths = (table[name].to_pylist() for name in ("filename", "path"))
     return dict(zip(names, map(pickle.loads, paths), strict=True))
 
 
-def entries_table(entries: Sequence[StoredOutcome], runtime: str, precision: str) -> pyarrow.Table:
+def outcomes_table(entries: Sequence[StoredOutcome], runtime: str, precision: str) -> pyarrow.Table:
     """What became of pictures, and what embedded them."""
     import pyarrow as pa
 
@@ -65,12 +65,12 @@ def refusal_table(reason: str) -> pyarrow.Table:
     import pyarrow as pa
 
     none = {"filename": None, "size": None, "modified": None, "content": None, "vector": None}
-    schema = entries_table([], "", "").schema
+    schema = outcomes_table([], "", "").schema
     return pa.Table.from_pylist([{**none, "error": reason, "ran": None}], schema)
 
 
-def entries_of(table: pyarrow.Table) -> tuple[list[StoredOutcome], set[tuple[str, str]]]:
-    """What `entries_table` was given: the entries, and every (runtime, precision) among them.
+def read_outcomes(table: pyarrow.Table) -> tuple[list[StoredOutcome], set[tuple[str, str]]]:
+    """What `outcomes_table` was given: the entries, and every (runtime, precision) among them.
 
     Raises
     ------

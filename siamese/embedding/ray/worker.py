@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese.data.remote_files import file_exists
-from siamese.embedding.ray.tables import entries_table, files_of, refusal_table
+from siamese.embedding.executor import LocalExecutor
+from siamese.embedding.ray.tables import outcomes_table, read_files, refusal_table
 from siamese.errors import InputError
 from siamese.utils.text import pluralize
 from siamese.utils.threads import use_cores
@@ -72,9 +73,9 @@ class Worker:
         self._ready: tuple[Job, Embedder] | None = None
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
-        """Turn `siamese.embedding.ray.tables.files_table` into `entries_table` or `refusal_table`."""
+        """Turn `siamese.embedding.ray.tables.files_table` into `outcomes_table` or `refusal_table`."""
         if not len(table):  # Ray Data asks with none for what comes of none
-            return entries_table([], "", "")
+            return outcomes_table([], "", "")
         try:
             return self._outcomes(table)
         except InputError as error:
@@ -94,10 +95,10 @@ class Worker:
             job = ray.get(self._job)
             self._ready = job, _embedder(job)
         job, embedder = self._ready
-        files = files_of(table)
-        batches = embedder.entries(files, list(files), job.batch_size)
-        entries = list(chain.from_iterable(batches))
-        return entries_table(entries, embedder.runtime.name, embedder.runtime.precision)
+        files = read_files(table)
+        batches = LocalExecutor().embed_files(embedder, files, job.batch_size)
+        outcomes = list(chain.from_iterable(batch.outcomes for batch in batches))
+        return outcomes_table(outcomes, embedder.runtime.name, embedder.runtime.precision)
 
 
 class Tries:

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ pytest.importorskip("fsspec", reason="Ray Data is an extra: pip install 'ray[dat
 
 import siamese.embedding.ray.cluster as cluster_module
 from siamese.data.catalogue import Catalogue
+from siamese.embedding.embed_catalogue import embed_catalogue, embed_into_store
 from siamese.embedding.embedder import Embedder
 from siamese.embedding.ray.executor import RayExecutor
 from siamese.embedding.store import EmbeddingStore
@@ -79,14 +79,17 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def local(checkpoint, photos):
-    return Embedder.load(checkpoint).embed_catalogue(photos)
+    return embed_catalogue(Embedder.load(checkpoint), photos)
 
 
 @pytest.fixture
-def embedder(checkpoint, cluster):
-    embedder = Embedder.load(checkpoint)
-    embedder.engine = RayExecutor(cluster.address)
-    return embedder
+def embedder(checkpoint):
+    return Embedder.load(checkpoint)
+
+
+@pytest.fixture
+def executor(cluster):
+    return RayExecutor(cluster.address)
 
 
 @pytest.fixture
@@ -128,41 +131,37 @@ def wait_for(condition, seconds: float = 120.0):
     return found
 
 
-def during(embedder, photos, store, deed):
-    """Embed into a store; do a deed when the first outcomes have come."""
-    engine, done = embedder.engine, []
+def embed_and_interfere(embedder, executor, photos, store, interfere):
+    """Embed into a store, and call `interfere` when the first batch has arrived."""
 
-    class Watched:
-        name = engine.name
-        ran = property(lambda self: engine.ran)
+    class Interfering:
+        name = executor.name
 
-        def entries(self, *words):
-            for batch in engine.entries(*words):
+        def embed_files(self, *args):
+            for number, batch in enumerate(executor.embed_files(*args)):
                 yield batch
-                if not done:
-                    done.append(deed())
+                if number == 0:
+                    interfere()
 
-    embedder.engine = Watched()
-    return embedder.embed_into(store, photos, batch_size=4)
+    return embed_into_store(embedder, store, photos, batch_size=4, executor=Interfering())
 
 
-def test_it_is_what_one_process_makes_and_either_goes_on_with_the_other(
-    embedder, checkpoint, photos, local, store, capfd
+def test_the_vectors_are_those_of_the_local_executor_and_either_continues_the_other(
+    embedder, executor, photos, local, store, capfd
 ):
-    done = embedder.embed_into(store, photos)
-    assert (done.engine, done.pictures, done.new) == ("ray", 280, 280)
-    alone = Embedder.load(checkpoint)
-    assert (done.runtime, done.precision) == (alone.runtime.name, alone.runtime.precision)
+    run = embed_into_store(embedder, store, photos, executor=executor)
+    assert (run.executor, run.pictures, run.new) == ("ray", 280, 280)
+    assert (run.runtime, run.precision) == (embedder.runtime.name, embedder.runtime.precision)
     out, err = capfd.readouterr()
     # Nothing but our own line now and then, where it takes long.
     assert out == "" and all(line.startswith("embedding: ") for line in err.splitlines())
-    again = alone.embed_into(store, photos)
-    assert (again.engine, again.new) == ("local", 0)
-    require_same(alone.embed_catalogue(photos, store=store), local)
-    assert embedder.embed_into(store, photos).new == 0
+    again = embed_into_store(embedder, store, photos)
+    assert (again.executor, again.new) == ("local", 0)
+    require_same(embed_catalogue(embedder, photos, store=store), local)
+    assert embed_into_store(embedder, store, photos, executor=executor).new == 0
 
 
-def test_a_worker_that_is_killed_costs_nothing(embedder, cluster, photos, local, store, checkpoint):
+def test_a_worker_that_is_killed_costs_nothing(embedder, executor, cluster, photos, local, store):
     seen = []
 
     def kill():
@@ -170,24 +169,24 @@ def test_a_worker_that_is_killed_costs_nothing(embedder, cluster, photos, local,
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    done = during(embedder, photos, store, lambda: seen.append(kill()))
-    assert seen and done.new == 280
-    require_same(Embedder.load(checkpoint).embed_catalogue(photos, store=store), local)
+    run = embed_and_interfere(embedder, executor, photos, store, lambda: seen.append(kill()))
+    assert seen and run.new == 280
+    require_same(embed_catalogue(embedder, photos, store=store), local)
 
 
-def test_a_node_that_is_lost_costs_nothing(embedder, cluster, photos, local, store, checkpoint):
+def test_a_node_that_is_lost_costs_nothing(embedder, executor, cluster, photos, local, store):
     node = cluster.add_node(num_cpus=1, object_store_memory=STORE_MEMORY)
     cluster.wait_for_nodes()
     lost = threading.Thread(target=cluster.remove_node, args=[node, False])
-    done = during(embedder, photos, store, lost.start)
+    run = embed_and_interfere(embedder, executor, photos, store, lost.start)
     lost.join()
-    assert done.new == 280
-    require_same(Embedder.load(checkpoint).embed_catalogue(photos, store=store), local)
+    assert run.new == 280
+    require_same(embed_catalogue(embedder, photos, store=store), local)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_driver_that_is_stopped_is_gone_on_from(
-    embedder, cluster, checkpoint, photos, local, store, how
+    embedder, executor, cluster, checkpoint, photos, local, store, how
 ):
     words = [
         "embed",
@@ -196,7 +195,7 @@ def test_a_driver_that_is_stopped_is_gone_on_from(
         "--keras-model",
         checkpoint,
     ]
-    words += ["--output", store.folder, "--engine", "ray", "--ray-address", cluster.address]
+    words += ["--output", store.folder, "--executor", "ray", "--ray-address", cluster.address]
     words += ["--batch-size", "4"]
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, *map(str, words)],
@@ -212,17 +211,16 @@ def test_a_driver_that_is_stopped_is_gone_on_from(
         assert "Traceback" not in said and "absl" not in said
         assert said.splitlines()[-1].startswith("stopped; finished work is saved")
     wait_for(lambda: not actors(cluster))
-    done = embedder.embed_into(store, photos, batch_size=4)
-    assert 0 < done.new < 270, "nothing was kept"
-    require_same(Embedder.load(checkpoint).embed_catalogue(photos, store=store), local)
+    run = embed_into_store(embedder, store, photos, batch_size=4, executor=executor)
+    assert 0 < run.new < 270, "nothing was kept"
+    require_same(embed_catalogue(embedder, photos, store=store), local)
 
 
 # --- what is wrong, in one line
 
 
-def entries(embedder, files):
-    batches = embedder.engine.entries(embedder, files, list(files), 4)
-    return list(chain.from_iterable(batches))
+def embed_files(embedder, executor, files):
+    return list(executor.embed_files(embedder, files, 4))
 
 
 class OnDriverOnly:
@@ -235,24 +233,24 @@ class OnDriverOnly:
         return Path, ("/nowhere/a.jpg",)
 
 
-def test_a_node_that_sees_no_pictures_is_named(embedder):
+def test_a_node_that_sees_no_pictures_is_named(embedder, executor):
     with pytest.raises(InputError) as raised:
-        entries(embedder, {f"{number}.jpg": OnDriverOnly() for number in range(40)})
+        embed_files(embedder, executor, {f"{number}.jpg": OnDriverOnly() for number in range(40)})
     assert len(set(raised.value.lines)) == 1
     assert "sees no pictures: /nowhere/a.jpg is not there" in raised.value.lines[0]
 
 
-def test_a_node_of_another_version_is_named(embedder, photos, store, monkeypatch):
+def test_a_node_of_another_version_is_named(embedder, executor, photos, store, monkeypatch):
     monkeypatch.setattr(cluster_module, "__version__", "99.0")
     with pytest.raises(InputError, match=r"node [\d.]+: has version .*, not 99.0"):
-        embedder.embed_into(store, photos)
+        embed_into_store(embedder, store, photos, executor=executor)
 
 
-def test_another_model_on_a_node_is_refused(embedder, photos, store):
+def test_another_model_on_a_node_is_refused(embedder, executor, photos, store):
     assert embedder.model is not None  # which is compared with its facts when it is loaded
     embedder.facts = replace(embedder.facts, fingerprint="e" * 64)
     with pytest.raises(InputError) as raised:
-        embedder.embed_into(store, photos)
+        embed_into_store(embedder, store, photos, executor=executor)
     (line,) = raised.value.lines
     assert "is another model there (fingerprint" in line
 
@@ -267,15 +265,15 @@ class Deadly:
         return os._exit, (1,)
 
 
-def test_what_ends_every_worker_is_not_tried_for_ever(embedder, photos):
+def test_what_ends_every_worker_is_not_tried_for_ever(embedder, executor, photos):
     files = {one.filename: photos.path_of(one) for one in photos.pictures[:32]}
     files[photos.pictures[17].filename] = Deadly()
     with pytest.raises(InputError, match=r"pictures? from .* on: ended the worker each of the 4"):
-        entries(embedder, files)
+        embed_files(embedder, executor, files)
 
 
 def test_no_cluster_at_the_address(embedder, photos, store):
-    embedder.engine = RayExecutor("127.0.0.1:1")
+    executor = RayExecutor("127.0.0.1:1")
     with pytest.raises(InputError, match="no Ray cluster answers there"):
-        embedder.embed_into(store, photos)
+        embed_into_store(embedder, store, photos, executor=executor)
     shutil.rmtree(store.folder)

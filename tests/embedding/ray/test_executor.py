@@ -11,18 +11,17 @@ import pytest
 import siamese.embedding.ray.cluster as cluster
 from siamese import __version__
 from siamese.cli.main import main
-from siamese.embedding.embedder import Embedder
 from siamese.embedding.ray.cluster import Workers, one_line, require_ray, workers
-from siamese.embedding.ray.executor import _named, _task_size
+from siamese.embedding.ray.executor import _task_size
 from siamese.embedding.ray.tables import (
-    entries_of,
-    entries_table,
-    files_of,
     files_table,
+    outcomes_table,
+    read_files,
+    read_outcomes,
     refusal_table,
 )
 from siamese.embedding.ray.worker import look
-from siamese.embedding.store import EmbeddingStore, StoredOutcome
+from siamese.embedding.store import StoredOutcome
 from siamese.embedding.store_rows import FileState
 from siamese.errors import InputError
 from siamese.utils.threads import cores, use_cores
@@ -41,18 +40,33 @@ def run(monkeypatch, *words: str) -> int:
     return ended.value.code
 
 
-@pytest.mark.parametrize("verb", ["embed", "index", "evaluate", "report"])
-def test_where_ray_is_missing_it_is_said_at_once(no_ray, monkeypatch, capsys, verb):
-    assert run(monkeypatch, verb, "--labeled-data", "gone.json", "--engine", "ray") == 2
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("embed", "--executor"),
+        ("index", "--executor"),
+        ("evaluate", "--executor"),
+        ("report", "--executor"),
+        ("embed", "--engine"),  # the former name
+    ],
+)
+def test_a_missing_ray_is_reported_at_once(no_ray, monkeypatch, capsys, command, flag):
+    assert run(monkeypatch, command, "--labeled-data", "gone.json", flag, "ray") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "Ray is not installed; pip install 'keras-image-similarity-training[ray]'" in line
 
 
-def test_an_address_without_the_engine_is_refused(monkeypatch, capsys):
+def test_help_shows_the_new_name_of_the_flag_only(monkeypatch, capsys):
+    assert run(monkeypatch, "embed", "--help") == 0
+    text = capsys.readouterr().out
+    assert "--executor [local|ray]" in text and "--engine" not in text
+
+
+def test_an_address_without_the_executor_is_refused(monkeypatch, capsys):
     words = ["embed", "--ray-address", "10.0.0.1:6379", "--labeled-data", "gone.json"]
     assert run(monkeypatch, *words) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "error: --ray-address: is of --engine ray; give that too"
+    assert line == "error: --ray-address: needs --executor ray; give that too"
 
 
 def test_the_extra_is_more_than_ray_alone(monkeypatch):
@@ -77,7 +91,7 @@ def test_where_nothing_answers():
 
 def test_files_travel_whatever_kind_of_path_they_are():
     files = {"a.jpg": Path("/photos/a.jpg"), "ü/b.jpg": Path("/photos/ü/b.jpg")}
-    assert files_of(files_table({**files, "c": Path("c")}, list(files))) == files
+    assert read_files(files_table({**files, "c": Path("c")}, list(files))) == files
 
 
 def test_outcomes_travel_as_they_are():
@@ -89,27 +103,21 @@ def test_outcomes_travel_as_they_are():
         StoredOutcome("text.jpg", state, "not a picture"),
         StoredOutcome("b.jpg", state, vectors[1]),
     ]
-    got, ran = entries_of(entries_table(entries, "openvino", "bfloat16"))
+    got, ran = read_outcomes(outcomes_table(entries, "openvino", "bfloat16"))
     assert ran == {("openvino", "bfloat16")}
     assert [one[:2] for one in got] == [one[:2] for one in entries]
     assert [one.outcome for one in got[1:3]] == ["file missing", "not a picture"]
     for row, one in ((0, got[0]), (1, got[3])):
         assert one.outcome.dtype == np.float32 and one.outcome.tobytes() == vectors[row].tobytes()
-    broken, _ = entries_of(entries_table(entries[1:3], "openvino", "float32"))
+    broken, _ = read_outcomes(outcomes_table(entries[1:3], "openvino", "float32"))
     assert broken == entries[1:3]
-    assert entries_of(entries_table([], "", "")) == ([], set())
+    assert read_outcomes(outcomes_table([], "", "")) == ([], set())
 
 
 def test_a_refusal_travels_as_an_error():
     with pytest.raises(InputError, match="another model"):
-        entries_of(refusal_table("another model"))
-    assert refusal_table("no").schema == entries_table([], "", "").schema
-
-
-def test_what_ran_is_named_where_nodes_differ():
-    assert _named({("openvino", "bfloat16")}) == ("openvino", "bfloat16")
-    both = _named({("openvino", "bfloat16"), ("openvino", "float32")})
-    assert both == ("openvino", "bfloat16, float32")
+        read_outcomes(refusal_table("another model"))
+    assert refusal_table("no").schema == outcomes_table([], "", "").schema
 
 
 # --- how a cluster is divided
@@ -171,28 +179,3 @@ def test_a_process_keeps_no_more_cores_busy_than_it_is_given(monkeypatch):
         assert cores() == 1
     finally:
         cores.cache_clear()
-
-
-# --- the seam
-
-
-def test_an_engine_embeds_in_place_of_this_process(checkpoint, catalogue, tmp_path):
-    class Noting:
-        name = "noting"
-        ran = ("runtime", "precision")
-
-        def entries(self, embedder, files, filenames, batch_size):
-            asked.extend(filenames)
-            yield from alone.entries(files, filenames, batch_size)
-
-    alone, embedder = Embedder.load(checkpoint), Embedder.load(checkpoint)
-    asked: list[str] = []
-    embedder.engine = Noting()
-    store = EmbeddingStore(tmp_path / "kept")
-    done = embedder.embed_into(store, catalogue)
-    assert (done.engine, done.runtime, done.precision) == ("noting", "runtime", "precision")
-    assert done.new == len(asked) == 48
-    assert embedder._runtime is None, "this process made a model ready for nothing"
-    vectors = embedder.embed_catalogue(catalogue).vectors
-    np.testing.assert_array_equal(vectors, alone.embed_catalogue(catalogue).vectors)
-    assert alone.embed_into(store, catalogue).new == 0

@@ -1,0 +1,290 @@
+"""Embed every picture of a catalogue, and store the vectors as they are computed."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from siamese.data.catalogue import Catalogue, Picture, Skipped
+from siamese.data.remote_files import File, RemoteFolder
+from siamese.embedding.executor import Executor, LocalExecutor
+from siamese.embedding.pipeline import BATCH_SIZE
+from siamese.embedding.store import EmbeddingStore, OpenStore
+from siamese.utils.progress import progress
+from siamese.utils.text import pluralize
+
+if TYPE_CHECKING:
+    from siamese.embedding.embedder import Embedder
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The vectors of a catalogue.
+
+    Attributes
+    ----------
+    pictures : list of Picture, length n
+        The pictures that have a vector, in the order of the catalogue.
+    vectors : ndarray of float32, shape (n, d)
+        Vectors of length 1; `vectors[i]` is that of `pictures[i]`.
+    skipped : list of Skipped
+        The pictures without a vector, with the reasons.
+    contents : list of bytes, length n
+        BLAKE2b digest, 16 bytes, of each file as it was when it was embedded.
+    """
+
+    pictures: list[Picture]
+    vectors: np.ndarray
+    skipped: list[Skipped]
+    contents: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class EmbeddingRun:
+    """Summary of one run of `embed_into_store`.
+
+    Attributes
+    ----------
+    pictures : int
+        Pictures of the catalogue that now have a vector in the store.
+    new : int
+        Pictures among them that this run embedded.
+    skipped : list of Skipped
+        Pictures without a vector, with the reasons.
+    seconds : float
+        Duration of the run.
+    runtime, precision : str or None
+        What computed the vectors and in which number format; None if `new` is 0.
+    executor : str
+        Name of the executor.
+    """
+
+    pictures: int
+    new: int
+    skipped: list[Skipped]
+    seconds: float
+    runtime: str | None
+    precision: str | None
+    executor: str
+
+    @property
+    def pictures_per_second(self) -> float:
+        """Newly embedded pictures per second."""
+        return self.new / self.seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the document that `siamese embed --json` prints."""
+        document = asdict(self)
+        document["engine"] = document.pop("executor")  # the name that documents have always had
+        return {**document, "pictures_per_second": self.pictures_per_second}
+
+
+def embed_catalogue(
+    embedder: Embedder,
+    catalogue: Catalogue,
+    *,
+    store: EmbeddingStore | None = None,
+    batch_size: int = BATCH_SIZE,
+    drop_others: bool = True,
+    executor: Executor | None = None,
+) -> Embeddings:
+    """Embed a catalogue and return its vectors.
+
+    Pictures that cannot be used are skipped and listed.
+
+    Parameters
+    ----------
+    embedder : Embedder
+        The model.
+    catalogue : Catalogue
+        The pictures.
+    store : EmbeddingStore, optional
+        Vectors that it already holds are not computed again, and new ones are added to it. By
+        default a temporary folder is used.
+    batch_size : int, default 32
+        Pictures per call of the model.
+    drop_others : bool, default True
+        Whether to remove pictures that are not in the catalogue from the store.
+    executor : Executor, optional
+        Where to embed; by default in this process.
+
+    Returns
+    -------
+    Embeddings
+        The vectors are memory-mapped: they may be larger than memory.
+
+    Raises
+    ------
+    InputError
+        If the store cannot be used; see `EmbeddingStore.open`.
+
+    See Also
+    --------
+    embed_into_store : The same without reading the vectors back.
+
+    Examples
+    --------
+    >>> from siamese import Catalogue, Embedder
+    >>> catalogue = Catalogue.read("items.json")  # doctest: +SKIP
+    >>> embed_catalogue(Embedder.pretrained(), catalogue).vectors.shape  # doctest: +SKIP
+    (100, 1280)
+    """
+    if store is None:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            return embed_catalogue(
+                embedder,
+                catalogue,
+                store=EmbeddingStore(folder),
+                batch_size=batch_size,
+                executor=executor,
+            )
+    executor = executor or LocalExecutor()
+    with _embed(embedder, store, catalogue, batch_size, drop_others, executor) as stored:
+        filenames = [picture.filename for picture in stored.pictures]
+        return Embeddings(
+            stored.pictures,
+            stored.store.vectors(filenames),
+            stored.skipped,
+            [stored.store.state_of(filename).content for filename in filenames],
+        )
+
+
+def embed_into_store(
+    embedder: Embedder,
+    store: EmbeddingStore,
+    catalogue: Catalogue,
+    *,
+    batch_size: int = BATCH_SIZE,
+    executor: Executor | None = None,
+) -> EmbeddingRun:
+    """Embed a catalogue into a store, without reading the vectors back.
+
+    Parameters
+    ----------
+    embedder, store, catalogue, batch_size, executor
+        See `embed_catalogue`. Pictures that are not in the catalogue are removed from the store.
+
+    Returns
+    -------
+    EmbeddingRun
+        What the run did.
+
+    Raises
+    ------
+    InputError
+        If the store cannot be used; see `EmbeddingStore.open`.
+    """
+    began = monotonic()
+    executor = executor or LocalExecutor()
+    with _embed(embedder, store, catalogue, batch_size, True, executor) as stored:
+        runtime = precision = None
+        if stored.new:
+            runtime, precision = (
+                ", ".join(sorted(set(names))) for names in zip(*stored.ran, strict=True)
+            )
+    return EmbeddingRun(
+        pictures=len(stored.pictures),
+        new=stored.new,
+        skipped=stored.skipped,
+        seconds=monotonic() - began,
+        runtime=runtime,
+        precision=precision,
+        executor=executor.name,
+    )
+
+
+class _StoredCatalogue(NamedTuple):
+    """A catalogue whose pictures are all in a store, with a vector or a reason.
+
+    `new` counts the pictures that were embedded just now, and `ran` is what embedded them.
+    """
+
+    store: OpenStore
+    pictures: list[Picture]
+    skipped: list[Skipped]
+    new: int
+    ran: set[tuple[str, str]]
+
+
+class _CatalogueFiles(Mapping[str, File]):
+    """The file of each filename of a catalogue.
+
+    Paths are created on access, because they take far more memory than pictures.
+    """
+
+    def __init__(self, catalogue: Catalogue, pictures: Iterable[Picture]) -> None:
+        self._catalogue = catalogue
+        self._pictures = {picture.filename: picture for picture in pictures}
+
+    def without(self, filenames: set[str]) -> _CatalogueFiles:
+        """Return the files of all other filenames."""
+        others = (self._pictures[name] for name in self._pictures if name not in filenames)
+        return _CatalogueFiles(self._catalogue, others)
+
+    def __getitem__(self, filename: str) -> File:
+        return self._catalogue.path_of(self._pictures[filename])
+
+    def __contains__(self, filename: object) -> bool:
+        return filename in self._pictures
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pictures)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+
+@contextmanager
+def _embed(
+    embedder: Embedder,
+    store: EmbeddingStore,
+    catalogue: Catalogue,
+    batch_size: int,
+    drop_others: bool,
+    executor: Executor,
+) -> Iterator[_StoredCatalogue]:
+    """Embed the pictures that a store does not hold, then merge its files."""
+    files = _CatalogueFiles(catalogue, catalogue.pictures)
+    if isinstance(catalogue.image_dir, RemoteFolder):
+        catalogue.image_dir.reset_listing(keep_unused=True)
+    with store.open(embedder.facts) as opened:
+        unchanged = opened.known(files)
+        if unchanged:
+            count = pluralize(len(files), "picture")
+            print(f"{len(unchanged):,} of {count} embedded already", file=sys.stderr)
+        new_files = files.without(unchanged)
+        batches = executor.embed_files(embedder, new_files, batch_size)
+        reasons: dict[str, str] = {}
+        ran: set[tuple[str, str]] = set()
+        with progress("embedding", len(new_files)) as bar, closing(batches):
+            for outcomes, ran_batch in batches:
+                opened.add(outcomes)
+                ran |= ran_batch
+                reasons.update(
+                    (filename, outcome)
+                    for filename, _, outcome in outcomes
+                    if isinstance(outcome, str)
+                )
+                if reasons:
+                    bar.set_postfix_str(f"{len(reasons):,} skipped", refresh=False)
+                bar.update(len(outcomes))
+        new = len(new_files) - len(reasons)
+        opened.merge(files if drop_others else None)
+        for filename in unchanged:
+            if (reason := opened.error_of(filename)) is not None:
+                reasons[filename] = reason
+        pictures: list[Picture] = []
+        skipped: list[Skipped] = []
+        for picture in catalogue.pictures:
+            if (reason := reasons.get(picture.filename)) is None:
+                pictures.append(picture)
+            else:
+                skipped.append(Skipped(picture.item_id, picture.filename, reason))
+        yield _StoredCatalogue(opened, pictures, skipped, new, ran)

@@ -1,0 +1,81 @@
+"""Decode pictures in threads and embed them in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siamese.embedding.store import Outcome
+from siamese.utils.threads import in_threads
+
+T = TypeVar("T")
+
+BATCH_SIZE = 32
+"""Pictures per call of the model."""
+
+
+class _Batch(NamedTuple, Generic[T]):
+    items: list[T]
+    squares: list[np.ndarray]
+    failures: list[tuple[T, Outcome]]
+
+
+def decode_and_embed(
+    embed_squares: Callable[..., NDArray[np.float32]],
+    items: Sequence[T],
+    decode: Callable[[T], np.ndarray | str],
+    batch_size: int = BATCH_SIZE,
+    threads: int | None = None,
+) -> Generator[list[tuple[T, Outcome]]]:
+    """Decode and embed pictures, a batch at a time.
+
+    Parameters
+    ----------
+    embed_squares : callable
+        Maps uint8 (n, s, s, 3) to float32 (n, d); see `Embedder.embed_squares`.
+    items : sequence
+        One item per picture.
+    decode : callable
+        Maps an item to its square picture, uint8 (s, s, 3), or to the reason why it has none. It is
+        called in several threads.
+    batch_size : int, default 32
+        Pictures per call of `embed_squares`.
+    threads : int, optional
+        Threads that decode; by default the number of cores.
+
+    Yields
+    ------
+    list of (item, ndarray or str)
+        The vector of each item, float32 (d,), or the reason from `decode`. Batches come in the
+        order of `items`; within a batch, items with a reason come last.
+    """
+
+    def batches(decoded: Iterable[np.ndarray | str]) -> Iterator[_Batch[T]]:
+        batch = _Batch[T]([], [], [])
+        for item, square in zip(items, decoded, strict=True):
+            if isinstance(square, str):
+                batch.failures.append((item, square))
+            else:
+                batch.items.append(item)
+                batch.squares.append(square)
+            if len(batch.items) == batch_size:
+                yield batch
+                batch = _Batch([], [], [])
+        yield batch
+
+    def embed(batch: _Batch[T]) -> list[tuple[T, Outcome]]:
+        if not batch.items:
+            return batch.failures
+        vectors = embed_squares(np.stack(batch.squares), batch_size=batch_size)
+        return [*zip(batch.items, vectors, strict=True), *batch.failures]
+
+    with (
+        closing(in_threads(decode, items, 2 * batch_size, threads)) as decoded,
+        # Two batches at a time, so that no core waits for the last picture of a batch.
+        closing(in_threads(embed, batches(decoded), ahead=1, threads=2)) as embedded,
+    ):
+        yield from embedded
