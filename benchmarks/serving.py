@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -141,7 +142,7 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
     from siamese.indexes import open_index
     from siamese.server.batching import warm_up
     from siamese.server.settings import Limits as ServerLimits
-    from siamese.server.uploads import query_picture
+    from siamese.server.uploads import decode_upload
     from siamese.utils.keras_import import import_keras
     from siamese.utils.threads import in_threads
 
@@ -152,7 +153,7 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
     size, allowed = embedder.facts.picture_size, ServerLimits()
 
     def decode(content: bytes) -> Any:
-        return query_picture(content, size, allowed)
+        return decode_upload(content, size, allowed)
 
     def rate(work: Any) -> float:
         started = time.perf_counter()
@@ -170,7 +171,7 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
             for picture in decoded:
                 batch.append(picture)
                 if len(batch) == BATCH:
-                    embedder.embed(batch)
+                    embedder.embed_squares(np.stack(batch))
                     count += len(batch)
                     batch = []
         return count
@@ -180,7 +181,7 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
 
     def embed_all() -> int:
         for batch in batches:
-            embedder.embed(batch)
+            embedder.embed_squares(np.stack(batch))
         return len(squares)
 
     decode_all()  # the first time opens what is needed
@@ -189,7 +190,7 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
         embedded_a_second=rate(embed_all),
         together_a_second=rate(both),
         decode_ms=_median_ms(decode, contents[:50]),
-        embed_ms=_median_ms(lambda square: embedder.embed([square]), squares[:50]),
+        embed_ms=_median_ms(lambda square: embedder.embed_squares(square[None]), squares[:50]),
     )
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from siamese.data.catalogue import Catalogue
 from siamese.data.images import PictureError, picture_suffixes, square_picture
 from siamese.errors import InputError
+from siamese.search.searcher import mean_of
 from siamese.utils.artefacts import Artefact, describe_artefact, require_artefact
 from siamese.utils.files import visible_files
 from siamese.utils.progress import progress
@@ -23,8 +24,6 @@ from siamese.utils.text import pluralize
 from siamese.utils.threads import in_threads
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from siamese.data.catalogue import Skipped
     from siamese.data.remote_files import File, Folder
     from siamese.embedding.embedder import Embedder
@@ -150,13 +149,13 @@ def search_each(
     with progress("searching", len(queries)) as bar:
         for start in range(0, len(queries), BATCH):
             batch = queries[start : start + BATCH]
-            usable, pictures = _load_pictures(searcher.embedder, batch, skipped)
+            usable, squares = _decode_queries(searcher.embedder, batch, skipped)
             own_items = None
             if exclude_own_item:
                 own_items = [query.own_item(searcher.index) for query in usable]
                 unknown += own_items.count(None)
             yield from searcher.search_vectors(
-                searcher.embedder.embed(pictures),
+                searcher.embedder.embed_squares(squares),
                 k,
                 names=[str(query.path) for query in usable],
                 own_items=own_items,
@@ -198,7 +197,7 @@ def search_together(
         If required queries are not usable pictures, or if the queries belong to several items and
         their own item is to be left out.
     """
-    usable, pictures = _load_pictures(searcher.embedder, queries, skipped)
+    usable, squares = _decode_queries(searcher.embedder, queries, skipped)
     if not usable:
         return
     own_items = None
@@ -211,30 +210,32 @@ def search_together(
                 f"{own_items[0]} and {own_items[1]}; leave out one of the flags"
             )
     name = " + ".join(str(query.path) for query in usable)
-    for result in searcher.search(pictures, k, together=True, own_items=own_items, **options):
-        yield msgspec.structs.replace(result, query=name)
+    vector = mean_of(searcher.embedder.embed_squares(squares), name)
+    yield from searcher.search_vectors(
+        vector[None], k, names=[name], own_items=own_items, **options
+    )
 
 
-def _load_pictures(
+def _decode_queries(
     embedder: Embedder, queries: Sequence[Query], skipped: list[Skipped]
-) -> tuple[list[Query], list[Image.Image]]:
-    """Return the usable queries with their pictures, in the size of the model's input."""
-    from PIL import Image
-
+) -> tuple[list[Query], NDArray[np.uint8]]:
+    """Return the usable queries and their square pictures, uint8 (n, s, s, 3)."""
     from siamese.data.catalogue import Skipped
 
-    def load(query: Query) -> np.ndarray | str:
+    size = embedder.facts.picture_size
+
+    def decode(query: Query) -> np.ndarray | str:
         try:
-            return square_picture(query.path, embedder.facts.picture_size)
+            return square_picture(query.path, size)
         except PictureError as error:
             return str(error)
 
-    usable, pictures, problems = [], [], []
-    with closing(in_threads(load, queries, ahead=BATCH)) as outcomes:
+    usable, squares, problems = [], [], []
+    with closing(in_threads(decode, queries, ahead=BATCH)) as outcomes:
         for query, outcome in zip(queries, outcomes, strict=True):
             if not isinstance(outcome, str):
                 usable.append(query)
-                pictures.append(Image.fromarray(outcome))
+                squares.append(outcome)
             elif query.required:
                 described = describe_artefact(str(query.path), other_than=(Artefact.PICTURE,))
                 why = outcome if described is None else f"not a picture but {described}"
@@ -243,7 +244,7 @@ def _load_pictures(
                 skipped.append(Skipped(query.item_id or "", str(query.path), outcome))
     if problems:
         raise InputError(problems)
-    return usable, pictures
+    return usable, np.array(squares, np.uint8).reshape(-1, size, size, 3)
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import Future
 from itertools import islice, takewhile
 from threading import Condition, Thread
@@ -16,8 +15,6 @@ from numpy.typing import NDArray
 from siamese.server.prometheus import Metrics
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from siamese.models.facts import ModelFacts
 
 SIZES = (1, 4, 16)
@@ -30,12 +27,12 @@ class Embeds(Protocol):
     @property
     def facts(self) -> ModelFacts: ...
 
-    def embed(self, sources: Sequence[Image.Image]) -> NDArray[np.float32]: ...
+    def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 
 
 class _Job(NamedTuple):
     embedder: Embeds
-    picture: Image.Image
+    square: NDArray[np.uint8]
     vector: Future[NDArray[np.float32]]
     arrived: float
 
@@ -60,12 +57,12 @@ class Batcher:
         """Whether the worker is there."""
         return self._worker.is_alive()
 
-    def submit(self, embedder: Embeds, picture: Image.Image) -> Future[NDArray[np.float32]]:
-        """Queue a square picture; its vector is float32 (d,), of length 1.
+    def submit(self, embedder: Embeds, square: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
+        """Queue a square picture, uint8 (s, s, 3); its vector is float32 (d,), of length 1.
 
         One that is cancelled while it waits is not embedded.
         """
-        job = _Job(embedder, picture, Future(), time.perf_counter())
+        job = _Job(embedder, square, Future(), time.perf_counter())
         with self._changed:
             if self._closed:
                 raise RuntimeError("closed")
@@ -103,7 +100,7 @@ class Batcher:
         for job in jobs:
             self._metrics.queue_seconds.observe(started - job.arrived)
         try:
-            vectors = embed(jobs[0].embedder, [job.picture for job in jobs])
+            vectors = embed(jobs[0].embedder, [job.square for job in jobs])
             answers = list(zip(jobs, vectors, strict=True))
         except BaseException as error:  # whatever it is, those who wait must hear of it
             for job in jobs:
@@ -115,18 +112,15 @@ class Batcher:
             job.vector.set_result(vector)
 
 
-def embed(embedder: Embeds, pictures: list[Image.Image]) -> NDArray[np.float32]:
-    """Embed a batch, filled up with its last picture to one of `SIZES`: one may be cancelled."""
-    size = min(size for size in SIZES if size >= len(pictures))
-    filled = [*pictures, *pictures[-1:] * (size - len(pictures))]
-    return embedder.embed(filled)[: len(pictures)]
+def embed(embedder: Embeds, squares: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Embed a batch, padded with its last picture to one of `SIZES`: one may be cancelled."""
+    size = min(size for size in SIZES if size >= len(squares))
+    padded = [*squares, *squares[-1:] * (size - len(squares))]
+    return embedder.embed_squares(np.stack(padded))[: len(squares)]
 
 
 def warm_up(embedder: Embeds) -> None:
     """Embed a white picture in batches of every size, so that no request waits for Keras."""
-    from PIL import Image
-
     side = embedder.facts.picture_size
-    white = Image.new("RGB", (side, side), "white")
     for size in SIZES:
-        embedder.embed([white] * size)
+        embedder.embed_squares(np.full((size, side, side, 3), 255, np.uint8))

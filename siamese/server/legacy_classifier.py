@@ -15,7 +15,7 @@ from siamese.data.images import to_network_input
 from siamese.models.defaults import DEFAULT_BACKBONE
 from siamese.models.facts import ModelFacts
 from siamese.server.settings import Limits
-from siamese.server.uploads import query_picture
+from siamese.server.uploads import decode_upload
 
 CLASSES = 5
 """How many are named."""
@@ -37,11 +37,11 @@ def classify(facts: ModelFacts, content: bytes, limits: Limits) -> list[tuple[st
     Raises
     ------
     Refusal
-        As `query_picture`.
+        As `decode_upload`.
     """
     if not _names_classes(facts):
         return []
-    probabilities = _probabilities(np.asarray(query_picture(content, facts.picture_size, limits)))
+    probabilities = _probabilities(decode_upload(content, facts.picture_size, limits))
     likeliest = np.argsort(-probabilities)[:CLASSES]
     return [(f"ImageNet class {number}", float(probabilities[number])) for number in likeliest]
 

@@ -21,7 +21,7 @@ from siamese.server.gallery import Gallery
 from siamese.server.index_versions import IndexVersion, IndexVersions, Load
 from siamese.server.prometheus import Metrics
 from siamese.server.settings import Settings
-from siamese.server.uploads import Crop, query_picture
+from siamese.server.uploads import Crop, decode_upload
 from siamese.utils.threads import cores
 
 WAITING_THREADS = 16
@@ -81,7 +81,7 @@ class Service:
         Raises
         ------
         Refusal
-            For a picture that cannot be used; see `query_picture`.
+            For a picture that cannot be used; see `decode_upload`.
         InputError
             See `siamese.search.searcher.mean_vector`.
         """
@@ -90,10 +90,10 @@ class Service:
         def submit(content: bytes) -> Future[NDArray[np.float32]]:
             started = time.perf_counter()
             limits = self.settings.limits
-            picture = query_picture(content, embedder.facts.picture_size, limits, crop)
+            square = decode_upload(content, embedder.facts.picture_size, limits, crop)
             self.metrics.decode_seconds.observe(time.perf_counter() - started)
             # From here, not by way of the event loop, which may be at something else just now.
-            return self.batcher.submit(embedder, picture)
+            return self.batcher.submit(embedder, square)
 
         async def embed_one(content: bytes) -> NDArray[np.float32]:
             loop = asyncio.get_running_loop()

@@ -6,22 +6,18 @@ import json
 import logging
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.data.images import square_picture, to_network_input
+from siamese.data.images import to_network_input
 from siamese.errors import InputError
 from siamese.indexes import Index
 from siamese.models.facts import ModelFacts
 from siamese.server.errors import ApiError
 from siamese.server.logs import log
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 SIGNATURE = "prediction"
 SECONDS = 10.0
@@ -82,25 +78,28 @@ class TFServing:
             fingerprint_of_the_index=self.facts.fingerprint,
         )
 
-    def embed(self, sources: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """Embed pictures.
+    def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed square pictures, as `siamese.embedding.embedder.Embedder.embed_squares` does.
+
+        Parameters
+        ----------
+        squares : ndarray of uint8, shape (n, s, s, 3)
 
         Returns
         -------
-        float32 (n, d), length 1
+        ndarray of float32, shape (n, d)
+            Vectors of length 1.
 
         Raises
         ------
         Refusal
             503 while the server does not answer, or not as it should.
         """
-        size = self.facts.picture_size
-        pictures = to_network_input(np.stack([square_picture(source, size) for source in sources]))
         try:
-            vectors = self._client.predict(pictures)
+            vectors = self._client.predict(to_network_input(squares))
         except _Trouble as trouble:
             raise ApiError(503, f"the model's server: {trouble}") from None
-        if vectors.shape != (len(sources), self.facts.embedding_size):
+        if vectors.shape != (len(squares), self.facts.embedding_size):
             raise ApiError(503, f"the model's server: vectors of shape {vectors.shape}")
         return vectors
 

@@ -6,6 +6,8 @@ import io
 import math
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from siamese.data.images import PictureError, open_picture, square_picture
@@ -59,17 +61,21 @@ class Crop(NamedTuple):
         return picture.crop((left, top, right, bottom))
 
 
-def query_picture(
+def decode_upload(
     content: bytes, size: int, limits: Limits, crop: Crop | None = None
-) -> Image.Image:
-    """Decode an upload into a square RGB picture of some pixels a side, as an index is made.
+) -> NDArray[np.uint8]:
+    """Decode an upload into a square picture, as the pictures of an index are.
 
     Its header is read first: of a picture that is too large, or of a format that is not on the
     list, nothing is decoded.
 
+    Returns
+    -------
+    ndarray of uint8, shape (size, size, 3)
+
     Raises
     ------
-    Refusal
+    ApiError
         413 for too many pixels, 415 for another format, 422 for a broken picture.
     """
     _check_header(content, limits)
@@ -77,9 +83,7 @@ def query_picture(
     try:
         # Of the same formats: to another decoder the same bytes may be another picture.
         picture = open_picture(content, longest_side=math.ceil(size / part), formats=limits.formats)
-        return Image.fromarray(
-            square_picture(picture if crop is None else crop.apply(picture), size)
-        )
+        return square_picture(picture if crop is None else crop.apply(picture), size)
     except PictureError as error:
         raise ApiError(422, f"image: {error}") from None
 

@@ -25,15 +25,18 @@ class MeanColour:
     facts = FACTS
 
     def embed(self, sources, *, batch_size=32):
-        vectors, problems = [], []
+        squares, problems = [], []
         for source in sources:
             try:
-                vectors.append(square_picture(source, 8).mean((0, 1)))
+                squares.append(square_picture(source, 8))
             except PictureError as error:
                 problems.append(f"{source}: {error}")
         if problems:
             raise InputError(problems)
-        vectors = np.array(vectors, np.float32).reshape(-1, 3)
+        return self.embed_squares(np.array(squares).reshape(-1, 8, 8, 3))
+
+    def embed_squares(self, squares):
+        vectors = squares.mean((1, 2), dtype=np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 

@@ -32,10 +32,10 @@ class Colours:
         self.facts = facts
         self.batches: list[int] = []
 
-    def embed(self, sources: list[Any]) -> np.ndarray:
-        self.batches.append(len(sources))
-        colours = np.stack([np.asarray(picture).mean((0, 1)) for picture in sources])
-        vectors = np.concatenate([colours, np.full((len(sources), 1), 64)], axis=1)
+    def embed_squares(self, squares: np.ndarray) -> np.ndarray:
+        self.batches.append(len(squares))
+        colours = squares.mean((1, 2))
+        vectors = np.concatenate([colours, np.full((len(squares), 1), 64)], axis=1)
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -67,9 +67,8 @@ def encoded(
 def write_index(path: Path, prefix: str = "", facts: ModelFacts = FACTS) -> None:
     """Index the colours; with a prefix before their items, as another version of the index."""
     filenames = [f"shades/{name}.png" for name in COLOURS]
-    vectors = Colours().embed(
-        [Image.new("RGB", (32, 32), colour) for _, colour in COLOURS.values()]
-    )
+    squares = np.stack([np.full((32, 32, 3), colour, np.uint8) for _, colour in COLOURS.values()])
+    vectors = Colours().embed_squares(squares)
     metadata = [
         {"item_id": prefix + item, "filename": name, "labels": ["colour", name.split("-")[1][:-4]]}
         for name, (item, _) in zip(filenames, COLOURS.values(), strict=True)

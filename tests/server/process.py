@@ -20,9 +20,9 @@ from tests.server.conftest import Colours
 class Working(Colours):
     """Takes its time, so that requests are on their way whenever something happens."""
 
-    def embed(self, sources):
+    def embed_squares(self, squares):
         time.sleep(0.02)
-        return super().embed(sources)
+        return super().embed_squares(squares)
 
 
 def main() -> None:

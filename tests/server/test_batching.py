@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from siamese.server.batching import SIZES, Batcher, warm_up
 from siamese.server.prometheus import Metrics
@@ -22,14 +21,15 @@ class Gated(Colours):
         self.entered = threading.Event()
         self.gate = threading.Event()
 
-    def embed(self, sources):
+    def embed_squares(self, squares):
         self.entered.set()
         assert self.gate.wait(60)
-        return super().embed(sources)
+        return super().embed_squares(squares)
 
 
-def picture(number: int) -> Image.Image:
-    return Image.new("RGB", (32, 32), (number % 256, 255 - number % 256, number * 7 % 256))
+def picture(number: int) -> np.ndarray:
+    colour = (number % 256, 255 - number % 256, number * 7 % 256)
+    return np.full((32, 32, 3), colour, np.uint8)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_each_gets_its_own_vector_whoever_comes_meanwhile(batcher):
 
     def one(number: int) -> bool:
         vector = batcher.submit(embedder, picture(number)).result(60)
-        return np.array_equal(vector, Colours().embed([picture(number)])[0])
+        return np.array_equal(vector, Colours().embed_squares(picture(number)[None])[0])
 
     with ThreadPoolExecutor(32) as pool:
         assert all(pool.map(one, range(2000)))
@@ -86,14 +86,16 @@ def test_what_is_not_wanted_any_more_is_not_embedded(batcher):
     embedder.gate.set()
     first.result(60)
     for number in (1, 3):
-        assert np.array_equal(waiting[number].result(60), Colours().embed([picture(number)])[0])
+        assert np.array_equal(
+            waiting[number].result(60), Colours().embed_squares(picture(number)[None])[0]
+        )
     assert embedder.batches == [1, 4]  # filled up: another size would be compiled anew
 
 
 def test_an_error_reaches_all_who_wait_and_ends_nothing(batcher):
     class Broken(Gated):
-        def embed(self, sources):
-            super().embed(sources)
+        def embed_squares(self, squares):
+            super().embed_squares(squares)
             raise ValueError("broken")
 
     broken = Broken()

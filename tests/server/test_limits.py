@@ -101,10 +101,10 @@ class Held(Colours):
         self.go = threading.Event()
         self.go.set()
 
-    def embed(self, sources):
+    def embed_squares(self, squares):
         self.entered.set()
         assert self.go.wait(60)
-        return super().embed(sources)
+        return super().embed_squares(squares)
 
 
 def test_what_comes_while_there_is_enough_to_do_is_told_to_come_again(serving):
@@ -207,10 +207,10 @@ def test_bodies_that_are_no_forms_are_refused(client, content, kind):
 
 def test_an_unforeseen_error_is_told_without_its_traceback(serving, caplog):
     class Broken(Colours):
-        def embed(self, sources):
+        def embed_squares(self, squares):
             if len(self.batches) >= 3:  # after the warm-up
                 raise RuntimeError("secret of the inside")
-            return super().embed(sources)
+            return super().embed_squares(squares)
 
     client = serving(embedder=Broken())
     answer = client.post("/search", **upload(), headers={"X-Request-ID": "abc-1"})

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from siamese.data.images import to_network_input
 from siamese.errors import InputError
@@ -40,7 +39,7 @@ class Model:
         assert pictures.dtype == np.float32
         assert pictures.shape[1:] == (32, 32, 3)
         self.seen.append(pictures.shape)
-        return Colours().embed(list((pictures + 1) * 127.5))
+        return Colours().embed_squares((pictures + 1) * 127.5)
 
 
 @pytest.fixture
@@ -162,14 +161,12 @@ def connect(folder, address) -> Callable[..., TFServing]:
 
 
 def test_vectors_are_those_of_the_model(connect, model):
-    pictures = [Image.new("RGB", (32, 32), colour) for _, colour in COLOURS.values()]
-    vectors = connect().embed(pictures)
+    squares = np.stack([np.full((32, 32, 3), colour, np.uint8) for _, colour in COLOURS.values()])
+    vectors = connect().embed_squares(squares)
     assert vectors.dtype == np.float32
-    assert vectors == pytest.approx(Colours().embed(pictures), abs=1e-5)
+    assert vectors == pytest.approx(Colours().embed_squares(squares), abs=1e-5)
     assert model.seen[-1] == (len(COLOURS), 32, 32, 3)
-    expected = model.embed(
-        to_network_input(np.stack([np.asarray(picture) for picture in pictures]))
-    )
+    expected = model.embed(to_network_input(squares))
     assert vectors == pytest.approx(expected, abs=1e-6)
 
 
@@ -221,7 +218,7 @@ def test_an_answer_of_another_shape_is_no_answer(connect, model, monkeypatch):
     embedder = connect()
     monkeypatch.setattr(model, "embed", lambda pictures: np.zeros((len(pictures), 3), np.float32))
     with pytest.raises(ApiError, match=r"vectors of shape \(1, 3\)"):
-        embedder.embed([Image.new("RGB", (32, 32))])
+        embedder.embed_squares(np.zeros((1, 32, 32, 3), np.uint8))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "http://127.0.0.1:9"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -103,9 +104,8 @@ def test_only_files_of_the_index_are_given_out(client, folder):
 
 def hostile_index(folder, names: list[str]) -> None:
     """Index names that lead elsewhere: an index is a file that somebody else may have made."""
-    vectors = Colours().embed(
-        [Image.new("RGB", (32, 32), (9 * i, 9, 9)) for i in range(len(names))]
-    )
+    squares = [np.full((32, 32, 3), (9 * i, 9, 9), np.uint8) for i in range(len(names))]
+    vectors = Colours().embed_squares(np.stack(squares))
     metadata = [{"item_id": "x", "filename": name, "labels": []} for name in names]
     BallTreeIndex.build(vectors, metadata, FACTS).save(folder / "hostile.pkl")
 

@@ -54,12 +54,10 @@ def test_a_page_of_results_shows_them_and_runs_nothing(client):
 
 
 def test_names_are_escaped_on_the_page(serving, folder):
-    from PIL import Image
-
     from siamese.indexes import BallTreeIndex
     from tests.server.conftest import FACTS, Colours
 
-    vectors = Colours().embed([Image.new("RGB", (32, 32), "red")])
+    vectors = Colours().embed_squares(np.full((1, 32, 32, 3), (255, 0, 0), np.uint8))
     name = '"><script>alert(1)</script>.png'
     metadata = [{"item_id": name, "filename": name, "labels": []}]
     BallTreeIndex.build(vectors, metadata, FACTS).save(folder / "hostile.pkl")

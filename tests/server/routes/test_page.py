@@ -52,8 +52,9 @@ class Shapes:
 
     facts = FACTS
 
-    def embed(self, sources: list[Any]) -> np.ndarray:
-        small = [source.resize((4, 4), Image.Resampling.BOX) for source in sources]
+    def embed_squares(self, squares: np.ndarray) -> np.ndarray:
+        pictures = map(Image.fromarray, squares)
+        small = [picture.resize((4, 4), Image.Resampling.BOX) for picture in pictures]
         ink = 255 - np.stack([np.asarray(picture, float).ravel() for picture in small])
         ink += 1.0  # a white picture has a direction, too
         return (ink / np.linalg.norm(ink, axis=1, keepdims=True)).astype(np.float32)
@@ -68,7 +69,7 @@ def searcher(catalogue: Catalogue) -> Searcher:
     from siamese.data.images import square_picture
 
     paths = [catalogue.path_of(picture) for picture in catalogue.pictures]
-    vectors = Shapes().embed([Image.fromarray(square_picture(path, 32)) for path in paths])
+    vectors = Shapes().embed_squares(np.stack([square_picture(path, 32) for path in paths]))
     metadata = [
         {"item_id": of.item_id, "filename": of.filename, "labels": list(of.labels)}
         for of in catalogue.pictures

@@ -249,7 +249,7 @@ def test_similar_to_a_row_tells_gone_from_away(client, error, status):
 
 def test_embed_gives_the_vector_of_the_model(client):
     answer = client.post("/embed", **upload(encoded((10, 200, 100), (32, 32)))).json()
-    (expected,) = Colours().embed([np.full((32, 32, 3), (10, 200, 100), np.uint8)])
+    (expected,) = Colours().embed_squares(np.full((1, 32, 32, 3), (10, 200, 100), np.uint8))
     assert answer["embedding"] == pytest.approx(expected, abs=1e-6)
     assert answer["fingerprint"] == FACTS.fingerprint
 
