@@ -377,7 +377,7 @@ def test_train_writes_a_model_that_every_verb_takes(items, tmp_path):
 def test_base_cnn_must_be_trained_first(items, tmp_path):
     words = ("--labeled-data", items, "--backbone", "base_cnn")
     (line,) = refused("index", *words, "--output", tmp_path / "index.pkl")
-    assert "not pretrained" in line
+    assert "has no pretrained weights" in line
     (line,) = refused("train", *words, "--weights", "w.h5", "--output", tmp_path / "checkpoints")
     assert "--weights w.h5" in line
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
