@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from siamese.data.catalogue import Catalogue
 from siamese.data.images import PictureError, picture_suffixes, square_picture
 from siamese.errors import InputError
-from siamese.search.searcher import mean_of
+from siamese.search.searcher import mean_vector
 from siamese.utils.artefacts import Artefact, describe_artefact, require_artefact
 from siamese.utils.files import visible_files
 from siamese.utils.progress import progress
@@ -210,7 +210,7 @@ def search_together(
                 f"{own_items[0]} and {own_items[1]}; leave out one of the flags"
             )
     name = " + ".join(str(query.path) for query in usable)
-    vector = mean_of(searcher.embedder.embed_squares(squares), name)
+    vector = mean_vector(searcher.embedder.embed_squares(squares), name)
     yield from searcher.search_vectors(
         vector[None], k, names=[name], own_items=own_items, **options
     )
