@@ -26,8 +26,8 @@ from siamese.data.catalogue import Catalogue
 from siamese.data.check import check_catalogue, quick_check
 from siamese.data.images import PictureError, open_picture, square_picture
 from siamese.data.remote_files import RemoteFolder, as_folder, get_remote_folder
-from siamese.embedding.embedder import Embedder
 from siamese.embedding.embed_catalogue import embed_catalogue, embed_into_store
+from siamese.embedding.embedder import Embedder
 from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError, UnavailableError
 
