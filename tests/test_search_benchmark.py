@@ -70,8 +70,7 @@ def test_fewer_dimensions_keep_what_is_near(vectors: ModuleType, embeddings: Pat
     )
 
 
-def test_nearest_are_those_of_a_sort(vectors: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "BLOCK", 7)
+def test_nearest_are_those_of_a_sort(vectors: ModuleType) -> None:
     data = vectors._unit(np.random.default_rng(2).normal(size=(40, 5)))
     between = np.linalg.norm(data[:, None] - data[None], axis=2)
     distances, rows = vectors.nearest(data[:9], data, 4)

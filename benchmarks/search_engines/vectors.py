@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.utils.files import atomic_path
+from siamese.vectors.nearest import nearest as exact_neighbours
+from siamese.vectors.unit_vectors import UnitVectors
 
 K = 10
 """Neighbours that a search asks for."""
@@ -42,7 +44,7 @@ SELDOM = "one percent"
 """The label of every hundredth item, by which searches are filtered."""
 
 BLOCK = 4096
-"""Items that are made at once, vectors that are compared at once."""
+"""Number of items made at once."""
 
 
 def reduced(embeddings: NDArray[np.floating[Any]], dimensions: int) -> NDArray[np.float32]:
@@ -61,33 +63,28 @@ def reduced(embeddings: NDArray[np.floating[Any]], dimensions: int) -> NDArray[n
 def nearest(
     X: NDArray[np.float32], data: NDArray[np.float32], k: int, own: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """The k nearest of each row of X, exactly, with at most `BLOCK` rows of `data` in memory.
+    """Find the k nearest of each row of X exactly, with only blocks of `data` in memory.
 
     Parameters
     ----------
-    X, data : (n, d) and (m, d), of length 1
-    own : whether X is `data`, and no row is its own neighbour
+    X, data : arrays of shape (n, d) and (m, d)
+        Vectors of length 1.
+    k : int
+    own : bool, default False
+        Whether X is `data`, and no row is its own neighbour.
 
     Returns
     -------
-    distances : (n, k), ascending
-    rows : (n, k)
+    distances : array of shape (n, k)
+        In ascending order.
+    rows : int array of shape (n, k)
     """
-    cosines = np.full((len(X), k), -np.inf, np.float32)
-    rows = np.zeros((len(X), k), np.intp)
-    for start in range(0, len(data), BLOCK):
-        found = X @ np.asarray(data[start : start + BLOCK]).T
-        if own:
-            np.fill_diagonal(found[start:], -np.inf)
-        both = np.concatenate([cosines, found], axis=1)
-        best = np.argpartition(-both, k - 1, axis=1)[:, :k]
-        cosines = np.take_along_axis(both, best, axis=1)
-        numbers = np.concatenate(
-            [rows, np.broadcast_to(np.arange(start, start + found.shape[1]), found.shape)], axis=1
-        )
-        rows = np.take_along_axis(numbers, best, axis=1)
-    order = np.argsort(-cosines, axis=1, kind="stable")
-    cosines, rows = (np.take_along_axis(of, order, axis=1) for of in (cosines, rows))
+    cosines, rows = exact_neighbours(
+        UnitVectors(X, "queries"),
+        UnitVectors(data, "vectors"),
+        k,
+        own=np.arange(len(X)) if own else None,
+    )
     return np.sqrt(np.maximum(2 - 2 * cosines, 0)), rows
 
 

@@ -123,7 +123,7 @@ def evaluate(
         )
     searched = UnitVectors(gallery.vectors, "gallery")
     for_queries = searched if queries is None else UnitVectors(asked.vectors, "vectors")
-    cosines, rows = nearest(for_queries, searched, own, max(LABEL_RECALL_AT))
+    cosines, rows = nearest(for_queries, searched, max(LABEL_RECALL_AT), own=own)
 
     has_relevant = done.has_relevant
     figures, items = done.figures[has_relevant], done.items[has_relevant]

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
-
-BLOCK_BYTES = 64 * 2**20
-"""Memory for the similarities of one block of pictures, whatever the size of the gallery."""
+from siamese.vectors.nearest import nearest
+from siamese.vectors.unit_vectors import UnitVectors
 
 
 def augment_gallery(
@@ -50,15 +49,11 @@ def augment_gallery(
     neighbours = min(neighbours, count - 1)
     if neighbours < 1:
         return vectors.copy()
+    unit_vectors = UnitVectors(vectors, "vectors to augment")
+    _, rows = nearest(unit_vectors, unit_vectors, neighbours, own=np.arange(count))
     augmented = np.empty_like(vectors)
-    size = max(1, BLOCK_BYTES // (vectors.itemsize * count))
-    for start in range(0, count, size):
-        similarity = vectors[start : start + size] @ vectors.T
-        at = np.arange(len(similarity))
-        similarity[at, start + at] = -np.inf  # itself
-        nearest = np.argpartition(similarity, -neighbours, axis=1)[:, -neighbours:]
-        for row, near in enumerate(nearest, start):
-            augmented[row] = expand_query(vectors[row], vectors[near], alpha)
+    for row, near in enumerate(rows):
+        augmented[row] = expand_query(vectors[row], vectors[near], alpha)
     return augmented
 
 

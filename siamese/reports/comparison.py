@@ -11,9 +11,8 @@ from siamese.data.catalogue import Picture
 from siamese.embedding.embed_catalogue import Embeddings
 from siamese.errors import InputError
 from siamese.evaluation.metrics import retrieval_metrics
-
-BLOCK_BYTES = 64 * 2**20
-"""Memory for the similarities of one block of queries, whatever the number of queries."""
+from siamese.vectors.nearest import nearest
+from siamese.vectors.unit_vectors import UnitVectors
 
 
 @dataclass(frozen=True)
@@ -112,12 +111,13 @@ def compare_embeddings(
         retrieval_metrics(before.vectors, item_ids),
         retrieval_metrics(after.vectors, item_ids),
         [
-            Query(
-                pictures[row],
-                _nearest(pictures, before.vectors, row, k),
-                _nearest(pictures, after.vectors, row, k),
+            Query(pictures[row], *neighbours)
+            for row, *neighbours in zip(
+                rows,
+                _neighbours(pictures, before.vectors, rows, k),
+                _neighbours(pictures, after.vectors, rows, k),
+                strict=True,
             )
-            for row in rows
         ],
         _confusions(pictures, after.vectors, confusions),
     )
@@ -130,44 +130,36 @@ def _confusions(pictures: list[Picture], vectors: np.ndarray, most: int) -> list
     """
     size = Counter(picture.item_id for picture in pictures)
     mistakes: dict[tuple[str, ...], list[tuple[float, int, int]]] = {}
-    for row, (nearest, similarity) in enumerate(zip(*_most_similar(vectors), strict=True)):
-        item_id, other = pictures[row].item_id, pictures[nearest].item_id
+    unit_vectors = UnitVectors(vectors, "the vectors")
+    cosines, rows = nearest(unit_vectors, unit_vectors, 1, own=np.arange(len(vectors)))
+    for row, (cosine, near) in enumerate(zip(cosines[:, 0], rows[:, 0].tolist(), strict=True)):
+        item_id, other = pictures[row].item_id, pictures[near].item_id
         if item_id != other and size[item_id] > 1:
             pair = tuple(sorted((item_id, other)))
-            mistakes.setdefault(pair, []).append((-similarity, row, nearest))
+            mistakes.setdefault(pair, []).append((-float(cosine), row, near))
     often = sorted(mistakes.items(), key=lambda entry: (-len(entry[1]), min(entry[1])))
     found = []
     for pair, made in often[:most]:
-        _, row, nearest = min(made)  # the most similar of them, which is the plainest
+        _, row, near = min(made)  # the most similar of them, which is the plainest
         both = sum(size[item_id] for item_id in pair)
-        found.append(Confusion(pictures[row], pictures[nearest], len(made), both))
+        found.append(Confusion(pictures[row], pictures[near], len(made), both))
     return found
 
 
-def _most_similar(vectors: np.ndarray) -> tuple[list[int], list[float]]:
-    """For each row the other row with the highest cosine, and that; block by block."""
-    rows: list[int] = []
-    cosines: list[float] = []
-    size = max(1, BLOCK_BYTES // (vectors.itemsize * len(vectors)))
-    for start in range(0, len(vectors), size):
-        similarity = vectors[start : start + size] @ vectors.T
-        block = np.arange(len(similarity))
-        similarity[block, start + block] = -np.inf
-        nearest = similarity.argmax(axis=1)
-        rows += nearest.tolist()
-        cosines += similarity[block, nearest].tolist()
-    return rows, cosines
-
-
-def _nearest(pictures: list[Picture], vectors: np.ndarray, row: int, k: int) -> list[Neighbour]:
-    distance = np.linalg.norm(vectors - vectors[row], axis=1)
-    distance[row] = np.inf
-    order = np.argsort(distance, kind="stable")[: min(k, len(pictures) - 1)]
+def _neighbours(
+    pictures: list[Picture], vectors: np.ndarray, rows: list[int], k: int
+) -> list[list[Neighbour]]:
+    """The k nearest other pictures of the pictures of some rows."""
+    queries = UnitVectors(vectors[rows], "the queries")
+    _, near = nearest(queries, UnitVectors(vectors, "the vectors"), k, own=np.array(rows))
     return [
-        Neighbour(
-            pictures[other],
-            float(distance[other]),
-            pictures[other].item_id == pictures[row].item_id,
-        )
-        for other in order
+        [
+            Neighbour(
+                pictures[other],
+                float(np.linalg.norm(vectors[other] - vectors[row])),
+                pictures[other].item_id == pictures[row].item_id,
+            )
+            for other in others[others >= 0]
+        ]
+        for row, others in zip(rows, near, strict=True)
     ]

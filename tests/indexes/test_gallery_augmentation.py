@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from siamese.errors import InputError
-from siamese.indexes import gallery_augmentation as augmentation
 from siamese.indexes.gallery_augmentation import augment_gallery
 
 
@@ -26,10 +25,8 @@ def naive(vectors, neighbours, alpha):
     return augmented
 
 
-@pytest.mark.parametrize("block_bytes", [1, 1000, 2**20])
 @pytest.mark.parametrize(("neighbours", "alpha"), [(1, 0), (3, 2.5), (39, 3), (100, 1)])
-def test_agrees_with_a_loop(neighbours, alpha, block_bytes, monkeypatch):
-    monkeypatch.setattr(augmentation, "BLOCK_BYTES", block_bytes)
+def test_agrees_with_a_loop(neighbours, alpha):
     vectors = unit(np.random.default_rng(0), 40, 6)
     before = vectors.copy()
     found = augment_gallery(vectors, neighbours, alpha)

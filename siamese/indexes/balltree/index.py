@@ -21,13 +21,13 @@ from siamese.indexes.balltree.safe_pickle import (
     damaged,
     read_pickle,
 )
-from siamese.indexes.exact import nearest_of
 from siamese.indexes.index import IndexedPicture, Metadata
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter, LabelTable
 from siamese.indexes.validate import checked_parts, checked_queries, given_parts
 from siamese.models.facts import ModelFacts
 from siamese.utils.artefacts import INDEXES, require_artefact
 from siamese.utils.files import atomic_path
+from siamese.vectors.nearest import nearest_by_distance
 
 if TYPE_CHECKING:
     from sklearn.neighbors import BallTree
@@ -167,7 +167,7 @@ class BallTreeIndex:
             distances, rows = self.tree.query(X, k=k)
             return distances, rows
         kept = np.flatnonzero(self._labels.mask(labels))
-        return nearest_of(X, self._data, kept, k)
+        return nearest_by_distance(X, self._data, k, kept)
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
         """See `Index.metadata_of`."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from siamese.errors import InputError
 from siamese.indexes.faiss.file_check import check_layout
 from siamese.utils.progress import progress
+from siamese.vectors.nearest import nearest_by_distance
 
 if TYPE_CHECKING:
     import faiss
@@ -142,13 +143,13 @@ class Sample:
         rng = np.random.default_rng(0)
         some = np.sort(rng.choice(len(vectors), min(SAMPLE, len(vectors)), replace=False))
         starts = np.ascontiguousarray(vectors[some], np.float32)
-        _, near = compared(starts, vectors, 3)
+        _, near = nearest_by_distance(starts, vectors, 3)
         moved = starts + vectors[near[:, 1]] - vectors[near[:, -1]]
         self.queries = moved / np.linalg.norm(moved, axis=1, keepdims=True)
         self.vectors = vectors
         self.k = min(RECALL_AT, len(vectors))
-        distances, _ = compared(self.queries, vectors, self.k)
-        self.farthest = distances[:, -1:] + 1e-6
+        _, near = nearest_by_distance(self.queries, vectors, self.k)
+        self.farthest = ((vectors[near[:, -1]] - self.queries) ** 2).sum(axis=1)[:, None] + 1e-6
 
     def recall(self, rows: NDArray[np.intp]) -> float:
         """The share of `rows`, int (queries, k), that are as near as the k nearest.
@@ -158,24 +159,6 @@ class Sample:
         found = self.vectors[np.maximum(rows, 0)]
         distances = ((found - self.queries[:, None]) ** 2).sum(axis=2)
         return float(((distances <= self.farthest) & (rows >= 0)).mean())
-
-
-def compared(
-    queries: NDArray[np.float32], vectors: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """The k nearest vectors of each query by comparing with all: distances² and rows."""
-    import faiss
-
-    distances, rows = faiss.knn(queries, np.ascontiguousarray(vectors[:BLOCK]), k)
-    for start in range(BLOCK, len(vectors), BLOCK):
-        block = np.ascontiguousarray(vectors[start : start + BLOCK])
-        further, there = faiss.knn(queries, block, min(k, len(block)))
-        distances = np.concatenate([distances, further], axis=1)
-        rows = np.concatenate([rows, there + start], axis=1)
-        order = np.argsort(distances, axis=1, kind="stable")[:, :k]
-        distances = np.take_along_axis(distances, order, axis=1)
-        rows = np.take_along_axis(rows, order, axis=1)
-    return distances, rows
 
 
 def measured(graph: faiss.IndexHNSWSQ, sample: Sample, min_recall: float) -> Found:

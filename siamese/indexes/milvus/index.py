@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import GoneError, InputError
-from siamese.indexes.exact import nearest_of
 from siamese.indexes.index import IndexedPicture, Metadata
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.indexes.milvus.connection import LOAD_SECONDS, Connection, is_milvus
@@ -40,6 +39,7 @@ from siamese.indexes.place import COLLECTION
 from siamese.indexes.validate import checked_parts, checked_queries
 from siamese.models.facts import ModelFacts
 from siamese.utils.files import require_writable
+from siamese.vectors.nearest import TopK, query_blocks
 
 FORMAT = 1
 """Of the collection; one with a higher number was made by a newer toolkit."""
@@ -392,17 +392,17 @@ class MilvusIndex:
                 f"{self.name}: {k:,} results are asked for; Milvus finds at most "
                 f"{MOST_RESULTS:,}, and {kept:,} pictures are too many to compare one by one"
             )
-        distances, rows = np.empty((len(X), 0)), np.empty((len(X), 0), np.intp)
-        for some in self._walk(["vector"], expression):
-            keys = np.array([row["id"] for row in some], np.intp)
-            data = np.array([row["vector"] for row in some], np.float32)
-            near, at = nearest_of(X, data, np.arange(len(keys)), k)
-            distances = np.concatenate([distances, near], axis=1)
-            rows = np.concatenate([rows, keys[at]], axis=1)
-            order = np.argsort(distances, axis=1, kind="stable")[:, :k]
-            distances = np.take_along_axis(distances, order, axis=1)
-            rows = np.take_along_axis(rows, order, axis=1)
-        return distances, rows
+        blocks = query_blocks(len(X), k)
+        tops = [TopK(len(X[block]), k, np.float64) for block in blocks]
+        for batch in self._walk(["vector"], expression):
+            keys = np.array([row["id"] for row in batch], np.intp)
+            data = np.array([row["vector"] for row in batch], np.float64)
+            for block, top in zip(blocks, tops, strict=True):
+                top.add(X[block] @ data.T, keys)
+        distances = np.concatenate([top.distances() for top in tops])
+        rows = np.concatenate([top.rows for top in tops])
+        is_found = rows[0] >= 0  # pictures may have been removed since they were counted
+        return distances[:, is_found], rows[:, is_found]
 
     def _walk(self, fields: list[str], expression: str = "") -> Iterator[list[dict[str, Any]]]:
         # Lite goes through the whole collection for each batch.
