@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese.data.label_rule import NEGATIVE, NO_NEGATIVE_PAIR, relations
+from siamese.data.label_rule import NEGATIVE, NO_NEGATIVE_PAIR, pairwise_relations
 from siamese.errors import InputError
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _negatives(
     found = np.empty(0, int)
     for _ in range(blocks):
         rows = np.sort(rng.permutation(total)[:BLOCK_ROWS])
-        related = relations([item_ids[row] for row in rows], [labels[row] for row in rows])
+        related = pairwise_relations([item_ids[row] for row in rows], [labels[row] for row in rows])
         first, second = np.nonzero(np.triu(related == NEGATIVE))
         share = min(-(-most // blocks), len(first))
         drawn = rng.choice(len(first), share, replace=False) if share else np.empty(0, int)

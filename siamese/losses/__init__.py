@@ -11,7 +11,7 @@ Two shapes of target:
 
 What an anchor is compared with is for the caller to say. ::
 
-    m = n       the batch: `siamese.data.label_rule.relations`, each picture embedded once, every pair counts
+    m = n       the batch: `siamese.data.label_rule.pairwise_relations`, each picture embedded once, every pair counts
     m = n + r   the batch and r further rows, such as embeddings remembered of earlier batches
     m = n + c   one learned proxy for each of c items: the first n columns are 0 and column n + j
                 is item j. `ProxyAnchorLoss` and `CosFaceLoss` are made for this.

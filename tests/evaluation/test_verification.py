@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from siamese.data.catalogue import Picture
-from siamese.data.label_rule import relations
+from siamese.data.label_rule import pairwise_relations
 from siamese.embedding.embed_catalogue import Embeddings
 from siamese.errors import InputError
 from siamese.evaluation import verification
@@ -28,7 +28,7 @@ def directions(count: int, size: int = 6) -> np.ndarray:
 
 def every_pair(vectors, items, labels) -> tuple[list[float], list[float]]:
     """Distances of all positives and of all negatives, pair by pair."""
-    related = relations(items, labels)
+    related = pairwise_relations(items, labels)
     kinds: dict[int, list[float]] = {1: [], 0: [], -1: []}
     for i, j in combinations(range(len(items)), 2):
         kinds[int(related[i, j])].append(float(np.sqrt(((vectors[i] - vectors[j]) ** 2).sum())))

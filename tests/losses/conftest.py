@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from siamese.data.label_rule import relations
+from siamese.data.label_rule import pairwise_relations
 
 
 @dataclass
@@ -40,7 +40,7 @@ def batch(seed, n=14):
     """A batch of n pictures compared with itself; the first has no positive."""
     rng = np.random.default_rng(seed)
     items = [99, *rng.integers(0, 5, n - 1).tolist()]
-    related = relations(items, labelled(items))
+    related = pairwise_relations(items, labelled(items))
     assert (related == 0).sum() > n, "no pair is left out for its labels: the test tests nothing"
     return Compared(related, unit(rng, n))
 
@@ -58,7 +58,7 @@ def batch_and_proxies(seed, n=14, c=7):
     """A batch compared with one proxy an item; the first has none."""
     rng = np.random.default_rng(seed)
     items = [99, *rng.integers(0, c, n - 1).tolist(), *range(c)]
-    compared = Compared(relations(items, labelled(items))[:n].copy(), unit(rng, n + c))
+    compared = Compared(pairwise_relations(items, labelled(items))[:n].copy(), unit(rng, n + c))
     compared.relations[:, :n] = 0
     return compared
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import siamese
-from siamese.data.label_rule import relations
+from siamese.data.label_rule import pairwise_relations
 from siamese.losses import (
     BatchContrastiveLoss,
     CircleLoss,
@@ -40,7 +40,7 @@ ITEMS = {
 def against(items, kind):
     """Relations of a batch with itself, with a memory of it, or with one proxy an item."""
     n, others = len(items), {"batch": "", "memory": items, "proxies": "abcd"}[kind]
-    relation = relations([*items, *others], [[]] * (n + len(others)))[:n]
+    relation = pairwise_relations([*items, *others], [[]] * (n + len(others)))[:n]
     if kind == "proxies":
         relation[:, :n] = 0
     return relation

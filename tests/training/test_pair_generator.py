@@ -9,7 +9,7 @@ import pytest
 
 from siamese.data.catalogue import Catalogue
 from siamese.data.images import square_picture
-from siamese.data.label_rule import relations
+from siamese.data.label_rule import pairwise_relations
 from siamese.errors import InputError
 from siamese.losses import ContrastiveLoss, MultiSimilarityLoss
 from siamese.training.pair_generator import PairGenerator
@@ -37,7 +37,7 @@ def test_a_batch_of_all_pairs(catalogue):
         assert pictures.shape == (20, SIZE, SIZE, 3) and pictures.dtype == np.float32
         assert pictures.min() >= -1 and pictures.max() == 1 and pictures.min() < -0.5
         shown = [pairs.pictures[row] for row in pairs.draw()[step]]
-        expected = relations([p.item_id for p in shown], [p.labels for p in shown])
+        expected = pairwise_relations([p.item_id for p in shown], [p.labels for p in shown])
         for i, one in enumerate(shown):
             for j, other in enumerate(shown):
                 if one == other:

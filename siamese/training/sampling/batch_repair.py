@@ -80,7 +80,7 @@ def _strangers(giver: np.ndarray, receiver: np.ndarray, items: ItemIndex) -> lis
     """Places of rows in the giving batch that make a negative pair in the other: one an item."""
     of_giver, places = np.unique(items.of_row[giver], return_index=True)
     of_receiver = np.unique(items.of_row[receiver])
-    fits = items.rule.compatible_negatives(of_giver, of_receiver).any(axis=1)
+    fits = items.rule.negative_matrix(of_giver, of_receiver).any(axis=1)
     return [[place] for place in places[fits].tolist()]
 
 
@@ -122,9 +122,9 @@ def _has_negative(batches: np.ndarray, items: ItemIndex) -> np.ndarray:
     places = np.linspace(0, size - 1, min(size, PROBES)).astype(int)
     probes = items.of_row[batches]
     one, other = probes[:, places], probes[:, (places + size // 2) % size]
-    found = items.rule.compatible_negative(one.ravel(), other.ravel())
+    found = items.rule.are_negatives(one.ravel(), other.ravel())
     has = np.asarray(found.reshape(steps, -1).any(axis=1))
     for batch in np.flatnonzero(~has):
         different = np.unique(probes[batch])
-        has[batch] = items.rule.compatible_negatives(different, different).any()
+        has[batch] = items.rule.negative_matrix(different, different).any()
     return has

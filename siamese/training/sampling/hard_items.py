@@ -78,7 +78,7 @@ def _neighbourhoods(
         pool = rng.permutation(np.flatnonzero(left))[:POOL]
         seeds = pool[:BLOCK]
         cosines = centroids[seeds] @ centroids[pool].T
-        cosines[~items.rule.compatible_negatives(seeds, pool)] = -np.inf
+        cosines[~items.rule.negative_matrix(seeds, pool)] = -np.inf
         for seed, near in zip(seeds, cosines, strict=True):
             if not left[seed]:
                 continue

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
-from siamese.data.label_rule import EXCLUDED, NO_NEGATIVE_PAIR, LabelRule, codes
+from siamese.data.label_rule import EXCLUDED, NO_NEGATIVE_PAIR, LabelRule, encode
 from siamese.errors import InputError
 
 
@@ -29,7 +29,7 @@ class ItemIndex:
 
     def __init__(self, item_ids: Sequence[Hashable], labels: Sequence[Iterable[Hashable]]) -> None:
         self.ids = list(dict.fromkeys(item_ids))
-        self.of_row = codes(item_ids)
+        self.of_row = encode(item_ids)
         sizes = np.bincount(self.of_row, minlength=len(self.ids))
         order = np.argsort(self.of_row, kind="stable")
         self.rows = np.split(order, np.cumsum(sizes)[:-1]) if len(order) else []
@@ -43,9 +43,9 @@ class ItemIndex:
         of_item = [labels[rows[0]] for rows in self.rows]
         self.rule = LabelRule(self.ids, of_item)
         # Items with equal labels behave alike, so each set of labels is looked at once.
-        alike = codes(map(frozenset, of_item))
+        alike = encode(map(frozenset, of_item))
         _, firsts = np.unique(alike, return_index=True)
-        negatives = self.rule.random_negatives(firsts, np.random.default_rng(0))
+        negatives = self.rule.draw_negatives(firsts, np.random.default_rng(0))
         self.with_negative = (negatives >= 0)[alike][self.of_row]
         if not self.with_negative.any():
             raise InputError(NO_NEGATIVE_PAIR)
@@ -54,7 +54,7 @@ class ItemIndex:
         return len(self.ids)
 
     def relations(self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """Of rows to other rows, as `siamese.data.label_rule.relations`: int8 (n, m).
+        """Of rows to other rows, as `siamese.data.label_rule.pairwise_relations`: int8 (n, m).
 
         The same row twice is no positive pair.
         """

@@ -67,7 +67,7 @@ def _by_label(
     items: ItemIndex, rng: np.random.Generator
 ) -> tuple[list[list[int]], list[list[int]]]:
     """The labels of each item, and the items of each label, shuffled."""
-    labels, ends, count = items.rule.labels_of()
+    labels, ends, count = items.rule.label_codes()
     labels_of = [of_item.tolist() or [count] for of_item in np.split(labels, ends[:-1])]
     items_of: list[list[int]] = [[] for _ in range(count + 1)]
     for item in rng.permutation(len(items)).tolist():

@@ -98,7 +98,7 @@ class PairSampler:
         return self._laid_out[start + (self._place[anchors] - start + further) % size]
 
     def _negatives(self, anchors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        items = self.items.rule.random_negatives(self.items.of_row[anchors], rng)
+        items = self.items.rule.draw_negatives(self.items.of_row[anchors], rng)
         return self._laid_out[self._starts[items] + rng.integers(self._sizes[items])]
 
     def _near_negatives(
@@ -106,9 +106,7 @@ class PairSampler:
     ) -> np.ndarray:
         """Rows that are near; -1 where the pool holds none without a common label."""
         pool = rng.permutation(len(self._place))[: self.POOL]
-        fits = self.items.rule.compatible_negatives(
-            self.items.of_row[anchors], self.items.of_row[pool]
-        )
+        fits = self.items.rule.negative_matrix(self.items.of_row[anchors], self.items.of_row[pool])
         cosines = np.where(fits, vectors[anchors] @ vectors[pool].T, -np.inf)
         most = min(self.NEAREST, len(pool))
         nearest = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
