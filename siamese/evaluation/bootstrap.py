@@ -1,82 +1,109 @@
-"""How far a figure can be trusted: intervals from drawing the items anew, again and again."""
+"""Confidence intervals of metrics, by bootstrapping over items."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
 
 
 def average_metrics(
-    figures: NDArray[np.float32], items: NDArray[Any]
+    metrics: ArrayLike, items: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Average over the queries, and by item: the mean of the items' own averages.
+    """Average metrics over the queries, and over the items.
 
     Parameters
     ----------
-    figures : float32 (n, f), a row a query
-    items : int (n,), the item of each query
+    metrics : float array of shape (n_queries, n_metrics)
+        Metrics of each query.
+    items : int array of shape (n_queries,)
+        Item of each query.
 
     Returns
     -------
-    float64 (f,) and (f,)
+    by_query : float64 array of shape (n_metrics,)
+        Mean over the queries.
+    by_item : float64 array of shape (n_metrics,)
+        Mean over the items of the mean over each item's queries.
+
+    Examples
+    --------
+    >>> average_metrics([[1.0], [1.0], [0.0]], [7, 7, 8])
+    (array([0.66666667]), array([0.5]))
     """
-    sums, counts = _totals(figures, items)
+    sums, counts = _sum_by_item(metrics, items)
     return sums.sum(axis=0) / counts.sum(), (sums / counts).mean(axis=0)
 
 
 def bootstrap_intervals(
-    figures: NDArray[np.float32],
-    items: NDArray[Any],
+    metrics: ArrayLike,
+    items: ArrayLike,
     *,
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Percentile bootstrap of both `average_metrics`, over items.
+    """Compute confidence intervals of both `average_metrics` with the percentile bootstrap.
 
-    As many items as there are are drawn with replacement, each with all its queries; that is done
-    `resamples` times, and the interval holds the middle of the averages. The pictures of an item
-    are found or missed together, so drawing pictures would give intervals that are too narrow.
+    Each resample draws as many items as there are, with replacement, and takes all queries of
+    each. The queries of one item succeed and fail together, so resampling single queries would
+    make the intervals too narrow.
 
     Parameters
     ----------
-    figures, items : as for `average_metrics`
-    confidence : the share of the averages that the interval holds
-    seed : another seed, other draws
+    metrics : float array of shape (n_queries, n_metrics)
+        Metrics of each query.
+    items : int array of shape (n_queries,)
+        Item of each query.
+    confidence : float, default 0.95
+        Fraction of the resampled averages inside the interval.
+    resamples : int, default 1000
+        Number of resamples.
+    seed : int, default 0
+        Seed of the random generator.
 
     Returns
     -------
-    float64 (2, f) and (2, f), low and high; None for fewer than two items, which tell nothing
+    by_query, by_item : float64 arrays of shape (2, n_metrics), or None
+        Lower and upper ends of the intervals. None with fewer than two items.
 
     References
     ----------
-    Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile intervals).
+    B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", chapter 13, 1993.
+
+    Examples
+    --------
+    >>> by_query, by_item = bootstrap_intervals([[1.0], [1.0], [0.0]], [7, 7, 8])
+    >>> by_item
+    array([[0.],
+           [1.]])
     """
-    sums, counts = _totals(figures, items)
+    sums, counts = _sum_by_item(metrics, items)
     if len(counts) < 2:
         return None
     rng = np.random.default_rng(seed)
-    of_items = np.hstack([sums, counts, sums / counts])
-    drawn = np.empty((resamples, of_items.shape[1]))
-    for resample in drawn:
+    totals = np.hstack([sums, counts, sums / counts])
+    resampled = np.empty((resamples, totals.shape[1]))
+    for row in resampled:
         times = np.bincount(rng.integers(len(counts), size=len(counts)), minlength=len(counts))
-        resample[:] = times @ of_items
+        row[:] = times @ totals
     width = sums.shape[1]
-    by_query, by_item = drawn[:, :width] / drawn[:, [width]], drawn[:, width + 1 :] / len(counts)
-    outside = (1 - confidence) / 2
-    ends = [outside, 1 - outside]
+    by_query = resampled[:, :width] / resampled[:, [width]]
+    by_item = resampled[:, width + 1 :] / len(counts)
+    tail = (1 - confidence) / 2
+    ends = [tail, 1 - tail]
     return np.quantile(by_query, ends, axis=0), np.quantile(by_item, ends, axis=0)
 
 
-def _totals(
-    figures: NDArray[np.float32], items: NDArray[Any]
+def _sum_by_item(
+    metrics: ArrayLike, items: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum of the figures of each item, (k, f), and its number of queries, (k, 1)."""
-    _, place, counts = np.unique(items, return_inverse=True, return_counts=True)
-    sums = [np.bincount(place, weights=column) for column in figures.T]
+    """Sum the metrics of each item, (n_items, n_metrics), and count its queries, (n_items, 1)."""
+    places: NDArray[Any]
+    _, places, counts = np.unique(items, return_inverse=True, return_counts=True)
+    sums = [np.bincount(places, weights=column) for column in np.transpose(metrics)]
     return np.stack(sums, axis=1), counts[:, None].astype(np.float64)

@@ -1,4 +1,4 @@
-"""From which distance on to say "we don't have this": a threshold, and how often it is right."""
+"""Calibrate the distance beyond which a query's item counts as not in the gallery."""
 
 from __future__ import annotations
 
@@ -22,22 +22,33 @@ FORMAT = 1
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """A threshold on the distance of a query to the nearest picture of a gallery.
+    """Threshold on the distance of a query to its nearest picture in the gallery.
 
-    Beyond it, the gallery is taken not to have the query's item. Precision and recall are those
-    of saying so, for as many queries whose item is missing as queries whose item is there.
+    Beyond the threshold, the query's item counts as not in the gallery. Precision and recall are
+    those of finding the missing items, if as many queries have their item in the gallery as not.
 
     Attributes
     ----------
-    threshold : distance, ‖v_i - v_j‖ of vectors of length 1, from 0 to 2
-    precision : share of those said to be missing that are missing
-    recall : share of those missing that are said to be missing
-    balanced_accuracy : the mean of the shares of both kinds that are judged rightly; the highest
-        of all thresholds
-    known, unknown : how many queries with and without their item it was measured on
-    gallery : how many pictures were searched
-    fingerprint : of the model; distances mean nothing for another
-    measured_on : the labelled data
+    threshold : float
+        Distance ‖u - v‖ of unit vectors, from 0 to 2.
+    precision : float
+        Fraction of the queries counted as missing that are missing.
+    recall : float
+        Fraction of the missing queries that are counted as missing.
+    balanced_accuracy : float
+        Mean of the fractions of known and unknown queries judged correctly.
+    known, unknown : int
+        Number of queries with and without their item in the gallery.
+    gallery : int
+        Number of pictures in the gallery.
+    fingerprint : str
+        Fingerprint of the model. The distances of another model differ.
+    measured_on : str
+        Name of the labelled data.
+    criterion : str
+        What the threshold maximises.
+    format : int
+        Version of the file format.
     """
 
     threshold: float
@@ -53,10 +64,11 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     format: int = FORMAT
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the attributes as a dict, for JSON."""
         return msgspec.to_builtins(self)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write it as JSON.
+        """Write the calibration as JSON.
 
         Raises
         ------
@@ -68,41 +80,55 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def get_calibration_path(model: str | os.PathLike[str]) -> Path:
-    """Where the calibration of a checkpoint lies: beside it, as ``STEM.calibration.json``."""
+    """Return the path of a checkpoint's calibration: ``STEM.calibration.json`` beside it.
+
+    Examples
+    --------
+    >>> get_calibration_path("checkpoints/final_model.hdf5").as_posix()
+    'checkpoints/final_model.calibration.json'
+    """
     return Path(model).with_suffix(".calibration.json")
 
 
 def read_calibration(model: str | os.PathLike[str], fingerprint: str) -> Calibration | None:
-    """Read what `Calibration.write` left beside a checkpoint; None where there is nothing usable.
+    """Read the calibration of a checkpoint.
 
-    A damaged file, or one of another model, is said in one line on standard error.
+    A file that is damaged or belongs to another model is reported on standard error.
 
     Parameters
     ----------
-    model : the checkpoint
-    fingerprint : of the model that is used
+    model : path-like
+        Checkpoint.
+    fingerprint : str
+        Fingerprint of the model in use.
+
+    Returns
+    -------
+    Calibration or None
+        None if there is no usable calibration.
     """
     path = get_calibration_path(model)
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Calibration)
+        calibration = msgspec.json.decode(path.read_bytes(), type=Calibration)
     except FileNotFoundError:
         return None
     except OSError as error:
-        why = f"unreadable ({error.strerror or error})"
+        reason = f"cannot be read ({error.strerror or error})"
     except (msgspec.DecodeError, UnicodeDecodeError):
         described = describe_artefact(path, other_than=(Artefact.CALIBRATION,))
-        why = "damaged" if described is None else f"not a calibration but {described}"
+        reason = "damaged" if described is None else f"not a calibration but {described}"
     else:
-        if found.format != FORMAT:
-            why = f"of format {found.format}, which this version does not know"
-        elif not 0 <= found.threshold <= 2:
-            why = "damaged"
-        elif found.fingerprint != fingerprint:
-            why = "of another model"
+        if calibration.format != FORMAT:
+            reason = f"format {calibration.format}, which this version cannot read"
+        elif not 0 <= calibration.threshold <= 2:
+            reason = "damaged"
+        elif calibration.fingerprint != fingerprint:
+            reason = "belongs to another model"
         else:
-            return found
+            return calibration
     print(
-        f"warning: {path}: {why}, and so not used; siamese evaluate --calibrate writes it anew",
+        f"warning: {path}: {reason}; it is ignored, write a new one with siamese evaluate "
+        "--calibrate",
         file=sys.stderr,
     )
     return None
@@ -111,39 +137,57 @@ def read_calibration(model: str | os.PathLike[str], fingerprint: str) -> Calibra
 def calibrate_threshold(
     known: ArrayLike, unknown: ArrayLike, *, gallery: int, fingerprint: str, measured_on: str
 ) -> Calibration:
-    """Choose the threshold that tells best whether the gallery has a query's item.
+    """Choose the threshold that best separates known from unknown queries.
 
-    Of all thresholds t, the one of the highest balanced accuracy, half-way to the next distance::
+    The threshold t maximises the balanced accuracy, and lies halfway to the next larger distance::
 
         (|{known ≤ t}| / |known| + |{unknown > t}| / |unknown|) / 2
 
     Parameters
     ----------
-    known : distances to the nearest picture, of queries whose item is there
-    unknown : the same, of queries whose item is not
-    gallery, fingerprint, measured_on : see `Calibration`
+    known : array-like of shape (n_known,)
+        Distance to the nearest picture, for queries whose item is in the gallery.
+    unknown : array-like of shape (n_unknown,)
+        Distance to the nearest picture, for queries whose item is not.
+    gallery : int
+        Number of pictures in the gallery.
+    fingerprint : str
+        Fingerprint of the model.
+    measured_on : str
+        Name of the labelled data.
+
+    Returns
+    -------
+    Calibration
 
     Raises
     ------
     InputError
-        If there is no query of one of the kinds.
+        If there are no known or no unknown queries.
+
+    Examples
+    --------
+    >>> calibration = calibrate_threshold(
+    ...     [0.2, 0.3, 0.9], [0.8, 1.0], gallery=10, fingerprint="abc", measured_on="items.json"
+    ... )
+    >>> round(calibration.threshold, 3), calibration.recall, calibration.precision
+    (0.55, 1.0, 0.75)
     """
     known, unknown = np.asarray(known, np.float64), np.asarray(unknown, np.float64)
     if not len(known) or not len(unknown):
         raise InputError(
-            "calibration needs two items, and one with two pictures: queries whose item is there, "
-            "and queries whose item is not; give more items"
+            "calibration needs at least two items, one of them with two pictures; give more items"
         )
-    told = measure_verification(
+    separation = measure_verification(
         np.concatenate([known, unknown]), np.repeat([1, 0], [len(known), len(unknown)])
     )
-    recall = float(np.mean(unknown > told.threshold))
-    mistaken = float(np.mean(known > told.threshold))
+    recall = float(np.mean(unknown > separation.threshold))
+    false_alarms = float(np.mean(known > separation.threshold))
     return Calibration(
-        threshold=told.threshold,
-        precision=recall / (recall + mistaken) if recall else 0.0,
+        threshold=separation.threshold,
+        precision=recall / (recall + false_alarms) if recall else 0.0,
         recall=recall,
-        balanced_accuracy=told.accuracy,
+        balanced_accuracy=separation.accuracy,
         known=len(known),
         unknown=len(unknown),
         gallery=gallery,
@@ -153,24 +197,40 @@ def calibrate_threshold(
 
 
 def calibrate_on_retrieval(
-    done: RetrievalResult, *, fingerprint: str, measured_on: str
+    retrieval: RetrievalResult, *, fingerprint: str, measured_on: str
 ) -> Calibration:
-    """`calibrate_threshold` on the queries of a retrieval, each as one that is known and as one that is not.
+    """Choose the threshold from the queries of a retrieval.
 
-    Known: the distance to the nearest picture but its own. Unknown: to the nearest one of another
-    item, as if the gallery lacked its item; items that share a label with it stay, because they
-    would be in such a gallery too, and are what an item is mistaken for.
+    Each query counts twice. As a known query, at the distance to its nearest picture other than
+    itself. As an unknown query, at the distance to the nearest picture of another item, as if the
+    gallery lacked its own. Items that share a label with it stay in: a real gallery has them too.
+
+    Parameters
+    ----------
+    retrieval : RetrievalResult
+        Retrieval metrics of every query.
+    fingerprint, measured_on : str
+        See `calibrate_threshold`.
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    InputError
+        If there are no known or no unknown queries.
     """
-    nearest = np.maximum(done.nearest_relevant, done.nearest_other)[done.has_relevant]
-    other = done.nearest_other[np.isfinite(done.nearest_other)]
+    nearest = np.maximum(retrieval.nearest_relevant, retrieval.nearest_other)
+    is_unknown = np.isfinite(retrieval.nearest_other)
     return calibrate_threshold(
-        _distances(nearest),
-        _distances(other),
-        gallery=done.gallery,
+        _to_distances(nearest[retrieval.has_relevant]),
+        _to_distances(retrieval.nearest_other[is_unknown]),
+        gallery=retrieval.gallery_size,
         fingerprint=fingerprint,
         measured_on=measured_on,
     )
 
 
-def _distances(cosines: np.ndarray) -> np.ndarray:
+def _to_distances(cosines: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(0, 2 - 2 * cosines.astype(np.float64)))

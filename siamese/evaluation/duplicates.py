@@ -1,4 +1,4 @@
-"""Pictures that are in the gallery twice: found at once, they make every figure too good."""
+"""Find duplicate pictures, which inflate every metric."""
 
 from __future__ import annotations
 
@@ -16,23 +16,28 @@ from siamese.data.images import PictureError, square_picture
 from siamese.data.remote_files import File
 from siamese.utils.threads import in_threads
 
-ALIKE = 0.9
-"""Cosine of two embeddings from which on their pictures are compared."""
-SIDE = 16
-"""Pixels of a side of the small pictures that are compared."""
-MOST_DIFFERENT = 32
-"""Of 255, between two values of one small pixel. Of photos and emoji saved again as JPEG of quality
-50, or of half the size, the most different pixel differed by up to 26; of different ones by 72 or
-more."""
+MIN_COSINE = 0.9
+"""Pictures whose embeddings are less similar than this are not compared."""
+THUMBNAIL_SIZE = 16
+"""Side length in pixels of the thumbnails that are compared."""
+MAX_DIFFERENCE = 32
+"""Largest difference, of 255, between two values of duplicates' thumbnails.
+
+Photos and emoji saved again as JPEG of quality 50, or at half the size, differed by up to 26 in
+their most different pixel; different pictures by at least 72.
+"""
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A query and a picture of the gallery that is the same, by their rows.
+    """A query and the gallery picture that it duplicates.
 
     Attributes
     ----------
-    same_bytes : the files are equal; otherwise they only look so, saved again or at another size
+    query, gallery : int
+        Their rows.
+    same_bytes : bool
+        True if the two files are equal; False if one was saved again, or at another size.
     """
 
     query: int
@@ -46,50 +51,60 @@ def find_duplicates(
     cosines: NDArray[np.float32],
     rows: NDArray[Any],
 ) -> list[Duplicate]:
-    """Find the queries that have a duplicate in the gallery; of each, the nearest.
+    """Find the queries that have a duplicate in the gallery.
 
-    Only pictures that embed alike are opened. Two are the same when no value of one, made small,
-    differs by more than `MOST_DIFFERENT`; files of equal bytes are told apart from others.
+    Only pictures with similar embeddings are opened. Two pictures are duplicates if no value of
+    their thumbnails differs by more than `MAX_DIFFERENCE`.
 
     Parameters
     ----------
-    queries, gallery : the files
-    cosines, rows : (n, k), the nearest pictures of each query, as `siamese.vectors.nearest.nearest`
-        finds them without the query's own
+    queries : sequence of File, length n_queries
+        Files of the queries.
+    gallery : sequence of File, length n_gallery
+        Files of the gallery.
+    cosines, rows : float32 and int arrays of shape (n_queries, k)
+        Nearest pictures of each query without its own, from `siamese.vectors.nearest.nearest`.
+
+    Returns
+    -------
+    list of Duplicate
+        At most one per query: its nearest duplicate.
     """
-    near = [(int(query), int(rows[query, place])) for query, place in np.argwhere(cosines >= ALIKE)]
+    pairs = [
+        (int(query), int(rows[query, rank])) for query, rank in np.argwhere(cosines >= MIN_COSINE)
+    ]
     paths = list(
-        dict.fromkeys(path for one, other in near for path in (queries[one], gallery[other]))
+        dict.fromkeys(path for query, row in pairs for path in (queries[query], gallery[row]))
     )
-    with closing(in_threads(_small, paths, ahead=64)) as found:
-        small = dict(zip(paths, found, strict=True))
-    done: dict[int, Duplicate] = {}
-    for one, other in near:
-        if one in done:
+    with closing(in_threads(_make_thumbnail, paths, ahead=64)) as results:
+        thumbnails = dict(zip(paths, results, strict=True))
+    duplicates: dict[int, Duplicate] = {}
+    for query, row in pairs:
+        if query in duplicates:
             continue
-        files = queries[one], gallery[other]
-        if _same_picture(small[files[0]], small[files[1]]):
-            done[one] = Duplicate(one, other, _same_bytes(*files))
-    return list(done.values())
+        files = queries[query], gallery[row]
+        if _is_same_picture(thumbnails[files[0]], thumbnails[files[1]]):
+            duplicates[query] = Duplicate(query, row, _has_same_bytes(*files))
+    return list(duplicates.values())
 
 
-def _small(path: File) -> NDArray[np.uint8] | None:
+def _make_thumbnail(path: File) -> NDArray[np.uint8] | None:
     try:
-        return square_picture(path, SIDE)
-    except PictureError:  # it was there when it was embedded
+        return square_picture(path, THUMBNAIL_SIZE)
+    except PictureError:  # deleted since it was embedded
         return None
 
 
-def _same_picture(one: NDArray[np.uint8] | None, other: NDArray[np.uint8] | None) -> bool:
-    if one is None or other is None:
+def _is_same_picture(a: NDArray[np.uint8] | None, b: NDArray[np.uint8] | None) -> bool:
+    if a is None or b is None:
         return False
-    return int(np.abs(one.astype(np.int16) - other).max()) <= MOST_DIFFERENT
+    return int(np.abs(a.astype(np.int16) - b).max()) <= MAX_DIFFERENCE
 
 
-def _same_bytes(one: File, other: File) -> bool:
+def _has_same_bytes(a: File, b: File) -> bool:
     try:
-        if isinstance(one, Path) and isinstance(other, Path):
-            return filecmp.cmp(one, other, shallow=False)
-        return one.read_bytes() == other.read_bytes()
+        if isinstance(a, Path) and isinstance(b, Path):
+            return filecmp.cmp(a, b, shallow=False)
+        return a.read_bytes() == b.read_bytes()
     except OSError:
         return False

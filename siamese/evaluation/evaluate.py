@@ -14,7 +14,7 @@ from siamese.errors import InputError
 from siamese.evaluation import bootstrap
 from siamese.evaluation.calibration import Calibration, calibrate_on_retrieval
 from siamese.evaluation.duplicates import find_duplicates
-from siamese.evaluation.metrics import FIGURES, RetrievalResult, measure_retrieval
+from siamese.evaluation.metrics import METRICS, RetrievalResult, measure_retrieval
 from siamese.evaluation.verification import measure_verification, sample_pair_distances
 from siamese.vectors.nearest import nearest
 from siamese.vectors.unit_vectors import UnitVectors
@@ -126,7 +126,7 @@ def evaluate(
     cosines, rows = nearest(for_queries, searched, max(LABEL_RECALL_AT), own=own)
 
     has_relevant = done.has_relevant
-    figures, items = done.figures[has_relevant], done.items[has_relevant]
+    figures, items = done.metrics[has_relevant], done.items[has_relevant]
     _, by_item = bootstrap.average_metrics(figures, items)
     labelled, shared = _label_recalls(asked.pictures, gallery.pictures, rows)
     names = [f"recall@{k}" for k in LABEL_RECALL_AT]
@@ -135,7 +135,7 @@ def evaluate(
         label_recall = {**_named(names, shared.mean(axis=0)), "queries": len(labelled)}
     return EvaluationResult(
         figures=done.mean_metrics(),
-        by_item=_named(FIGURES, by_item),
+        by_item=_named(list(METRICS), by_item),
         intervals=_intervals(figures, items, names, shared, done.items[labelled], seed),
         by_label=_by_label(asked.pictures, done),
         label_recall=label_recall,
@@ -195,8 +195,8 @@ def _intervals(
         "confidence": bootstrap.CONFIDENCE,
         "resamples": bootstrap.RESAMPLES,
         "seed": seed,
-        "figures": _named(FIGURES, both[0].T),
-        "by_item": _named(FIGURES, both[1].T),
+        "figures": _named(list(METRICS), both[0].T),
+        "by_item": _named(list(METRICS), both[1].T),
         "label_recall": None if of_labels is None else _named(label_names, of_labels[0].T),
     }
 
@@ -226,7 +226,7 @@ def _by_label(asked: Sequence[Picture], done: RetrievalResult) -> dict[str, dict
             queries_of.setdefault(label, []).append(query)
     return {
         label: {
-            **_named(FIGURES, done.figures[queries].mean(axis=0, dtype=np.float64)),
+            **_named(list(METRICS), done.metrics[queries].mean(axis=0, dtype=np.float64)),
             "queries": len(queries),
             "items": len(np.unique(done.items[queries])),
         }

@@ -1,4 +1,4 @@
-"""How good a ranking is: embeddings and item ids in, retrieval figures out."""
+"""Retrieval metrics of embeddings: recall, precision, MAP@R, mAP and nDCG."""
 
 from __future__ import annotations
 
@@ -15,44 +15,60 @@ from siamese.vectors.unit_vectors import UnitVectors
 
 ItemIds: TypeAlias = Sequence[object] | NDArray[Any]
 
-FIGURES = ("recall@1", "recall@5", "recall@10", "precision@10", "map@r", "map", "ndcg@10")
+METRICS = {
+    "recall@1": "how often the most similar picture shows the same item",
+    "recall@5": "how often at least one of the 5 most similar pictures shows the same item",
+    "recall@10": "how often at least one of the 10 most similar pictures shows the same item",
+    "precision@10": "share of the 10 most similar pictures that show the same item",
+    "map@r": "1 if all pictures of the item rank before any other picture; the strictest metric",
+    "map": "the same over the whole ranking, so that pictures found late still count a little",
+    "ndcg@10": "how high the pictures of the item rank among the first 10",
+}
+"""The metrics in the order of `RetrievalResult.metrics`, each with its meaning in plain words."""
 
 
 @dataclass(frozen=True, eq=False)
 class RetrievalResult:
-    """The ranking of every query in figures.
+    """Retrieval metrics of every query.
 
     Attributes
     ----------
-    figures : float32 (n, 7), a row a query in the order of `FIGURES`; NaN where R = 0
-    items : int (n,), each query's item, numbered from 0
-    relevant : int (n,), R: the pictures there are to find
-    nearest_relevant : float32 (n,), the cosine to the nearest of them, -inf where R = 0
-    nearest_other : float32 (n,), the cosine to the nearest picture of another item, -inf without
-    gallery : how many pictures are searched
-    gallery_items : how many items they show
+    metrics : float32 array of shape (n_queries, 7)
+        Values of `METRICS`; NaN for queries without a relevant picture.
+    items : int array of shape (n_queries,)
+        Item of each query, numbered from 0.
+    relevant : int array of shape (n_queries,)
+        R, the number of relevant pictures: other pictures of the query's item in the gallery.
+    nearest_relevant : float32 array of shape (n_queries,)
+        Cosine to the nearest relevant picture; -inf if there is none.
+    nearest_other : float32 array of shape (n_queries,)
+        Cosine to the nearest picture of another item; -inf if there is none.
+    gallery_size : int
+        Number of pictures in the gallery.
+    gallery_items : int
+        Number of items in the gallery.
     """
 
-    figures: NDArray[np.float32]
+    metrics: NDArray[np.float32]
     items: NDArray[np.intp]
     relevant: NDArray[np.intp]
     nearest_relevant: NDArray[np.float32]
     nearest_other: NDArray[np.float32]
-    gallery: int
+    gallery_size: int
     gallery_items: int
 
     @property
     def has_relevant(self) -> NDArray[np.bool_]:
-        """bool (n,): R > 0."""
+        """Whether each query has a relevant picture: bool array of shape (n_queries,)."""
         return self.relevant > 0
 
     def mean_metrics(self) -> dict[str, float | int]:
-        """Average over the queries, as `retrieval_metrics` returns it."""
-        means = self.figures[self.has_relevant].mean(axis=0, dtype=np.float64)
+        """Return the averages over the queries, as `retrieval_metrics` does."""
+        means = self.metrics[self.has_relevant].mean(axis=0, dtype=np.float64)
         return {
-            **dict(zip(FIGURES, means.tolist(), strict=True)),
+            **dict(zip(METRICS, means.tolist(), strict=True)),
             "queries": int(self.has_relevant.sum()),
-            "gallery": self.gallery,
+            "gallery": self.gallery_size,
             "items": self.gallery_items,
         }
 
@@ -65,44 +81,59 @@ def retrieval_metrics(
     gallery_item_ids: ItemIds | None = None,
     own_rows: ArrayLike | None = None,
 ) -> dict[str, float | int]:
-    """Rank the gallery for every query by cosine and say how well its item is found.
+    """Compute retrieval metrics of embeddings, averaged over the queries.
 
-    A query has R relevant pictures, the gallery's other pictures of its item; they stand at the
-    ranks r_1 < … < r_R (from 1). Every figure follows from these alone and is averaged over
-    the queries::
+    For each query, the gallery is ranked by cosine similarity, equally similar pictures in the
+    order of their rows. The relevant pictures, R of them, are the gallery's other pictures of the
+    query's item. With their ranks r_1 < … < r_R, counted from 1::
 
-        recall@k      1 if r_1 ≤ k, else 0
-        precision@10  |{i : r_i ≤ 10}| / 10
-        map@r         1/R · Σ_{i : r_i ≤ R} i / r_i
-        map           1/R · Σ_i i / r_i
-        ndcg@10       Σ_{i : r_i ≤ 10} 1/log2(1 + r_i)  /  Σ_{i ≤ min(R, 10)} 1/log2(1 + i)
-
-    Equally similar pictures rank in the order of their rows, as after a stable sort.
+        recall@k      = 1 if r_1 ≤ k, else 0
+        precision@10  = |{i : r_i ≤ 10}| / 10
+        map@r         = 1/R · Σ_{i : r_i ≤ R} i / r_i
+        map           = 1/R · Σ_i i / r_i
+        ndcg@10       = Σ_{i : r_i ≤ 10} 1/log2(1 + r_i) / Σ_{i ≤ min(R, 10)} 1/log2(1 + i)
 
     Parameters
     ----------
-    vectors : (n, d), the queries; of any length, compared by cosine
-    item_ids : (n,), the item of each query
-    gallery : (m, d), what is searched; by default `vectors` themselves, leave-one-out: a query
-        is never in its own ranking
-    gallery_item_ids : (m,), the item of each gallery row
-    own_rows : int (n,), the gallery row that is the query's own picture and is left out of its
-        ranking, -1 where there is none
+    vectors : array-like of shape (n_queries, n_dimensions)
+        Embeddings of the queries. They need not have length 1.
+    item_ids : sequence of length n_queries
+        Item of each query.
+    gallery : array-like of shape (n_gallery, n_dimensions), optional
+        Embeddings to search. By default the queries themselves, leave-one-out: each query is
+        left out of its own ranking.
+    gallery_item_ids : sequence of length n_gallery, optional
+        Item of each gallery row. Required with `gallery`.
+    own_rows : int array-like of shape (n_queries,), optional
+        Gallery row to leave out of each query's ranking because it is the query's own picture,
+        or -1 for none. By default none is left out of a given `gallery`.
 
     Returns
     -------
-    The figures above for k = 1, 5, 10, and the counts `queries` (those with R > 0; the others
-    are left out of the averages), `gallery` (pictures) and `items` (items of the gallery).
+    dict of str to float or int
+        The averages of ``recall@1``, ``recall@5``, ``recall@10``, ``precision@10``, ``map@r``,
+        ``map`` and ``ndcg@10``; and the counts ``queries`` (those with R > 0; the others are not
+        in the averages), ``gallery`` (pictures) and ``items`` (items in the gallery).
 
     Raises
     ------
     InputError
-        If shapes do not agree, a vector is not finite or has length 0, or no query has a
+        If the shapes do not match, a vector is not finite or has length 0, or no query has a
         relevant picture.
 
     References
     ----------
-    Musgrave, Belongie, Lim, "A Metric Learning Reality Check", ECCV 2020 (MAP@R).
+    K. Musgrave, S. Belongie, S.-N. Lim, "A Metric Learning Reality Check", ECCV 2020 (MAP@R).
+
+    K. Järvelin, J. Kekäläinen, "Cumulated Gain-Based Evaluation of IR Techniques", ACM TOIS 20,
+    2002 (nDCG).
+
+    Examples
+    --------
+    >>> vectors = [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.5, 0.5]]
+    >>> metrics = retrieval_metrics(vectors, ["cup", "cup", "vase", "vase"])
+    >>> metrics["recall@1"], metrics["map@r"], metrics["queries"]
+    (0.75, 0.75, 4)
     """
     return measure_retrieval(
         vectors, item_ids, gallery=gallery, gallery_item_ids=gallery_item_ids, own_rows=own_rows
@@ -117,62 +148,70 @@ def measure_retrieval(
     gallery_item_ids: ItemIds | None = None,
     own_rows: ArrayLike | None = None,
 ) -> RetrievalResult:
-    """Rank as `retrieval_metrics` does, and keep the figures of every query."""
+    """Compute the retrieval metrics of every query.
+
+    Parameters and errors are those of `retrieval_metrics`.
+
+    Returns
+    -------
+    RetrievalResult
+        Metrics of each query, not averaged.
+    """
     queries = UnitVectors(vectors, "vectors")
     if gallery is None:
         if gallery_item_ids is not None or own_rows is not None:
-            raise InputError("gallery_item_ids and own_rows go with a gallery; give it too")
+            raise InputError("gallery_item_ids and own_rows need a gallery; pass gallery too")
         searched, searched_ids, own = queries, item_ids, np.arange(len(queries))
     else:
         if gallery_item_ids is None:
-            raise InputError("a gallery needs its item ids; give gallery_item_ids too")
+            raise InputError("a gallery needs its item ids; pass gallery_item_ids too")
         searched, searched_ids = UnitVectors(gallery, "gallery"), gallery_item_ids
         own = np.full(len(queries), -1) if own_rows is None else np.asarray(own_rows)
-    _require_agreement(queries, item_ids, searched, searched_ids, own)
+    _require_matching_shapes(queries, item_ids, searched, searched_ids, own)
 
     numbers: dict[object, int] = {}
-    searched_items = np.array([numbers.setdefault(one, len(numbers)) for one in searched_ids])
+    searched_items = np.array([numbers.setdefault(item, len(numbers)) for item in searched_ids])
     gallery_items = len(numbers)
-    items = np.array([numbers.setdefault(one, len(numbers)) for one in item_ids])
-    done = RetrievalResult(
-        figures=np.full((len(queries), len(FIGURES)), np.nan, np.float32),
+    items = np.array([numbers.setdefault(item, len(numbers)) for item in item_ids])
+    result = RetrievalResult(
+        metrics=np.full((len(queries), len(METRICS)), np.nan, np.float32),
         items=items,
         relevant=np.zeros(len(queries), np.intp),
         nearest_relevant=np.empty(len(queries), np.float32),
         nearest_other=np.empty(len(queries), np.float32),
-        gallery=len(searched),
+        gallery_size=len(searched),
         gallery_items=gallery_items,
     )
-    known = np.where(items < gallery_items, items, -1)
-    for part in compute_relevant_ranks(queries, known, searched, searched_items, own):
-        done.relevant[part.rows] = part.relevant
-        done.nearest_relevant[part.rows] = part.nearest_relevant
-        done.nearest_other[part.rows] = part.nearest_other
-        done.figures[part.rows[part.relevant > 0]] = _figures(part)
-    if not done.has_relevant.any():
+    query_items = np.where(items < gallery_items, items, -1)
+    for ranks in compute_relevant_ranks(queries, query_items, searched, searched_items, own):
+        result.relevant[ranks.rows] = ranks.relevant
+        result.nearest_relevant[ranks.rows] = ranks.nearest_relevant
+        result.nearest_other[ranks.rows] = ranks.nearest_other
+        result.metrics[ranks.rows[ranks.relevant > 0]] = _compute_metrics(ranks)
+    if not result.has_relevant.any():
         raise InputError(
             "no query has another picture of its item in the gallery; give some items a second one"
         )
-    return done
+    return result
 
 
 _GAINS = 1 / np.log2(np.arange(2, 12))  # of the ranks 1 to 10
-_IDEAL = np.cumsum(_GAINS)
+_IDEAL_GAINS = np.cumsum(_GAINS)
 
 
-def _figures(part: RelevantRanks) -> NDArray[np.float64]:
-    """(n, 7), the figures of the queries with R > 0, in the order of `FIGURES`."""
-    relevant = part.relevant[part.relevant > 0]
+def _compute_metrics(block: RelevantRanks) -> NDArray[np.float64]:
+    """Compute the `METRICS` of the queries with R > 0: shape (n, 7)."""
+    relevant = block.relevant[block.relevant > 0]
     if not len(relevant):
-        return np.empty((0, len(FIGURES)))
-    first = np.cumsum(relevant) - relevant
-    of_query = np.repeat(relevant, relevant)
-    ranks = part.ranks
+        return np.empty((0, len(METRICS)))
+    ranks = block.ranks
+    first = np.cumsum(relevant) - relevant  # of each query's ranks
     precision = (np.arange(1, len(ranks) + 1) - np.repeat(first, relevant)) / ranks
-    top = ranks <= 10
-    gains = np.where(top, _GAINS[np.minimum(ranks, 10) - 1], 0)
+    in_first_r = ranks <= np.repeat(relevant, relevant)
+    in_first_10 = ranks <= 10
+    gains = np.where(in_first_10, _GAINS[np.minimum(ranks, 10) - 1], 0)
 
-    def total(values: NDArray[Any]) -> NDArray[np.float64]:
+    def sum_by_query(values: NDArray[Any]) -> NDArray[np.float64]:
         return np.add.reduceat(values.astype(np.float64), first)
 
     return np.stack(
@@ -180,16 +219,16 @@ def _figures(part: RelevantRanks) -> NDArray[np.float64]:
             ranks[first] <= 1,
             ranks[first] <= 5,
             ranks[first] <= 10,
-            total(top) / 10,
-            total(np.where(ranks <= of_query, precision, 0)) / relevant,
-            total(precision) / relevant,
-            total(gains) / _IDEAL[np.minimum(relevant, 10) - 1],
+            sum_by_query(in_first_10) / 10,
+            sum_by_query(np.where(in_first_r, precision, 0)) / relevant,
+            sum_by_query(precision) / relevant,
+            sum_by_query(gains) / _IDEAL_GAINS[np.minimum(relevant, 10) - 1],
         ],
         axis=1,
     )
 
 
-def _require_agreement(
+def _require_matching_shapes(
     queries: UnitVectors,
     item_ids: ItemIds,
     gallery: UnitVectors,

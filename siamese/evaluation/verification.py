@@ -1,4 +1,4 @@
-"""Are these two pictures of one item? A threshold on their distance says; how well, this tells."""
+"""Verification: tell from the distance of two pictures whether they show the same item."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from siamese.data.label_rule import NEGATIVE, NO_NEGATIVE_PAIR, pairwise_relations
 from siamese.errors import InputError
@@ -15,23 +16,31 @@ if TYPE_CHECKING:
     from siamese.embedding.embed_catalogue import Embeddings
 
 BLOCK_ROWS = 2000
-"""Rows whose relations to each other are looked at in one go: 4 MB, however many there are."""
+"""Rows whose relations are computed at once, which takes 4 MB."""
 BLOCKS = 8
-"""Random blocks of rows that negatives are drawn from where one block does not hold all rows."""
+"""Random blocks of rows to sample negatives from if one block does not hold all rows."""
 
 
 @dataclass(frozen=True, eq=False)
 class VerificationResult:
-    """How well distances tell positive from negative pairs.
+    """How well distances separate positive from negative pairs.
 
     Attributes
     ----------
-    distances, y : (n,), the pairs: 1 for a positive one and 0 for a negative one
-    threshold : the distance that separates best; up to it a pair counts as one item
-    accuracy : balanced accuracy at the threshold
-    auc : area under the ROC curve
-    equal_error_rate : the false positive rate where it equals the false negative rate
-    false_positive_rate, true_positive_rate : float64 (m,), the ROC curve, from (0, 0) to (1, 1)
+    distances : float array of shape (n_pairs,)
+        Distance of each pair.
+    y : int array of shape (n_pairs,)
+        1 for a positive pair, 0 for a negative pair.
+    threshold : float
+        Distance that separates the pairs best. Pairs up to it count as the same item.
+    accuracy : float
+        Balanced accuracy at the threshold.
+    auc : float
+        Area under the ROC curve.
+    equal_error_rate : float
+        False positive rate where it equals the false negative rate.
+    false_positive_rate, true_positive_rate : float64 arrays of shape (n_points,)
+        ROC curve, from (0, 0) to (1, 1).
     """
 
     distances: np.ndarray
@@ -44,14 +53,23 @@ class VerificationResult:
     true_positive_rate: np.ndarray
 
     def false_non_match_rate(self, false_match_rate: float) -> float:
-        """FNMR at FMR: the least share of the positives refused by a threshold that accepts no
-        more than this share of the negatives.
+        """Return the FNMR at a given FMR.
+
+        Parameters
+        ----------
+        false_match_rate : float
+            Largest fraction of negatives that a threshold may accept.
+
+        Returns
+        -------
+        float
+            Smallest fraction of positives that such a threshold rejects.
         """
-        kept = self.false_positive_rate <= false_match_rate
-        return float(1 - self.true_positive_rate[kept].max())
+        allowed = self.false_positive_rate <= false_match_rate
+        return float(1 - self.true_positive_rate[allowed].max())
 
     def as_dict(self) -> dict[str, float | int]:
-        """The figures, without the pairs and the curve."""
+        """Return the metrics and the numbers of pairs, for JSON."""
         return {
             "auc": self.auc,
             "equal_error_rate": self.equal_error_rate,
@@ -73,7 +91,20 @@ class VerificationResult:
 def evaluate_verification(
     embeddings: Embeddings, *, pairs: int = 20_000, seed: int = 0
 ) -> VerificationResult:
-    """Draw pairs of a catalogue's pictures, as `sample_pair_distances` does, and `measure_verification` them."""
+    """Measure verification on pairs sampled from the pictures of a catalogue.
+
+    Parameters
+    ----------
+    embeddings : Embeddings
+        Embedded pictures.
+    pairs, seed : int
+        See `sample_pair_distances`.
+
+    Raises
+    ------
+    InputError
+        If there is no positive or no negative pair.
+    """
     pictures = embeddings.pictures
     distances, y = sample_pair_distances(
         embeddings.vectors,
@@ -93,81 +124,119 @@ def sample_pair_distances(
     pairs: int = 20_000,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distances of positive and of negative pairs: ‖v_i - v_j‖ = √(2 - 2 cos(v_i, v_j)).
+    """Sample positive and negative pairs, and compute their distances.
 
-    Up to half of the pairs are positives and up to half negatives, as `siamese.data.label_rule` has it;
-    where there are more of a kind, they are drawn at random. No pair comes twice.
+    The distance of two unit vectors is ‖u - v‖ = √(2 - 2 cos(u, v)). Up to half of the pairs are
+    positives (of one item) and up to half negatives (of two items without a common label). No
+    pair occurs twice.
 
     Parameters
     ----------
-    vectors : float32 (n, d), length 1
-    item_ids : (n,) item of each row
-    labels : (n,) labels of each row's item
-    pairs : at most; both kinds together
-    seed : another seed, other pairs
+    vectors : float32 array of shape (n, n_dimensions)
+        Embeddings of length 1.
+    item_ids : sequence of length n
+        Item of each row.
+    labels : sequence of length n
+        Labels of each row's item.
+    pairs : int, default 20000
+        Largest number of pairs.
+    seed : int, default 0
+        Seed of the random generator.
 
     Returns
     -------
-    distances : float32 (m,)
-    y : int8 (m,), 1 for a positive pair and 0 for a negative one
+    distances : float32 array of shape (n_pairs,)
+        Distance of each pair.
+    y : int8 array of shape (n_pairs,)
+        1 for a positive pair, 0 for a negative pair.
 
     Raises
     ------
     InputError
         If there is no positive or no negative pair, or a vector is not finite.
+
+    Examples
+    --------
+    >>> vectors = np.array([[1, 0], [0.6, 0.8], [-1, 0]], np.float32)
+    >>> distances, y = sample_pair_distances(vectors, ["cup", "cup", "vase"], [[], [], []])
+    >>> y
+    array([1, 0, 0], dtype=int8)
+    >>> np.sort(distances).round(2)
+    array([0.89, 1.79, 2.  ], dtype=float32)
     """
     if len(vectors) != len(item_ids):
         raise InputError(f"{len(vectors)} vectors, but {len(item_ids)} item ids")
     if not np.isfinite(vectors).all():
-        raise InputError("vectors that are not finite; the model that made them is broken")
+        raise InputError("some vectors are not finite; the model that made them is broken")
     rng = np.random.default_rng(seed)
-    positives = _positives(item_ids, pairs // 2, rng)
-    negatives = _negatives(item_ids, labels, pairs // 2, rng)
+    positives = _sample_positives(item_ids, pairs // 2, rng)
+    negatives = _sample_negatives(item_ids, labels, pairs // 2, rng)
     y = np.repeat(np.array([1, 0], np.int8), [len(positives), len(negatives)])
-    both = np.concatenate([positives, negatives])
-    distances = np.empty(len(both), np.float32)
-    for start in range(0, len(both), BLOCK_ROWS):
-        one, other = both[start : start + BLOCK_ROWS].T
-        distances[start : start + len(one)] = np.linalg.norm(vectors[one] - vectors[other], axis=1)
+    rows = np.concatenate([positives, negatives])
+    distances = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), BLOCK_ROWS):
+        left, right = rows[start : start + BLOCK_ROWS].T
+        differences = vectors[left] - vectors[right]
+        distances[start : start + len(left)] = np.linalg.norm(differences, axis=1)
     return distances, y
 
 
-def measure_verification(distances: np.ndarray, y: np.ndarray) -> VerificationResult:
-    """Say how well distances separate positive from negative pairs.
+def measure_verification(distances: ArrayLike, y: ArrayLike) -> VerificationResult:
+    """Measure how well distances separate positive from negative pairs.
 
-    A pair of distance d counts as one item when d ≤ t. Over all thresholds t::
+    A pair at distance d counts as the same item if d ≤ t. Over all thresholds t::
 
-        TPR(t)            share of the positives with d ≤ t
-        FPR(t)            share of the negatives with d ≤ t
-        accuracy          max over t of (TPR(t) + 1 - FPR(t)) / 2
-        threshold         the t of that maximum, half-way to the next larger distance
-        auc               P(d⁺ < d⁻) + P(d⁺ = d⁻) / 2, of a random positive and a random negative
-        equal_error_rate  FPR(t) where FPR(t) = 1 - TPR(t), on the straight line between the two
-                          thresholds next to it
+        TPR(t)            = fraction of the positives with d ≤ t
+        FPR(t)            = fraction of the negatives with d ≤ t
+        accuracy          = max over t of (TPR(t) + 1 - FPR(t)) / 2
+        threshold         = t of that maximum, halfway to the next larger distance
+        auc               = P(d⁺ < d⁻) + P(d⁺ = d⁻) / 2 for a random positive and negative
+        equal_error_rate  = FPR(t) where FPR(t) = 1 - TPR(t), interpolated linearly
 
     Parameters
     ----------
-    distances : (n,)
-    y : (n,), 1 for a positive pair and 0 for a negative one
+    distances : array-like of shape (n_pairs,)
+        Distance of each pair.
+    y : array-like of shape (n_pairs,)
+        1 for a positive pair, 0 for a negative pair.
+
+    Returns
+    -------
+    VerificationResult
 
     Raises
     ------
     InputError
         If there is no positive or no negative pair.
+
+    See Also
+    --------
+    sample_pair_distances : Get the distances from embeddings.
+
+    References
+    ----------
+    ISO/IEC 19795-1, "Biometric performance testing and reporting", 2021 (FMR, FNMR).
+
+    Examples
+    --------
+    >>> result = measure_verification([0.25, 0.5, 1.0, 1.5], [1, 1, 0, 0])
+    >>> result.threshold, result.accuracy, result.auc
+    (0.75, 1.0, 1.0)
     """
     from sklearn.metrics import roc_auc_score, roc_curve
 
+    distances, y = np.asarray(distances), np.asarray(y)
     if len(np.unique(y)) != 2:
         raise InputError("verification needs positive and negative pairs; all are of one kind")
-    scores = -np.asarray(distances, np.float64)
-    false_positive, true_positive, at = roc_curve(y, scores, drop_intermediate=False)
+    scores = -distances.astype(np.float64)
+    false_positive, true_positive, thresholds = roc_curve(y, scores, drop_intermediate=False)
     accuracy = (true_positive + 1 - false_positive) / 2
-    best = 1 + int(accuracy[1:].argmax())  # the first threshold accepts none, the last one all
-    following = min(best + 1, len(at) - 1)
+    best = 1 + int(accuracy[1:].argmax())  # the first threshold accepts no pair
+    following = min(best + 1, len(thresholds) - 1)
     return VerificationResult(
         distances=distances,
         y=y,
-        threshold=float(-(at[best] + at[following]) / 2),
+        threshold=float(-(thresholds[best] + thresholds[following]) / 2),
         accuracy=float(accuracy[best]),
         auc=float(roc_auc_score(y, scores)),
         equal_error_rate=float(np.interp(0, false_positive + true_positive - 1, false_positive)),
@@ -176,18 +245,20 @@ def measure_verification(distances: np.ndarray, y: np.ndarray) -> VerificationRe
     )
 
 
-def _positives(item_ids: Sequence[Hashable], most: int, rng: np.random.Generator) -> np.ndarray:
-    """Pairs of rows of one item: int (m, 2), each pair once."""
+def _sample_positives(
+    item_ids: Sequence[Hashable], most: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Sample pairs of rows of one item without repetition: int (n, 2)."""
     rows_of_item: dict[Hashable, list[int]] = {}
     for row, item_id in enumerate(item_ids):
         rows_of_item.setdefault(item_id, []).append(row)
-    rows = np.array([row for of_item in rows_of_item.values() for row in of_item], int)
-    sizes = np.array([len(of_item) for of_item in rows_of_item.values()], int)
+    rows = np.array([row for item_rows in rows_of_item.values() for row in item_rows], int)
+    sizes = np.array([len(item_rows) for item_rows in rows_of_item.values()], int)
     ends = np.cumsum(sizes * (sizes - 1) // 2)
     total = int(ends[-1]) if len(ends) else 0
     if not total:
         raise InputError("no positive pair: no item has two pictures; give some items a second one")
-    # All pairs are numbered, item by item; within one in the order 01, 02, 12, 03, 13, 23, …
+    # All pairs are numbered, item by item; those of an item in the order 01, 02, 12, 03, 13, 23, …
     number = np.arange(total) if total <= most else rng.choice(total, most, replace=False)
     item = np.searchsorted(ends, number, side="right")
     within = number - (ends - sizes * (sizes - 1) // 2)[item]
@@ -197,13 +268,13 @@ def _positives(item_ids: Sequence[Hashable], most: int, rng: np.random.Generator
     return np.stack([rows[start + first], rows[start + second]], axis=1)
 
 
-def _negatives(
+def _sample_negatives(
     item_ids: Sequence[Hashable],
     labels: Sequence[Iterable[Hashable]],
     most: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Pairs of rows of different items without a common label: int (m, 2), each pair once."""
+    """Sample pairs of rows without a common item or label, without repetition: int (n, 2)."""
     total = len(item_ids)
     blocks = 1 if total <= BLOCK_ROWS else BLOCKS
     found = np.empty(0, int)
@@ -211,9 +282,9 @@ def _negatives(
         rows = np.sort(rng.permutation(total)[:BLOCK_ROWS])
         related = pairwise_relations([item_ids[row] for row in rows], [labels[row] for row in rows])
         first, second = np.nonzero(np.triu(related == NEGATIVE))
-        share = min(-(-most // blocks), len(first))
-        drawn = rng.choice(len(first), share, replace=False) if share else np.empty(0, int)
-        found = np.union1d(found, rows[first[drawn]] * total + rows[second[drawn]])
+        count = min(-(-most // blocks), len(first))
+        chosen = rng.choice(len(first), count, replace=False) if count else np.empty(0, int)
+        found = np.union1d(found, rows[first[chosen]] * total + rows[second[chosen]])
     if not len(found):
         raise InputError(NO_NEGATIVE_PAIR)
     return np.stack(np.divmod(found[rng.permutation(len(found))[:most]], total), axis=1)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from siamese.evaluation.metrics import METRICS
 from siamese.reports.canvas import thumbnail
 from siamese.reports.charts import render_training_curves
 from siamese.utils.files import atomic_path
@@ -23,16 +24,6 @@ if TYPE_CHECKING:
     from siamese.data.remote_files import Folder, RemoteFile
     from siamese.reports.comparison import Comparison
     from siamese.search.searcher import QueryResult
-
-MEANINGS = {
-    "recall@1": "how often the most similar picture shows the same item",
-    "recall@5": "how often at least one of the 5 most similar pictures shows the same item",
-    "recall@10": "how often at least one of the 10 most similar pictures shows the same item",
-    "precision@10": "share of the 10 most similar pictures that show the same item",
-    "map@r": "1 if all pictures of the item rank before any other picture; the strictest metric",
-    "map": "the same over the whole ranking, so that pictures found late still count a little",
-    "ndcg@10": "how high the pictures of the item rank among the first 10",
-}
 
 
 EXAMPLE_ITEMS, EXAMPLE_PICTURES = 6, 8
@@ -107,7 +98,7 @@ def write_report_page(
         path,
         "report.html",
         comparison=comparison,
-        meanings=MEANINGS,
+        metrics=METRICS,
         models=models,
         items={item_id: pictures_of_item[item_id][:EXAMPLE_PICTURES] for item_id in examples},
         data_url=lambda picture: _data_url(catalogue.path_of(picture)),

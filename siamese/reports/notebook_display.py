@@ -6,9 +6,9 @@ import io
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from siamese.evaluation.metrics import METRICS
 from siamese.reports.canvas import SCALE
 from siamese.reports.charts import draw_training_curves
-from siamese.reports.html_pages import MEANINGS
 
 if TYPE_CHECKING:
     from IPython.display import HTML, DisplayHandle
@@ -64,7 +64,7 @@ def show_metrics(comparison: Comparison) -> HTML:
         f"<td><b>{comparison.after[name]:.3f}</b></td>"
         f"<td>{comparison.after[name] - comparison.before[name]:+.3f}</td>"
         f'<td style="text-align:left">{meaning}</td></tr>'
-        for name, meaning in MEANINGS.items()
+        for name, meaning in METRICS.items()
     )
     heads = "<th></th><th>before</th><th>after</th><th>gain</th><th></th>"
     return HTML(f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>")

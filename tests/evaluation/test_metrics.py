@@ -24,7 +24,7 @@ def naive(vectors, item_ids, gallery=None, gallery_item_ids=None, own_rows=None)
     if gallery is None:
         gallery, gallery_item_ids, own_rows = vectors, item_ids, range(len(vectors))
     own_rows = [-1] * len(vectors) if own_rows is None else own_rows
-    rows = {name: [] for name in metrics.FIGURES}
+    rows = {name: [] for name in metrics.METRICS}
     for vector, item_id, own in zip(vectors, item_ids, own_rows, strict=True):
         others = [row for row in range(len(gallery)) if row != own]
         others.sort(key=lambda row: -float(np.dot(vector, gallery[row])))  # a stable sort
@@ -104,10 +104,10 @@ def test_the_map_at_r_examples_of_the_paper():
 
 @pytest.mark.parametrize("items", [2, 5, 40])  # R about 29, 11 and 0 to 4
 @pytest.mark.parametrize("block_rows", [1, 7, ranking.BLOCK_ROWS])
-@pytest.mark.parametrize("kept", [-1, ranking.RELEVANT_KEPT])  # one way, both ways
+@pytest.mark.parametrize("kept", [-1, ranking.MAX_SYMMETRIC_RELEVANT])  # one way, both ways
 def test_agrees_with_naive_loop(monkeypatch, items, block_rows, kept):
     monkeypatch.setattr(ranking, "BLOCK_ROWS", block_rows)
-    monkeypatch.setattr(ranking, "RELEVANT_KEPT", kept)
+    monkeypatch.setattr(ranking, "MAX_SYMMETRIC_RELEVANT", kept)
     rng = np.random.default_rng(items)
     vectors, gallery = unit(rng, 60, 6), unit(rng, 50, 6)
     ids = [f"item{n}" for n in rng.integers(items, size=60)]
@@ -119,12 +119,12 @@ def test_agrees_with_naive_loop(monkeypatch, items, block_rows, kept):
     ) == pytest.approx(naive(vectors, ids, gallery, gallery_ids, own))
 
 
-@pytest.mark.parametrize("kept", [-1, ranking.RELEVANT_KEPT])
+@pytest.mark.parametrize("kept", [-1, ranking.MAX_SYMMETRIC_RELEVANT])
 @pytest.mark.parametrize("block_rows", [5, ranking.BLOCK_ROWS])
 def test_equal_vectors_of_different_items_tie_in_blocks(monkeypatch, block_rows, kept):
     # Of no exact cosines; a few vectors stand in several items, and several times in one.
     monkeypatch.setattr(ranking, "BLOCK_ROWS", block_rows)
-    monkeypatch.setattr(ranking, "RELEVANT_KEPT", kept)
+    monkeypatch.setattr(ranking, "MAX_SYMMETRIC_RELEVANT", kept)
     for seed in range(5):
         rng = np.random.default_rng(seed)
         vectors = unit(rng, 40, 33).astype(np.float32)[rng.integers(40, size=90)]
@@ -136,13 +136,13 @@ def test_equal_vectors_of_different_items_tie_in_blocks(monkeypatch, block_rows,
 
 
 def test_items_of_many_pictures(monkeypatch):
-    monkeypatch.setattr(ranking, "RELEVANT_AT_ONCE", 120)  # a query or two a block
-    monkeypatch.setattr(ranking, "MOST_COLUMNS", 50)
+    monkeypatch.setattr(ranking, "MAX_BLOCK_RELEVANT", 120)  # a query or two a block
+    monkeypatch.setattr(ranking, "MAX_COLUMNS", 50)
     monkeypatch.setattr(ranking, "BLOCK_ROWS", 10)
     rng = np.random.default_rng(0)
     vectors, ids = unit(rng, 120, 4), rng.integers(2, size=120).tolist()
-    for kept in (0, ranking.RELEVANT_KEPT):
-        monkeypatch.setattr(ranking, "RELEVANT_KEPT", kept)
+    for kept in (0, ranking.MAX_SYMMETRIC_RELEVANT):
+        monkeypatch.setattr(ranking, "MAX_SYMMETRIC_RELEVANT", kept)
         assert retrieval_metrics(vectors, ids) == pytest.approx(naive(vectors, ids))
 
 
@@ -159,8 +159,8 @@ def test_what_is_known_of_every_query():
         assert done.relevant[row] == len(own)
         assert done.nearest_relevant[row] == pytest.approx(own.max(initial=-np.inf), abs=1e-6)
         assert done.nearest_other[row] == pytest.approx(cosines[row][~same[row]].max(), abs=1e-6)
-    assert done.figures.dtype == np.float32 and done.figures.shape == (40, 7)
-    assert np.isnan(done.figures[~done.has_relevant]).all() and not done.has_relevant[39]
+    assert done.metrics.dtype == np.float32 and done.metrics.shape == (40, 7)
+    assert np.isnan(done.metrics[~done.has_relevant]).all() and not done.has_relevant[39]
 
 
 @settings(max_examples=100, deadline=None)
@@ -175,7 +175,7 @@ def test_ties_and_duplicates_agree_with_naive_loop(pictures, block_rows, one_way
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "BLOCK_ROWS", block_rows)
         if one_way:
-            patch.setattr(ranking, "RELEVANT_KEPT", -1)
+            patch.setattr(ranking, "MAX_SYMMETRIC_RELEVANT", -1)
         if len(set(ids)) == len(ids):
             with pytest.raises(InputError, match="no query has another picture"):
                 retrieval_metrics(vectors, ids)
@@ -220,7 +220,7 @@ GOOD = at_angles(0, 1, 2)
         (lambda: retrieval_metrics(np.empty((0, 4)), []), r"the shape is \(0, 4\)"),
         (lambda: retrieval_metrics(GOOD, "aa"), "3 vectors, but 2 item ids"),
         (lambda: retrieval_metrics(GOOD, "abc"), "no query has another picture"),
-        (lambda: retrieval_metrics(GOOD, "aab", own_rows=[0, 1, 2]), "go with a gallery"),
+        (lambda: retrieval_metrics(GOOD, "aab", own_rows=[0, 1, 2]), "need a gallery"),
         (lambda: retrieval_metrics(GOOD, "aab", gallery=GOOD), "gallery_item_ids"),
         (
             lambda: retrieval_metrics(GOOD, "aab", gallery=GOOD, gallery_item_ids="aa"),

@@ -9,8 +9,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from PIL import Image
 
+from siamese.evaluation.metrics import METRICS
 from siamese.reports import Comparison, draw_training_curves, notebook_display
-from siamese.reports.html_pages import MEANINGS
 from siamese.reports.notebook_display import LiveTrainingCurves, show, show_metrics
 
 HISTORY = [{"epoch": 0, "val_map@r": 0.2}, {"epoch": 1, "loss": 1.0, "val_map@r": 0.3}]
@@ -83,8 +83,8 @@ def test_live_chart_draws_seldom_within_an_epoch(shell):
 
 
 def test_the_table_says_each_figure_before_and_after():
-    before = dict.fromkeys(MEANINGS, 0.25) | {"queries": 3}
+    before = dict.fromkeys(METRICS, 0.25) | {"queries": 3}
     after = before | {"map@r": 0.75}
     table = show_metrics(Comparison(before, after, [], [])).data
-    assert table.count("<tr>") == 1 + len(MEANINGS)
+    assert table.count("<tr>") == 1 + len(METRICS)
     assert "map@r</th><td>0.250</td><td><b>0.750</b></td><td>+0.500</td>" in table
