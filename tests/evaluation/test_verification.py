@@ -64,7 +64,7 @@ def test_many_pairs_are_drawn_without_repetition(monkeypatch):
 
 
 def test_pairs_are_equally_likely():
-    """6 positives and 8 negatives, one of each drawn 1,500 times."""
+    """7 positives and 8 negatives, one of each drawn 1,500 times."""
     items, labels = list("aaaabb"), [["x"]] * 4 + [["y"]] * 2
     vectors = directions(6)
     positives, negatives = every_pair(vectors, items, labels)
