@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from siamese.reports.comparison import Comparison
-    from siamese.training.epoch_callback import TrainingProgress
+    from siamese.training.training_callback import TrainingProgress
 
 MOST_BYTES = 250_000
 """With a dozen pictures of that size a notebook still opens at once, also on GitHub."""

@@ -13,12 +13,12 @@ class TimeBudget:
     Attributes
     ----------
     earlier : seconds of earlier calls
-    budget : seconds that it may take; None for as many as it needs
+    limit : seconds that it may take; None for as many as it needs
     reserve : seconds that the end of an epoch takes
     """
 
     earlier: float = 0.0
-    budget: float | None = None
+    limit: float | None = None
     reserve: float = 0.0
     started: float = field(default_factory=monotonic)
 
@@ -30,6 +30,6 @@ class TimeBudget:
     @property
     def used(self) -> float:
         """Share of the budget that is used up, the end of the last epoch set aside; 0 without."""
-        if self.budget is None:
+        if self.limit is None:
             return 0.0
-        return min(1.0, self.seconds / max(self.budget - self.reserve, 1e-3))
+        return min(1.0, self.seconds / max(self.limit - self.reserve, 1e-3))

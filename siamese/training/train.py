@@ -30,7 +30,6 @@ from siamese.models.layer_walk import freeze_batch_norm
 from siamese.models.precision import set_precision
 from siamese.training.augmentation import RandomView
 from siamese.training.budget import TimeBudget
-from siamese.training.epoch_callback import TrainingCallback, TrainingProgress
 from siamese.training.features import Embed, FrozenFeatures, embed_pictures
 from siamese.training.held_out import _hold_out, _validation
 from siamese.training.linear_head import train_head
@@ -44,6 +43,7 @@ from siamese.training.resume import (
     read_training_state,
     restore_training,
 )
+from siamese.training.training_callback import TrainingCallback, TrainingProgress
 from siamese.utils.artefacts import TRAINING_STATE
 from siamese.utils.files import atomic_path, require_writable
 
@@ -102,14 +102,14 @@ def train(
     """
     if problems := recipe.problems():
         raise InputError(problems)
-    clock = TimeBudget(budget=recipe.budget)
+    budget = TimeBudget(limit=recipe.budget)
     loss = make_loss(recipe)
     require_writable(output / FINAL_MODEL)
     state_path = output / TRAINING_STATE
     if resume:
         state = read_training_state(state_path)
         _require_same(recipe, catalogue, state, state_path)
-        clock.earlier, clock.reserve = state["seconds"], state.get("reserve", 0.0)
+        budget.earlier, budget.reserve = state["seconds"], state.get("reserve", 0.0)
         network = load_model(state_path)
     else:
         _require_no_unfinished_run(state_path)
@@ -125,7 +125,7 @@ def train(
             "history": [],
         }
     model = network.get_layer(EMBEDDING_MODEL)
-    before_training = _headless(model, recipe, start)
+    before_training = _model_before_training(model, recipe, start)
     # A checkpoint that is trained further has a size of its own.
     recipe = replace(recipe, picture_size=model.input_shape[1])
 
@@ -147,77 +147,77 @@ def train(
     freeze_batch_norm(model)
     set_precision(network, training_precision())
     view = RandomView(recipe.seed, recipe.flip, recipe.erasing) if recipe.augmented else None
-    keeper = TrainingCallback(
-        network, generator, validation, state, output, recipe, view, clock, watch
+    callback = TrainingCallback(
+        network, generator, validation, state, output, recipe, view, budget, watch
     )
     head_first = recipe.layers != "all" and state["epoch"] == 0
     if head_first:
         features = FrozenFeatures(model)
-        keeper.embed = features.embed
+        callback.embed = features.embed
     try:
         if not state["history"]:
-            keeper.begin(before_training)
-        keeper.look()
+            callback.begin(before_training)
+        callback.notify()
         if head_first:
             losses = train_head(model, generator, features.compute(generator), recipe.seed)
-            keeper.finish(1, {"loss": losses[-1]})
+            callback.end_epoch(1, {"loss": losses[-1]})
             if recipe.layers == "head-then-all":
-                keeper.embed = embed_pictures
+                callback.embed = embed_pictures
                 set_precision(network, training_precision())
         if recipe.layers != "head" and not state["finished"]:
-            _fit(keeper, loss, state_path if resume else None)
+            _fit(callback, loss, state_path if resume else None)
     finally:
-        keeper.close()
+        callback.close()
     best = output / state["best"]["file"]
     final = output / FINAL_MODEL
     with atomic_path(final) as temporary:
         shutil.copyfile(best, temporary)
     if validation is not None:
-        _calibrate(final, validation, keeper.embed)
-    _say_if_in_vain(state)
+        _calibrate(final, validation, callback.embed)
+    _warn_if_not_improved(state)
     skipped = generator.skipped + (validation.skipped if validation else [])
     return Trained(
         final, state["best"]["epoch"], state["history"], round(state["seconds"], 1), skipped
     )
 
 
-def _fit(keeper: TrainingCallback, loss: keras.losses.Loss, resumed_from: Path | None) -> None:
-    """Train all layers from the epoch that the keeper's state names on, to the end."""
+def _fit(callback: TrainingCallback, loss: keras.losses.Loss, resumed_from: Path | None) -> None:
+    """Train all layers from the epoch that the callback's state names on, to the end."""
     network, generator, state, recipe = (
-        keeper.network,
-        keeper.generator,
-        keeper.state,
-        keeper.recipe,
+        callback.network,
+        callback.generator,
+        callback.state,
+        callback.recipe,
     )
     of_pairs = recipe.sampling == "random-pairs"
     trained = network if of_pairs else network.get_layer(EMBEDDING_MODEL)
     context = batch_context(recipe, generator)
     # Held-out items have no proxies, and so no loss to tell.
-    validation = None if compares_with_items(recipe) else keeper.validation
+    validation = None if compares_with_items(recipe) else callback.validation
     optimizer = None
     for picture_size, end in _phases(recipe, state["epoch"]):
         generator.epoch = state["epoch"]  # the end of `fit` leaves it elsewhere
-        fitted = fitted_model(trained, picture_size, view=keeper.view, context=context)
+        fitted = fitted_model(trained, picture_size, view=callback.view, context=context)
         if optimizer is None:
             epochs = recipe.epochs - (recipe.layers == "head-then-all")
             optimizer = make_optimizer(fitted, recipe, epochs * len(generator))
-            optimizer.schedule.budget_used.assign(keeper.clock.used)
+            optimizer.schedule.budget_used.assign(callback.budget.used)
             if training_precision() == "mixed_float16":
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-            keeper.kept_variables = context.trainable_variables if context is not None else []
+            callback.kept_variables = context.trainable_variables if context is not None else []
             if resumed_from is not None:
-                restore_training(resumed_from, optimizer, fitted, keeper.kept_variables)
+                restore_training(resumed_from, optimizer, fitted, callback.kept_variables)
             if generator.draws_by_embeddings and state["epoch"]:
-                keeper.show_embeddings()
+                callback.show_embeddings()
         # One optimizer, seen by both: the checkpoint is the whole siamese network with its state,
         # whatever is fitted.
         network.compile(optimizer, auto_scale_loss=False)
         # jit_compile is left at "auto": XLA on a GPU, none on a CPU, where it compiles for minutes.
         fitted.compile(optimizer, loss, auto_scale_loss=False)
-        callbacks: list[keras.callbacks.Callback] = [keeper]
+        callbacks: list[keras.callbacks.Callback] = [callback]
         if recipe.weight_average:
-            keeper.average = keras.callbacks.SwapEMAWeights()
-            callbacks = [keeper.average, keeper]
+            callback.average = keras.callbacks.SwapEMAWeights()
+            callbacks = [callback.average, callback]
         fitted.fit(
             generator,
             validation_data=validation,
@@ -252,7 +252,7 @@ def _fresh_embedding_model(recipe: Recipe, start: Path | None) -> keras.Model:
     )
 
 
-def _headless(model: keras.Model, recipe: Recipe, start: Path | None) -> keras.Model:
+def _model_before_training(model: keras.Model, recipe: Recipe, start: Path | None) -> keras.Model:
     """What embeds before anything is trained: without the projection that a head begins with.
 
     Raises
@@ -289,7 +289,7 @@ def _calibrate(final: Path, validation: PairGenerator, embed: Embed) -> None:
     calibrated.write(get_calibration_path(final))
 
 
-def _say_if_in_vain(state: dict[str, Any]) -> None:
+def _warn_if_not_improved(state: dict[str, Any]) -> None:
     before, best = state["history"][0].get("val_map@r"), state["best"]["score"]
     if before is not None and best <= before:
         print(

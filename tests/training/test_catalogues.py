@@ -19,7 +19,7 @@ from siamese.training.train import Recipe, train
 
 pytestmark = pytest.mark.slow
 
-IN_VAIN = "no epoch was better than the start"
+NOT_IMPROVED = "no epoch was better than the start"
 SIZE = 16
 RECIPE = Recipe(backbone="base_cnn", weights=None, picture_size=SIZE, epochs=4, seed=0)
 
@@ -91,7 +91,7 @@ def test_it_learns_or_says_that_there_was_nothing_to(sizes, held_out, epochs, tm
     catalogue = make_catalogue(tmp_path, sizes)
     recipe = replace(RECIPE, held_out=held_out, epochs=epochs)
     trained = train(catalogue, recipe, tmp_path / "run", watch=no_watch)
-    assert improved(trained) != (IN_VAIN in capsys.readouterr().err)
+    assert improved(trained) != (NOT_IMPROVED in capsys.readouterr().err)
 
 
 @pytest.mark.long
@@ -100,7 +100,7 @@ def test_ten_thousand_items_are_learned_from_within_a_budget(tmp_path, capsys):
     trained = train(catalogue, replace(RECIPE, budget=25.0), tmp_path / "run", watch=no_watch)
     assert trained.model.is_file() and trained.skipped == []
     # On a slow machine the budget allows few steps, which may not be enough.
-    assert improved(trained) != (IN_VAIN in capsys.readouterr().err)
+    assert improved(trained) != (NOT_IMPROVED in capsys.readouterr().err)
     assert 1 <= len(trained.history) - 1 <= RECIPE.epochs
 
 

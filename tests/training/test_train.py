@@ -12,18 +12,18 @@ import keras
 import numpy as np
 import pytest
 
-import siamese.training.epoch_callback
 import siamese.training.train
+import siamese.training.training_callback
 from siamese.embedding.embed_catalogue import embed_catalogue
 from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 from siamese.evaluation.calibration import get_calibration_path
 from siamese.losses import MultiSimilarityLoss
 from siamese.models.checkpoints import FINAL_MODEL, load_model, save_model
-from siamese.training.epoch_callback import TRAINING_LOG, TrainingProgress
 from siamese.training.objective import fitted_model
 from siamese.training.resume import read_training_state, recorded_recipe
 from siamese.training.train import Recipe, train
+from siamese.training.training_callback import TRAINING_LOG, TrainingProgress
 from siamese.utils.artefacts import TRAINING_STATE
 
 pytestmark = pytest.mark.slow
@@ -307,7 +307,7 @@ def test_anchor_and_other_are_seen_differently(network):
 
 
 def test_a_training_can_be_watched(catalogue, start, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(siamese.training.epoch_callback, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(siamese.training.training_callback, "WATCH_SECONDS", 0.0)
     seen: list[TrainingProgress] = []
     recipe = replace(RECIPE, epochs=2, augmented=False)
     trained = train(catalogue, recipe, tmp_path, start=start, watch=seen.append)
@@ -325,7 +325,7 @@ def test_a_training_can_be_watched(catalogue, start, tmp_path, capsys, monkeypat
         assert np.ptp(of_epoch) > 1e-3
     assert seen[1].losses == losses[:1], "what was handed out has changed since"
 
-    monkeypatch.setattr(siamese.training.epoch_callback, "WATCH_SECONDS", 1e9)
+    monkeypatch.setattr(siamese.training.training_callback, "WATCH_SECONDS", 1e9)
     again: list[TrainingProgress] = []
     train(catalogue, recipe, tmp_path / "again", start=start, watch=again.append)
     assert [len(now.losses) for now in again] == [0, steps, 2 * steps]

@@ -17,9 +17,9 @@ from siamese.evaluation.calibration import get_calibration_path, read_calibratio
 from siamese.models.checkpoints import FINAL_MODEL, load_model, save_model
 from siamese.models.embedding_model import EMBEDDING_MODEL, POOLING, PROJECTION
 from siamese.training.budget import TimeBudget
-from siamese.training.epoch_callback import TrainingCallback
 from siamese.training.resume import read_training_state as read_state
 from siamese.training.train import Recipe, train
+from siamese.training.training_callback import TrainingCallback
 from siamese.utils.artefacts import TRAINING_STATE
 
 pytestmark = pytest.mark.slow
@@ -274,7 +274,7 @@ def slow_steps(monkeypatch):
         def seconds(self):
             return self.earlier + SECONDS_A_STEP * (len(steps) - before[-1])
 
-    def clock(**settings):
+    def make_budget(**settings):
         before.append(len(steps))
         return Ticking(**settings)
 
@@ -283,9 +283,9 @@ def slow_steps(monkeypatch):
             steps.append(None)
             super().on_train_batch_end(batch, logs)
             optimizer = self.model.optimizer
-            steps[-1] = (self.clock.used, float(optimizer.learning_rate))
+            steps[-1] = (self.budget.used, float(optimizer.learning_rate))
 
-    monkeypatch.setattr(siamese.training.train, "TimeBudget", clock)
+    monkeypatch.setattr(siamese.training.train, "TimeBudget", make_budget)
     monkeypatch.setattr(siamese.training.train, "TrainingCallback", Slow)
     return steps
 
@@ -314,17 +314,17 @@ def test_earlier_calls_count_for_the_budget(catalogue, start, tmp_path, slow_ste
 
 
 def test_a_resumed_training_sets_as_much_time_aside(catalogue, start, tmp_path, monkeypatch):
-    clocks = []
+    budgets = []
 
-    def clock(**settings):
-        clocks.append(TimeBudget(**settings))
-        return clocks[-1]
+    def make_budget(**settings):
+        budgets.append(TimeBudget(**settings))
+        return budgets[-1]
 
-    monkeypatch.setattr(siamese.training.train, "TimeBudget", clock)
+    monkeypatch.setattr(siamese.training.train, "TimeBudget", make_budget)
     recipe = replace(RECIPE, epochs=1)
     for resume in (False, True):
         train(catalogue, recipe, tmp_path, start=start, resume=resume, watch=watch_nothing)
-    assert clocks[1].reserve == clocks[0].reserve > 0
+    assert budgets[1].reserve == budgets[0].reserve > 0
 
 
 def test_patience_ends_it_when_nothing_gets_better(catalogue, start, tmp_path):

@@ -66,7 +66,7 @@ class TrainingCallback(keras.callbacks.Callback):
     output : folder
     recipe : ends of the training: epochs, budget, patience
     view : is told which epoch it is
-    clock : is looked at for the budget
+    budget : is looked at for the budget
     kept_variables : trained variables that are not the network's, for the state
     watch : see `siamese.training.train.train`
 
@@ -84,7 +84,7 @@ class TrainingCallback(keras.callbacks.Callback):
         output: Path,
         recipe: Recipe,
         view: RandomView | None,
-        clock: TimeBudget,
+        budget: TimeBudget,
         watch: Callable[[TrainingProgress], None] | None,
     ) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class TrainingCallback(keras.callbacks.Callback):
         self.output = output
         self.recipe = recipe
         self.view = view
-        self.clock = clock
+        self.budget = budget
         self.watch = watch
         self.embed: Embed = embed_pictures
         self.kept_variables: list[keras.Variable] = []
@@ -107,10 +107,10 @@ class TrainingCallback(keras.callbacks.Callback):
 
     def begin(self, model: keras.Model) -> None:
         """Measure what training starts from: an embedding model."""
-        began = self.clock.seconds
+        began = self.budget.seconds
         self._add({"epoch": 0, **self._measured(model)})
         # At the end it is measured once more, and calibrated.
-        self.clock.reserve = self.state["reserve"] = 2 * (self.clock.seconds - began)
+        self.budget.reserve = self.state["reserve"] = 2 * (self.budget.seconds - began)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self.mean_loss = 0.0
@@ -131,20 +131,20 @@ class TrainingCallback(keras.callbacks.Callback):
         self.losses.append((batch + 1) * mean_loss - batch * self.mean_loss)
         self.mean_loss = mean_loss
         if self.recipe.budget is not None:
-            self._mind_the_budget()
+            self._stop_if_over_budget()
         if self.bar is not None:
             self.bar.set_postfix(loss=f"{mean_loss:.4f}", refresh=False)
             self.bar.update()
         elif monotonic() - self.watched >= WATCH_SECONDS:
-            self.look()
+            self.notify()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self.close()
-        self.finish(epoch + 1, {name: float(value) for name, value in (logs or {}).items()})
+        self.end_epoch(epoch + 1, {name: float(value) for name, value in (logs or {}).items()})
         if self.state["finished"]:
             self.model.stop_training = True
 
-    def finish(self, epoch: int, figures: dict[str, float]) -> None:
+    def end_epoch(self, epoch: int, figures: dict[str, float]) -> None:
         """Measure after an epoch (from 1), keep it if it is the best so far, and the state."""
         if self.average is not None:
             # The average of the weights takes their place. Not by on_predict_begin: what ends
@@ -153,7 +153,7 @@ class TrainingCallback(keras.callbacks.Callback):
         try:
             figures |= self._measured(self.network.get_layer(EMBEDDING_MODEL))
             self._add({"epoch": epoch, **figures})
-            self._tell_collapse(epoch)
+            self._warn_if_collapsed(epoch)
             # Held-out retrieval is what the model is for; without held-out items the loss must do.
             score = figures.get("val_map@r", -figures["loss"])
             if self.state["best"] is None or score > self.state["best"]["score"]:
@@ -164,17 +164,17 @@ class TrainingCallback(keras.callbacks.Callback):
             if self.average is not None:
                 self.average.on_test_end()
         self.state["epoch"] = epoch
-        self.state["seconds"] = self.clock.seconds
+        self.state["seconds"] = self.budget.seconds
         patience = self.recipe.patience
         self.state["finished"] = (
             epoch >= (1 if self.recipe.layers == "head" else self.recipe.epochs)
-            or self.clock.used >= 1
+            or self.budget.used >= 1
             or (patience is not None and epoch - self.state["best"]["epoch"] >= patience)
         )
         if self.generator.draws_by_embeddings and not self.state["finished"]:
             self.show_embeddings()
         save_training(self.network, self.output / TRAINING_STATE, self.state, self.kept_variables)
-        self.look()
+        self.notify()
 
     def show_embeddings(self) -> None:
         """Have the generator draw by what the network makes of its pictures now."""
@@ -186,7 +186,7 @@ class TrainingCallback(keras.callbacks.Callback):
         if self.bar is not None:
             self.bar.close()
 
-    def look(self) -> None:
+    def notify(self) -> None:
         """Let the watcher see how far it is."""
         if self.watch is not None:
             steps, epochs = len(self.generator), self.recipe.epochs
@@ -195,10 +195,10 @@ class TrainingCallback(keras.callbacks.Callback):
             )
             self.watched = monotonic()
 
-    def _mind_the_budget(self) -> None:
+    def _stop_if_over_budget(self) -> None:
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        optimizer.schedule.budget_used.assign(self.clock.used)
-        if self.clock.used >= 1:
+        optimizer.schedule.budget_used.assign(self.budget.used)
+        if self.budget.used >= 1:
             self.model.stop_training = True
 
     def _measured(self, model: keras.Model) -> dict[str, float]:
@@ -220,7 +220,7 @@ class TrainingCallback(keras.callbacks.Callback):
         figures = retrieval_metrics(vectors, [picture.item_id for picture in shown.pictures])
         return {f"val_{name}": figures[name] for name in ("recall@1", "map@r")}
 
-    def _tell_collapse(self, epoch: int) -> None:
+    def _warn_if_collapsed(self, epoch: int) -> None:
         """Embeddings that are all alike find nothing, whatever the loss says.
 
         Of vectors of length 1 the spread, 1 − |mean|², is 1 minus the mean cosine of two of them.
