@@ -44,7 +44,7 @@ from siamese.embedding.embedder import Embedder
 from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.utils.keras_import import import_keras
-from siamese.utils.threads import in_threads
+from siamese.utils.threads import map_in_threads
 
 PEER = Path(__file__).resolve().parent / "embedding_peers" / "torch_loader.py"
 PEER_NEEDS = ("torch==2.13.0", "torchvision==0.28.0", "timm==1.0.31")
@@ -102,7 +102,9 @@ def ours(embedder: Embedder, folder: Path) -> None:
 
 def decoding(embedder: Embedder, folder: Path) -> None:
     """The limit of what opens pictures, with all cores."""
-    for _ in in_threads(lambda path: square_picture(path, SIZE), folder.glob("*.jpg"), ahead=64):
+    for _ in map_in_threads(
+        lambda path: square_picture(path, SIZE), folder.glob("*.jpg"), ahead=64
+    ):
         pass
 
 

@@ -37,8 +37,8 @@ from siamese.errors import InputError
 from siamese.evaluation.metrics import retrieval_metrics
 from siamese.training.recipe import Recipe
 from siamese.utils.files import atomic_path
-from siamese.utils.progress import progress
-from siamese.utils.threads import in_threads
+from siamese.utils.progress import progress_bar
+from siamese.utils.threads import map_in_threads
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).resolve().parent / "quality_peers"
@@ -264,8 +264,8 @@ def _squares(catalogue: Catalogue, size: int, path: Path) -> list[str]:
 
     squares, items = [], []
     paths = [catalogue.path_of(picture) for picture in catalogue.pictures]
-    with progress(f"preparing {path.name}", len(paths)) as bar:
-        made = in_threads(square, paths, ahead=64)
+    with progress_bar(f"preparing {path.name}", len(paths)) as bar:
+        made = map_in_threads(square, paths, ahead=64)
         for picture, array in zip(catalogue.pictures, made, strict=True):
             bar.update()
             if array is not None:

@@ -144,7 +144,7 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
     from siamese.server.settings import Limits as ServerLimits
     from siamese.server.uploads import decode_upload
     from siamese.utils.keras_import import import_keras
-    from siamese.utils.threads import in_threads
+    from siamese.utils.threads import map_in_threads
 
     import_keras()
     recorded = open_index(index).model
@@ -161,12 +161,12 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
         return count / (time.perf_counter() - started)
 
     def decode_all() -> int:
-        with closing(in_threads(decode, contents, ahead=4 * BATCH)) as decoded:
+        with closing(map_in_threads(decode, contents, ahead=4 * BATCH)) as decoded:
             return sum(1 for _ in decoded)
 
     def both() -> int:
         count = 0
-        with closing(in_threads(decode, contents, ahead=4 * BATCH)) as decoded:
+        with closing(map_in_threads(decode, contents, ahead=4 * BATCH)) as decoded:
             batch = []
             for picture in decoded:
                 batch.append(picture)

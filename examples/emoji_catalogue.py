@@ -39,7 +39,7 @@ import click
 from examples.npm_packages import Package, fetch_packages
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path, require_writable
-from siamese.utils.progress import progress
+from siamese.utils.progress import progress_bar
 
 GROUPS = {
     "smileys-emotion",
@@ -279,7 +279,7 @@ def draw(emoji: Sequence[Emoji], picture_size: int) -> list[tuple[Emoji, dict[st
     with get_context("spawn").Pool(2) as pool:
         drawings = (icon.drawings[vendor] for icon, vendor in jobs)
         pngs = []
-        with progress("drawing emoji", len(jobs)) as bar:
+        with progress_bar("drawing emoji", len(jobs)) as bar:
             for png in pool.imap(render, drawings, chunksize=32):
                 pngs.append(png)
                 bar.update()

@@ -43,7 +43,7 @@ from siamese.data.remote_files import (
 )
 from siamese.errors import InputError
 from siamese.utils.artefacts import Artefact, describe_artefact, require_artefact
-from siamese.utils.files import atomic_path, visible_files
+from siamese.utils.files import atomic_path, walk_visible_files
 from siamese.utils.text import pluralize
 
 
@@ -127,7 +127,7 @@ class Catalogue:
             if not entry.is_dir():
                 ignored += 1
                 continue
-            files = sorted(visible_files(entry))
+            files = sorted(walk_visible_files(entry))
             pictures = [file for file in files if file.suffix.lower() in suffixes]
             ignored += len(files) - len(pictures)
             if pictures:

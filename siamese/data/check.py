@@ -30,9 +30,9 @@ from siamese.data.remote_files import (
     count_reader_threads,
     stat_files,
 )
-from siamese.utils.progress import progress
+from siamese.utils.progress import progress_bar
 from siamese.utils.text import pluralize
-from siamese.utils.threads import in_threads
+from siamese.utils.threads import map_in_threads
 
 T = TypeVar("T")
 
@@ -340,8 +340,8 @@ def _all_done(work: Callable[[_File], T], values: Sequence[_File], what: str) ->
     threads = count_reader_threads(file.file for file in values)
     done: list[T] = []
     with (
-        closing(in_threads(work, values, 1024, threads)) as results,
-        progress(what, len(values)) as bar,
+        closing(map_in_threads(work, values, 1024, threads)) as results,
+        progress_bar(what, len(values)) as bar,
     ):
         for result in results:
             done.append(result)

@@ -29,7 +29,7 @@ from siamese.data.remote_requests import (
     open_filesystem,
 )
 from siamese.errors import InputError
-from siamese.utils.threads import in_threads
+from siamese.utils.threads import map_in_threads
 
 Folder: TypeAlias = "Path | RemoteFolder"
 File: TypeAlias = "Path | RemoteFile"
@@ -347,7 +347,7 @@ def stat_files(
     if threads is None:
         yield from map(_try_stat, files)
     else:
-        with closing(in_threads(_try_stat, files, 2 * threads, threads)) as results:
+        with closing(map_in_threads(_try_stat, files, 2 * threads, threads)) as results:
             yield from results
 
 

@@ -17,7 +17,7 @@ from siamese.data.remote_files import File, RemoteFolder
 from siamese.embedding.executor import Executor, LocalExecutor
 from siamese.embedding.pipeline import BATCH_SIZE
 from siamese.embedding.store import EmbeddingStore, OpenStore
-from siamese.utils.progress import progress
+from siamese.utils.progress import progress_bar
 from siamese.utils.text import pluralize
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def _embed(
         batches = executor.embed_files(embedder, new_files, batch_size)
         reasons: dict[str, str] = {}
         ran: set[tuple[str, str]] = set()
-        with progress("embedding", len(new_files)) as bar, closing(batches):
+        with progress_bar("embedding", len(new_files)) as bar, closing(batches):
             for outcomes, ran_batch in batches:
                 opened.add(outcomes)
                 ran |= ran_batch

@@ -20,7 +20,7 @@ from siamese.embedding.pipeline import BATCH_SIZE, decode_and_embed
 from siamese.errors import InputError
 from siamese.models.facts import ModelFacts
 from siamese.utils.keras_import import import_keras
-from siamese.utils.threads import in_threads
+from siamese.utils.threads import map_in_threads
 
 if TYPE_CHECKING:
     import keras
@@ -389,7 +389,7 @@ class Embedder:
         starts = range(0, len(squares), batch_size)
         batches = (squares[start : start + batch_size] for start in starts)
         # Two at a time, so that no core waits for the last picture of a batch.
-        with closing(in_threads(self.runtime.vectors, batches, ahead=1, threads=2)) as vectors:
+        with closing(map_in_threads(self.runtime.vectors, batches, ahead=1, threads=2)) as vectors:
             return np.concatenate(list(vectors))
 
     def embed_catalogue(self, catalogue: Catalogue, **options: Any) -> Embeddings:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.embedding.store import Outcome
-from siamese.utils.threads import in_threads
+from siamese.utils.threads import map_in_threads
 
 T = TypeVar("T")
 
@@ -74,8 +74,8 @@ def decode_and_embed(
         return [*zip(batch.items, vectors, strict=True), *batch.failures]
 
     with (
-        closing(in_threads(decode, items, 2 * batch_size, threads)) as decoded,
+        closing(map_in_threads(decode, items, 2 * batch_size, threads)) as decoded,
         # Two batches at a time, so that no core waits for the last picture of a batch.
-        closing(in_threads(embed, batches(decoded), ahead=1, threads=2)) as embedded,
+        closing(map_in_threads(embed, batches(decoded), ahead=1, threads=2)) as embedded,
     ):
         yield from embedded

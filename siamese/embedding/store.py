@@ -31,8 +31,8 @@ from siamese.embedding.store_rows import FileState, Row, Rows
 from siamese.errors import InputError
 from siamese.utils.artefacts import MANIFEST, Artefact, require_artefact
 from siamese.utils.files import atomic_path, lock_folder, require_writable
-from siamese.utils.progress import progress
-from siamese.utils.threads import in_threads
+from siamese.utils.progress import progress_bar
+from siamese.utils.threads import map_in_threads
 
 if TYPE_CHECKING:
     import pyarrow
@@ -217,13 +217,13 @@ class OpenStore:
             else:
                 same_size.append(filename)
         # A copy, or a checkout, has another time and the same bytes.
-        states = in_threads(
+        states = map_in_threads(
             lambda filename: FileState.from_path(cache_file(paths[filename])),
             same_size,
             64,
             threads,
         )
-        with closing(states), progress("comparing", len(same_size)) as bar:
+        with closing(states), progress_bar("comparing", len(same_size)) as bar:
             for filename, now in zip(same_size, states, strict=True):
                 row = self._newest[filename]
                 if now is not None and now.content == row.state.content:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from siamese.data.images import PictureError, square_picture
 from siamese.data.remote_files import File
-from siamese.utils.threads import in_threads
+from siamese.utils.threads import map_in_threads
 
 MIN_COSINE = 0.9
 """Pictures whose embeddings are less similar than this are not compared."""
@@ -76,7 +76,7 @@ def find_duplicates(
     paths = list(
         dict.fromkeys(path for query, row in pairs for path in (queries[query], gallery[row]))
     )
-    with closing(in_threads(_make_thumbnail, paths, ahead=64)) as results:
+    with closing(map_in_threads(_make_thumbnail, paths, ahead=64)) as results:
         thumbnails = dict(zip(paths, results, strict=True))
     duplicates: dict[int, Duplicate] = {}
     for query, row in pairs:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.utils.progress import progress
-from siamese.utils.threads import cores, in_threads
+from siamese.utils.progress import progress_bar
+from siamese.utils.threads import count_cores, map_in_threads
 from siamese.vectors.unit_vectors import UnitVectors, dots, recompute_exactly
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -173,8 +173,8 @@ class _Ranking:
 
         pairs = list(combinations_with_replacement(blocks, 2))
         with (
-            progress("comparing", len(pairs), " blocks") as bar,
-            closing(in_threads(compare, pairs, ahead=2 * cores())) as results,
+            progress_bar("comparing", len(pairs), " blocks") as bar,
+            closing(map_in_threads(compare, pairs, ahead=2 * count_cores())) as results,
         ):
             for pair, counts in zip(pairs, results, strict=True):
                 for block, block_counts in zip(pair, counts, strict=False):
@@ -185,7 +185,7 @@ class _Ranking:
 
     def rank_blocks(self) -> Generator[RelevantRanks]:
         """Compare each block of queries with the whole gallery, part by part."""
-        threads = cores()
+        threads = count_cores()
         # A block looks its items up again in every part, which costs little if parts are wide.
         width = min(max(BLOCK_ROWS, 8 * int(self.relevant.mean())), MAX_COLUMNS)
         size = self._limit_block(max(1, BLOCK_ROWS**2 // width))
@@ -201,8 +201,8 @@ class _Ranking:
 
         starts = range(0, len(self.queries), size)
         with (
-            progress("comparing", len(self.queries)) as bar,
-            closing(in_threads(rank, starts, ahead=2 * threads)) as results,
+            progress_bar("comparing", len(self.queries)) as bar,
+            closing(map_in_threads(rank, starts, ahead=2 * threads)) as results,
         ):
             for ranks in results:
                 yield ranks

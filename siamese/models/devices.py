@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from siamese.utils.keras_import import import_keras
-from siamese.utils.threads import cores
+from siamese.utils.threads import count_cores
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 
@@ -69,7 +69,7 @@ def device_line() -> str:
     import_keras()
     gpus = _gpus()
     if not gpus:
-        line = f"no GPU: TensorFlow uses the CPU ({cores()} cores)"
+        line = f"no GPU: TensorFlow uses the CPU ({count_cores()} cores)"
         remedy = missing_gpu()
         return f"{line}; {remedy}" if remedy else line
     details = _details(gpus[0])

@@ -18,10 +18,10 @@ from siamese.data.images import PictureError, picture_suffixes, square_picture
 from siamese.errors import InputError
 from siamese.search.searcher import mean_vector
 from siamese.utils.artefacts import Artefact, describe_artefact, require_artefact
-from siamese.utils.files import visible_files
-from siamese.utils.progress import progress
+from siamese.utils.files import walk_visible_files
+from siamese.utils.progress import progress_bar
 from siamese.utils.text import pluralize
-from siamese.utils.threads import in_threads
+from siamese.utils.threads import map_in_threads
 
 if TYPE_CHECKING:
     from siamese.data.catalogue import Skipped
@@ -90,7 +90,7 @@ def collect_queries(
     suffixes = picture_suffixes() if any(map(Path.is_dir, images)) else set()
     for image in images:
         if image.is_dir():
-            files = sorted(visible_files(image))
+            files = sorted(walk_visible_files(image))
             pictures = [file for file in files if file.suffix.lower() in suffixes]
             if not pictures:
                 require_artefact(image, "a folder of pictures")
@@ -146,7 +146,7 @@ def search_each(
         If required queries are not usable pictures, listing all of a batch.
     """
     unknown = 0
-    with progress("searching", len(queries)) as bar:
+    with progress_bar("searching", len(queries)) as bar:
         for start in range(0, len(queries), BATCH):
             batch = queries[start : start + BATCH]
             usable, squares = _decode_queries(searcher.embedder, batch, skipped)
@@ -231,7 +231,7 @@ def _decode_queries(
             return str(error)
 
     usable, squares, problems = [], [], []
-    with closing(in_threads(decode, queries, ahead=BATCH)) as outcomes:
+    with closing(map_in_threads(decode, queries, ahead=BATCH)) as outcomes:
         for query, outcome in zip(queries, outcomes, strict=True):
             if not isinstance(outcome, str):
                 usable.append(query)

@@ -22,7 +22,7 @@ from siamese.server.index_versions import IndexVersion, IndexVersions, Load
 from siamese.server.prometheus import Metrics
 from siamese.server.settings import Settings
 from siamese.server.uploads import Crop, decode_upload
-from siamese.utils.threads import cores
+from siamese.utils.threads import count_cores
 
 WAITING_THREADS = 16
 """Beside those that decode: they ask the index, which may be a server that takes its time."""
@@ -57,8 +57,8 @@ class Service:
         self.batcher = Batcher(self.metrics)
         self.ready = True
         # To decode more pictures at once than there are cores would only take more memory.
-        self._decoding = ThreadPoolExecutor(cores(), "decode")
-        self._pool = ThreadPoolExecutor(cores() + WAITING_THREADS, "work")
+        self._decoding = ThreadPoolExecutor(count_cores(), "decode")
+        self._pool = ThreadPoolExecutor(count_cores() + WAITING_THREADS, "work")
 
     @property
     def current(self) -> IndexVersion:

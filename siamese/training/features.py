@@ -11,7 +11,7 @@ import numpy as np
 from siamese.embedding.embedder import Embedder
 from siamese.models.embedding_model import POOLING
 from siamese.training.pair_generator import PairGenerator
-from siamese.utils.progress import progress
+from siamese.utils.progress import progress_bar
 
 Embed: TypeAlias = Callable[[keras.Model, PairGenerator, int | None], np.ndarray]
 """See `embed_pictures`."""
@@ -36,7 +36,7 @@ def embed_pictures(
     """
     count = len(generator.pictures) if pictures is None else pictures
     vectors = []
-    with progress("embedding", count) as bar:
+    with progress_bar("embedding", count) as bar:
         for start in range(0, count, BATCH):
             # Whole batches, the last one filled up: another shape would be compiled anew.
             rows = np.arange(start, start + BATCH) % count
@@ -67,7 +67,7 @@ class FrozenFeatures:
         if generator not in self._of:
             rows = np.arange(len(generator.pictures))
             features = np.empty((len(rows), self._embedder.facts.embedding_size), np.float32)
-            with progress("embedding", len(rows)) as bar:
+            with progress_bar("embedding", len(rows)) as bar:
                 for start in range(0, len(rows), BATCH):
                     some = rows[start : start + BATCH]
                     features[some] = self._embedder.runtime.vectors(generator.squares(some))

@@ -10,8 +10,8 @@ import numpy as np
 from siamese.data.images import PictureError, square_picture
 from siamese.data.remote_files import File, count_reader_threads
 from siamese.errors import InputError
-from siamese.utils.progress import progress
-from siamese.utils.threads import in_threads
+from siamese.utils.progress import progress_bar
+from siamese.utils.threads import map_in_threads
 
 MEMORY_LIMIT = 4 * 2**30
 """Bytes of prepared pictures kept in memory; the rest is decoded anew whenever it is drawn."""
@@ -47,9 +47,9 @@ class PictureStore:
         rows = range(len(self.paths))
         with (
             closing(
-                in_threads(self._open, rows, 1024, count_reader_threads(self.paths))
+                map_in_threads(self._open, rows, 1024, count_reader_threads(self.paths))
             ) as reasons,
-            progress("opening", len(rows)) as bar,
+            progress_bar("opening", len(rows)) as bar,
         ):
             for row, reason in zip(rows, reasons, strict=True):
                 if reason is not None:

@@ -26,7 +26,7 @@ from siamese.training.recipe import Recipe
 from siamese.training.resume import checkpoint_name, save_training
 from siamese.utils.artefacts import TRAINING_STATE
 from siamese.utils.files import atomic_path
-from siamese.utils.progress import progress
+from siamese.utils.progress import progress_bar
 
 TRAINING_LOG = "training_log.csv"
 WATCH_SECONDS = 1.0
@@ -118,7 +118,7 @@ class TrainingCallback(keras.callbacks.Callback):
             self.view.begin_epoch(epoch)
         if self.watch is None:
             what = f"epoch {epoch + 1}/{self.recipe.epochs}"
-            self.bar = progress(what, len(self.generator), "batch")
+            self.bar = progress_bar(what, len(self.generator), "batch")
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         mean_loss = float((logs or {})["loss"])

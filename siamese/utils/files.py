@@ -120,7 +120,7 @@ def _of_hdf5(text: str) -> str:
     return words[1] if words else text.splitlines()[0]
 
 
-def visible_files(folder: Path) -> Iterator[Path]:
+def walk_visible_files(folder: Path) -> Iterator[Path]:
     """Walk over all files below a folder but hidden ones, in no special order."""
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from siamese.utils.threads import cores
+from siamese.utils.threads import count_cores
 
 
 def import_keras() -> None:
@@ -48,7 +48,7 @@ def suppress_stderr() -> Iterator[None]:
 
 def _limit_threads(tensorflow: Any) -> None:
     """One thread a core that may be used: TensorFlow counts those too that a quota forbids."""
-    if cores() < (os.cpu_count() or 1):
+    if count_cores() < (os.cpu_count() or 1):
         with contextlib.suppress(RuntimeError):  # in use already, in whatever way its user wanted
-            tensorflow.config.threading.set_intra_op_parallelism_threads(cores())
-            tensorflow.config.threading.set_inter_op_parallelism_threads(cores())
+            tensorflow.config.threading.set_intra_op_parallelism_threads(count_cores())
+            tensorflow.config.threading.set_inter_op_parallelism_threads(count_cores())

@@ -20,7 +20,7 @@ class _Lines(tqdm):  # type: ignore[type-arg]
             print(msg or self, file=sys.stderr, flush=True)
 
 
-def progress(what: str, total: int, unit: str = " pictures") -> tqdm[Any]:
+def progress_bar(what: str, total: int, unit: str = " pictures") -> tqdm[Any]:
     """Start to show progress on standard error: call `update(n)`, and `close()` or use `with`."""
     if sys.stderr.isatty() or _in_notebook():
         return tqdm(total=total, desc=what, unit=unit, leave=False)

@@ -14,20 +14,20 @@ T = TypeVar("T")
 
 
 @cache
-def cores() -> int:
+def count_cores() -> int:
     """The cores that this process may keep busy: its affinity, and a container's quota, count."""
     import joblib
 
     return joblib.cpu_count()
 
 
-def use_cores(count: int) -> None:
+def limit_cores(count: int) -> None:
     """Keep no more busy; before any model runs."""
     os.environ["LOKY_MAX_CPU_COUNT"] = str(count)  # which joblib reads
-    cores.cache_clear()
+    count_cores.cache_clear()
 
 
-def in_threads(
+def map_in_threads(
     work: Callable[[S], T], values: Iterable[S], ahead: int, threads: int | None = None
 ) -> Generator[T]:
     """Yield `work(value)` of each value, in order; at most `ahead` results wait to be taken.
@@ -40,7 +40,7 @@ def in_threads(
     threads : as many as there are `cores`, where it is None
     """
     waiting: deque[Future[T]] = deque()
-    pool = ThreadPoolExecutor(threads or cores())
+    pool = ThreadPoolExecutor(threads or count_cores())
     try:
         for value in values:
             waiting.append(pool.submit(work, value))

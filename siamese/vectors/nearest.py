@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from siamese.utils.threads import cores, in_threads
+from siamese.utils.threads import count_cores, map_in_threads
 from siamese.vectors.unit_vectors import UnitVectors, recompute_exactly
 
 QUERY_ROWS = 512
@@ -76,7 +76,7 @@ def nearest(
     with (
         # Each product uses one thread, so that the steps between products run in parallel too.
         threadpool_limits(1, "blas"),
-        closing(in_threads(search_block, starts, ahead=2 * cores())) as blocks,
+        closing(map_in_threads(search_block, starts, ahead=2 * count_cores())) as blocks,
     ):
         tops = list(blocks)
     return np.concatenate([top.cosines for top in tops]), np.concatenate([top.rows for top in tops])

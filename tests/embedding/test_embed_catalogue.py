@@ -324,7 +324,7 @@ def test_progress_counts_what_is_skipped(embedder, copied, monkeypatch):
         def set_postfix_str(self, text, refresh):
             said.append(text)
 
-    monkeypatch.setattr(embed_catalogue_module, "progress", lambda *_: Bar())
+    monkeypatch.setattr(embed_catalogue_module, "progress_bar", lambda *_: Bar())
     for row in (0, 1, 20):
         copied.path_of(copied.pictures[row]).write_text("no picture")
     embed_catalogue(embedder, copied, batch_size=10)

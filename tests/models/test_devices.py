@@ -16,7 +16,7 @@ from siamese.models.devices import (
     has_gpu,
     training_precision,
 )
-from siamese.utils.threads import cores
+from siamese.utils.threads import count_cores
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ def test_the_line_names_the_first_gpu(monkeypatch):
 
 
 def test_without_a_gpu_the_line_says_so(monkeypatch):
-    expected = f"no GPU: TensorFlow uses the CPU ({cores()} cores)"
+    expected = f"no GPU: TensorFlow uses the CPU ({count_cores()} cores)"
     assert device_line() == expected
     for nothing in ("", "void", "none"):
         monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", nothing)

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 from siamese.utils import progress as module
-from siamese.utils.progress import progress
+from siamese.utils.progress import progress_bar
 
 
 def test_a_log_gets_whole_lines_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(module, "LINE_SECONDS", 0.1)
-    with progress("embedding", 20) as bar:
+    with progress_bar("embedding", 20) as bar:
         for _ in range(20):
             time.sleep(0.02)
             bar.update()
@@ -27,9 +27,9 @@ def test_a_log_gets_whole_lines_now_and_then(
 
 
 def test_a_log_is_silent_on_what_is_done_at_once(capsys: pytest.CaptureFixture[str]):
-    with progress("embedding", 3) as bar:
+    with progress_bar("embedding", 3) as bar:
         bar.update(3)
-    stopped = progress("embedding", 3)
+    stopped = progress_bar("embedding", 3)
     stopped.update()
     stopped.close()
     assert capsys.readouterr() == ("", "")
@@ -44,7 +44,7 @@ def test_who_looks_on_gets_a_bar_that_goes_away(
     else:
         shell = SimpleNamespace(kernel=None)
         monkeypatch.setattr("IPython.get_ipython", lambda: shell)
-    with progress("embedding", 3) as bar:
+    with progress_bar("embedding", 3) as bar:
         bar.update(3)
     said = capsys.readouterr().err
     assert "embedding" in said

@@ -15,7 +15,7 @@ from siamese.embedding.executor import LocalExecutor
 from siamese.embedding.ray.tables import outcomes_table, read_files, refusal_table
 from siamese.errors import InputError
 from siamese.utils.text import pluralize
-from siamese.utils.threads import use_cores
+from siamese.utils.threads import limit_cores
 from siamese.version import __version__
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _embedder(job: Job) -> Embedder:
     """
     if problem := look(__version__, job.sample):  # a node that came later
         raise InputError(f"node {this_node()}: {problem}")
-    use_cores(job.cores)  # and leave the others to the other workers of the node
+    limit_cores(job.cores)  # and leave the others to the other workers of the node
     from siamese.utils.keras_import import import_keras
 
     import_keras()

@@ -27,7 +27,7 @@ from siamese.embedding.runtimes.openvino_cache import (
 )
 from siamese.embedding.runtimes.openvino_convert import convert_model, frozen, keep, read_kept
 from siamese.errors import InputError
-from siamese.utils.threads import cores
+from siamese.utils.threads import count_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,8 +71,8 @@ class OpenVinoRuntime:
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
         }
-        if cores() < (os.cpu_count() or 1):  # it would count those that a quota forbids
-            hints["INFERENCE_NUM_THREADS"] = str(cores())
+        if count_cores() < (os.cpu_count() or 1):  # it would count those that a quota forbids
+            hints["INFERENCE_NUM_THREADS"] = str(count_cores())
         self._compiled = openvino.Core().compile_model(model, "CPU", hints)
         self._embedding_size: int = self._compiled.output().shape[1]
         # Twice as many as run at once, so that there is always a next one to begin.

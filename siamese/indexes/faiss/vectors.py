@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from siamese.errors import InputError
 from siamese.indexes.faiss.file_check import check_layout
-from siamese.utils.progress import progress
+from siamese.utils.progress import progress_bar
 from siamese.vectors.nearest import nearest_by_distance
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def linked(vectors: NDArray[np.float32], bits: int, links: int) -> faiss.IndexHN
     care = CARE if len(vectors) < MILLIONS else CARE_OF_MILLIONS
     graph.hnsw.efConstruction = care * links // LINKS[0]
     graph.train(vectors[:: -(-len(vectors) // 2**17)])  # the range of each number, of a part
-    with progress("linking", len(vectors)) as bar:
+    with progress_bar("linking", len(vectors)) as bar:
         for start in range(0, len(vectors), BLOCK):
             graph.add(np.ascontiguousarray(vectors[start : start + BLOCK], np.float32))
             bar.update(min(BLOCK, len(vectors) - start))

@@ -24,7 +24,7 @@ from siamese.embedding.ray.worker import look
 from siamese.embedding.store import StoredOutcome
 from siamese.embedding.store_rows import FileState
 from siamese.errors import InputError
-from siamese.utils.threads import cores, use_cores
+from siamese.utils.threads import count_cores, limit_cores
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_of_a_traceback_the_last_line():
 def test_a_process_keeps_no_more_cores_busy_than_it_is_given(monkeypatch):
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "")  # so that it is put back
     try:
-        use_cores(1)
-        assert cores() == 1
+        limit_cores(1)
+        assert count_cores() == 1
     finally:
-        cores.cache_clear()
+        count_cores.cache_clear()
