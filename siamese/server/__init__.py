@@ -1,7 +1,7 @@
-"""Search over HTTP: a thin face over `siamese.search.searcher.Searcher`.
+"""Search over HTTP: a thin layer over `siamese.search.searcher.Searcher`.
 
-    upload ─ limits ─ decoding threads ─ one model worker ─ index ─ JSON
-             guards   pictures           batching           generations
+    upload ─ limits ─ decoding threads ─ one model thread ─ index ─ JSON
+             limits   uploads            batching           index_versions, schemas
 
-What is asked and answered stands in docs/serving.md.
+`docs/serving.md` describes the API.
 """

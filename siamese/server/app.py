@@ -1,4 +1,4 @@
-"""The application: routes, and the guards around them."""
+"""The web application: its routes and the middleware around them."""
 
 from __future__ import annotations
 
@@ -8,46 +8,40 @@ import logging
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from siamese.errors import InputError, NotFoundError, UnavailableError
-from siamese.server.errors import (
-    ApiError,
-    away,
-    http_error,
-    input_error,
-    invalid,
-    not_found,
-    refused,
+from siamese.server.errors import add_error_handlers
+from siamese.server.json_encoding import ApiResponse
+from siamese.server.limits import (
+    ApiKeyMiddleware,
+    ConcurrencyLimitMiddleware,
+    RequestLimitMiddleware,
 )
-from siamese.server.limits import ApiKey, Bounded, InFlight
 from siamese.server.logs import log
-from siamese.server.request_log import Observed
-from siamese.server.routes import catalogue, operations
-from siamese.server.routes import legacy as older
-from siamese.server.routes import search as searching
+from siamese.server.request_log import RequestLogMiddleware
+from siamese.server.routes import catalogue, health, legacy, search
 from siamese.server.routes.page import add_page
 from siamese.server.service import Service
 from siamese.version import __version__
 
 DESCRIPTION = (
-    'Search a catalogue by picture. Every error is `{"error": "one line"}`; 503 says with '
-    "Retry-After when to come again. Where a key must be given, it goes in `Authorization: Bearer "
-    "KEY` or `X-API-Key: KEY`."
+    'Search a catalogue by picture. Every error is `{"error": "one line"}`; a 503 says in '
+    "Retry-After when to try again. If the server needs an API key, send it as `Authorization: "
+    "Bearer KEY` or `X-API-Key: KEY`."
 )
 
 
 def create_app(service: Service) -> FastAPI:
-    """Make the ASGI application of a service.
+    """Create the ASGI application of a service, which closes the service when it ends.
 
-    It closes the service when it ends.
+    Parameters
+    ----------
+    service : Service
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watching = asyncio.create_task(_watch(service))
+        watching = asyncio.create_task(_watch_index(service))
         yield
         watching.cancel()
         service.close()
@@ -57,26 +51,22 @@ def create_app(service: Service) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
+        default_response_class=ApiResponse,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.service = service
-    for routes in (searching, catalogue, operations, older):
+    for routes in (search, catalogue, health, legacy):
         app.include_router(routes.router)
     add_page(app)
-    app.add_exception_handler(ApiError, refused)  # type: ignore[arg-type]
-    app.add_exception_handler(HTTPException, http_error)  # type: ignore[arg-type]
-    app.add_exception_handler(InputError, input_error)  # type: ignore[arg-type]
-    app.add_exception_handler(UnavailableError, away)  # type: ignore[arg-type]
-    app.add_exception_handler(NotFoundError, not_found)  # type: ignore[arg-type]
-    app.add_exception_handler(RequestValidationError, invalid)  # type: ignore[arg-type]
+    add_error_handlers(app)
 
-    # The last one added is met first.
+    # The middleware added last is the outermost.
     settings, metrics = service.settings, service.metrics
-    app.add_middleware(Bounded, limits=settings.limits, metrics=metrics)
-    app.add_middleware(InFlight, limits=settings.limits, metrics=metrics)
-    app.add_middleware(ApiKey, keys=settings.api_keys, metrics=metrics)
+    app.add_middleware(RequestLimitMiddleware, limits=settings.limits, metrics=metrics)
+    app.add_middleware(ConcurrencyLimitMiddleware, limits=settings.limits, metrics=metrics)
+    app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, metrics=metrics)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -85,17 +75,17 @@ def create_app(service: Service) -> FastAPI:
             allow_headers=["Authorization", "X-API-Key"],
             expose_headers=["Retry-After", "X-Request-ID"],
         )
-    app.add_middleware(Observed, service=service)
+    app.add_middleware(RequestLogMiddleware, service=service)
     return app
 
 
-async def _watch(service: Service) -> None:
-    """Keep up with the index."""
+async def _watch_index(service: Service) -> None:
+    """Check regularly whether the index has changed."""
     seconds = service.settings.watch_seconds
     while seconds:
         await asyncio.sleep(seconds)
-        # In a thread of its own: to open an index must not hold up the requests.
+        # In a thread of its own, because opening an index must not delay the requests.
         try:
-            await asyncio.to_thread(service.generations.keep_up)
-        except Exception as error:  # whatever it is, the next look may go well
-            log("index not looked at", logging.ERROR, reason=str(error))
+            await asyncio.to_thread(service.versions.refresh)
+        except Exception as error:  # whatever it is, the next check may succeed
+            log("index not checked", logging.ERROR, reason=str(error))

@@ -1,4 +1,4 @@
-"""One model, one thread that runs it: what waits meanwhile goes together in the next batch."""
+"""Embed the pictures of concurrent requests in batches, in one thread per model."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from siamese.server.prometheus import Metrics
 if TYPE_CHECKING:
     from siamese.models.facts import ModelFacts
 
-SIZES = (1, 4, 16)
-"""Pictures a batch. Few sizes, because Keras compiles a model anew for each."""
+BATCH_SIZES = (1, 4, 16)
+"""Few sizes, because Keras compiles a model for each."""
 
 
-class Embeds(Protocol):
-    """What the server asks of a model: `siamese.Embedder`, or one that runs elsewhere."""
+class QueryEmbedder(Protocol):
+    """A model that embeds queries: `siamese.Embedder`, or one in another server."""
 
     @property
     def facts(self) -> ModelFacts: ...
@@ -31,17 +31,21 @@ class Embeds(Protocol):
 
 
 class _Job(NamedTuple):
-    embedder: Embeds
+    embedder: QueryEmbedder
     square: NDArray[np.uint8]
     vector: Future[NDArray[np.float32]]
-    arrived: float
+    submitted_at: float
 
 
 class Batcher:
-    """Embeds pictures in batches of those that wait.
+    """Embed the pictures that wait in batches.
 
-    A picture that comes when nothing is at work is embedded at once: nothing waits for a batch
-    to fill. Of n that wait, the largest of `SIZES` that is not more than n goes next.
+    If the model is idle, a picture is embedded at once instead of waiting for a batch to fill.
+    Of n pictures that wait, the next batch is the largest of `BATCH_SIZES` that n pictures fill.
+
+    Parameters
+    ----------
+    metrics : Metrics
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -53,74 +57,87 @@ class Batcher:
         self._worker.start()
 
     @property
-    def alive(self) -> bool:
-        """Whether the worker is there."""
+    def is_alive(self) -> bool:
+        """Whether the thread that runs the model lives."""
         return self._worker.is_alive()
 
-    def submit(self, embedder: Embeds, square: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
-        """Queue a square picture, uint8 (s, s, 3); its vector is float32 (d,), of length 1.
+    def submit(
+        self, embedder: QueryEmbedder, square: NDArray[np.uint8]
+    ) -> Future[NDArray[np.float32]]:
+        """Queue a picture.
 
-        One that is cancelled while it waits is not embedded.
+        Parameters
+        ----------
+        embedder : QueryEmbedder
+        square : ndarray of uint8, shape (s, s, 3)
+            Picture in the size of the model's input.
+
+        Returns
+        -------
+        Future of ndarray of float32, shape (d,)
+            Vector of length 1. If it is cancelled in time, the picture is not embedded.
         """
         job = _Job(embedder, square, Future(), time.perf_counter())
         with self._changed:
             if self._closed:
-                raise RuntimeError("closed")
+                raise RuntimeError("the batcher is closed")
             self._waiting.append(job)
             self._changed.notify()
         return job.vector
 
     def close(self) -> None:
-        """Embed what waits, and end."""
+        """Embed the pictures that wait, and stop the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
         self._worker.join()
 
     def _work(self) -> None:
-        while jobs := self._next():
+        while jobs := self._next_batch():
             jobs = [job for job in jobs if job.vector.set_running_or_notify_cancel()]
             if jobs:
                 self._embed(jobs)
 
-    def _next(self) -> list[_Job]:
-        """Wait for a batch, all for the same model; an empty one says that it is over."""
+    def _next_batch(self) -> list[_Job]:
+        """Wait for jobs, and return those of one model; none once the batcher is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if not self._waiting:
                 return []
             first = self._waiting[0].embedder
-            alike = takewhile(lambda job: job.embedder is first, self._waiting)
-            count = sum(1 for _ in islice(alike, SIZES[-1]))
-            size = max(size for size in SIZES if size <= count)
+            same_model = takewhile(lambda job: job.embedder is first, self._waiting)
+            count = sum(1 for _ in islice(same_model, BATCH_SIZES[-1]))
+            size = max(size for size in BATCH_SIZES if size <= count)
             return [self._waiting.popleft() for _ in range(size)]
 
     def _embed(self, jobs: list[_Job]) -> None:
         started = time.perf_counter()
         for job in jobs:
-            self._metrics.queue_seconds.observe(started - job.arrived)
+            self._metrics.queue_seconds.observe(started - job.submitted_at)
         try:
-            vectors = embed(jobs[0].embedder, [job.square for job in jobs])
-            answers = list(zip(jobs, vectors, strict=True))
-        except BaseException as error:  # whatever it is, those who wait must hear of it
+            vectors = _embed_padded(jobs[0].embedder, [job.square for job in jobs])
+            outcomes = list(zip(jobs, vectors, strict=True))
+        except BaseException as error:  # otherwise the requests would wait for ever
             for job in jobs:
                 job.vector.set_exception(error)
             return
         self._metrics.embed_seconds.observe(time.perf_counter() - started)
         self._metrics.batch_size.observe(len(jobs))
-        for job, vector in answers:
+        for job, vector in outcomes:
             job.vector.set_result(vector)
 
 
-def embed(embedder: Embeds, squares: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Embed a batch, padded with its last picture to one of `SIZES`: one may be cancelled."""
-    size = min(size for size in SIZES if size >= len(squares))
+def _embed_padded(
+    embedder: QueryEmbedder, squares: list[NDArray[np.uint8]]
+) -> NDArray[np.float32]:
+    """Embed pictures, padded with the last one to a batch size if some were cancelled."""
+    size = min(size for size in BATCH_SIZES if size >= len(squares))
     padded = [*squares, *squares[-1:] * (size - len(squares))]
     return embedder.embed_squares(np.stack(padded))[: len(squares)]
 
 
-def warm_up(embedder: Embeds) -> None:
-    """Embed a white picture in batches of every size, so that no request waits for Keras."""
+def warm_up(embedder: QueryEmbedder) -> None:
+    """Embed batches of every size, so that no request waits for Keras to compile the model."""
     side = embedder.facts.picture_size
-    for size in SIZES:
+    for size in BATCH_SIZES:
         embedder.embed_squares(np.full((size, side, side, 3), 255, np.uint8))

@@ -1,20 +1,28 @@
-"""Why a request gets no answer: every error is ``{"error": "one line"}`` with its status."""
+"""Error responses: every error is ``{"error": "one line"}`` with its HTTP status."""
 
 from __future__ import annotations
 
-from fastapi import Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from siamese.errors import InputError, NotFoundError, UnavailableError
-from siamese.server.json_encoding import json_bytes
+from siamese.server.json_encoding import ApiResponse
 
 RETRY_SECONDS = 1
-"""When to come again after a 503."""
+"""Value of the Retry-After header of a 503."""
 
 
 class ApiError(Exception):
-    """A request that is not served, by its HTTP status and one line."""
+    """A request that cannot be served.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    reason : str
+        One line for the client.
+    """
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -22,50 +30,39 @@ class ApiError(Exception):
         self.reason = reason
 
 
-def error(status: int, reason: str) -> Response:
-    """The answer that says why there is none."""
+def error_response(status: int, reason: str) -> Response:
+    """Return a response with a status and one line for the client."""
     headers = {}
     if status == 503:
         headers["Retry-After"] = str(RETRY_SECONDS)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    content = json_bytes({"error": " ".join(reason.split())})
-    return Response(content, status, headers, "application/json")
+    return ApiResponse({"error": " ".join(reason.split())}, status, headers)
 
 
-def refused(_: Request, refusal: ApiError) -> Response:
-    """Answer a `ApiError`."""
-    return error(refusal.status, refusal.reason)
+def add_error_handlers(app: FastAPI) -> None:
+    """Turn the exceptions of all routes into error responses."""
 
+    @app.exception_handler(ApiError)
+    async def _(_: Request, exception: ApiError) -> Response:
+        return error_response(exception.status, exception.reason)
 
-def http_error(_: Request, exception: HTTPException) -> Response:
-    """Answer what the framework refuses: no such path, no such method, a broken form."""
-    answer = error(exception.status_code, str(exception.detail))
-    answer.headers.update(exception.headers or {})
-    return answer
+    @app.exception_handler(HTTPException)  # no such path or method, or a broken form
+    async def _(_: Request, exception: HTTPException) -> Response:
+        response = error_response(exception.status_code, str(exception.detail))
+        response.headers.update(exception.headers or {})
+        return response
 
-
-def input_error(_: Request, exception: InputError) -> Response:
-    """Answer an option that the searcher refuses."""
-    return error(422, "; ".join(exception.lines))
-
-
-def not_found(_: Request, exception: NotFoundError) -> Response:
-    """Answer that the index has no such picture."""
-    return error(404, "; ".join(exception.lines))
-
-
-def away(_: Request, exception: UnavailableError) -> Response:
-    """Answer that what the index is kept by is away: the request itself may be right."""
-    return error(503, "; ".join(exception.lines))
-
-
-def invalid(_: Request, exception: RequestValidationError) -> Response:
-    """Answer fields that are not as they must be, all at once."""
-    return error(
-        422,
-        "; ".join(
+    @app.exception_handler(RequestValidationError)
+    async def _(_: Request, exception: RequestValidationError) -> Response:
+        problems = (
             f"{'.'.join(str(part) for part in problem['loc'][1:])}: {problem['msg']}"
             for problem in exception.errors()
-        ),
-    )
+        )
+        return error_response(422, "; ".join(problems))
+
+    for kind, status in ((InputError, 422), (NotFoundError, 404), (UnavailableError, 503)):
+
+        @app.exception_handler(kind)
+        async def _(_: Request, exception: InputError, status: int = status) -> Response:
+            return error_response(status, "; ".join(exception.lines))

@@ -1,4 +1,4 @@
-"""The index that is served, and the next one in its place, without a request lost between them."""
+"""Serve an index, and open its next version without losing a request in between."""
 
 from __future__ import annotations
 
@@ -22,67 +22,82 @@ from siamese.server.legacy_classifier import warm_up_classifier
 from siamese.server.logs import log
 from siamese.server.prometheus import Metrics
 
-KEPT_NAMES = 4096
-LONGEST_NAME = 4096
-"""No system has longer ones. What is asked for is remembered, so that it must not be endless."""
+CACHED_FILENAMES = 4096
+LONGEST_FILENAME = 4096
+"""No file system has longer names. Without a limit, requests could fill the cache's memory."""
 
 FRESH_SECONDS = 10.0
-"""How old may be what is known of an index that changes in place."""
+"""How long the number and names of pictures are cached if the index changes in place."""
 
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 5.0, 300.0
-"""How long after a failure to try again; from one to the next twice as long."""
+"""Delays after a failed reload: doubled each time, from the first to the last."""
 
 Load = Callable[[Searcher | None], Searcher]
-"""Opens the index anew; is given the searcher before it, whose model it may go on using."""
+"""Opens the index. Its argument is the previous searcher, whose model may be reused."""
 
 
 class IndexVersion:
-    """An index with its model, as they were opened together.
+    """One version of the index, with the model that it was opened with.
 
-    A request takes one when it comes and asks nothing of another: its answer is never a mixture.
+    Each request uses a single version, so an answer is never a mixture of two.
 
     Parameters
     ----------
-    changes_in_place : whether other processes add and remove pictures
+    searcher : Searcher
+    id : str
+        Name of the version, the same for the same file, folder or collection in every process.
+    changes_in_place : bool, default=False
+        Whether other processes can add and remove pictures while it is open.
 
     Attributes
     ----------
-    version : the same for the same file, folder or collection, also in another process
-    pictures : how many there are, as of the last `count`
-    gone : whether the index is not there any more, but another in its place, of another model
-        perhaps: only of one that changes in place, as any other is held in memory
+    pictures : int
+        Number of pictures, as of the last `count`.
+    is_replaced : bool
+        Whether another index has taken its place, perhaps of another model. Set only if
+        `changes_in_place`, because other indexes are held in memory and can still be searched.
     """
 
-    def __init__(self, searcher: Searcher, version: str, changes_in_place: bool = False) -> None:
+    def __init__(self, searcher: Searcher, id: str, changes_in_place: bool = False) -> None:
         self.searcher = searcher
-        self.version = version
+        self.id = id
         self.changes_in_place = changes_in_place
-        self.gone = False
+        self.is_replaced = False
         find = searcher.index.find
-        # Pages ask for the same pictures again and again, and to find one may take a walk.
-        self._known: Callable[[str, int], bool] = lru_cache(KEPT_NAMES)(
+        # Pages request the same pictures repeatedly, and a look-up can be slow.
+        self._has_picture: Callable[[str, int], bool] = lru_cache(CACHED_FILENAMES)(
             lambda filename, period: len(find(filename=filename)) > 0
         )
         self.count()
 
     def count(self) -> None:
-        """Count the pictures: of some engines, a question to a server."""
+        """Count the pictures; with Milvus, this is a request to its server."""
         self.pictures = len(self.searcher.index)
-        self.counted = time.monotonic()
+        self.counted_at = time.monotonic()
 
-    def has(self, filename: str) -> bool:
-        """Whether a file is in the index, by its filename."""
+    def has_picture(self, filename: str) -> bool:
+        """Return whether the index has a picture of this filename."""
         period = int(time.monotonic() / FRESH_SECONDS) if self.changes_in_place else 0
-        return len(filename) <= LONGEST_NAME and self._known(filename, period)
+        return len(filename) <= LONGEST_FILENAME and self._has_picture(filename, period)
 
 
 class IndexVersions:
-    """Opens an index, and opens it again when it has been replaced.
+    """Open an index, and open it again when it is replaced.
 
     Parameters
     ----------
-    load : see `Load`
-    place, collection : what it opens, to look for changes
+    load : Load
+        Opens the index.
+    place : str or path
+        File, folder or address of the index, to watch for changes.
+    metrics : Metrics
+    collection : str, default=COLLECTION
+        Collection of the index, if it is in Milvus.
+
+    Attributes
+    ----------
+    current : IndexVersion
+        The version for new requests.
     """
 
     def __init__(
@@ -97,78 +112,80 @@ class IndexVersions:
         self._metrics = metrics
         self._reloading = threading.Lock()
         self._watch = Watch(place, collection)
-        self._wait = FIRST_RETRY_SECONDS
+        self._delay = FIRST_RETRY_SECONDS
         self._retry_at = math.inf
-        self._seen = self._watch.state()
+        self._last_state = self._watch.state()
         self.current = self._open(None)
 
-    def keep_up(self) -> None:
-        """Open the index again if it has been replaced; count it again if it changes in place."""
+    def refresh(self) -> None:
+        """Reload the index if it was replaced; count it again if it changes in place."""
         state = self._watch.state()
-        if state is None:  # nothing to be opened, nobody to be asked
+        if state is None:  # there is no index, or its server does not answer
             return
         now = time.monotonic()
-        if state != self._seen or now >= self._retry_at:
+        if state != self._last_state or now >= self._retry_at:
             self.reload()
-        elif self.current.changes_in_place and now - self.current.counted >= FRESH_SECONDS:
+        elif self.current.changes_in_place and now - self.current.counted_at >= FRESH_SECONDS:
             with contextlib.suppress(InputError):
                 self.current.count()
             self._metrics.pictures.set(self.current.pictures)
 
     def reload(self) -> bool:
-        """Open the index again and serve it from now on; a broken one leaves all as it was.
+        """Open the index again and serve it; if that fails, keep serving the current version.
 
         Returns
         -------
-        Whether the new one is served.
+        bool
+            Whether the new version is served.
         """
         with self._reloading:
             state = self._watch.state()
-            if state != self._seen:
-                self._seen, self._wait = state, FIRST_RETRY_SECONDS
-                self.current.gone = state is not None and self.current.changes_in_place
+            if state != self._last_state:
+                self._last_state, self._delay = state, FIRST_RETRY_SECONDS
+                self.current.is_replaced = state is not None and self.current.changes_in_place
             try:
                 self.current = self._open(self.current.searcher)
-            except Exception as error:  # whatever is wrong with the new one: the old one serves
+            except Exception as error:  # any fault of the new index
                 self._metrics.reloads.labels("failed").inc()
-                self._retry_at = time.monotonic() + self._wait
+                self._retry_at = time.monotonic() + self._delay
                 log(
                     "index not reloaded",
                     logging.ERROR,
                     index=self._place,
                     reason=str(error),
-                    still_served=self.current.version,
-                    next_try_in_seconds=self._wait,
+                    still_served=self.current.id,
+                    next_try_in_seconds=self._delay,
                 )
-                self._wait = min(2 * self._wait, LAST_RETRY_SECONDS)
+                self._delay = min(2 * self._delay, LAST_RETRY_SECONDS)
                 return False
-            self._retry_at, self._wait = math.inf, FIRST_RETRY_SECONDS
+            self._retry_at, self._delay = math.inf, FIRST_RETRY_SECONDS
             self._metrics.reloads.labels("done").inc()
             log(
                 "index reloaded",
                 index=self._place,
-                version=self.current.version,
+                version=self.current.id,
                 pictures=self.current.pictures,
             )
             return True
 
-    def _open(self, before: Searcher | None) -> IndexVersion:
-        searcher = self._load(before)
-        if before is None or searcher.embedder is not before.embedder:
+    def _open(self, previous: Searcher | None) -> IndexVersion:
+        searcher = self._load(previous)
+        if previous is None or searcher.embedder is not previous.embedder:
             warm_up(searcher.embedder)
             warm_up_classifier(searcher.embedder.facts)
-        version = version_of(self._seen, searcher)
-        generation = IndexVersion(searcher, version, self._watch.changes_in_place)
-        self._metrics.pictures.set(generation.pictures)
+        version = IndexVersion(
+            searcher, _version_id(self._last_state, searcher), self._watch.changes_in_place
+        )
+        self._metrics.pictures.set(version.pictures)
         self._metrics.loaded.set(time.time())
-        return generation
+        return version
 
 
-def version_of(state: State | None, searcher: Searcher) -> str:
-    """A name for an index: 12 hexadecimal digits of its size and time, or of its collection.
+def _version_id(state: State | None, searcher: Searcher) -> str:
+    """Return 12 hexadecimal digits that identify the index's file or collection and its model.
 
-    And of its model, but not of its inode: two servers with copies of one file (`cp -p`) name it
-    alike.
+    They include a file's size and time but not its inode, so that two servers with copies of one
+    file (`cp -p`) agree.
     """
-    told = repr((state and state[1:], searcher.embedder.facts.fingerprint))
-    return hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
+    identity = repr((state and state[1:], searcher.embedder.facts.fingerprint))
+    return hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()

@@ -1,6 +1,7 @@
-"""What the pretrained default takes a picture for: the classes of ImageNet, by their numbers.
+"""Classify a picture for the older search server's endpoint, if the model is the default one.
 
-No package that is needed anyway brings their names, and nothing is downloaded at run time.
+The classes are those of ImageNet, by number: no required package has their names, and the server
+downloads nothing.
 """
 
 from __future__ import annotations
@@ -18,41 +19,55 @@ from siamese.server.settings import Limits
 from siamese.server.uploads import decode_upload
 
 CLASSES = 5
-"""How many are named."""
+"""Number of classes returned."""
 
-_one_at_a_time = Lock()
-"""Keras builds and runs a model for one thread, and the server has many."""
+_lock = Lock()
+"""Keras builds and runs a model in one thread at a time."""
 
 
 def warm_up_classifier(facts: ModelFacts) -> None:
-    """Build the classifier and run it once, where `classify` will: no request shall wait for it."""
-    if _names_classes(facts):
+    """Build the classifier and run it once, so that no request waits for it.
+
+    Parameters
+    ----------
+    facts : ModelFacts
+        Served model; nothing is done unless it is the pretrained default.
+    """
+    if _can_classify(facts):
         side = facts.picture_size
         _probabilities(np.full((side, side, 3), 255, np.uint8))
 
 
 def classify(facts: ModelFacts, content: bytes, limits: Limits) -> list[tuple[str, float]]:
-    """The likeliest classes of a picture with their probabilities; none of another model.
+    """Return the most likely classes of a picture with their probabilities.
+
+    Parameters
+    ----------
+    facts : ModelFacts
+        Served model; the result is empty unless it is the pretrained default.
+    content : bytes
+        Picture file.
+    limits : Limits
 
     Raises
     ------
-    Refusal
-        As `decode_upload`.
+    ApiError
+        If the picture cannot be used; see `decode_upload`.
     """
-    if not _names_classes(facts):
+    if not _can_classify(facts):
         return []
     probabilities = _probabilities(decode_upload(content, facts.picture_size, limits))
     likeliest = np.argsort(-probabilities)[:CLASSES]
     return [(f"ImageNet class {number}", float(probabilities[number])) for number in likeliest]
 
 
-def _names_classes(facts: ModelFacts) -> bool:
+def _can_classify(facts: ModelFacts) -> bool:
     return facts.path is None and facts.name == DEFAULT_BACKBONE
 
 
 def _probabilities(square: np.ndarray) -> np.ndarray:
-    """The softmax, float32 (1000,), of a picture, uint8 (s, s, 3)."""
-    with _one_at_a_time:
+    """Return the softmax, float32 (1000,), of a picture, uint8 (s, s, 3)."""
+    with _lock:
         outputs = _classifier(len(square)).predict_on_batch(to_network_input(square)[None])
     (probabilities,) = outputs["softmax"]
     return np.asarray(probabilities)

@@ -1,4 +1,4 @@
-"""What stands before every request: the API key, how many there are, how large, how long."""
+"""Middleware that limits requests: API key, number at once, size and time."""
 
 from __future__ import annotations
 
@@ -9,24 +9,38 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from siamese.server.errors import error
+from siamese.server.errors import error_response
 from siamese.server.prometheus import Metrics
 from siamese.server.settings import Limits
 
-OPEN = frozenset({"/", "/about", "/docs", "/health", "/openapi.json", "/ready", "/search/health/"})
-"""Paths that need no key, and are not counted: the page, which asks for the key, and probes."""
+PUBLIC_PATHS = frozenset(
+    {"/", "/about", "/docs", "/health", "/openapi.json", "/ready", "/search/health/"}
+)
+"""Paths without API key or limit at once: probes, and the page, which asks for the key."""
 
 FORM_BYTES = 100_000
-"""What fields and boundaries may take beside the pictures."""
+"""Size of a form's fields and boundaries, in addition to the pictures."""
+
+DISCARD_SECONDS = 2.0
+DISCARD_BYTES = 20_000_000
+"""How long, and how much, of the body of a refused request is read; see `_refuse`."""
 
 
-def is_open(path: str) -> bool:
-    """Whether a path needs no key."""
-    return path in OPEN or path.startswith("/static/")
+def is_public(path: str) -> bool:
+    """Return whether a path needs no API key."""
+    return path in PUBLIC_PATHS or path.startswith("/static/")
 
 
-class ApiKey:
-    """Lets in who has one of the keys, in ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``."""
+class ApiKeyMiddleware:
+    """Refuse requests without a valid key in Authorization (Bearer) or X-API-Key.
+
+    Parameters
+    ----------
+    app : ASGIApp
+    keys : tuple of str
+        Valid keys; if empty, no key is needed.
+    metrics : Metrics
+    """
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...], metrics: Metrics) -> None:
         self._app = app
@@ -34,37 +48,45 @@ class ApiKey:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        guarded = scope["type"] == "http" and self._keys and not is_open(scope["path"])
-        if not guarded or self._is_known(Headers(scope=scope)):
+        needs_key = scope["type"] == "http" and self._keys and not is_public(scope["path"])
+        if not needs_key or self._has_key(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
         self._metrics.refused.labels("key").inc()
-        await _refuse(error(401, "give an API key"), scope, receive, send)
+        await _refuse(error_response(401, "give an API key"), scope, receive, send)
 
-    def _is_known(self, headers: Headers) -> bool:
+    def _has_key(self, headers: Headers) -> bool:
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         given = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        # All are compared, each in constant time: how long it takes tells nothing.
+        # Compare with all keys in constant time, so that the time reveals nothing about them.
         encoded = given.encode("latin-1")
         return sum(hmac.compare_digest(encoded, key) for key in self._keys) > 0
 
 
-class InFlight:
-    """Turns away, at once, what comes while as many requests as allowed are being worked on."""
+class ConcurrencyLimitMiddleware:
+    """Refuse requests at once while the maximum number is being handled.
+
+    Parameters
+    ----------
+    app : ASGIApp
+    limits : Limits
+    metrics : Metrics
+    """
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
         self._app = app
-        self._most = limits.in_flight
+        self._limit = limits.in_flight
         self._metrics = metrics
         self._count = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or is_open(scope["path"]) or scope["path"] == "/metrics":
+        if scope["type"] != "http" or is_public(scope["path"]) or scope["path"] == "/metrics":
             await self._app(scope, receive, send)
             return
-        if self._count >= self._most:
+        if self._count >= self._limit:
             self._metrics.refused.labels("busy").inc()
-            await _refuse(error(503, "too much to do; come again"), scope, receive, send)
+            busy = error_response(503, "the server is busy; try again later")
+            await _refuse(busy, scope, receive, send)
             return
         self._count += 1
         self._metrics.in_flight.inc()
@@ -75,8 +97,15 @@ class InFlight:
             self._metrics.in_flight.dec()
 
 
-class Bounded:
-    """Ends a request whose body is too large, or that takes too long."""
+class RequestLimitMiddleware:
+    """End requests whose body is too large or that take too long.
+
+    Parameters
+    ----------
+    app : ASGIApp
+    limits : Limits
+    metrics : Metrics
+    """
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
         self._app = app
@@ -87,64 +116,66 @@ class Bounded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = self._limits.upload_bytes + FORM_BYTES
-        told = Headers(scope=scope).get("content-length", "0")
-        read = 0
-        too_large = not told.isdecimal() or int(told) > most
-        whole = answering = False
+        max_bytes = self._limits.upload_bytes + FORM_BYTES
+        content_length = Headers(scope=scope).get("content-length", "0")
+        is_too_large = not content_length.isdecimal() or int(content_length) > max_bytes
+        bytes_read = 0
+        is_body_complete = has_started_response = False
 
-        async def counted() -> Message:
-            nonlocal read, too_large, whole
+        async def limited_receive() -> Message:
+            nonlocal bytes_read, is_too_large, is_body_complete
             message = await receive()
-            read += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            if read > most:
-                too_large = True
-                raise ClientDisconnect  # for the application there is no more
+            bytes_read += len(message.get("body", b""))
+            is_body_complete = not message.get("more_body", False)
+            if bytes_read > max_bytes:
+                is_too_large = True
+                raise ClientDisconnect  # makes the application stop reading
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal answering
-            if not too_large:
-                answering = True
+        async def tracked_send(message: Message) -> None:
+            nonlocal has_started_response
+            if not is_too_large:
+                has_started_response = True
                 await send(message)
 
         try:
-            if not too_large:
+            if not is_too_large:
                 async with asyncio.timeout(self._limits.seconds):
-                    await self._app(scope, counted, noted)
+                    await self._app(scope, limited_receive, tracked_send)
         except ClientDisconnect:
-            if not too_large:
+            if not is_too_large:
                 raise
         except TimeoutError:
-            if answering:  # too late for another answer: the client sees the connection end
+            if has_started_response:  # too late for an error; the connection is closed
                 raise
             self._metrics.refused.labels("time").inc()
-            status, what = (503, "answer") if whole else (408, "upload")
-            took = f"the {what} took more than {self._limits.seconds:g} seconds"
-            await error(status, took)(scope, receive, send)
-        if too_large and not answering:
+            status, what = (503, "answer") if is_body_complete else (408, "upload")
+            reason = f"the {what} took more than {self._limits.seconds:g} seconds"
+            await error_response(status, reason)(scope, receive, send)
+        if is_too_large and not has_started_response:
             self._metrics.refused.labels("size").inc()
-            why = f"more than {self._limits.upload_bytes:,} bytes"
-            answer = error(413, why)
-            await (answer(scope, receive, send) if whole else _refuse(answer, scope, receive, send))
+            response = error_response(413, f"more than {self._limits.upload_bytes:,} bytes")
+            if is_body_complete:
+                await response(scope, receive, send)
+            else:
+                await _refuse(response, scope, receive, send)
 
 
-async def _refuse(answer: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer without having read the body.
+async def _refuse(response: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a response to a request whose body has not been read.
 
-    Were it left unread, the connection would be reset, and with it what the client has not read
-    of the answer. So what is on its way is thrown away first, as far as that is little; a client
-    that waits to be told to go on (``Expect: 100-continue``) is answered at once.
+    Closing a connection with unread data would reset it, and the client could lose the response.
+    So the rest of the body is read and discarded first, unless it is large. A client that waits
+    for permission to send it (``Expect: 100-continue``) gets the response at once.
     """
     if "expect" not in Headers(scope=scope):
         try:
-            async with asyncio.timeout(2):
-                read, more = 0, True
-                while more and read < 20_000_000:
+            async with asyncio.timeout(DISCARD_SECONDS):
+                bytes_read, has_more = 0, True
+                while has_more and bytes_read < DISCARD_BYTES:
                     message = await receive()
-                    read += len(message.get("body", b""))
-                    more = message.get("more_body", False)
+                    bytes_read += len(message.get("body", b""))
+                    has_more = message.get("more_body", False)
         except TimeoutError:
             pass
-    await answer(scope, receive, send)
+    await response(scope, receive, send)

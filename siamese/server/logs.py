@@ -1,4 +1,4 @@
-"""A line of JSON an event, on standard error: what happened, never what was in a picture."""
+"""Log one line of JSON per event to standard error; never the contents of pictures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from siamese.server.json_encoding import json_bytes
+from siamese.server.json_encoding import encode_json
 
 LOGGER = logging.getLogger("siamese.server")
 
@@ -18,18 +18,19 @@ def log(event: str, level: int = logging.INFO, **fields: Any) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """Every record as ``{"time", "level", "event", …}``, in one line."""
+    """Format each record as ``{"time", "level", "event", …}`` in one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        time = datetime.fromtimestamp(record.created, UTC)
+        document = {
+            "time": time.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
-        return json_bytes(told).decode()
+            document["traceback"] = self.formatException(record.exc_info)
+        return encode_json(document).decode()
 
 
 def log_to_stderr() -> None:

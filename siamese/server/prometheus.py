@@ -1,4 +1,4 @@
-"""What Prometheus may ask for at /metrics."""
+"""Metrics for Prometheus, at /metrics."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from prometheus_client import (
 )
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the histograms of durations."""
 
 
 class Metrics:
-    """The figures of one server, in a registry of its own."""
+    """Metrics of one server, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -25,8 +26,8 @@ class Metrics:
         def counter(name: str, help_: str, *labels: str) -> Counter:
             return Counter(f"siamese_{name}", help_, labels, registry=self.registry)
 
-        def gauge(name: str, help_: str, *labels: str) -> Gauge:
-            return Gauge(f"siamese_{name}", help_, labels, registry=self.registry)
+        def gauge(name: str, help_: str) -> Gauge:
+            return Gauge(f"siamese_{name}", help_, registry=self.registry)
 
         def histogram(
             name: str, help_: str, *labels: str, buckets: tuple[float, ...] = SECONDS
@@ -35,15 +36,17 @@ class Metrics:
                 f"siamese_{name}", help_, labels, registry=self.registry, buckets=buckets
             )
 
-        self.requests = counter("requests", "Answered, by route and status.", "route", "status")
-        self.request_seconds = histogram("request_seconds", "From head to last byte.", "route")
-        self.refused = counter("refused", "Turned away before any work, by reason.", "reason")
-        self.in_flight = gauge("requests_in_flight", "Being worked on.")
-        self.decode_seconds = histogram("decode_seconds", "From upload to square picture.")
-        self.queue_seconds = histogram("queue_seconds", "A picture's wait for the model.")
-        self.embed_seconds = histogram("embed_seconds", "The model, a batch.")
-        self.batch_size = histogram("batch_size", "Pictures a batch.", buckets=(1, 4, 16))
-        self.search_seconds = histogram("search_seconds", "The index, a query.")
-        self.pictures = gauge("index_pictures", "In the index that is served.")
-        self.loaded = gauge("index_loaded_timestamp_seconds", "When that index was opened.")
-        self.reloads = counter("index_reloads", "By outcome: done, failed.", "outcome")
+        self.requests = counter("requests", "Answered requests.", "route", "status")
+        self.request_seconds = histogram(
+            "request_seconds", "Time from a request's head to the last byte of its answer.", "route"
+        )
+        self.refused = counter("refused", "Requests refused before any work.", "reason")
+        self.in_flight = gauge("requests_in_flight", "Requests being handled.")
+        self.decode_seconds = histogram("decode_seconds", "Time to decode an upload.")
+        self.queue_seconds = histogram("queue_seconds", "Time a picture waits for the model.")
+        self.embed_seconds = histogram("embed_seconds", "Time of the model per batch.")
+        self.batch_size = histogram("batch_size", "Pictures per batch.", buckets=(1, 4, 16))
+        self.search_seconds = histogram("search_seconds", "Time of the index per query.")
+        self.pictures = gauge("index_pictures", "Pictures in the index.")
+        self.loaded = gauge("index_loaded_timestamp_seconds", "When the index was opened.")
+        self.reloads = counter("index_reloads", "Reloads of the index: done, failed.", "outcome")

@@ -1,4 +1,4 @@
-"""The outermost layer: each request gets a name, safe headers, a line in the log, its figures."""
+"""Outermost middleware: request ids, security headers, log lines and metrics."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from siamese.server.errors import error
+from siamese.server.errors import error_response
 from siamese.server.logs import LOGGER
 from siamese.server.service import Service
 
-HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'",
@@ -23,11 +23,17 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-"""On every answer: a browser runs nothing but the page's own files, and guesses no types."""
+"""Sent with every response: browsers run only the page's own files and guess no types."""
 
 
-class Observed:
-    """Logs and counts requests, and lets no exception out."""
+class RequestLogMiddleware:
+    """Log and count requests, and turn unexpected exceptions into a 500.
+
+    Parameters
+    ----------
+    app : ASGIApp
+    service : Service
+    """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
@@ -42,35 +48,34 @@ class Observed:
         started = time.perf_counter()
         status = 0
 
-        async def with_headers(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                for name, value in HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
-                if not self._service.ready:  # stopping: clients shall ask elsewhere
+                if not self._service.ready:  # stopping: clients should connect elsewhere
                     headers["Connection"] = "close"
             await send(message)
 
         problem = None
         try:
-            await self._app(scope, receive, with_headers)
+            await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = status or 499
         except Exception as exception:
             problem = exception
-            if not status:
-                why = f"internal error; the log tells more under {request_id}"
-                await error(500, why)(scope, receive, with_headers)
-            else:
-                raise  # an answer was cut off: only the end of the connection can tell
+            if status:  # the response has started; only closing the connection shows the error
+                raise
+            reason = f"internal error; see the log for {request_id}"
+            await error_response(500, reason)(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - started
-            self._note(scope, status, seconds, request_id, problem)
+            self._record(scope, status, seconds, request_id, problem)
 
-    def _note(
+    def _record(
         self,
         scope: Scope,
         status: int,
@@ -78,6 +83,7 @@ class Observed:
         request_id: str,
         problem: Exception | None,
     ) -> None:
+        # The route, not the path: Prometheus labels must have few values.
         route = getattr(scope.get("route"), "path", "other")
         metrics = self._service.metrics
         metrics.requests.labels(route, str(status)).inc()

@@ -104,7 +104,7 @@ class _Server(uvicorn.Server):
         task.add_done_callback(self._tasks.discard)
 
     async def _reload(self) -> None:
-        await asyncio.to_thread(self._service.generations.reload)
+        await asyncio.to_thread(self._service.versions.reload)
 
     def _stop(self, number: int) -> None:
         log("stopping", signal=signal.Signals(number).name, pid=os.getpid())

@@ -1,4 +1,4 @@
-"""The form of every answer, for the documentation of the API."""
+"""JSON documents of the API: the routes return these models, and FastAPI documents them."""
 
 from __future__ import annotations
 
@@ -8,44 +8,46 @@ from pydantic import BaseModel, Field
 
 
 class Error(BaseModel):
-    """Why there is no answer."""
+    """Why a request failed."""
 
     error: str = Field(description="One line.")
 
 
 class Found(BaseModel):
-    """One picture of the index."""
+    """A picture that a search found."""
 
-    rank: int = Field(description="From 1.")
-    distance: float = Field(description="Euclidean, between vectors of length 1: 0 to 2.")
-    similarity: float = Field(description="Cosine, 1 - distance² / 2.")
+    rank: int = Field(description="Position in the ranking, from 1.")
+    distance: float = Field(description="Euclidean distance of vectors of length 1, from 0 to 2.")
+    similarity: float = Field(description="Cosine similarity, 1 - distance² / 2.")
     item_id: str
     filename: str
     labels: list[str]
-    image_url: str | None = Field(description="null where no pictures are served.")
+    image_url: str | None = Field(description="null if the server has no pictures.")
     thumbnail_url: str | None
 
 
 class Search(BaseModel):
-    """What was found, best first."""
+    """Results of a search, best first."""
 
     query: str
     results: list[Found]
     in_catalogue: bool | None = Field(
-        description="Whether the nearest is near enough to be the same thing; null where the "
-        "model has no calibration."
+        description="Whether the nearest picture is near enough to show the same thing; null if "
+        "the model has no calibration."
     )
-    threshold: float | None = Field(description="The distance that decides it.")
+    threshold: float | None = Field(description="Largest distance for in_catalogue.")
     k: int
     offset: int
     index: str = Field(description="Version of the index that answered.")
 
 
 class Embedding(BaseModel):
-    """A picture as a vector."""
+    """Vector of a picture."""
 
-    embedding: list[float] = Field(description="Of length 1.")
-    fingerprint: str = Field(description="Of the model; vectors of two mean nothing together.")
+    embedding: list[float] = Field(description="Vector of length 1.")
+    fingerprint: str = Field(
+        description="Fingerprint of the model; vectors of two models cannot be compared."
+    )
 
 
 class Picture(BaseModel):
@@ -66,7 +68,7 @@ class Item(BaseModel):
 
 
 class Label(BaseModel):
-    """A label and how many pictures have it."""
+    """A label and the number of pictures that have it."""
 
     label: str
     pictures: int
@@ -88,26 +90,26 @@ class Model(BaseModel):
 
 
 class About(BaseModel):
-    """What a client must know before it asks."""
+    """What the server serves, and its limits."""
 
     pictures: int
     model: Model
     threshold: float | None
     index: str
-    images: bool = Field(description="Whether the pictures themselves are served.")
+    images: bool = Field(description="Whether the server has the pictures themselves.")
     max_upload_bytes: int
     formats: list[str]
-    api_key: bool = Field(description="Whether a key must be given.")
+    api_key: bool = Field(description="Whether requests need an API key.")
 
 
 class Health(BaseModel):
-    """Whether it is there."""
+    """State of the server."""
 
     status: str
 
 
 class OlderFound(BaseModel):
-    """One picture of the index, as the older server told it."""
+    """A picture that a search found, as the older search server returned it."""
 
     distance: float
     filename: str
@@ -116,29 +118,36 @@ class OlderFound(BaseModel):
 
 
 class Classification(BaseModel):
-    """A class of ImageNet, by its number, and its probability."""
+    """An ImageNet class, by its number, and its probability."""
 
     name: str
     score: float
 
 
 class OlderSearch(BaseModel):
-    """The older server's answer."""
+    """Results of a search, as the older search server returned them."""
 
     results: list[OlderFound]
     classifications: list[Classification]
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For a route: the errors it may answer, beside those that any may."""
+    """Describe the errors of a route, for its `responses`.
+
+    Parameters
+    ----------
+    *statuses : int
+        HTTP statuses.
+    """
     reasons = {
         400: "The body is not a form.",
-        401: "No API key, or a wrong one.",
-        404: "Not there.",
+        401: "The API key is missing or wrong.",
+        404: "Not found.",
         408: "The upload took too long.",
         413: "The upload or its picture is too large.",
-        415: "A picture of a format that is not taken, or no picture.",
-        422: "A field or a picture that cannot be used.",
-        503: "Too much to do, or what is needed is away; come again after Retry-After seconds.",
+        415: "The upload is not a picture, or its format is not accepted.",
+        422: "A field or a picture cannot be used.",
+        503: "The server is busy, or a server behind it does not answer; try again after "
+        "Retry-After seconds.",
     }
     return {status: {"model": Error, "description": reasons[status]} for status in statuses}

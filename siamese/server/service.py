@@ -1,4 +1,4 @@
-"""What a request asks for, done: decoded in threads, embedded in batches, searched."""
+"""Handle requests: decode uploads in threads, embed them in batches, search the index."""
 
 from __future__ import annotations
 
@@ -25,22 +25,28 @@ from siamese.server.uploads import Crop, decode_upload
 from siamese.utils.threads import count_cores
 
 WAITING_THREADS = 16
-"""Beside those that decode: they ask the index, which may be a server that takes its time."""
+"""Threads in addition to one per core, because Milvus may take its time to answer."""
 
 T = TypeVar("T")
 
 
 class Service:
-    """Everything that one server has, and the ways through it.
+    """Everything that the routes of one server share.
 
     Parameters
     ----------
-    load : opens the index, with its model
-    place, collection : of the index, to watch for changes
+    load : Load
+        Opens the index with its model.
+    place : str or path
+        File, folder or address of the index, to watch for changes.
+    settings : Settings
+    collection : str, default=COLLECTION
+        Collection of the index, if it is in Milvus.
 
     Attributes
     ----------
-    ready : whether requests are welcome; not any more once the server is told to stop
+    ready : bool
+        Whether requests are welcome; False once the server is stopping.
     """
 
     def __init__(
@@ -53,46 +59,56 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.gallery = Gallery(settings.image_dir)
-        self.generations = IndexVersions(load, place, self.metrics, collection)
+        self.versions = IndexVersions(load, place, self.metrics, collection)
         self.batcher = Batcher(self.metrics)
         self.ready = True
-        # To decode more pictures at once than there are cores would only take more memory.
+        # Decoding more pictures at once than there are cores would only take more memory.
         self._decoding = ThreadPoolExecutor(count_cores(), "decode")
         self._pool = ThreadPoolExecutor(count_cores() + WAITING_THREADS, "work")
 
     @property
     def current(self) -> IndexVersion:
-        """The index that new requests take."""
-        return self.generations.current
+        """Version of the index for new requests."""
+        return self.versions.current
 
     async def in_pool(self, work: Callable[..., T], *args: Any) -> T:
-        """Do work in a thread that may wait."""
+        """Run a function in a thread that may wait."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     async def embed(
-        self, generation: IndexVersion, contents: Sequence[bytes], crop: Crop | None = None
+        self, version: IndexVersion, contents: Sequence[bytes], crop: Crop | None = None
     ) -> NDArray[np.float32]:
-        """Embed one thing, by one picture of it or by the mean of several.
+        """Embed one thing, shown by one or several pictures.
+
+        Parameters
+        ----------
+        version : IndexVersion
+            Its model embeds the pictures.
+        contents : sequence of bytes
+            Picture files.
+        crop : Crop, optional
+            Part of the picture to embed.
 
         Returns
         -------
-        float32 (d,), of length 1
+        ndarray of float32, shape (d,)
+            Vector of length 1, the mean if there are several pictures.
 
         Raises
         ------
-        Refusal
-            For a picture that cannot be used; see `decode_upload`.
+        ApiError
+            If a picture cannot be used; see `decode_upload`.
         InputError
             See `siamese.search.searcher.mean_vector`.
         """
-        embedder = generation.searcher.embedder
+        embedder = version.searcher.embedder
 
         def submit(content: bytes) -> Future[NDArray[np.float32]]:
             started = time.perf_counter()
             limits = self.settings.limits
             square = decode_upload(content, embedder.facts.picture_size, limits, crop)
             self.metrics.decode_seconds.observe(time.perf_counter() - started)
-            # From here, not by way of the event loop, which may be at something else just now.
+            # Submitted from this thread, because the event loop may be busy.
             return self.batcher.submit(embedder, square)
 
         async def embed_one(content: bytes) -> NDArray[np.float32]:
@@ -106,7 +122,7 @@ class Service:
 
     async def search(
         self,
-        generation: IndexVersion,
+        version: IndexVersion,
         vector: NDArray[np.floating[Any]],
         k: int,
         options: SearchOptions,
@@ -116,16 +132,16 @@ class Service:
         Raises
         ------
         ApiError
-            503 while another index is in the place of this one, and not opened yet.
+            503 if another index has replaced this version and is not open yet.
         """
-        searcher = generation.searcher
+        searcher = version.searcher
         return await self._search(
-            generation, lambda: searcher.search_vectors(vector[None], k, **options)[0]
+            version, lambda: searcher.search_vectors(vector[None], k, **options)[0]
         )
 
     async def search_similar(
         self,
-        generation: IndexVersion,
+        version: IndexVersion,
         picture: str,
         k: int,
         exclude_own_item: bool,
@@ -136,22 +152,22 @@ class Service:
         Raises
         ------
         ApiError
-            See `search`.
+            As `search`.
         """
-        searcher = generation.searcher
+        searcher = version.searcher
         return await self._search(
-            generation,
+            version,
             lambda: searcher.search_similar(
                 picture, k, exclude_own_item=exclude_own_item, **options
             ),
         )
 
     async def _search(
-        self, generation: IndexVersion, search: Callable[[], QueryResult]
+        self, version: IndexVersion, search: Callable[[], QueryResult]
     ) -> QueryResult:
-        """Search in a thread; once more if a picture was removed meanwhile."""
-        if generation.gone:
-            raise ApiError(503, "the index was made anew, and is being opened")
+        """Search in a thread, and again if a picture was removed during the search."""
+        if version.is_replaced:
+            raise ApiError(503, "the index was replaced, and the new one is being opened")
 
         def timed() -> QueryResult:
             with self.metrics.search_seconds.time():
@@ -163,7 +179,7 @@ class Service:
             return await self.in_pool(timed)
 
     def close(self) -> None:
-        """End the threads, when nothing is asked any more."""
+        """Stop the threads once they have finished their work."""
         self.batcher.close()
         self._decoding.shutdown()
         self._pool.shutdown()

@@ -1,4 +1,4 @@
-"""What a server is told when it starts."""
+"""Settings and limits of a server."""
 
 from __future__ import annotations
 
@@ -9,24 +9,30 @@ from pathlib import Path
 from siamese.errors import InputError
 
 API_KEY = "SIAMESE_API_KEY"
-"""Environment variable with the key that clients must give. Never a flag: others see those."""
+"""Environment variable with the API key. There is no flag, because other users can see flags."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")
-"""Formats of uploads, by Pillow's names: what cameras and browsers make."""
+"""Formats of uploads by default, as Pillow names them: those of cameras and browsers."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may cost, and how many there may be at once.
+    """What one request may cost, and how many are served at once.
 
     Attributes
     ----------
-    upload_bytes : of all pictures of a request together
-    pixels : of a picture, before it is decoded
-    pictures : of one query
-    seconds : a request, its upload included
-    in_flight : requests at once; what comes beyond is told to come again
-    formats : of uploads, by Pillow's names
+    upload_bytes : int, default=20_000_000
+        Size of all pictures of a request.
+    pixels : int, default=50_000_000
+        Size of a picture, checked before it is decoded.
+    pictures : int, default=8
+        Number of pictures of a query.
+    seconds : float, default=30
+        Time of a request, including its upload.
+    in_flight : int, default=64
+        Requests at once; further ones get a 503.
+    formats : tuple of str, default=FORMATS
+        Formats of uploads, as Pillow names them.
     """
 
     upload_bytes: int = 20_000_000
@@ -39,15 +45,21 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a server behaves.
+    """Settings of a server.
 
     Attributes
     ----------
-    image_dir : folder of the indexed pictures; None serves none of them
-    api_keys : any of them lets a client in; without any, everybody may search
-    cors_origins : sites whose pages may ask, such as "https://shop.example"
-    watch_seconds : how often to look whether the index has changed; 0 for never
-    drain_seconds : from SIGTERM until nothing new is accepted
+    image_dir : Path, optional
+        Folder of the indexed pictures; without it, none are sent.
+    api_keys : tuple of str, default=()
+        Accepted API keys; without any, no key is needed.
+    cors_origins : tuple of str, default=()
+        Sites whose pages may send requests, such as ``"https://shop.example"``.
+    limits : Limits, default=Limits()
+    watch_seconds : float, default=2
+        How often to check whether the index has changed; 0 for never.
+    drain_seconds : float, default=1
+        Time from SIGTERM until new connections are refused.
     """
 
     image_dir: Path | None = None
@@ -59,12 +71,22 @@ class Settings:
 
 
 def read_api_keys(file: Path | None) -> tuple[str, ...]:
-    """Read the keys that let a client in: a line each of a file, or one of the environment.
+    """Read the API keys, one per line of a file, or one from the environment.
+
+    Parameters
+    ----------
+    file : Path or None
+        If None, read the environment variable SIAMESE_API_KEY.
+
+    Returns
+    -------
+    tuple of str
+        Empty if the environment has none.
 
     Raises
     ------
     InputError
-        If there is no such file, no key in it, or one that cannot be sent in a header.
+        If the file is missing or empty, or a key cannot be sent in a header.
     """
     if file is None:
         where, lines = API_KEY, [os.environ.get(API_KEY, "")]
@@ -78,7 +100,9 @@ def read_api_keys(file: Path | None) -> tuple[str, ...]:
             raise InputError(f"--api-key-file {file}: cannot be read ({error})") from None
     keys = tuple(line.strip() for line in lines if line.strip())
     if not keys:
-        raise InputError(f"{where}: no key in it; write one a line")
+        raise InputError(f"{where}: contains no key; write one per line")
     if not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
-        raise InputError(f"{where}: a key may hold letters, digits and signs of ASCII, no space")
+        raise InputError(
+            f"{where}: invalid key; use ASCII letters, digits and punctuation without spaces"
+        )
     return keys

@@ -1,4 +1,4 @@
-"""Embedding by TensorFlow Serving, of what `siamese export savedmodel` wrote."""
+"""Embed with TensorFlow Serving, which runs what `siamese export savedmodel` wrote."""
 
 from __future__ import annotations
 
@@ -20,40 +20,46 @@ from siamese.server.errors import ApiError
 from siamese.server.logs import log
 
 SIGNATURE = "prediction"
-SECONDS = 10.0
-"""How long to wait for an answer."""
+TIMEOUT_SECONDS = 10.0
+"""How long to wait for a response."""
 
 
 class TFServing:
-    """A model that runs in TensorFlow Serving, used as `siamese.Embedder` is.
+    """A model in TensorFlow Serving, used like `siamese.Embedder`.
+
+    TensorFlow Serving knows no fingerprint of its model. Only the sizes of picture and vector are
+    compared with the index, and the log says so.
 
     Parameters
     ----------
-    address : HOST:PORT for gRPC, http://HOST:PORT for REST
-    name : the model's, as the server was told
-    index : whose model it has to be. TensorFlow Serving knows of no fingerprint: the sizes of
-        picture and vector are compared, no more, and the log says so
+    address : str
+        ``HOST:PORT`` for gRPC, ``http://HOST:PORT`` for REST.
+    name : str
+        Name of the model in TensorFlow Serving.
+    index : Index
+        Index that the model must match.
 
     Attributes
     ----------
-    facts : what the index records of its model; where it records nothing, what the server says
+    facts : ModelFacts
+        From the index if it records its model, otherwise from TensorFlow Serving.
 
     Raises
     ------
     InputError
-        If it cannot be reached, has no such model, or one of other sizes.
+        If the server cannot be reached, has no such model, or its sizes differ from the index.
     """
 
     def __init__(self, address: str, name: str, index: Index) -> None:
-        rest = address.startswith(("http://", "https://"))
+        is_rest = address.startswith(("http://", "https://"))
         try:
-            self._client: _Client = (_Rest if rest else _Grpc)(address, name)
+            self._client: _Client = (_Rest if is_rest else _Grpc)(address, name)
             picture_size, embedding_size = self._client.sizes()
             if embedding_size < 1:  # the signature leaves it open
                 white = np.ones((1, picture_size, picture_size, 3), np.float32)
                 embedding_size = self._client.predict(white).shape[1]
-        except _Trouble as trouble:
-            raise InputError(f"--tf-serving {address}: {trouble}") from None
+        except _ServingError as error:
+            raise InputError(f"--tf-serving {address}: {error}") from None
         self.facts = index.model or ModelFacts(
             name=name,
             fingerprint="unknown",
@@ -61,17 +67,17 @@ class TFServing:
             picture_size=picture_size,
             path=None,
         )
-        for what, of_server, of_index in (
+        for size, served, indexed in (
             ("pictures of {} px", picture_size, self.facts.picture_size),
             ("vectors of {} dimensions", embedding_size, index.embedding_size),
         ):
-            if of_server != of_index:
+            if served != indexed:
                 raise InputError(
-                    f"--tf-serving {address}: {name} has {what.format(of_server)}, the model of "
-                    f"{index.name} {what.format(of_index)}; serve the model that made the index"
+                    f"--tf-serving {address}: {name} has {size.format(served)}, the model of "
+                    f"{index.name} {size.format(indexed)}; serve the model that made the index"
                 )
         log(
-            "the fingerprint of the model cannot be checked over the network; its sizes agree",
+            "cannot check the fingerprint of the model over the network; its sizes agree",
             logging.WARNING,
             tf_serving=address,
             model=name,
@@ -79,7 +85,7 @@ class TFServing:
         )
 
     def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed square pictures, as `siamese.embedding.embedder.Embedder.embed_squares` does.
+        """Embed square pictures, see `siamese.embedding.embedder.Embedder.embed_squares`.
 
         Parameters
         ----------
@@ -92,47 +98,47 @@ class TFServing:
 
         Raises
         ------
-        Refusal
-            503 while the server does not answer, or not as it should.
+        ApiError
+            503 if TensorFlow Serving does not answer as expected.
         """
         try:
             vectors = self._client.predict(to_network_input(squares))
-        except _Trouble as trouble:
-            raise ApiError(503, f"the model's server: {trouble}") from None
+        except _ServingError as error:
+            raise ApiError(503, f"TensorFlow Serving: {error}") from None
         if vectors.shape != (len(squares), self.facts.embedding_size):
-            raise ApiError(503, f"the model's server: vectors of shape {vectors.shape}")
+            raise ApiError(503, f"TensorFlow Serving: returned vectors of shape {vectors.shape}")
         return vectors
 
 
-class _Trouble(Exception):  # noqa: N818
-    """Why TensorFlow Serving gave no answer, in one line."""
+class _ServingError(Exception):
+    """A request to TensorFlow Serving failed; the message is one line."""
 
 
 class _Client(Protocol):
-    """One way to talk to it."""
+    """A protocol of TensorFlow Serving."""
 
     def __init__(self, address: str, name: str) -> None: ...
 
     def sizes(self) -> tuple[int, int]:
-        """Pixels of a picture's side, dimensions of a vector (-1 where they are left open)."""
+        """Return the side length of a picture in pixels and the vector's dimensions, or -1."""
         ...
 
     def predict(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """From float32 (n, s, s, 3) in [-1, 1] to float32 (n, d)."""
+        """Embed pictures, float32 (n, s, s, 3) in [-1, 1], as vectors, float32 (n, d)."""
         ...
 
 
 class _Grpc:
-    """The service ``tensorflow.serving.PredictionService``."""
+    """Client of the gRPC service ``tensorflow.serving.PredictionService``."""
 
     def __init__(self, address: str, name: str) -> None:
         try:
             import grpc
             from tensorflow_serving.apis import prediction_service_pb2_grpc
         except ImportError:
-            raise _Trouble(
+            raise _ServingError(
                 "gRPC needs pip install 'keras-image-similarity-training[tf-serving]'; REST, "
-                "http://HOST:PORT, does without"
+                "http://HOST:PORT, works without"
             ) from None
         self._name = name
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(
@@ -144,15 +150,15 @@ class _Grpc:
 
         request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name = self._name
-        answer = self._call(self._stub.GetModelMetadata, request)
+        response = self._call(self._stub.GetModelMetadata, request)
         signatures = messages.SignatureDefMap()
-        answer.metadata["signature_def"].Unpack(signatures)
+        response.metadata["signature_def"].Unpack(signatures)
         if SIGNATURE not in signatures.signature_def:
-            raise _Trouble(f"{self._name} has no signature {SIGNATURE!r}")
+            raise _ServingError(f"{self._name} has no signature {SIGNATURE!r}")
         signature = signatures.signature_def[SIGNATURE]
-        side = signature.inputs["input"].tensor_shape.dim
-        size = signature.outputs["embedding"].tensor_shape.dim
-        return _sizes([dim.size for dim in side], [dim.size for dim in size])
+        picture = signature.inputs["input"].tensor_shape.dim
+        vector = signature.outputs["embedding"].tensor_shape.dim
+        return _sizes([dim.size for dim in picture], [dim.size for dim in vector])
 
     def predict(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         import tensorflow as tf
@@ -162,21 +168,21 @@ class _Grpc:
         request.model_spec.name = self._name
         request.model_spec.signature_name = SIGNATURE
         request.inputs["input"].CopyFrom(tf.make_tensor_proto(pictures))
-        answer = self._call(self._stub.Predict, request)
-        vectors: NDArray[np.float32] = tf.make_ndarray(answer.outputs["embedding"])
+        response = self._call(self._stub.Predict, request)
+        vectors: NDArray[np.float32] = tf.make_ndarray(response.outputs["embedding"])
         return vectors
 
     def _call(self, method: Any, request: Any) -> Any:
         import grpc
 
         try:
-            return method(request, timeout=SECONDS)
+            return method(request, timeout=TIMEOUT_SECONDS)
         except grpc.RpcError as error:
-            raise _Trouble(f"{error.code().name}, {error.details()}") from None
+            raise _ServingError(f"{error.code().name}, {error.details()}") from None
 
 
 class _Rest:
-    """The paths below ``/v1/models/NAME``."""
+    """Client of the REST paths below ``/v1/models/NAME``."""
 
     def __init__(self, address: str, name: str) -> None:
         self._name = name
@@ -186,21 +192,21 @@ class _Rest:
         try:
             signatures = self._call("/metadata")["metadata"]["signature_def"]["signature_def"]
             signature = signatures[SIGNATURE]
-            side = signature["inputs"]["input"]["tensor_shape"]["dim"]
-            size = signature["outputs"]["embedding"]["tensor_shape"]["dim"]
+            picture = signature["inputs"]["input"]["tensor_shape"]["dim"]
+            vector = signature["outputs"]["embedding"]["tensor_shape"]["dim"]
         except (KeyError, TypeError):
-            raise _Trouble(f"{self._name} has no signature {SIGNATURE!r}") from None
-        return _sizes([int(dim["size"]) for dim in side], [int(dim["size"]) for dim in size])
+            raise _ServingError(f"{self._name} has no signature {SIGNATURE!r}") from None
+        return _sizes([int(dim["size"]) for dim in picture], [int(dim["size"]) for dim in vector])
 
     def predict(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        asked = {"signature_name": SIGNATURE, "inputs": {"input": pictures.tolist()}}
+        document = {"signature_name": SIGNATURE, "inputs": {"input": pictures.tolist()}}
         try:
-            outputs = self._call(":predict", asked)["outputs"]
-            # Where there is but one output, it comes without its name.
-            named = outputs["embedding"] if isinstance(outputs, dict) else outputs
-            return np.array(named, np.float32)
+            outputs = self._call(":predict", document)["outputs"]
+            # A single output is returned without its name.
+            vectors = outputs["embedding"] if isinstance(outputs, dict) else outputs
+            return np.array(vectors, np.float32)
         except (KeyError, TypeError, ValueError):
-            raise _Trouble("an answer of another form") from None
+            raise _ServingError("unexpected response") from None
 
     def _call(self, path: str, document: Any = None) -> Any:
         request = urllib.request.Request(
@@ -210,17 +216,24 @@ class _Rest:
         )
         try:
             try:
-                with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-                    return json.load(answer)
+                with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+                    return json.load(response)
             except urllib.error.HTTPError as error:
                 with error:
-                    told = error.read(1000).decode(errors="replace")
-                raise _Trouble(f"{error.code}, {told}") from None
-        except (HTTPException, OSError, ValueError) as error:  # cut off, away, no JSON
-            raise _Trouble(str(error)) from None
+                    details = error.read(1000).decode(errors="replace")
+                raise _ServingError(f"{error.code}, {details}") from None
+        except (
+            HTTPException,
+            OSError,
+            ValueError,
+        ) as error:  # no response, an incomplete one, or not JSON
+            raise _ServingError(str(error)) from None
 
 
 def _sizes(picture: list[int], vector: list[int]) -> tuple[int, int]:
     if len(picture) != 4 or picture[1] < 1 or len(vector) != 2:
-        raise _Trouble(f"{SIGNATURE!r} takes {picture} and answers {vector}: no pictures, vectors")
+        raise _ServingError(
+            f"{SIGNATURE!r} has inputs of shape {picture} and outputs of shape {vector}; expected "
+            "pictures and vectors"
+        )
     return picture[1], vector[1]

@@ -1,4 +1,4 @@
-"""From an upload to the square picture that the model takes, or the reason why not."""
+"""Decode an upload into the square picture that the model takes, or refuse it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from siamese.data.images import PictureError, open_picture, square_picture
 from siamese.server.errors import ApiError
 from siamese.server.settings import Limits
 
-SMALLEST_PART = 1e-6
-"""Of a crop's width and height. No picture has so many pixels a side that less would be one."""
+MIN_CROP_SIDE = 1e-6
+"""Smallest width and height of a crop; in any picture, it is less than one pixel."""
 
 
 class Crop(NamedTuple):
-    """A part of a picture, in fractions of the upright picture's width and height."""
+    """Part of a picture, in fractions of the upright picture's width and height.
+
+    Attributes
+    ----------
+    x, y : float
+        Left and top edge.
+    width, height : float
+    """
 
     x: float
     y: float
@@ -32,27 +39,30 @@ class Crop(NamedTuple):
 
         Raises
         ------
-        Refusal
-            If it is something else, or not inside the picture.
+        ApiError
+            422 if the text has another form, or the crop reaches out of the picture.
+
+        Examples
+        --------
+        >>> Crop.parse("0.25,0.1,0.5,0.8")
+        Crop(x=0.25, y=0.1, width=0.5, height=0.8)
         """
         try:
             crop = cls(*map(float, text.split(",")))
         except (TypeError, ValueError):
             raise ApiError(422, "crop: give x,y,width,height") from None
-        # What is computed from pixels may miss 1 by a rounding error. NaN is not less.
-        inside = all(0 <= part <= 1 for part in crop)
-        large_enough = min(crop.width, crop.height) >= SMALLEST_PART
+        # Fractions computed from pixels may exceed 1 by a rounding error. NaN fails the checks.
         if not (
-            inside
-            and large_enough
+            all(0 <= part <= 1 for part in crop)
+            and min(crop.width, crop.height) >= MIN_CROP_SIDE
             and crop.x + crop.width <= 1.0001
             and crop.y + crop.height <= 1.0001
         ):
-            raise ApiError(422, "crop: x,y,width,height are fractions, inside the picture")
+            raise ApiError(422, "crop: give x,y,width,height as fractions inside the picture")
         return crop
 
     def apply(self, picture: Image.Image) -> Image.Image:
-        """The part of a picture, of at least one pixel."""
+        """Return the part of a picture, at least one pixel."""
         width, height = picture.size
         left = min(round(self.x * width), width - 1)
         top = min(round(self.y * height), height - 1)
@@ -64,10 +74,20 @@ class Crop(NamedTuple):
 def decode_upload(
     content: bytes, size: int, limits: Limits, crop: Crop | None = None
 ) -> NDArray[np.uint8]:
-    """Decode an upload into a square picture, as the pictures of an index are.
+    """Decode an upload into a square RGB picture, prepared as for an index.
 
-    Its header is read first: of a picture that is too large, or of a format that is not on the
-    list, nothing is decoded.
+    The header is checked first, so that nothing is decoded of a picture that is too large or has
+    another format.
+
+    Parameters
+    ----------
+    content : bytes
+        Picture file.
+    size : int
+        Side length of the square in pixels.
+    limits : Limits
+    crop : Crop, optional
+        Part of the picture to use.
 
     Returns
     -------
@@ -76,12 +96,13 @@ def decode_upload(
     Raises
     ------
     ApiError
-        413 for too many pixels, 415 for another format, 422 for a broken picture.
+        413 if the picture has too many pixels, 415 if its format is not accepted, 422 if it is
+        damaged.
     """
     _check_header(content, limits)
     part = 1.0 if crop is None else max(crop.width, crop.height)
     try:
-        # Of the same formats: to another decoder the same bytes may be another picture.
+        # Only the accepted formats: another decoder could see another picture in the same bytes.
         picture = open_picture(content, longest_side=math.ceil(size / part), formats=limits.formats)
         return square_picture(picture if crop is None else crop.apply(picture), size)
     except PictureError as error:
@@ -95,7 +116,9 @@ def _check_header(content: bytes, limits: Limits) -> None:
         with Image.open(io.BytesIO(content), formats=limits.formats) as header:
             width, height = header.size
     except UnidentifiedImageError:
-        raise ApiError(415, f"image: not a picture of {', '.join(limits.formats)}") from None
+        raise ApiError(
+            415, f"image: not a picture of an accepted format ({', '.join(limits.formats)})"
+        ) from None
     except Image.DecompressionBombError:
         raise ApiError(413, f"image: more than {limits.pixels:,} pixels") from None
     except Exception as error:  # decoders of hostile bytes raise nearly anything

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from siamese.server.batching import SIZES, Batcher, warm_up
+from siamese.server.batching import BATCH_SIZES, Batcher, warm_up
 from siamese.server.prometheus import Metrics
 from tests.server.conftest import Colours
 
@@ -37,7 +37,7 @@ def batcher():
     batcher = Batcher(Metrics())
     yield batcher
     batcher.close()
-    assert not batcher.alive
+    assert not batcher.is_alive
 
 
 def test_each_gets_its_own_vector_whoever_comes_meanwhile(batcher):
@@ -49,7 +49,7 @@ def test_each_gets_its_own_vector_whoever_comes_meanwhile(batcher):
 
     with ThreadPoolExecutor(32) as pool:
         assert all(pool.map(one, range(2000)))
-    assert set(embedder.batches) <= set(SIZES)
+    assert set(embedder.batches) <= set(BATCH_SIZES)
 
 
 def test_what_waits_goes_in_the_largest_batches_that_it_fills(batcher):
@@ -122,4 +122,4 @@ def test_closing_answers_what_waits():
 def test_a_model_is_warmed_up_for_every_size():
     embedder = Colours()
     warm_up(embedder)
-    assert embedder.batches == list(SIZES)
+    assert embedder.batches == list(BATCH_SIZES)

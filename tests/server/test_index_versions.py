@@ -35,7 +35,7 @@ def clock(monkeypatch) -> Clock:
     return clock
 
 
-def generations_of(place, facts=FACTS) -> IndexVersions:
+def open_versions(place, facts=FACTS) -> IndexVersions:
     embedder = Colours(facts)
 
     def load(before: Searcher | None) -> Searcher:
@@ -46,22 +46,22 @@ def generations_of(place, facts=FACTS) -> IndexVersions:
     return IndexVersions(load, place, Metrics())
 
 
-def reloads(generations: IndexVersions, outcome: str) -> float:
-    return generations._metrics.reloads.labels(outcome)._value.get()
+def reloads(versions: IndexVersions, outcome: str) -> float:
+    return versions._metrics.reloads.labels(outcome)._value.get()
 
 
 def test_a_new_index_is_opened_once(folder):
     place = folder / "search_index.pkl"
-    generations = generations_of(place)
-    before = generations.current
-    generations.keep_up()
-    assert generations.current is before
+    versions = open_versions(place)
+    before = versions.current
+    versions.refresh()
+    assert versions.current is before
     write_index(place, prefix="new/")
     for _ in range(2):
-        generations.keep_up()
-    assert reloads(generations, "done") == 1
-    assert generations.current.version != before.version
-    assert generations.current.searcher.index.metadata_of([0])[0]["item_id"].startswith("new/")
+        versions.refresh()
+    assert reloads(versions, "done") == 1
+    assert versions.current.id != before.id
+    assert versions.current.searcher.index.metadata_of([0])[0]["item_id"].startswith("new/")
 
 
 def test_copies_of_an_index_have_one_name(folder):
@@ -69,32 +69,32 @@ def test_copies_of_an_index_have_one_name(folder):
 
     place, copy = folder / "search_index.pkl", folder / "copy.pkl"
     shutil.copy2(place, copy)
-    assert generations_of(place).current.version == generations_of(copy).current.version
+    assert open_versions(place).current.id == open_versions(copy).current.id
 
 
 def test_what_failed_is_tried_again_ever_more_seldom(folder, clock):
     place = folder / "search_index.pkl"
-    generations = generations_of(place)
-    served, load = generations.current, generations._load
-    generations._load = lambda before: (_ for _ in ()).throw(UnavailableError("the model is away"))
+    versions = open_versions(place)
+    served, load = versions.current, versions._load
+    versions._load = lambda before: (_ for _ in ()).throw(UnavailableError("the model is away"))
     write_index(place, prefix="new/")
     tried = []
     for _ in range(1000):
-        failed = reloads(generations, "failed")
-        generations.keep_up()
-        if reloads(generations, "failed") > failed:
+        failed = reloads(versions, "failed")
+        versions.refresh()
+        if reloads(versions, "failed") > failed:
             tried.append(clock.now - 1000)
         clock.now += 1
     assert tried == [0, 5, 15, 35, 75, 155, 315, 615, 915]
-    assert generations.current is served
-    generations._load = load
+    assert versions.current is served
+    versions._load = load
     clock.now += 300
-    generations.keep_up()
-    assert generations.current.version != served.version
-    assert generations.current.pictures == len(COLOURS)
+    versions.refresh()
+    assert versions.current.id != served.id
+    assert versions.current.pictures == len(COLOURS)
     clock.now += 1000
-    generations.keep_up()
-    assert reloads(generations, "done") == 1
+    versions.refresh()
+    assert reloads(versions, "done") == 1
 
 
 @pytest.fixture
@@ -115,32 +115,32 @@ def milvus(folder):
 
 @pytest.mark.slow
 def test_a_collection_that_another_model_made_anew_is_opened_with_that_model(milvus, folder):
-    generations = generations_of(folder / "search_index.milvus")
-    before = generations.current
-    generations.keep_up()
-    assert generations.current is before
+    versions = open_versions(folder / "search_index.milvus")
+    before = versions.current
+    versions.refresh()
+    assert versions.current is before
     other = replace(FACTS, fingerprint="d" * 64)
     milvus(other)
     seen = []
-    load = generations._load
-    generations._load = lambda searcher: seen.append(before.gone) or load(searcher)
-    generations.keep_up()
+    load = versions._load
+    versions._load = lambda searcher: seen.append(before.is_replaced) or load(searcher)
+    versions.refresh()
     assert seen == [True]  # while the new one is opened, nobody searches it with the old model
-    assert not generations.current.gone
-    assert generations.current.searcher.embedder.facts == other
-    assert generations.current.version != before.version
-    assert reloads(generations, "done") == 1
+    assert not versions.current.is_replaced
+    assert versions.current.searcher.embedder.facts == other
+    assert versions.current.id != before.id
+    assert reloads(versions, "done") == 1
 
 
 @pytest.mark.slow
 def test_what_is_added_to_a_collection_and_removed_is_seen_after_a_while(milvus, folder, clock):
     place = folder / "search_index.milvus"
-    generations = generations_of(place)
-    serves: IndexVersion = generations.current
+    versions = open_versions(place)
+    serves: IndexVersion = versions.current
     elsewhere = open_index(place)
     name, new = "shades/red-dark.png", "new.png"
-    assert serves.has(name)
-    assert not serves.has(new)
+    assert serves.has_picture(name)
+    assert not serves.has_picture(new)
     row = elsewhere.find(filename=name)
     vector = elsewhere.vectors(row)
     elsewhere.remove(row)
@@ -148,29 +148,29 @@ def test_what_is_added_to_a_collection_and_removed_is_seen_after_a_while(milvus,
         metadata = {"item_id": "red", "filename": added, "labels": []}
         elsewhere.add(vector, [metadata], [bytes(16)])
     clock.now += module.FRESH_SECONDS
-    assert not serves.has(name)
-    assert serves.has(new)
-    generations.keep_up()
-    assert generations.current is serves
+    assert not serves.has_picture(name)
+    assert serves.has_picture(new)
+    versions.refresh()
+    assert versions.current is serves
     assert serves.pictures == len(COLOURS) + 1
-    assert generations._metrics.pictures._value.get() == len(COLOURS) + 1
+    assert versions._metrics.pictures._value.get() == len(COLOURS) + 1
 
 
 def test_an_index_that_is_gone_is_not_searched(client):
-    client.app.state.service.current.gone = True
+    client.app.state.service.current.is_replaced = True
     for path, words in (("/search", upload()), ("/search/similar-to/0", {})):
         answer = client.post(path, **words)
         assert answer.status_code == 503
-        assert "made anew" in error_of(answer)
+        assert "was replaced" in error_of(answer)
 
 
 def test_a_file_that_is_replaced_serves_until_the_new_one_does(folder):
     place = folder / "search_index.pkl"
-    generations = generations_of(place)
+    versions = open_versions(place)
     place.write_bytes(b"no index")
-    generations.keep_up()
-    assert reloads(generations, "failed") == 1
-    assert not generations.current.gone
+    versions.refresh()
+    assert reloads(versions, "failed") == 1
+    assert not versions.current.is_replaced
 
 
 def test_what_is_served_is_told_without_asking_the_index(client, monkeypatch):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from siamese.errors import InputError
-from siamese.server.limits import Bounded
+from siamese.server.limits import RequestLimitMiddleware
 from siamese.server.prometheus import Metrics
 from siamese.server.settings import API_KEY, Limits, read_api_keys
 from tests.server.conftest import Colours, encoded, error_of, upload
@@ -119,7 +119,7 @@ def test_what_comes_while_there_is_enough_to_do_is_told_to_come_again(serving):
         refused = client.post("/search", **upload())
         assert refused.status_code == 503
         assert refused.headers["retry-after"] == "1"
-        assert error_of(refused) == "too much to do; come again"
+        assert error_of(refused) == "the server is busy; try again later"
         # Probes and the page go on.
         for path in ("/health", "/ready", "/about", "/metrics"):
             assert client.get(path).status_code == 200
@@ -158,7 +158,7 @@ def test_an_upload_that_takes_too_long_ends():
         while (await receive())["more_body"]:
             pass
 
-    guard = Bounded(reads, Limits(seconds=0.1), Metrics())
+    guard = RequestLimitMiddleware(reads, Limits(seconds=0.1), Metrics())
     asyncio.run(guard({"type": "http", "headers": []}, receive, send))
     assert sent[0]["status"] == 408
     assert b"0.1 seconds" in sent[1]["body"]
@@ -215,7 +215,7 @@ def test_an_unforeseen_error_is_told_without_its_traceback(serving, caplog):
     client = serving(embedder=Broken())
     answer = client.post("/search", **upload(), headers={"X-Request-ID": "abc-1"})
     assert answer.status_code == 500
-    assert error_of(answer) == "internal error; the log tells more under abc-1"
+    assert error_of(answer) == "internal error; see the log for abc-1"
     (record,) = [record for record in caplog.records if record.exc_info]
     assert record.fields["request_id"] == "abc-1"
     assert client.get("/health").status_code == 200

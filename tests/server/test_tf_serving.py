@@ -184,7 +184,7 @@ def test_while_it_does_not_answer_a_client_is_told_to_come_again(connect, servin
     answer = client.post("/search", **upload())
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
-    assert "the model's server" in answer.json()["error"]
+    assert "TensorFlow Serving: " in answer.json()["error"]
     model.broken = False
     assert client.post("/search", **upload()).status_code == 200
 
@@ -196,7 +196,7 @@ def test_an_answer_that_is_cut_off_is_none(rest, folder, serving, model, broken)
     model.cut_off, model.broken = True, broken
     answer = client.post("/search", **upload())
     assert answer.status_code == 503
-    assert "the model's server" in answer.json()["error"]
+    assert "TensorFlow Serving: " in answer.json()["error"]
 
 
 def test_a_model_of_other_sizes_is_refused(connect, model):

@@ -109,7 +109,7 @@ def test_formats_can_be_chosen(serving):
     assert client.post("/search", **upload(animated("GIF"))).status_code == 200
     answer = client.post("/search", **upload(encoded()))
     assert answer.status_code == 415
-    assert error_of(answer) == "image: not a picture of GIF"
+    assert error_of(answer) == "image: not a picture of an accepted format (GIF)"
 
 
 def test_the_limit_of_pixels_can_be_chosen(serving):

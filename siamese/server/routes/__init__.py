@@ -1,1 +1,1 @@
-"""The HTTP endpoints, one file per subject."""
+"""The HTTP endpoints, one module per subject."""

@@ -1,73 +1,72 @@
-"""What the index holds: GET /about, /labels, /items/…, /images/…, /thumbnails/…."""
+"""Describe the index and send its pictures: GET /about, /labels, /items/…, /images/…, …."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 
-from siamese.server.errors import ApiError
-from siamese.server.gallery import media_type, thumbnail
+from siamese.errors import NotFoundError
+from siamese.server.gallery import Gallery, media_type, thumbnail
 from siamese.server.index_versions import IndexVersion
-from siamese.server.routes.search_form import answer, service_of
-from siamese.server.schemas import About, Item, Labels, errors
+from siamese.server.routes.search_form import ServiceDep
+from siamese.server.schemas import About, Item, Label, Labels, Model, Picture, errors
 from siamese.server.service import Service
 
 router = APIRouter(tags=["catalogue"])
-CACHED = {"Cache-Control": "private, max-age=3600"}
+CACHE_HEADERS = {"Cache-Control": "private, max-age=3600"}
 
 
-@router.get("/about", response_model=About, responses=errors(503))
-async def about(service: Annotated[Service, Depends(service_of)]) -> Response:
-    """What is served, and what a client must keep to."""
-    generation, settings = service.current, service.settings
-    facts = generation.searcher.embedder.facts
-    return answer(
-        {
-            "pictures": generation.pictures,
-            "model": {
-                "name": facts.name,
-                "fingerprint": facts.fingerprint,
-                "embedding_size": facts.embedding_size,
-                "picture_size": facts.picture_size,
-            },
-            "threshold": generation.searcher.threshold,
-            "index": generation.version,
-            "images": settings.image_dir is not None,
-            "max_upload_bytes": settings.limits.upload_bytes,
-            "formats": settings.limits.formats,
-            "api_key": bool(settings.api_keys),
-        }
+@router.get("/about", responses=errors(503))
+async def about(service: ServiceDep) -> About:
+    """Describe what is served, and the limits for clients."""
+    version, settings = service.current, service.settings
+    facts = version.searcher.embedder.facts
+    return About(
+        pictures=version.pictures,
+        model=Model(
+            name=facts.name,
+            fingerprint=facts.fingerprint,
+            embedding_size=facts.embedding_size,
+            picture_size=facts.picture_size,
+        ),
+        threshold=version.searcher.threshold,
+        index=version.id,
+        images=settings.image_dir is not None,
+        max_upload_bytes=settings.limits.upload_bytes,
+        formats=list(settings.limits.formats),
+        api_key=bool(settings.api_keys),
     )
 
 
-@router.get("/labels", response_model=Labels, responses=errors(401, 503))
-async def labels(service: Annotated[Service, Depends(service_of)]) -> Response:
-    """All labels, the most frequent first."""
+@router.get("/labels", responses=errors(401, 503))
+async def labels(service: ServiceDep) -> Labels:
+    """List all labels, the most frequent first."""
     counts = await service.in_pool(service.current.searcher.index.label_counts)
-    return answer({"labels": [{"label": label, "pictures": n} for label, n in counts.items()]})
+    return Labels(labels=[Label(label=label, pictures=n) for label, n in counts.items()])
 
 
-@router.get("/items/{item_id:path}", response_model=Item, responses=errors(401, 404, 422, 503))
-async def item(item_id: str, service: Annotated[Service, Depends(service_of)]) -> Response:
-    """An item with its pictures."""
-    return answer(await service.in_pool(_item, service.current, item_id, service))
+@router.get("/items/{item_id:path}", responses=errors(401, 404, 422, 503))
+async def item(item_id: str, service: ServiceDep) -> Item:
+    """Return an item with its pictures."""
+    return await service.in_pool(_find_item, service.current, item_id, service.gallery)
 
 
 @router.get(
     "/images/{filename:path}",
     response_class=FileResponse,
     responses={
-        200: {"content": {"image/*": {}}, "description": "The file as it is."},
+        200: {"content": {"image/*": {}}, "description": "The unchanged file."},
         **errors(401, 404, 422, 503),
     },
 )
-async def image(filename: str, service: Annotated[Service, Depends(service_of)]) -> Response:
-    """A picture of the index, as it is."""
-    path = await service.in_pool(_path, service, filename)
+async def image(filename: str, service: ServiceDep) -> FileResponse:
+    """Return a picture of the index, unchanged."""
+    path = await service.in_pool(_path_of, service, filename)
     kind = await service.in_pool(media_type, path)
-    return FileResponse(path, media_type=kind, headers=CACHED)
+    return FileResponse(path, media_type=kind, headers=CACHE_HEADERS)
 
 
 @router.get(
@@ -80,37 +79,39 @@ async def image(filename: str, service: Annotated[Service, Depends(service_of)])
 )
 async def small_image(
     filename: str,
-    service: Annotated[Service, Depends(service_of)],
-    size: Annotated[int, Query(ge=16, le=1024, description="Pixels of the longer side.")] = 256,
+    service: ServiceDep,
+    size: Annotated[
+        int, Query(ge=16, le=1024, description="Length of the longer side in pixels.")
+    ] = 256,
 ) -> Response:
-    """A picture of the index, made smaller."""
-    content = await service.in_pool(lambda: thumbnail(_path(service, filename), size))
-    return Response(content, media_type="image/jpeg", headers=CACHED)
+    """Return a smaller version of a picture of the index."""
+    content = await service.in_pool(lambda: thumbnail(_path_of(service, filename), size))
+    return Response(content, media_type="image/jpeg", headers=CACHE_HEADERS)
 
 
-def _path(service: Service, filename: str) -> Any:
-    if not service.current.has(filename):
-        raise ApiError(404, f"{filename}: no such picture in the index")
+def _path_of(service: Service, filename: str) -> Path:
+    if not service.current.has_picture(filename):
+        raise NotFoundError(f"{filename}: no such picture in the index")
     return service.gallery.path_of(filename)
 
 
-def _item(generation: IndexVersion, item_id: str, service: Service) -> dict[str, Any]:
-    index = generation.searcher.index
+def _find_item(version: IndexVersion, item_id: str, gallery: Gallery) -> Item:
+    index = version.searcher.index
     rows = index.find(item_id=item_id)
     if not len(rows):
-        raise ApiError(404, f"{item_id}: no such item in the index")
-    pictures = index.metadata_of(rows)
-    return {
-        "item_id": item_id,
-        # Those of an item belong to all of its pictures; each once, in their order.
-        "labels": list(dict.fromkeys(label for of in pictures for label in of["labels"])),
-        "pictures": [
-            {
-                "row": int(row),
-                "filename": of["filename"],
-                "image_url": service.gallery.image_url(of["filename"]),
-                "thumbnail_url": service.gallery.thumbnail_url(of["filename"]),
-            }
-            for row, of in zip(rows, pictures, strict=True)
+        raise NotFoundError(f"{item_id}: no such item in the index")
+    metadata = index.metadata_of(rows)
+    return Item(
+        item_id=item_id,
+        # The labels of an item belong to each of its pictures; list each label once.
+        labels=list(dict.fromkeys(label for picture in metadata for label in picture["labels"])),
+        pictures=[
+            Picture(
+                row=int(row),
+                filename=picture["filename"],
+                image_url=gallery.image_url(picture["filename"]),
+                thumbnail_url=gallery.thumbnail_url(picture["filename"]),
+            )
+            for row, picture in zip(rows, metadata, strict=True)
         ],
-    }
+    )

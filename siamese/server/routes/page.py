@@ -1,11 +1,11 @@
-"""For people: the page at /, its files, and the documentation of the API at /docs."""
+"""The web page at /, its files, and the API documentation at /docs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from siamese.utils.templates import render
@@ -15,15 +15,15 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-async def page() -> Response:
-    """The page."""
+async def page() -> FileResponse:
+    """Return the search page."""
     return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/docs")
-async def docs(request: Request) -> Response:
-    """The documentation of the API, made of its schema; it loads nothing from elsewhere."""
-    return HTMLResponse(render("siamese.server", "server_docs.html", schema=request.app.openapi()))
+async def docs(request: Request) -> HTMLResponse:
+    """Return the API documentation, rendered from the schema without files from other hosts."""
+    return HTMLResponse(render("siamese.server", "api_docs.html", schema=request.app.openapi()))
 
 
 def add_page(app: FastAPI) -> None:

@@ -1,117 +1,108 @@
-"""Searching and embedding: POST /search, /search/similar-to/…, /embed."""
+"""Search and embed: POST /search, /search/similar-to/…, /embed."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Depends, File, Form, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, UploadFile
 
-from siamese.search.searcher import QueryResult, Result
+from siamese.search.searcher import QueryResult
 from siamese.server.errors import ApiError
 from siamese.server.gallery import Gallery
 from siamese.server.index_versions import IndexVersion
 from siamese.server.routes.search_form import (
     SearchForm,
-    answer,
-    contents_of,
+    ServiceDep,
     parse_search_form,
-    service_of,
+    read_uploads,
 )
-from siamese.server.schemas import Embedding, Search, errors
-from siamese.server.service import Service
+from siamese.server.schemas import Embedding, Found, Search, errors
 from siamese.server.uploads import Crop
 
 router = APIRouter(tags=["search"])
-UPLOADED = errors(400, 401, 408, 413, 415, 422, 503)
+UPLOAD_ERRORS = errors(400, 401, 408, 413, 415, 422, 503)
 
 
-@router.post("/search", response_model=Search, responses=UPLOADED)
+@router.post("/search", responses=UPLOAD_ERRORS)
 async def search(
-    image: Annotated[list[UploadFile], File(description="The picture; several of one thing.")],
-    parse_search_form: Annotated[SearchForm, Depends(parse_search_form)],
-    service: Annotated[Service, Depends(service_of)],
+    image: Annotated[
+        list[UploadFile], File(description="The picture, or several pictures of one thing.")
+    ],
+    form: Annotated[SearchForm, Depends(parse_search_form)],
+    service: ServiceDep,
     crop: Annotated[
         str | None,
         Form(
-            description="The part of the upright picture to search for: x,y,width,height in "
-            "fractions, 0 to 1.",
+            description="Part of the upright picture to search for: x,y,width,height as "
+            "fractions from 0 to 1.",
             examples=["0.25,0.1,0.5,0.8"],
         ),
     ] = None,
-) -> Response:
-    """Find what looks like a picture.
+) -> Search:
+    """Find similar pictures.
 
-    Several pictures are one query, by the mean of their vectors.
+    Several pictures are one query: the mean of their vectors.
     """
     if crop and len(image) > 1:
-        raise ApiError(422, "crop: belongs to one picture; send only that one")
-    generation = service.current
-    contents = await contents_of(image, service)
-    vector = await service.embed(generation, contents, Crop.parse(crop) if crop else None)
-    found = await service.search(generation, vector, parse_search_form.k, parse_search_form.options)
+        raise ApiError(422, "crop: applies to a single picture; send only one")
+    version = service.current
+    contents = await read_uploads(image, service)
+    vector = await service.embed(version, contents, Crop.parse(crop) if crop else None)
+    found = await service.search(version, vector, form.k, form.options)
     name = " + ".join(upload.filename or "picture" for upload in image)
-    return answer(_document(name, found, parse_search_form, generation, service.gallery))
+    return _document(name, found, form, version, service.gallery)
 
 
 @router.post(
     "/search/similar-to/{picture:path}",
-    response_model=Search,
     responses=errors(400, 401, 404, 408, 413, 422, 503),
 )
 async def search_similar(
     picture: str,
-    parse_search_form: Annotated[SearchForm, Depends(parse_search_form)],
-    service: Annotated[Service, Depends(service_of)],
+    form: Annotated[SearchForm, Depends(parse_search_form)],
+    service: ServiceDep,
     exclude_own_item: Annotated[
-        bool, Form(description="Leave out the other pictures of its item as well.")
+        bool, Form(description="Leave out the other pictures of its item too.")
     ] = False,
-) -> Response:
-    """Find what looks like a picture of the index, given by its filename or its row.
+) -> Search:
+    """Find pictures similar to one of the index, given by its filename or its row.
 
-    That picture itself is not among the results; by item, its own item is not either.
+    The picture itself is never among the results; with by_item, its item is not either.
     """
-    generation = service.current
-    found = await service.search_similar(
-        generation, picture, parse_search_form.k, exclude_own_item, parse_search_form.options
-    )
-    return answer(_document(picture, found, parse_search_form, generation, service.gallery))
+    version = service.current
+    found = await service.search_similar(version, picture, form.k, exclude_own_item, form.options)
+    return _document(picture, found, form, version, service.gallery)
 
 
-@router.post("/embed", response_model=Embedding, responses=UPLOADED)
+@router.post("/embed", responses=UPLOAD_ERRORS)
 async def embed(
-    image: Annotated[UploadFile, File(description="The picture.")],
-    service: Annotated[Service, Depends(service_of)],
-) -> Response:
-    """Turn a picture into its vector."""
-    generation = service.current
-    vector = await service.embed(generation, [await image.read()])
-    fingerprint = generation.searcher.embedder.facts.fingerprint
-    return answer({"embedding": vector.tolist(), "fingerprint": fingerprint})
+    image: Annotated[UploadFile, File(description="The picture.")], service: ServiceDep
+) -> Embedding:
+    """Return the vector of a picture."""
+    version = service.current
+    vector = await service.embed(version, [await image.read()])
+    fingerprint = version.searcher.embedder.facts.fingerprint
+    return Embedding(embedding=vector.tolist(), fingerprint=fingerprint)
 
 
 def _document(
-    query: str,
-    found: QueryResult,
-    parse_search_form: SearchForm,
-    generation: IndexVersion,
-    gallery: Gallery,
-) -> dict[str, Any]:
-    return {
-        "query": query,
-        "results": [_result(result, gallery) for result in found.results],
-        "in_catalogue": found.in_catalogue,
-        "threshold": generation.searcher.threshold,
-        "k": parse_search_form.k,
-        "offset": parse_search_form.offset,
-        "index": generation.version,
-    }
-
-
-def _result(result: Result, gallery: Gallery) -> dict[str, Any]:
-    return {
-        **msgspec.to_builtins(result),
-        "similarity": 1 - result.distance**2 / 2,
-        "image_url": gallery.image_url(result.filename),
-        "thumbnail_url": gallery.thumbnail_url(result.filename),
-    }
+    query: str, found: QueryResult, form: SearchForm, version: IndexVersion, gallery: Gallery
+) -> Search:
+    return Search(
+        query=query,
+        results=[
+            Found(
+                **msgspec.structs.asdict(result),
+                similarity=1 - result.distance**2 / 2,
+                image_url=gallery.image_url(result.filename),
+                thumbnail_url=gallery.thumbnail_url(result.filename),
+            )
+            for result in found.results
+        ],
+        in_catalogue=found.in_catalogue,
+        threshold=version.searcher.threshold,
+        k=form.k,
+        offset=form.offset,
+        index=version.id,
+    )

@@ -637,7 +637,10 @@ def test_what_is_no_picture_is_not_sent(
 
 @pytest.mark.parametrize(
     ("damaged", "says"),
-    [(b"GIF89a" + bytes(40), "not a picture of JPEG, PNG, WEBP, AVIF"), (None, "image: ")],
+    [
+        (b"GIF89a" + bytes(40), "not a picture of an accepted format (JPEG, PNG, WEBP, AVIF)"),
+        (None, "image: "),
+    ],
     ids=["another format", "cut off"],
 )
 def test_a_picture_that_cannot_be_read_is_told(
