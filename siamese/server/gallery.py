@@ -94,8 +94,7 @@ def thumbnail(path: Path, size: int) -> bytes:
 
 @lru_cache(CACHED_THUMBNAILS)
 def _thumbnail(path: os.PathLike[str], modified: int, size: int) -> bytes:
-    # A quarter, of which eight times is decoded: twice the size is enough to look at.
-    picture = open_picture(path, longest_side=max(1, size // 4))
+    picture = open_picture(path, longest_side=size)
     picture.thumbnail((size, size), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)

@@ -76,6 +76,17 @@ def test_a_thumbnail_is_a_small_jpeg(client, folder):
         assert answer.status_code == 422
 
 
+@pytest.mark.parametrize("name", ["large.jpg", "large.png"])
+def test_a_thumbnail_has_the_size_that_is_requested(serving, folder, name):
+    Image.new("RGB", (4096, 3072), "red").save(folder / "photos" / name)
+    hostile_index(folder, [name])
+    client = serving(index="hostile.pkl")
+    for size in (16, 200, 256, 511, 512, 513, 1000, 1024):
+        answer = client.get(f"/thumbnails/{name}", params={"size": size})
+        picture = Image.open(io.BytesIO(answer.content))
+        assert picture.size == (size, round(size * 3 / 4))
+
+
 def test_a_thumbnail_is_made_anew_when_its_picture_changes(client, folder):
     before = client.get("/thumbnails/shades/red-dark.png").content
     Image.new("RGB", (50, 50), "blue").save(folder / "photos/shades/red-dark.png")
