@@ -1,10 +1,11 @@
-"""One process that serves: from the socket to the last answer."""
+"""Run a server: from binding the socket to the last response."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import selectors
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
@@ -19,23 +20,30 @@ from siamese.server.logs import log, log_to_stderr
 from siamese.server.service import Service
 from siamese.utils.signals import INTERRUPTED, TERMINATED
 
-LAST_SECONDS = 5.0
-"""Beside a request's own time, for the last ones before the end."""
-LAST_WORDS_SECONDS = 0.3
-"""For what the last ones to connect have to say."""
+SHUTDOWN_SECONDS = 5.0
+"""Time for the last responses, in addition to the time of a request."""
+
+LAST_REQUESTS_SECONDS = 0.3
+"""How long the last clients to connect may take to send their requests."""
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
-    """Take the address, before anything that takes long; nobody is let in yet.
+    """Bind a socket, before slow work such as loading a model; it does not listen yet.
+
+    Parameters
+    ----------
+    host : str
+    port : int
+        0 for any free port.
 
     Raises
     ------
     InputError
-        If there is no such address here, or it is taken.
+        If the address does not exist on this machine, or is in use.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off for sockets that are said to be of TCP, and no others;
-    # with it, the second answer on a connection waits 40 ms for the client to confirm its head.
+    # asyncio disables Nagle's algorithm only for sockets of this protocol number. Otherwise the
+    # second response on a connection would wait 40 ms for the client's acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -48,21 +56,29 @@ def bind_socket(host: str, port: int) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """The address that a socket has."""
+    """Return the URL of a bound socket."""
     host, port = listener.getsockname()[:2]
     return urlunsplit(("http", f"[{host}]:{port}" if ":" in host else f"{host}:{port}", "", "", ""))
 
 
 def serve(service: Service, listener: socket.socket) -> int:
-    """Serve until told to stop, then answer what was accepted.
+    """Serve until a signal stops the server, then answer all accepted requests.
 
-    SIGTERM: not ready any more, `drain_seconds` during which requests are still taken and
-    connections are closed after their answers, then nothing new. Ctrl-C: nothing new at once.
-    SIGHUP: open the index again.
+    - SIGTERM: not ready any more. For `drain_seconds`, requests are still accepted and
+      connections closed after their responses; then no more are accepted.
+    - SIGINT (Ctrl-C): accept no more requests at once.
+    - SIGHUP: open the index again.
+
+    Parameters
+    ----------
+    service : Service
+    listener : socket.socket
+        See `bind_socket`.
 
     Returns
     -------
-    The exit code.
+    int
+        Exit code.
     """
     log_to_stderr()
     config = uvicorn.Config(
@@ -72,31 +88,48 @@ def serve(service: Service, listener: socket.socket) -> int:
         server_header=False,
         proxy_headers=False,
         lifespan="on",
-        timeout_keep_alive=75,  # longer than load balancers keep theirs, which are to close first
-        timeout_graceful_shutdown=int(service.settings.limits.seconds + LAST_SECONDS),
+        timeout_keep_alive=75,  # longer than load balancers', which should close first
+        timeout_graceful_shutdown=int(service.settings.limits.seconds + SHUTDOWN_SECONDS),
     )
     server = _Server(config, service)
     server.run([listener])
     log("stopped")
-    return TERMINATED if server.told == signal.SIGTERM else INTERRUPTED
+    return TERMINATED if server.stop_signal == signal.SIGTERM else INTERRUPTED
 
 
 class _Server(uvicorn.Server):
-    """Hears signals through the event loop, so that nothing is broken off where it stands."""
+    """A uvicorn server that drains on SIGTERM and loses no accepted connection.
+
+    uvicorn has no hooks for either, so this overrides two of its methods.
+    """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
-        self.told: int | None = None
+        self.stop_signal: int | None = None
         self._service = service
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Handle signals in the event loop, where they interrupt nothing."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._start, self._reload)
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept the connections that wait, give them time for a request, then close.
+
+        uvicorn would drop the connections that the system has accepted and nobody has read from.
+        Their clients consider those requests accepted.
+        """
+        for listener in sockets or []:
+            await _accept_all(listener)
+        for server in self.servers:  # asyncio's, which uvicorn started
+            server.close()
+        await asyncio.sleep(LAST_REQUESTS_SECONDS)
+        await super().shutdown(sockets)
 
     def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = asyncio.create_task(work())
@@ -109,41 +142,30 @@ class _Server(uvicorn.Server):
     def _stop(self, number: int) -> None:
         log("stopping", signal=signal.Signals(number).name, pid=os.getpid())
         self._service.ready = False
-        if self.told is None and number == signal.SIGTERM:
+        if self.stop_signal is None and number == signal.SIGTERM:
             self._start(self._drain)
-        elif self.told == signal.SIGINT == number:
+        elif self.stop_signal == signal.SIGINT == number:
             self.force_exit = True
         else:
             self.should_exit = True
-        self.told = self.told or number
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take in who has connected already, then close.
-
-        By itself uvicorn would drop connections that the system has taken and nobody has read
-        from yet. To their clients those requests are accepted.
-        """
-        loop = asyncio.get_running_loop()
-        for listener in sockets or []:
-            loop.remove_reader(listener)
-            await asyncio.sleep(0)  # those just taken become connections
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    connection, _ = listener.accept()
-                    connection.setblocking(False)
-                    await loop.connect_accepted_socket(self._protocol, connection)
-        for server in self.servers:
-            server.close()
-        await asyncio.sleep(LAST_WORDS_SECONDS)
-        await super().shutdown(sockets)
-
-    def _protocol(self) -> asyncio.Protocol:
-        kind: Any = self.config.http_protocol_class
-        protocol: asyncio.Protocol = kind(
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
-        return protocol
+        self.stop_signal = self.stop_signal or number
 
     async def _drain(self) -> None:
         await asyncio.sleep(self._service.settings.drain_seconds)
         self.should_exit = True
+
+
+async def _accept_all(listener: socket.socket) -> None:
+    """Let asyncio accept the connections that wait at a socket.
+
+    Afterwards none waits, and each accepted one has its protocol, if the caller does not yield to
+    the event loop before it closes the socket.
+    """
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        is_quiet = False
+        while not is_quiet:
+            # In one turn the event loop accepts connections, in the next it creates protocols.
+            is_quiet = not selector.select(0)
+            await asyncio.sleep(0)
+            is_quiet = is_quiet and not selector.select(0)
