@@ -127,9 +127,7 @@ class Batcher:
             job.vector.set_result(vector)
 
 
-def _embed_padded(
-    embedder: QueryEmbedder, squares: list[NDArray[np.uint8]]
-) -> NDArray[np.float32]:
+def _embed_padded(embedder: QueryEmbedder, squares: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """Embed pictures, padded with the last one to a batch size if some were cancelled."""
     size = min(size for size in BATCH_SIZES if size >= len(squares))
     padded = [*squares, *squares[-1:] * (size - len(squares))]
