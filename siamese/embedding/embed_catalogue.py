@@ -150,9 +150,9 @@ def embed_catalogue(
         filenames = [picture.filename for picture in stored.pictures]
         return Embeddings(
             stored.pictures,
-            stored.store.vectors(filenames),
+            stored.store.read_vectors(filenames),
             stored.skipped,
-            [stored.store.state_of(filename).content for filename in filenames],
+            [stored.store.state(filename).content for filename in filenames],
         )
 
 
@@ -255,7 +255,7 @@ def _embed(
     if isinstance(catalogue.image_dir, RemoteFolder):
         catalogue.image_dir.reset_listing(keep_unused=True)
     with store.open(embedder.facts) as opened:
-        unchanged = opened.known(files)
+        unchanged = opened.find_unchanged(files)
         if unchanged:
             count = pluralize(len(files), "picture")
             print(f"{len(unchanged):,} of {count} embedded already", file=sys.stderr)
@@ -278,7 +278,7 @@ def _embed(
         new = len(new_files) - len(reasons)
         opened.merge(files if drop_others else None)
         for filename in unchanged:
-            if (reason := opened.error_of(filename)) is not None:
+            if (reason := opened.error(filename)) is not None:
                 reasons[filename] = reason
         pictures: list[Picture] = []
         skipped: list[Skipped] = []

@@ -12,8 +12,7 @@ from siamese.data.images import PictureError, square_picture
 from siamese.data.remote_cache import cache_file
 from siamese.data.remote_files import File, count_reader_threads
 from siamese.embedding.pipeline import decode_and_embed
-from siamese.embedding.store import StoredOutcome
-from siamese.embedding.store_rows import FileState
+from siamese.embedding.store_rows import FileState, StoredOutcome
 
 if TYPE_CHECKING:
     from siamese.embedding.embedder import Embedder

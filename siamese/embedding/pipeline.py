@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.embedding.store import Outcome
+from siamese.embedding.store_rows import Outcome
 from siamese.utils.threads import map_in_threads
 
 T = TypeVar("T")

@@ -14,8 +14,9 @@ import pytest
 from pyarrow import parquet
 
 import siamese.embedding.store as module
-from siamese.embedding.store import EmbeddingStore, StoredOutcome
-from siamese.embedding.store_rows import FileState
+from siamese.embedding import store_shards
+from siamese.embedding.store import EmbeddingStore
+from siamese.embedding.store_rows import FileState, StoredOutcome
 from siamese.errors import InputError
 from siamese.models.facts import ModelFacts
 from siamese.utils.files import atomic_path
@@ -53,17 +54,17 @@ def fill(store: EmbeddingStore, photos: dict[str, Path], shards: int = 1) -> Non
         paths = list(photos.values())
         for part in range(shards):
             opened.add(map(entry, paths[part::shards]))
-            opened.write()
+            opened.flush()
 
 
-def known(store: EmbeddingStore, photos: dict[str, Path]) -> set[str]:
+def unchanged(store: EmbeddingStore, photos: dict[str, Path]) -> set[str]:
     with store.open(FACTS) as opened:
-        return opened.known(photos)
+        return opened.find_unchanged(photos)
 
 
 def content(store: EmbeddingStore, photos: dict[str, Path]) -> dict[str, object]:
     with store.open(FACTS) as opened:
-        return dict(opened.read(opened.known(photos)))
+        return dict(opened.read_outcomes(opened.find_unchanged(photos)))
 
 
 def shards(store: EmbeddingStore) -> list[str]:
@@ -117,7 +118,7 @@ def test_a_file_of_1970_is_known_by_its_time(store, photos, monkeypatch):
     fill(store, photos)
     monkeypatch.setattr(FileState, "from_path", None)  # no file is read
     with store.open(FACTS) as opened:
-        assert opened.known(photos) == set(photos)
+        assert opened.find_unchanged(photos) == set(photos)
 
 
 def test_a_file_is_known_by_its_time_or_by_its_bytes(store, photos):
@@ -132,7 +133,7 @@ def test_a_file_is_known_by_its_time_or_by_its_bytes(store, photos):
     photos["5.png"].mkdir()
     photos["new.png"] = photos["0.png"].with_name("new.png")
     photos["new.png"].write_text("picture 0")
-    assert known(store, photos) == {"0.png", "1.png", "6.png", "7.png", "8.png", "9.png"}
+    assert unchanged(store, photos) == {"0.png", "1.png", "6.png", "7.png", "8.png", "9.png"}
 
 
 def test_bytes_are_compared_only_where_the_time_differs(store, photos, monkeypatch):
@@ -140,10 +141,10 @@ def test_bytes_are_compared_only_where_the_time_differs(store, photos, monkeypat
     for path in photos.values():
         os.utime(path, ns=(5, 5))
     with store.open(FACTS) as opened:
-        assert opened.known(photos) == photos.keys()
+        assert opened.find_unchanged(photos) == photos.keys()
         opened.merge(photos)  # remembers the new times
     monkeypatch.setattr(FileState, "from_path", None)
-    assert known(store, photos) == photos.keys()
+    assert unchanged(store, photos) == photos.keys()
 
 
 def test_a_state_is_of_a_regular_file_that_can_be_read(tmp_path):
@@ -189,7 +190,7 @@ def test_what_was_added_before_an_error_is_kept(store, photos):
     with pytest.raises(KeyboardInterrupt), store.open(FACTS) as opened:
         opened.add([entry(photos["0.png"])])
         raise KeyboardInterrupt
-    assert known(store, photos) == {"0.png"}
+    assert unchanged(store, photos) == {"0.png"}
 
 
 def test_merging_leaves_few_files_and_drops_what_is_not_wanted(store, photos, monkeypatch):
@@ -199,7 +200,7 @@ def test_merging_leaves_few_files_and_drops_what_is_not_wanted(store, photos, mo
     wanted = {name: path for name, path in photos.items() if name != "7.png"}
     with store.open(FACTS) as opened:
         opened.merge(wanted)
-        assert dict(opened.read(photos)).keys() == wanted.keys()  # and goes on from there
+        assert dict(opened.read_outcomes(photos)).keys() == wanted.keys()  # and goes on from there
     assert len(shards(store)) == 3
     assert on_disk(store) == sorted(wanted)
     got = content(store, photos)
@@ -255,21 +256,21 @@ def test_another_model_begins_anew(store, photos, capsys):
     assert capsys.readouterr().err == ""
     other = replace(FACTS, name="other.hdf5", fingerprint="e" * 64, embedding_size=5)
     with store.open(other) as opened:
-        assert opened.known(photos) == set()
+        assert opened.find_unchanged(photos) == set()
     (line,) = capsys.readouterr().err.splitlines()
     assert "another model (model.hdf5)" in line and "other.hdf5" in line
     assert shards(store) == []
     with store.open(other) as opened:
         opened.add([entry(photos["0.png"], np.zeros(5, np.float32))])
     with store.open(other) as opened:
-        assert opened.known(photos) == {"0.png"}
+        assert opened.find_unchanged(photos) == {"0.png"}
 
 
 def test_a_model_that_was_moved_is_the_same(store, photos, capsys):
     fill(store, photos)
     moved = replace(FACTS, name="moved.hdf5", path="/elsewhere/moved.hdf5")
     with store.open(moved) as opened:
-        assert opened.known(photos) == photos.keys()
+        assert opened.find_unchanged(photos) == photos.keys()
     assert capsys.readouterr().err == ""
     assert json.loads((store.folder / "manifest.json").read_text())["model"] == moved.as_dict()
 
@@ -286,7 +287,7 @@ def test_a_file_with_an_empty_cell_is_dropped(store, photos, column, capsys):
     rows = parquet.read_table(path)
     cells = pyarrow.array([None, *rows[column].to_pylist()[1:]], rows.schema.field(column).type)
     parquet.write_table(rows.set_column(rows.schema.get_field_index(column), column, cells), path)
-    assert known(store, photos) == set()
+    assert unchanged(store, photos) == set()
     assert f"{path}: damaged" in capsys.readouterr().err
 
 
@@ -323,7 +324,7 @@ def test_a_file_of_other_columns_is_dropped(store, photos, capsys):
     with other.open(replace(FACTS, embedding_size=4)) as opened:
         opened.add([entry(photos["0.png"], np.zeros(4, np.float32))])
     shutil.copy(other.folder / "part-00000.parquet", store.folder / "part-00001.parquet")
-    assert known(store, photos) == photos.keys()
+    assert unchanged(store, photos) == photos.keys()
     assert "part-00001.parquet: damaged" in capsys.readouterr().err
 
 
@@ -336,7 +337,7 @@ def test_a_file_of_other_columns_is_dropped(store, photos, capsys):
         (b'{"format": "1", "model": {}}', "damaged"),
         (b'["format"]', "damaged"),
         (b"\xff\xfe", "damaged"),
-        (None, "Parquet files without their manifest.json"),
+        (None, "has Parquet files but no manifest.json"),
     ],
 )
 def test_what_is_no_store_of_this_version_is_left_as_it_is(store, photos, manifest, line):
@@ -347,7 +348,7 @@ def test_what_is_no_store_of_this_version_is_left_as_it_is(store, photos, manife
         pass
     (told,) = raised.value.lines
     assert line in told
-    assert f"remove {store.folder} to begin anew" in told
+    assert f"remove {store.folder} to start again" in told
     assert shards(store) == ["part-00000.parquet"]
 
 
@@ -359,7 +360,7 @@ def test_two_runs_exclude_each_other(store, photos):
         ):
             pass
         opened.add([entry(photos["0.png"])])
-    assert known(store, photos) == {"0.png"}
+    assert unchanged(store, photos) == {"0.png"}
 
 
 def test_what_a_killed_run_left_half_written_is_removed(store, photos):
@@ -367,7 +368,7 @@ def test_what_a_killed_run_left_half_written_is_removed(store, photos):
     left_over = store.folder / ".x.tmp"
     left_over.mkdir()
     (left_over / "part-00001.parquet").write_bytes(b"half")
-    assert known(store, photos) == photos.keys()
+    assert unchanged(store, photos) == photos.keys()
     assert not left_over.exists()
 
 
@@ -397,14 +398,14 @@ def test_a_full_disk_is_one_line_and_what_was_written_stands(store, photos, monk
             temporary.symlink_to("/dev/full")
             yield temporary
 
-    monkeypatch.setattr(module, "atomic_path", full_disk)
+    monkeypatch.setattr(store_shards, "atomic_path", full_disk)
     with (
         pytest.raises(InputError, match=r"cannot be written \(No space left on device\)"),
         store.open(FACTS) as opened,
     ):
         opened.add([entry(photos["1.png"])])
     monkeypatch.undo()
-    assert known(store, photos) == {"0.png"}
+    assert unchanged(store, photos) == {"0.png"}
     assert sorted(path.name for path in store.folder.iterdir()) == [
         ".lock",
         "manifest.json",
@@ -419,8 +420,8 @@ def test_vectors_in_any_order_and_more_than_once(store, photos):
     fill(store, photos, shards=3)
     names = ["7.png", "0.png", "9.png", "7.png"]
     with store.open(FACTS) as opened:
-        vectors = opened.vectors(names)
-        assert opened.vectors([]).shape == (0, 3)
+        vectors = opened.read_vectors(names)
+        assert opened.read_vectors([]).shape == (0, 3)
     assert vectors.dtype == np.float32 and type(vectors) is np.ndarray
     np.testing.assert_array_equal(vectors, [vector(int(name[0])) for name in names])
     vectors[:] = 0  # an array like any other, whatever became of the store
@@ -432,7 +433,7 @@ def test_no_file_of_vectors_stays_behind(store, photos):
     fill(store, photos)
     before = sorted(store.folder.iterdir())
     with store.open(FACTS) as opened:
-        vectors = opened.vectors(list(photos))
+        vectors = opened.read_vectors(list(photos))
         assert sorted(store.folder.iterdir()) == before
     assert len(vectors) == 10
 
@@ -448,7 +449,7 @@ def test_a_full_disk_under_the_vectors_is_one_line(store, photos, monkeypatch):
         store.open(FACTS) as opened,
         pytest.raises(InputError, match=r"kept: cannot be written \(No space left on device\)"),
     ):
-        opened.vectors(list(photos))
+        opened.read_vectors(list(photos))
 
 
 def test_memory_does_not_grow_with_the_pictures(tmp_path, monkeypatch):
@@ -473,7 +474,7 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path, monkeypatch):
                         for name, row in zip(names[first : first + 128], rows, strict=True)
                     )
                 opened.merge()
-                vectors = opened.vectors(names)
+                vectors = opened.read_vectors(names)
             python = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

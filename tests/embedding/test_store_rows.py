@@ -2,7 +2,7 @@
 
 import pytest
 
-from siamese.embedding.store_rows import FileState, Row, Rows
+from siamese.embedding.store_rows import FileState, PackedRows, Row
 
 STATES = [
     FileState(0, 0, bytes(16)),
@@ -14,20 +14,20 @@ STATES = [
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("error", [None, "not a picture"])
 def test_a_row_comes_back_as_it_was(state, error):
-    rows = Rows()
+    rows = PackedRows()
     rows["a"] = Row(state, 100_000, error)
     assert rows["a"] == Row(state, 100_000, error)
 
 
 def test_the_last_row_of_a_filename_holds():
-    rows = Rows()
+    rows = PackedRows()
     rows["a"] = Row(STATES[0], 0, "truncated")
     rows.update({"b": Row(STATES[1], 0, None), "a": Row(STATES[2], 1, None)})
     assert dict(rows) == {"b": Row(STATES[1], 0, None), "a": Row(STATES[2], 1, None)}
 
 
 def test_what_is_removed_leaves_nothing():
-    rows = Rows()
+    rows = PackedRows()
     rows["a"] = Row(STATES[0], 0, "truncated")
     del rows["a"]
     assert "a" not in rows and len(rows) == 0 and rows.get("a") is None

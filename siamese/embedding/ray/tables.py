@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese.embedding.store import Outcome, StoredOutcome
-from siamese.embedding.store_rows import FileState
+from siamese.embedding.store_rows import FileState, Outcome, StoredOutcome
 from siamese.errors import InputError
 
 if TYPE_CHECKING:

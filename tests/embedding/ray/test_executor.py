@@ -21,8 +21,7 @@ from siamese.embedding.ray.tables import (
     refusal_table,
 )
 from siamese.embedding.ray.worker import look
-from siamese.embedding.store import StoredOutcome
-from siamese.embedding.store_rows import FileState
+from siamese.embedding.store_rows import FileState, StoredOutcome
 from siamese.errors import InputError
 from siamese.utils.threads import count_cores, limit_cores
 
