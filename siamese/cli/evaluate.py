@@ -25,6 +25,11 @@ from siamese.cli.options import (
 )
 from siamese.cli.output import exit_if_skipped, print_json, print_table
 from siamese.errors import InputError
+from siamese.evaluation.summary import (
+    describe_evaluation,
+    tabulate_metrics,
+    tabulate_weakest_labels,
+)
 from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
@@ -109,71 +114,15 @@ def evaluate(
     exit_if_skipped(done.skipped)
 
 
-def print_evaluation(done: EvaluationResult) -> None:
-    """Say how well items are found, which labels worst, and how far that can be trusted."""
-    intervals = done.intervals or {}
-
-    def interval(kind: str, name: str) -> str:
-        ends = (intervals.get(kind) or {}).get(name)
-        return f"{ends[0]:.3f} – {ends[1]:.3f}" if ends else "–"
-
-    rows = [
-        (
-            name,
-            f"{done.figures[name]:.3f}",
-            interval("figures", name),
-            f"{done.by_item[name]:.3f}",
-            interval("by_item", name),
-        )
-        for name in done.by_item
-    ]
-    print_table(("figure", "by picture", "95 %", "by item", "95 %"), rows)
-    worst = sorted(done.by_label.items(), key=lambda entry: (entry[1]["map@r"], entry[0]))
-    if len(worst) > 1:
-        print_table(
-            (f"weakest of {len(worst):,} labels", "items", "queries", "recall@1", "map@r"),
-            (
-                (
-                    label,
-                    f"{of['items']:,}",
-                    f"{of['queries']:,}",
-                    f"{of['recall@1']:.3f}",
-                    f"{of['map@r']:.3f}",
-                )
-                for label, of in worst[:WEAKEST]
-            ),
-        )
-    figures = done.figures
-    lines = [
-        f"{figures['queries']:,} queries, {figures['gallery']:,} pictures of {figures['items']:,} "
-        "items searched"
-    ]
-    if done.label_recall is not None:
-        names = ("recall@1", "recall@5", "recall@10")
-        shares = ", ".join(f"{done.label_recall[name]:.3f}" for name in names)
-        lines.append(f"a common label among the nearest 1, 5 and 10: {shares}")
-    if (pairs := done.verification) is not None:
-        lines.append(
-            f"pairs: ROC AUC {pairs['auc']:.3f}, equal error rate "
-            f"{pairs['equal_error_rate']:.3f}, FNMR {pairs['fnmr@fmr=1e-2']:.3f} at FMR 0.01 and "
-            f"{pairs['fnmr@fmr=1e-3']:.3f} at 0.001"
-        )
-    if (told := done.calibration) is not None:
-        lines.append(
-            f"not in the gallery: beyond distance {told.threshold:.3f}, with precision "
-            f"{told.precision:.3f} and recall {told.recall:.3f}"
-        )
-    if twice := done.duplicates["queries"]:
-        lines.append(
-            f"duplicates: {twice:,} queries have their like in the gallery, "
-            f"{done.duplicates['same_bytes']:,} of them byte for byte; they make every figure too "
-            "good"
-        )
-    else:
-        lines.append("duplicates: none among what was searched for and the gallery")
-    for line in lines:
+def print_evaluation(result: EvaluationResult) -> None:
+    """Print the metrics, the weakest labels, and a summary of the rest."""
+    print_table(*tabulate_metrics(result))
+    header, rows = tabulate_weakest_labels(result, WEAKEST)
+    if rows:
+        print_table(header, rows)
+    for line in describe_evaluation(result):
         click.echo(line)
-    if done.unanswerable:
+    if result.unanswerable:
         click.echo(
-            f"{done.unanswerable:,} queries left out: no other picture of their item", err=True
+            f"{result.unanswerable:,} queries left out: no other picture of their item", err=True
         )

@@ -1,8 +1,8 @@
-"""A model and a catalogue → the table of figures, and how far it can be trusted."""
+"""Evaluate a model on a catalogue: retrieval, verification, calibration and duplicates."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 
 from siamese.embedding.embed_catalogue import Embeddings, embed_catalogue
 from siamese.errors import InputError
-from siamese.evaluation import bootstrap
+from siamese.evaluation.bootstrap import (
+    CONFIDENCE,
+    RESAMPLES,
+    average_metrics,
+    bootstrap_intervals,
+)
 from siamese.evaluation.calibration import Calibration, calibrate_on_retrieval
-from siamese.evaluation.duplicates import find_duplicates
+from siamese.evaluation.duplicates import Duplicate, find_duplicates
 from siamese.evaluation.metrics import METRICS, RetrievalResult, measure_retrieval
 from siamese.evaluation.verification import measure_verification, sample_pair_distances
 from siamese.vectors.nearest import nearest
@@ -21,14 +26,14 @@ from siamese.vectors.unit_vectors import UnitVectors
 
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue, Picture, Skipped
-    from siamese.data.remote_files import File
     from siamese.embedding.embedder import Embedder
     from siamese.embedding.executor import Executor
     from siamese.embedding.store import EmbeddingStore
 
-LABEL_RECALL_AT = (1, 5, 10)
+LABEL_RECALL = {"recall@1": 1, "recall@5": 5, "recall@10": 10}
+"""Metrics of finding a picture with a common label, each with its number of neighbours."""
 PAIRS = 200_000
-"""Pairs for verification; half are negatives, enough to measure a rate of 1 in 1,000."""
+"""Most pairs for verification. Half are negatives, enough to measure a rate of 1 in 1,000."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +42,32 @@ class EvaluationResult:
 
     Attributes
     ----------
-    figures : as `siamese.retrieval_metrics` returns them
-    by_item : the same figures, averaged so that every item counts the same
-    intervals : low and high of every figure, as ``{"confidence", "resamples", "seed", "figures",
-        "by_item", "label_recall"}``; None with fewer than two items
-    by_label : figures of the queries whose item has a label, with `queries` and `items`
-    label_recall : the share of the queries with labels for which one of the k nearest pictures,
-        their own left out, has a common label, with `queries`; None without labels
-    verification : as `siamese.evaluation.verification.VerificationResult.as_dict`; None without pairs of both kinds
-    calibration : the threshold of "we don't have this"; None where all is of one item
-    duplicates : how many `queries` have a duplicate in the gallery, `same_bytes` of them a file of
-        equal bytes; and the `pairs`
-    skipped : the pictures that could not be read
-    unanswerable : queries with no other picture of their item to find, not in the figures
-    model : the facts of the embedder
+    figures : dict of str to float or int
+        Retrieval metrics, averaged over the queries. See `siamese.retrieval_metrics`.
+    by_item : dict of str to float
+        The same metrics, averaged over each item's queries first and then over the items.
+    intervals : dict or None
+        Confidence intervals ``[low, high]`` of the metrics in ``figures``, ``by_item`` and
+        ``label_recall``, with ``confidence``, ``resamples`` and ``seed``. None with one item.
+    by_label : dict of str to dict
+        Retrieval metrics of the queries with each label, with ``queries`` and ``items``.
+    label_recall : dict of str to float or int, or None
+        Fraction of the queries with labels for which one of the k nearest pictures has a common
+        label, with ``queries``. None if no query has labels.
+    verification : dict of str to float or int, or None
+        See `VerificationResult.as_dict`. None without both positive and negative pairs.
+    calibration : Calibration or None
+        Threshold beyond which a query's item counts as not in the gallery. None with one item.
+    duplicates : dict
+        The ``pairs`` of a query and its duplicate in the gallery, the number of ``queries`` that
+        have one, and how many have ``same_bytes``.
+    skipped : list of Skipped
+        Pictures that could not be read.
+    unanswerable : int
+        Number of queries without another picture of their item in the gallery. They are not in
+        the metrics.
+    model : dict
+        See `siamese.models.facts.ModelFacts`.
     """
 
     figures: dict[str, float | int]
@@ -66,7 +83,7 @@ class EvaluationResult:
     model: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain containers, for JSON."""
+        """Return the attributes as plain containers, for JSON."""
         calibration = None if self.calibration is None else self.calibration.as_dict()
         return {**asdict(replace(self, calibration=None)), "calibration": calibration}
 
@@ -82,69 +99,86 @@ def evaluate(
     seed: int = 0,
     measured_on: str | None = None,
 ) -> EvaluationResult:
-    """Measure retrieval: leave-one-out over a catalogue, or queries against it as a gallery.
+    """Evaluate a model on a catalogue.
 
     Parameters
     ----------
-    embedder : what is measured
-    catalogue : the pictures that are searched
-    queries : the pictures that are searched for; by default those of `catalogue` itself. A file
-        that is in both is left out of its own ranking.
-    batch_size : pictures a forward pass
-    store : embeddings that are there already; new ones are added to it
-    executor : where to embed; by default in this process
-    seed : of the intervals, and of the pairs that verification is measured on
-    measured_on : what the calibration is to say of its data; by default the folder of the pictures
+    embedder : Embedder
+        Model to evaluate.
+    catalogue : Catalogue
+        Gallery: the pictures to search.
+    queries : Catalogue, optional
+        Pictures to search for. By default those of `catalogue`, each among all the others
+        (leave-one-out). A file in both catalogues is left out of its own ranking.
+    batch_size : int, default 32
+        Pictures per call of the model.
+    store : EmbeddingStore, optional
+        Existing embeddings, which are not computed again. New ones are added to it.
+    executor : Executor, optional
+        Where to embed. By default in this process.
+    seed : int, default 0
+        Seed of the bootstrap and of the pairs for verification.
+    measured_on : str, optional
+        Name of the data, for the calibration. By default the folder of the pictures.
+
+    Returns
+    -------
+    EvaluationResult
 
     Raises
     ------
     InputError
-        If no picture can be read, or no query has another picture of its item to find.
+        If no picture can be read, or no query has another picture of its item in the gallery.
+
+    Examples
+    --------
+    >>> result = evaluate(embedder, Catalogue.read("test.json"))  # doctest: +SKIP
+    >>> result.figures["map@r"]  # doctest: +SKIP
+    0.483
     """
-    gallery = _embedded(embedder, catalogue, batch_size, store, executor, "the catalogue")
+    gallery = _embed(embedder, catalogue, batch_size, store, executor, "the catalogue")
     gallery_ids = [picture.item_id for picture in gallery.pictures]
-    gallery_paths = [catalogue.path_of(picture) for picture in gallery.pictures]
+    gallery_files = [catalogue.path_of(picture) for picture in gallery.pictures]
+    gallery_vectors = UnitVectors(gallery.vectors, "gallery")
     if queries is None:
-        asked, paths, skipped = gallery, gallery_paths, gallery.skipped
-        own = np.arange(len(paths))
-        done = measure_retrieval(gallery.vectors, gallery_ids)
+        asked, files, skipped = gallery, gallery_files, gallery.skipped
+        own = np.arange(len(files))
+        query_vectors = gallery_vectors
+        retrieval = measure_retrieval(gallery.vectors, gallery_ids)
     else:
-        asked = _embedded(embedder, queries, batch_size, store, executor, "the queries")
-        paths = [queries.path_of(picture) for picture in asked.pictures]
+        asked = _embed(embedder, queries, batch_size, store, executor, "the queries")
+        files = [queries.path_of(picture) for picture in asked.pictures]
         skipped = [*asked.skipped, *gallery.skipped]
-        row_of = {path.resolve(): row for row, path in enumerate(gallery_paths)}
-        own = np.array([row_of.get(path.resolve(), -1) for path in paths])
-        done = measure_retrieval(
+        row_of_file = {file.resolve(): row for row, file in enumerate(gallery_files)}
+        own = np.array([row_of_file.get(file.resolve(), -1) for file in files])
+        query_vectors = UnitVectors(asked.vectors, "vectors")
+        retrieval = measure_retrieval(
             asked.vectors,
             [picture.item_id for picture in asked.pictures],
             gallery=gallery.vectors,
             gallery_item_ids=gallery_ids,
             own_rows=own,
         )
-    searched = UnitVectors(gallery.vectors, "gallery")
-    for_queries = searched if queries is None else UnitVectors(asked.vectors, "vectors")
-    cosines, rows = nearest(for_queries, searched, max(LABEL_RECALL_AT), own=own)
-
-    has_relevant = done.has_relevant
-    figures, items = done.metrics[has_relevant], done.items[has_relevant]
-    _, by_item = bootstrap.average_metrics(figures, items)
-    labelled, shared = _label_recalls(asked.pictures, gallery.pictures, rows)
-    names = [f"recall@{k}" for k in LABEL_RECALL_AT]
+    cosines, rows = nearest(query_vectors, gallery_vectors, max(LABEL_RECALL.values()), own=own)
+    has_relevant = retrieval.has_relevant
+    metrics, items = retrieval.metrics[has_relevant], retrieval.items[has_relevant]
+    labelled = np.array([row for row, picture in enumerate(asked.pictures) if picture.labels], int)
+    is_found = _find_labels(asked.pictures, gallery.pictures, labelled, rows)
     label_recall = None
     if len(labelled):
-        label_recall = {**_named(names, shared.mean(axis=0)), "queries": len(labelled)}
+        label_recall = _to_dict(LABEL_RECALL, is_found.mean(axis=0)) | {"queries": len(labelled)}
     return EvaluationResult(
-        figures=done.mean_metrics(),
-        by_item=_named(list(METRICS), by_item),
-        intervals=_intervals(figures, items, names, shared, done.items[labelled], seed),
-        by_label=_by_label(asked.pictures, done),
+        figures=retrieval.mean_metrics(),
+        by_item=_to_dict(METRICS, average_metrics(metrics, items)[1]),
+        intervals=_compute_intervals(metrics, items, is_found, retrieval.items[labelled], seed),
+        by_label=_average_by_label(asked.pictures, retrieval),
         label_recall=label_recall,
-        verification=_verification(gallery, asked, own, seed),
-        calibration=_calibration(
-            done, embedder.facts.fingerprint, measured_on or str(catalogue.image_dir)
+        verification=_verify(gallery, asked, own, seed),
+        calibration=_calibrate(
+            retrieval, embedder.facts.fingerprint, measured_on or str(catalogue.image_dir)
         ),
-        duplicates=_duplicates(
-            asked.pictures, paths, gallery.pictures, gallery_paths, cosines, rows
+        duplicates=_name_duplicates(
+            find_duplicates(files, gallery_files, cosines, rows), asked.pictures, gallery.pictures
         ),
         skipped=skipped,
         unanswerable=int((~has_relevant).sum()),
@@ -152,13 +186,13 @@ def evaluate(
     )
 
 
-def _embedded(
+def _embed(
     embedder: Embedder,
     catalogue: Catalogue,
     batch_size: int,
     store: EmbeddingStore | None,
     executor: Executor | None,
-    what: str,
+    role: str,
 ) -> Embeddings:
     embeddings = embed_catalogue(
         embedder,
@@ -170,79 +204,83 @@ def _embedded(
     )
     if not embeddings.pictures:
         raise InputError(
-            f"no picture of {what} in {catalogue.image_dir} can be read; run siamese check"
+            f"no picture of {role} in {catalogue.image_dir} can be read; run siamese check"
         )
     return embeddings
 
 
-def _named(names: Sequence[str], values: NDArray[Any]) -> dict[str, Any]:
+def _to_dict(names: Iterable[str], values: NDArray[Any]) -> dict[str, Any]:
     return dict(zip(names, values.tolist(), strict=True))
 
 
-def _intervals(
-    figures: NDArray[np.float32],
-    items: NDArray[Any],
-    label_names: Sequence[str],
-    shared: NDArray[np.float32],
-    labelled_items: NDArray[Any],
-    seed: int,
-) -> dict[str, Any] | None:
-    both = bootstrap.bootstrap_intervals(figures, items, seed=seed)
-    if both is None:
-        return None
-    of_labels = bootstrap.bootstrap_intervals(shared, labelled_items, seed=seed)
-    return {
-        "confidence": bootstrap.CONFIDENCE,
-        "resamples": bootstrap.RESAMPLES,
-        "seed": seed,
-        "figures": _named(list(METRICS), both[0].T),
-        "by_item": _named(list(METRICS), both[1].T),
-        "label_recall": None if of_labels is None else _named(label_names, of_labels[0].T),
-    }
-
-
-def _label_recalls(
-    asked: Sequence[Picture], gallery: Sequence[Picture], rows: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """The queries with labels, and for each k whether one of the k nearest shares one."""
+def _find_labels(
+    queries: Sequence[Picture],
+    gallery: Sequence[Picture],
+    labelled: NDArray[Any],
+    rows: NDArray[Any],
+) -> NDArray[np.float32]:
+    """Find whether one of the k nearest pictures has a common label: (n_labelled, n_metrics)."""
     labels = [frozenset(picture.labels) for picture in gallery]
-    labelled = np.array([row for row, picture in enumerate(asked) if picture.labels], int)
-    shares = np.array(
+    shares_label = np.array(
         [
-            [row >= 0 and not labels[row].isdisjoint(asked[query].labels) for row in rows[query]]
+            [row >= 0 and not labels[row].isdisjoint(queries[query].labels) for row in rows[query]]
             for query in labelled.tolist()
         ],
         bool,
     ).reshape(len(labelled), rows.shape[1])
-    among = [shares[:, :k].any(axis=1) for k in LABEL_RECALL_AT]
-    return labelled, np.stack(among, axis=1).astype(np.float32)
+    is_found = [shares_label[:, :k].any(axis=1) for k in LABEL_RECALL.values()]
+    return np.stack(is_found, axis=1).astype(np.float32)
 
 
-def _by_label(asked: Sequence[Picture], done: RetrievalResult) -> dict[str, dict[str, float | int]]:
-    """The figures of each label's queries, in the order of the alphabet."""
-    queries_of: dict[str, list[int]] = {}
-    for query in np.flatnonzero(done.has_relevant).tolist():
-        for label in dict.fromkeys(asked[query].labels):
-            queries_of.setdefault(label, []).append(query)
+def _compute_intervals(
+    metrics: NDArray[np.float32],
+    items: NDArray[Any],
+    is_found: NDArray[np.float32],
+    labelled_items: NDArray[Any],
+    seed: int,
+) -> dict[str, Any] | None:
+    intervals = bootstrap_intervals(metrics, items, seed=seed)
+    if intervals is None:
+        return None
+    by_query, by_item = intervals
+    by_labelled = bootstrap_intervals(is_found, labelled_items, seed=seed)
     return {
-        label: {
-            **_named(list(METRICS), done.metrics[queries].mean(axis=0, dtype=np.float64)),
-            "queries": len(queries),
-            "items": len(np.unique(done.items[queries])),
-        }
-        for label, queries in sorted(queries_of.items())
+        "confidence": CONFIDENCE,
+        "resamples": RESAMPLES,
+        "seed": seed,
+        "figures": _to_dict(METRICS, by_query.T),
+        "by_item": _to_dict(METRICS, by_item.T),
+        "label_recall": by_labelled and _to_dict(LABEL_RECALL, by_labelled[0].T),
     }
 
 
-def _verification(
-    gallery: Embeddings, asked: Embeddings, own: NDArray[Any], seed: int
+def _average_by_label(
+    queries: Sequence[Picture], retrieval: RetrievalResult
+) -> dict[str, dict[str, float | int]]:
+    """Average the metrics over the queries of each label, in alphabetical order."""
+    rows_of_label: dict[str, list[int]] = {}
+    for row in np.flatnonzero(retrieval.has_relevant).tolist():
+        for label in dict.fromkeys(queries[row].labels):
+            rows_of_label.setdefault(label, []).append(row)
+    return {
+        label: {
+            **_to_dict(METRICS, retrieval.metrics[rows].mean(axis=0, dtype=np.float64)),
+            "queries": len(rows),
+            "items": len(np.unique(retrieval.items[rows])),
+        }
+        for label, rows in sorted(rows_of_label.items())
+    }
+
+
+def _verify(
+    gallery: Embeddings, queries: Embeddings, own: NDArray[Any], seed: int
 ) -> dict[str, float | int] | None:
-    """Of the pairs among all pictures, those of the queries and of the gallery; a file once."""
+    """Measure verification on pairs of all pictures, without files that are in both catalogues."""
     (new,) = np.nonzero(own < 0)
-    pictures = [*gallery.pictures, *(asked.pictures[query] for query in new)]
+    pictures = [*gallery.pictures, *(queries.pictures[row] for row in new)]
     vectors = gallery.vectors
     if len(new):
-        vectors = np.concatenate([vectors, asked.vectors[new]])
+        vectors = np.concatenate([vectors, queries.vectors[new]])
     try:
         distances, y = sample_pair_distances(
             vectors,
@@ -251,36 +289,31 @@ def _verification(
             pairs=PAIRS,
             seed=seed,
         )
-    except InputError:  # no pair of one of the kinds
+    except InputError:  # no positive or no negative pair
         return None
     return measure_verification(distances, y).as_dict()
 
 
-def _calibration(done: RetrievalResult, fingerprint: str, measured_on: str) -> Calibration | None:
+def _calibrate(
+    retrieval: RetrievalResult, fingerprint: str, measured_on: str
+) -> Calibration | None:
     try:
-        return calibrate_on_retrieval(done, fingerprint=fingerprint, measured_on=measured_on)
-    except InputError:  # there is one item alone
+        return calibrate_on_retrieval(retrieval, fingerprint=fingerprint, measured_on=measured_on)
+    except InputError:  # only one item
         return None
 
 
-def _duplicates(
-    asked: Sequence[Picture],
-    paths: Sequence[File],
-    gallery: Sequence[Picture],
-    gallery_paths: Sequence[File],
-    cosines: NDArray[np.float32],
-    rows: NDArray[Any],
+def _name_duplicates(
+    duplicates: Sequence[Duplicate], queries: Sequence[Picture], gallery: Sequence[Picture]
 ) -> dict[str, Any]:
-    found = find_duplicates(paths, gallery_paths, cosines, rows)
-    return {
-        "queries": len(found),
-        "same_bytes": sum(one.same_bytes for one in found),
-        "pairs": [
-            {
-                "query": asked[one.query].filename,
-                "gallery": gallery[one.gallery].filename,
-                "same_bytes": one.same_bytes,
-            }
-            for one in found
-        ],
-    }
+    """List duplicates by their filenames, and count them."""
+    pairs = [
+        {
+            "query": queries[duplicate.query].filename,
+            "gallery": gallery[duplicate.gallery].filename,
+            "same_bytes": duplicate.same_bytes,
+        }
+        for duplicate in duplicates
+    ]
+    same_bytes = sum(duplicate.same_bytes for duplicate in duplicates)
+    return {"queries": len(duplicates), "same_bytes": same_bytes, "pairs": pairs}
