@@ -5,12 +5,12 @@ from IPython.core.interactiveshell import InteractiveShell
 from siamese.errors import InputError
 
 
-def test_all_lines_are_in_the_message():
+def test_message_has_all_lines():
     assert InputError("one").lines == ["one"]
     assert str(InputError(f"problem {n}" for n in (1, 2))) == "problem 1\nproblem 2"
 
 
-def test_a_notebook_shows_the_lines_and_no_traceback(capsys):
+def test_notebook_shows_lines_without_traceback(capsys):
     InteractiveShell.instance().run_cell(
         "from siamese.errors import InputError\nraise InputError(['no file', 'no item'])"
     )

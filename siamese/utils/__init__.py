@@ -1,1 +1,1 @@
-"""Small helpers: files, threads, progress, signals, text."""
+"""Helpers for files, threads, progress, signals, templates and text."""

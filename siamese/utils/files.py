@@ -1,4 +1,4 @@
-"""Writing so that nothing half-made ever stands under a final name."""
+"""Write files atomically, lock folders, and list files."""
 
 from __future__ import annotations
 
@@ -19,21 +19,31 @@ _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSU
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; what is written there is moved into place at the end.
+    """Yield a temporary path beside `path`, and move what was written there into place at the end.
 
-    Works for a file and for a folder (a folder is only moved where none stands yet). When the
-    block raises, the temporary is removed and `path` stays as it was. The temporary keeps the
-    suffix of `path`, because many writers choose their format by it.
+    Works for a file and for a folder, which may only replace an empty one. If the block raises,
+    the temporary file is removed and `path` is unchanged. The temporary path has the suffix of
+    `path`, because many writers choose the format by it.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The final path.
+
+    Yields
+    ------
+    Path
+        The temporary path.
 
     Raises
     ------
     InputError
-        If the folder of `path` cannot be written to, the disk is full, or what stands under
-        `path` must not be replaced: a folder that is not empty, a device.
+        The folder of `path` is not writable, the disk is full, or `path` must not be replaced: it
+        is a folder with files in it, or a device.
     """
     path = Path(path)
     require_writable(path)
-    # A private folder, not a mere name: two processes at once never meet in it.
+    # A private folder, not only a unique name: no two processes share it.
     workspace = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=path.parent))
     temporary = workspace / path.name
     try:
@@ -43,7 +53,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
                 os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        reason = error.strerror or _of_hdf5(str(error))
+        reason = error.strerror or _hdf5_reason(str(error))
         if isinstance(error.filename, str) and workspace not in Path(error.filename).parents:
             reason += f": {error.filename}"  # a file that the block needed, not ours
         raise InputError(f"{path}: cannot be written ({reason})") from error
@@ -52,14 +62,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:
-    """Make the folder of `path` and prove that a file can be created there.
+    """Create the folder of `path` and check that a file can be written there.
 
-    Called before long work, so that an unwritable output is said at once.
+    Call this before long work, so that an unwritable output fails at once.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file or folder to be written.
 
     Raises
     ------
     InputError
-        One line naming the path and the reason.
+        The path cannot be written, or must not be replaced.
     """
     path = Path(path)
     try:
@@ -68,12 +83,12 @@ def require_writable(path: str | os.PathLike[str]) -> None:
             pass
         if path.is_dir():
             if any(path.iterdir()):
-                raise InputError(f"{path}: a folder with files in it stands there; choose another")
+                raise InputError(f"{path}: is a folder with files in it; choose another path")
         elif path.exists() and not path.is_file():  # replacing /dev/null would harm the machine
-            raise InputError(f"{path}: is no regular file; choose another place")
+            raise InputError(f"{path}: is not a regular file; choose another path")
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another place"
+            f"{path}: cannot be written ({error.strerror or error}); choose another path"
         ) from error
 
 
@@ -103,7 +118,9 @@ def lock_folder(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise InputError(f"{folder}: another run is writing it; wait for it to end") from None
+        raise InputError(
+            f"{folder}: another run is writing to it; wait until it has finished"
+        ) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             reason = error.strerror or error
@@ -114,14 +131,25 @@ def lock_folder(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _of_hdf5(text: str) -> str:
-    """The system's own words in the several lines that HDF5 makes of an error."""
-    words = re.search(r"error message = '([^']*)'", text)
-    return words[1] if words else text.splitlines()[0]
-
-
 def walk_visible_files(folder: Path) -> Iterator[Path]:
-    """Walk over all files below a folder but hidden ones, in no special order."""
+    """Yield all files below a folder except hidden ones, in no particular order.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+
+    Yields
+    ------
+    Path
+        A file; its path starts with `folder`.
+    """
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(parent, name) for name in files if not name.startswith("."))
+
+
+def _hdf5_reason(message: str) -> str:
+    """Return the system's reason in the several lines of an HDF5 error."""
+    match = re.search(r"error message = '([^']*)'", message)
+    return match[1] if match else message.splitlines()[0]

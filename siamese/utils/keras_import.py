@@ -1,4 +1,4 @@
-"""TensorFlow and the like without their chatter, so that what a command says is what is read."""
+"""Import TensorFlow and Keras without the messages that they print."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from siamese.utils.threads import count_cores
 
 
 def import_keras() -> None:
-    """Import TensorFlow and Keras, keeping back what their C++ parts print meanwhile.
+    """Import TensorFlow and Keras, suppressing what their C++ code prints.
 
-    They write to file descriptor 2 before any setting of theirs is read. Where the import fails,
-    what they wrote is shown.
+    It writes to file descriptor 2 before it reads any setting. If the import fails, the messages
+    are shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with suppress_stderr():
         tensorflow = import_module("tensorflow")
         import_module("keras")
         _limit_threads(tensorflow)
-        # Here it looks for a GPU and speaks of what it misses; later it only remembers.
+        # The first call looks for a GPU and prints what is missing; later calls are silent.
         tensorflow.config.list_physical_devices("GPU")
 
 
 @contextlib.contextmanager
 def suppress_stderr() -> Iterator[None]:
-    """Keep back what is written to file descriptor 2; where the block fails, it is shown."""
+    """Suppress what is written to file descriptor 2, but show it if the block fails."""
     sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as suppressed:
+        os.dup2(suppressed.fileno(), 2)
         try:
             yield
         except Exception:
-            kept.seek(0)
-            os.write(terminal, kept.read())
+            suppressed.seek(0)
+            os.write(stderr, suppressed.read())
             raise
         finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def _limit_threads(tensorflow: Any) -> None:
-    """One thread a core that may be used: TensorFlow counts those too that a quota forbids."""
+    """Use one thread per allowed core: TensorFlow also counts cores that a quota forbids."""
     if count_cores() < (os.cpu_count() or 1):
-        with contextlib.suppress(RuntimeError):  # in use already, in whatever way its user wanted
+        with contextlib.suppress(RuntimeError):  # already in use, with the caller's own setting
             tensorflow.config.threading.set_intra_op_parallelism_threads(count_cores())
             tensorflow.config.threading.set_inter_op_parallelism_threads(count_cores())

@@ -1,4 +1,4 @@
-"""Ctrl-C, and SIGTERM as `docker stop` sends it: one line, everything tidied up, an exit code."""
+"""Stop cleanly on Ctrl-C, and on SIGTERM as `docker stop` sends it."""
 
 from __future__ import annotations
 
@@ -13,48 +13,54 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 INTERRUPTED = 130
-"""Exit code: stopped with Ctrl-C."""
+"""Exit code after Ctrl-C."""
 
 TERMINATED = 143
-"""Exit code: stopped with SIGTERM."""
+"""Exit code after SIGTERM."""
 
 GRACE_SECONDS = 5.0
-"""From SIGTERM to the end, come what may: `docker stop` kills after ten."""
+"""Seconds from SIGTERM to the end of the process at the latest; `docker stop` kills after ten."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came. Whatever tidies up after Ctrl-C tidies up after this."""
+    """SIGTERM was received. Code that cleans up after Ctrl-C also cleans up after this."""
 
 
 @contextlib.contextmanager
-def handle_stop_signals(last_words: str) -> Iterator[None]:
-    """End the process with `last_words` on standard error when it is told to stop.
+def handle_stop_signals(message: str) -> Iterator[None]:
+    """Print a message and exit when a signal stops the block.
 
-    SIGTERM is raised as `Terminated` in the main thread, and exits with 143; Ctrl-C exits with
-    130. Python hears a signal only between two of its own steps: where one step, such as a large
-    batch of a large model, takes longer than `GRACE_SECONDS`, the process ends without it.
+    SIGTERM raises `Terminated` in the main thread and exits with 143, Ctrl-C exits with 130.
+    Python handles a signal only between two of its own instructions. If one takes longer than
+    `GRACE_SECONDS`, such as a large batch of a large model, the process ends without clean-up.
 
-    Only the main thread can hear signals; in another this does nothing for SIGTERM.
+    Only the main thread receives signals: in any other thread, SIGTERM is not handled.
+
+    Parameters
+    ----------
+    message : str
+        The line for standard error.
     """
-    said = threading.Event()
+    printed = threading.Event()
 
-    def say() -> None:
-        said.set()
-        print(last_words, file=sys.stderr, flush=True)
+    def print_message() -> None:
+        printed.set()
+        print(message, file=sys.stderr, flush=True)
 
-    with _terminable(said, last_words):
+    with _raise_on_sigterm(printed, message):
         try:
             yield
         except Terminated:
-            say()
+            print_message()
             sys.exit(TERMINATED)
         except KeyboardInterrupt:
-            say()
+            print_message()
             sys.exit(INTERRUPTED)
 
 
 @contextlib.contextmanager
-def _terminable(said: threading.Event, last_words: str) -> Iterator[None]:
+def _raise_on_sigterm(printed: threading.Event, message: str) -> Iterator[None]:
+    """Raise `Terminated` on SIGTERM, and end the process if that takes too long."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -63,29 +69,29 @@ def _terminable(said: threading.Event, last_words: str) -> Iterator[None]:
 
     def watch() -> None:
         with reader:
-            while heard := reader.recv(1):
-                if heard[0] == signal.SIGTERM:
+            while received := reader.recv(1):
+                if received[0] == signal.SIGTERM:
                     break
             else:
                 return
             time.sleep(GRACE_SECONDS)
-            if not said.is_set():
-                os.write(2, f"{last_words}\n".encode())
+            if not printed.is_set():
+                os.write(2, f"{message}\n".encode())
             os._exit(TERMINATED)
 
-    handler = signal.signal(signal.SIGTERM, _raise)
+    handler = signal.signal(signal.SIGTERM, _raise_terminated)
     descriptor = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(descriptor)
-        if signal.getsignal(signal.SIGTERM) is _raise:  # not raised: the process goes on
+        if signal.getsignal(signal.SIGTERM) is _raise_terminated:  # no SIGTERM: restore
             signal.signal(signal.SIGTERM, handler)
         writer.close()
 
 
-def _raise(signum: int, frame: object) -> NoReturn:
-    # Once is enough: a second one would break into the tidying up, or change the exit code.
+def _raise_terminated(signum: int, frame: object) -> NoReturn:
+    # A second SIGTERM would interrupt the clean-up, or change the exit code.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated

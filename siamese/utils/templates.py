@@ -10,16 +10,21 @@ if TYPE_CHECKING:
 
 
 def render(package: str, template: str, **values: Any) -> str:
-    """Return a template with its values filled in and escaped.
+    """Fill in a template, escaping the values.
 
     Parameters
     ----------
     package : str
-        Package whose folder `templates` holds it, such as ``"siamese.reports"``.
+        Package with the folder ``templates``, such as ``"siamese.reports"``.
     template : str
-        File name in that folder.
+        Name of a file in that folder.
     **values
-        What the template names. A name without a value is an error.
+        Values of the template's variables; a missing one is an error.
+
+    Returns
+    -------
+    str
+        The HTML.
     """
     return _environment(package).get_template(template).render(values)
 

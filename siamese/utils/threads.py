@@ -1,4 +1,4 @@
-"""Work in threads, in order, that ends at once when it is stopped."""
+"""Run work in threads: results in order, and nothing more started once the caller stops."""
 
 from __future__ import annotations
 
@@ -15,38 +15,61 @@ T = TypeVar("T")
 
 @cache
 def count_cores() -> int:
-    """The cores that this process may keep busy: its affinity, and a container's quota, count."""
+    """Return the number of cores this process may use, given its affinity and any quota."""
     import joblib
 
     return joblib.cpu_count()
 
 
 def limit_cores(count: int) -> None:
-    """Keep no more busy; before any model runs."""
-    os.environ["LOKY_MAX_CPU_COUNT"] = str(count)  # which joblib reads
+    """Limit what `count_cores` returns; call it before any model runs.
+
+    Parameters
+    ----------
+    count : int
+        Number of cores, at least 1.
+    """
+    os.environ["LOKY_MAX_CPU_COUNT"] = str(count)  # joblib reads this
     count_cores.cache_clear()
 
 
 def map_in_threads(
-    work: Callable[[S], T], values: Iterable[S], ahead: int, threads: int | None = None
+    function: Callable[[S], T], values: Iterable[S], ahead: int, threads: int | None = None
 ) -> Generator[T]:
-    """Yield `work(value)` of each value, in order; at most `ahead` results wait to be taken.
+    """Yield ``function(value)`` for each value, in order.
 
-    Close it (`contextlib.closing`) where it may be left early: what has not begun by then never
-    begins. Otherwise a process that is stopped would first do all that is waiting.
+    Close the generator (`contextlib.closing`) if it may be left early. Calls that have not started
+    then never start; otherwise a stopped process would first work through all of them.
 
     Parameters
     ----------
-    threads : as many as there are `cores`, where it is None
+    function : callable
+        Called with one value at a time, in several threads.
+    values : iterable
+        The values. It is consumed in the calling thread.
+    ahead : int
+        Number of results that may wait for the caller.
+    threads : int, optional
+        Number of threads; by default one per core.
+
+    Yields
+    ------
+    object
+        The results.
+
+    Examples
+    --------
+    >>> list(map_in_threads(abs, [3, -1, 2], ahead=2))
+    [3, 1, 2]
     """
-    waiting: deque[Future[T]] = deque()
+    pending: deque[Future[T]] = deque()
     pool = ThreadPoolExecutor(threads or count_cores())
     try:
         for value in values:
-            waiting.append(pool.submit(work, value))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(function, value))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)

@@ -724,7 +724,7 @@ def test_two_runs_at_once_leave_one_whole_index(checkpoint, items, tmp_path):
         told, said = process.communicate()
         codes.append(process.returncode)
         if process.returncode:  # they met; otherwise one came after the other
-            assert "search_index.embeddings: another run is writing it" in said
+            assert "search_index.embeddings: another run is writing to it" in said
         else:
             assert json.loads(told)["pictures"] == 48  # one document, and nothing else
     assert sorted(codes) in ([0, 0], [0, 2])

@@ -110,7 +110,7 @@ def test_an_unwritable_output_is_one_line_before_any_work(run, data):
     )
     assert done.returncode == 2
     assert done.stderr == (
-        "error: /data/index.pkl: cannot be written (Read-only file system); choose another place\n"
+        "error: /data/index.pkl: cannot be written (Read-only file system); choose another path\n"
     )
 
 

@@ -355,7 +355,7 @@ def test_what_is_no_store_of_this_version_is_left_as_it_is(store, photos, manife
 def test_two_runs_exclude_each_other(store, photos):
     with store.open(FACTS) as opened:
         with (
-            pytest.raises(InputError, match="another run is writing it; wait for it to end"),
+            pytest.raises(InputError, match="another run is writing to it; wait"),
             store.open(FACTS),
         ):
             pass

@@ -158,7 +158,7 @@ def test_a_second_run_on_one_output_is_one_line(embedder, catalogue, tmp_path):
     output = tmp_path / "search_index.pkl"
     with (
         EmbeddingStore(embeddings_folder(output)).open(embedder.facts),
-        pytest.raises(InputError, match=r"search_index\.embeddings: another run is writing it"),
+        pytest.raises(InputError, match=r"search_index\.embeddings: another run is writing to it"),
     ):
         build(embedder, catalogue, output)
     assert not output.exists()
@@ -360,7 +360,7 @@ def test_what_does_not_go_together_is_said_at_once(embedder, catalogue, tmp_path
             {"backend": "faiss"},
             "this is a folder; add the name of the index, such as search_index.faiss",
         ),
-        (catalogue.image_dir, {"backend": "milvus"}, "a folder with files in it stands there"),
+        (catalogue.image_dir, {"backend": "milvus"}, "is a folder with files in it"),
         (catalogue.image_dir, {"backend": "faiss"}, "holds what is no part of an index"),
         ("m.milvus", {"collection": "../x"}, "no name of a collection"),
     ):

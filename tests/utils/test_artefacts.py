@@ -19,7 +19,7 @@ from siamese.embedding.store import EmbeddingStore
 from siamese.errors import InputError
 from siamese.evaluation.calibration import Calibration, read_calibration
 from siamese.indexes import BallTreeIndex, open_index
-from siamese.indexes.backends import build_index
+from siamese.indexes.faiss.index import FaissIndex
 from siamese.models.facts import ModelFacts
 from siamese.search.queries import collect_queries, search_each
 from siamese.utils.artefacts import Artefact, describe_artefact, find_artefact
@@ -61,15 +61,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
         shutil.copy(checkpoint, folder / NAMES[kind])
     (folder / NAMES[Artefact.SAVED_MODEL] / "1").mkdir(parents=True)
     (folder / NAMES[Artefact.SAVED_MODEL] / "1/saved_model.pb").touch()
-    metadata: Any = [
-        {"item_id": str(row), "filename": f"{row}.jpg", "labels": []} for row in (0, 1)
-    ]
-    vectors, contents = np.eye(2, 4, dtype=np.float32), [bytes(16), bytes(16)]
-    for backend, kind in (
-        ("balltree", Artefact.BALLTREE_INDEX),
-        ("faiss", Artefact.FAISS_INDEX),
+    metadata = [{"item_id": str(row), "filename": f"{row}.jpg", "labels": []} for row in (0, 1)]
+    for index, kind in (
+        (BallTreeIndex.build(np.eye(2, 4), metadata, FACTS), Artefact.BALLTREE_INDEX),
+        (FaissIndex.build(np.eye(2, 4), metadata, FACTS), Artefact.FAISS_INDEX),
     ):
-        build_index(backend, folder / NAMES[kind], vectors, metadata, contents, FACTS)
+        index.save(folder / NAMES[kind])
     (folder / NAMES[Artefact.MILVUS_FOLDER] / "collections").mkdir(parents=True)
     (folder / NAMES[Artefact.MILVUS_FOLDER] / "LOCK").touch()
     with EmbeddingStore(folder / NAMES[Artefact.EMBEDDINGS]).open(FACTS):

@@ -16,7 +16,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_appears_only_at_the_end(tmp_path: Path) -> None:
+def test_file_appears_only_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "new" / "model.hdf5"
     with atomic_path(path) as temporary:
         temporary.write_text("done")
@@ -27,7 +27,7 @@ def test_a_file_appears_only_at_the_end(tmp_path: Path) -> None:
     assert names(path.parent) == ["model.hdf5"]
 
 
-def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_file_is_replaced_at_once(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("before")
     with atomic_path(path) as temporary:
@@ -36,7 +36,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert path.read_text() == "after"
 
 
-def test_a_folder_is_moved_into_place(tmp_path: Path) -> None:
+def test_folder_is_moved_into_place(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "model") as temporary:
         temporary.mkdir()
         (temporary / "weights").write_text("1")
@@ -45,7 +45,7 @@ def test_a_folder_is_moved_into_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt])
-def test_a_failure_leaves_all_as_it_was(tmp_path: Path, stop: type[BaseException]) -> None:
+def test_failure_changes_nothing(tmp_path: Path, stop: type[BaseException]) -> None:
     path = tmp_path / "a.txt"
     path.write_text("before")
     with pytest.raises(stop), atomic_path(path) as temporary:
@@ -55,14 +55,14 @@ def test_a_failure_leaves_all_as_it_was(tmp_path: Path, stop: type[BaseException
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_the_longest_names_work(tmp_path: Path) -> None:
+def test_longest_filename(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 255)
     with atomic_path(path) as temporary:
         temporary.write_text("done")
     assert path.read_text() == "done"
 
 
-def test_two_writers_do_not_meet(tmp_path: Path) -> None:
+def test_two_writers_do_not_share_files(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     with atomic_path(path) as first, atomic_path(path) as second:
         first.write_text("first")
@@ -71,7 +71,7 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+def test_full_disk_raises_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     if not Path("/dev/full").is_char_device():
         pytest.skip("no /dev/full on this system")
@@ -84,7 +84,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_another_file_that_fails_is_named(tmp_path: Path) -> None:
+def test_error_of_another_file_names_it(tmp_path: Path) -> None:
     with (
         pytest.raises(InputError, match=r"out: cannot be written \(No such file .*gone\.txt\)"),
         atomic_path(tmp_path / "out"),
@@ -96,13 +96,13 @@ def test_another_file_that_fails_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("file/out.txt", "out.txt: cannot be written (File exists); choose another place"),
-        ("full", "full: a folder with files in it stands there; choose another"),
-        ("pipe", "pipe: is no regular file; choose another place"),
-        ("x" * 300, "x: cannot be written (File name too long); choose another place"),
+        ("file/out.txt", "out.txt: cannot be written (File exists); choose another path"),
+        ("full", "full: is a folder with files in it; choose another path"),
+        ("pipe", "pipe: is not a regular file; choose another path"),
+        ("x" * 300, "x: cannot be written (File name too long); choose another path"),
     ],
 )
-def test_what_cannot_be_written_is_said_before_the_work(
+def test_unwritable_path_fails_before_the_work(
     tmp_path: Path,
     use: object,
     name: str,
@@ -110,7 +110,7 @@ def test_what_cannot_be_written_is_said_before_the_work(
 ) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "work").write_text("of years")
+    (tmp_path / "full" / "work").write_text("important")
     os.mkfifo(tmp_path / "pipe")
     before = names(tmp_path)
     with pytest.raises(InputError) as raised:
@@ -118,10 +118,10 @@ def test_what_cannot_be_written_is_said_before_the_work(
     assert len(raised.value.lines) == 1
     assert raised.value.lines[0].endswith(line)
     assert names(tmp_path) == before
-    assert (tmp_path / "full" / "work").read_text() == "of years"
+    assert (tmp_path / "full" / "work").read_text() == "important"
 
 
-def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
+def test_empty_folder_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with atomic_path(tmp_path / "model") as temporary:
         temporary.mkdir()
@@ -129,14 +129,14 @@ def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     assert names(tmp_path / "model") == ["weights"]
 
 
-def test_the_many_lines_of_hdf5_become_one(tmp_path: Path) -> None:
+def test_hdf5_error_becomes_one_line(tmp_path: Path) -> None:
     words = "Can't close file (time = now\n, error message = 'No space left on device', 7)"
     with (
-        pytest.raises(InputError, match=r"cannot be written \(No space left on device\)") as told,
+        pytest.raises(InputError, match=r"cannot be written \(No space left on device\)") as raised,
         atomic_path(tmp_path / "x.hdf5"),
     ):
         raise OSError(words)
-    assert len(told.value.lines[0].splitlines()) == 1
+    assert len(raised.value.lines[0].splitlines()) == 1
 
 
 HOLD_LOCK = """
@@ -149,7 +149,7 @@ with lock_folder(Path(sys.argv[1])):
 """
 
 
-def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> None:
+def test_lock_excludes_other_processes_until_the_holder_ends(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLD_LOCK, tmp_path],
         stdin=subprocess.PIPE,
@@ -158,53 +158,53 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> Non
     ) as first:
         assert first.stdout is not None and first.stdout.readline() == "locked\n"
         with (
-            pytest.raises(InputError, match=f"{tmp_path}: another run is writing it; wait"),
+            pytest.raises(InputError, match=f"{tmp_path}: another run is writing to it; wait"),
             lock_folder(tmp_path),
         ):
             pass
-        first.kill()  # its lock file stays behind
+        first.kill()  # its lock file remains
         first.wait()
         assert names(tmp_path) == [".lock"]
         with lock_folder(tmp_path):
             pass
 
 
-def test_a_second_lock_in_one_process_is_refused(tmp_path: Path) -> None:
-    with lock_folder(tmp_path), pytest.raises(InputError, match="another run is writing it"):
+def test_lock_excludes_this_process_too(tmp_path: Path) -> None:
+    with lock_folder(tmp_path), pytest.raises(InputError, match="another run is writing to it"):
         lock_folder(tmp_path).__enter__()
 
 
 @pytest.mark.parametrize("target", ["precious.txt", "missing.txt"])
-def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path, target: str) -> None:
-    (tmp_path / "precious.txt").write_text("work of years")
+def test_lock_does_not_follow_a_link(tmp_path: Path, target: str) -> None:
+    (tmp_path / "precious.txt").write_text("important")
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / ".lock").symlink_to(tmp_path / target)
     with pytest.raises(InputError, match=r"\.lock: is a symbolic link"), lock_folder(folder):
         pass
-    assert (tmp_path / "precious.txt").read_text() == "work of years"
+    assert (tmp_path / "precious.txt").read_text() == "important"
     assert not (tmp_path / "missing.txt").exists()
 
 
-def test_a_link_that_appears_while_locking_is_not_followed(
+def test_lock_does_not_follow_a_link_made_while_locking(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "precious.txt").write_text("work of years")
+    (tmp_path / "precious.txt").write_text("important")
     (tmp_path / ".lock").symlink_to("precious.txt")
     monkeypatch.setattr(Path, "is_symlink", lambda path: False)
     with pytest.raises(InputError, match=r"\.lock: cannot be locked"), lock_folder(tmp_path):
         pass
-    assert (tmp_path / "precious.txt").read_text() == "work of years"
+    assert (tmp_path / "precious.txt").read_text() == "important"
 
 
-def test_an_old_lock_file_does_no_harm(tmp_path: Path) -> None:
+def test_stale_lock_file_is_reused(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text("of an earlier version")
     with lock_folder(tmp_path):
         pass
     assert (tmp_path / ".lock").read_text() == "of an earlier version"
 
 
-def test_a_folder_without_locks_is_used_unlocked(
+def test_folder_on_a_filesystem_without_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:

@@ -10,7 +10,7 @@ from siamese.utils import progress as module
 from siamese.utils.progress import progress_bar
 
 
-def test_a_log_gets_whole_lines_now_and_then(
+def test_log_gets_occasional_whole_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(module, "LINE_SECONDS", 0.1)
@@ -26,7 +26,7 @@ def test_a_log_gets_whole_lines_now_and_then(
     assert "\r" not in said
 
 
-def test_a_log_is_silent_on_what_is_done_at_once(capsys: pytest.CaptureFixture[str]):
+def test_short_work_logs_nothing(capsys: pytest.CaptureFixture[str]):
     with progress_bar("embedding", 3) as bar:
         bar.update(3)
     stopped = progress_bar("embedding", 3)
@@ -36,7 +36,7 @@ def test_a_log_is_silent_on_what_is_done_at_once(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("where", ["terminal", "notebook"])
-def test_who_looks_on_gets_a_bar_that_goes_away(
+def test_terminal_and_notebook_get_a_bar_that_disappears(
     where: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     if where == "terminal":

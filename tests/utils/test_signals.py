@@ -1,4 +1,4 @@
-"""Signals reach real processes here: one that can tidy up, and one that is deep in a long step."""
+"""Send signals to real processes: one that can clean up, and some that cannot react."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from siamese.utils.signals import handle_stop_signals
 
 ROOT = Path(__file__).resolve().parents[2]
 
-TIDY = """
+CLEAN_UP = """
 import time
 from siamese.utils.signals import handle_stop_signals
-with handle_stop_signals("stopped; good bye"):
+with handle_stop_signals("stopped; goodbye"):
     try:
         print("ready", flush=True)
         time.sleep(60)
     finally:
-        print("tidied up", flush=True)
+        print("cleaned up", flush=True)
 """
 
-DEEP = """
+BUSY = """
 import hashlib
-from siamese.utils import signals as stopping
-stopping.GRACE_SECONDS = 0.1
-with stopping.handle_stop_signals("stopped; good bye"):
+from siamese.utils import signals
+signals.GRACE_SECONDS = 0.1
+with signals.handle_stop_signals("stopped; goodbye"):
     print("ready", flush=True)
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # a single step, of many minutes
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # takes many minutes
 """
 
-HANGING = """
+WAITING = """
 import threading, time
-from siamese.utils import signals as stopping
-stopping.GRACE_SECONDS = 0.1
-threading.Thread(target=time.sleep, args=(600,)).start()  # the end waits for it
-with stopping.handle_stop_signals("stopped; good bye"):
+from siamese.utils import signals
+signals.GRACE_SECONDS = 0.1
+threading.Thread(target=time.sleep, args=(600,)).start()  # exit waits for it
+with signals.handle_stop_signals("stopped; goodbye"):
     print("ready", flush=True)
     time.sleep(60)
 """
 
 
-def stopped(program: str, *signals: signal.Signals) -> tuple[int, str, list[str]]:
-    """The exit code, what else it printed, and the lines on standard error."""
-    # A process inherits what is ignored, and a shell's background ignores Ctrl-C.
+def run_and_signal(program: str, *signals: signal.Signals) -> tuple[int, str, list[str]]:
+    """Return the exit code, standard output and the lines of standard error."""
+    # A process inherits ignored signals, and background jobs of a shell ignore Ctrl-C.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(
@@ -64,8 +64,8 @@ def stopped(program: str, *signals: signal.Signals) -> tuple[int, str, list[str]
     assert process.stdout.readline() == "ready\n"
     for number in signals:
         process.send_signal(number)
-    printed, told = process.communicate()
-    return process.returncode, printed, told.splitlines()
+    output, errors = process.communicate()
+    return process.returncode, output, errors.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -77,19 +77,19 @@ def stopped(program: str, *signals: signal.Signals) -> tuple[int, str, list[str]
     ],
     ids=str,
 )
-def test_a_process_that_is_stopped_tidies_up(signals, code):
-    assert stopped(TIDY, *signals) == (code, "tidied up\n", ["stopped; good bye"])
+def test_stopped_process_cleans_up(signals, code):
+    assert run_and_signal(CLEAN_UP, *signals) == (code, "cleaned up\n", ["stopped; goodbye"])
 
 
-@pytest.mark.parametrize("program", [DEEP, HANGING])
-def test_a_process_that_does_not_hear_ends_all_the_same(program):
-    assert stopped(program, signal.SIGTERM) == (143, "", ["stopped; good bye"])
+@pytest.mark.parametrize("program", [BUSY, WAITING])
+def test_process_that_cannot_react_ends_anyway(program):
+    assert run_and_signal(program, signal.SIGTERM) == (143, "", ["stopped; goodbye"])
 
 
-def test_everything_is_as_before_afterwards():
+def test_handlers_are_restored():
     before = signal.getsignal(signal.SIGTERM)
     threads = set(threading.enumerate())
-    with handle_stop_signals("not said"):
+    with handle_stop_signals("not printed"):
         assert signal.getsignal(signal.SIGTERM) != before
         (watcher,) = set(threading.enumerate()) - threads
     watcher.join()
@@ -97,17 +97,17 @@ def test_everything_is_as_before_afterwards():
     assert signal.set_wakeup_fd(-1) == -1
 
 
-def test_errors_go_through(capsys):
-    with pytest.raises(ZeroDivisionError), handle_stop_signals("not said"):
+def test_errors_pass_through(capsys):
+    with pytest.raises(ZeroDivisionError), handle_stop_signals("not printed"):
         1 // 0  # noqa: B018
     assert capsys.readouterr().err == ""
 
 
-def test_in_another_thread_it_is_no_hindrance():
+def test_other_threads_are_unaffected():
     done = []
 
     def work() -> None:
-        with handle_stop_signals("not said"):
+        with handle_stop_signals("not printed"):
             done.append(True)
 
     thread = threading.Thread(target=work)

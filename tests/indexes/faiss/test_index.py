@@ -329,7 +329,7 @@ def test_two_at_once_exclude_each_other(folder):
 
     index = open_index(folder)
     index.remove([0])
-    with lock_folder(folder), pytest.raises(InputError, match="another run is writing it"):
+    with lock_folder(folder), pytest.raises(InputError, match="another run is writing to it"):
         index.save()
     index.save()
     assert len(open_index(folder)) == COUNT - 1
