@@ -11,7 +11,8 @@ from siamese.errors import InputError
 from siamese.indexes.backend import Backend, State
 from siamese.indexes.index import Metadata
 from siamese.indexes.milvus.connection import Connection, is_milvus
-from siamese.indexes.milvus.index import MilvusIndex, require_place
+from siamese.indexes.milvus.index import MilvusIndex
+from siamese.indexes.milvus.replace import require_place
 from siamese.indexes.place import COLLECTION, Place
 from siamese.models.facts import ModelFacts
 
@@ -81,7 +82,7 @@ class CollectionWatch:
 
     def state(self) -> State | None:
         """Return the name of the current collection, or None if Milvus does not answer."""
-        options: dict[str, Any] = {"timeout": ANSWER_SECONDS, "patient": False}
+        options: dict[str, Any] = {"timeout": ANSWER_SECONDS, "retry": False}
         try:
             if self._connection is None:
                 self._connection = Connection(self._place, must_exist=True)

@@ -1,4 +1,4 @@
-"""Milvus Lite: a small Milvus inside this process, which keeps its collections in a folder."""
+"""Milvus Lite: a small Milvus inside this process, with its collections in a folder."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 
 
 class MilvusFolder:
-    """Milvus Lite on a folder, for as long as someone in this process holds this object.
+    """A folder of Milvus Lite, served by a thread of this process while this object lives.
 
-    It is a server in a thread. Its address is a socket in a folder that no other user can enter;
-    a port would let everyone on the machine in.
+    The server listens on a socket in a private folder, because every user of the machine could
+    connect to a port.
 
     Attributes
     ----------
-    address : for `pymilvus.MilvusClient`
+    address : str
+        Address for `pymilvus.MilvusClient`.
 
     Raises
     ------
     InputError
-        One line: another process has the folder open, it is damaged or cannot be written to.
+        If another process has the folder open, it is damaged, or it cannot be written to.
     """
 
     _running: ClassVar[weakref.WeakValueDictionary[Path, MilvusFolder]] = (
@@ -40,7 +41,7 @@ class MilvusFolder:
 
     @classmethod
     def from_path(cls, path: Path) -> MilvusFolder:
-        """Return the one of a folder, started where none runs in this process."""
+        """Return the running server of a folder, or start one."""
         path = path.absolute()
         with cls._starting:
             running = cls._running.get(path)
@@ -54,27 +55,35 @@ class MilvusFolder:
             from milvus_lite.exceptions import DataDirLockedError, MilvusLiteError
         except ImportError:
             raise InputError(
-                f"{path}: Milvus Lite is not installed (there is none for Windows); "
+                f"{path}: Milvus Lite is not installed, and is not available for Windows; "
                 "give the address of a Milvus server"
             ) from None
-        _check(path)
+        _check_manifests(path)
         sockets = tempfile.mkdtemp(prefix="siamese-")
         try:
-            # It takes a host and a port, which together become the name of the socket.
+            # The server joins host and port to the name of its socket.
             server, database, _ = start_server_in_thread(
                 str(path), host=f"unix:{sockets}/milvus", port=0
             )
         except DataDirLockedError:
             shutil.rmtree(sockets, ignore_errors=True)
             raise InputError(
-                f"{path}: another process has it open; end that one first, or let both ask "
+                f"{path}: another process has it open; stop that process, or let both connect to "
                 "a server (milvus-lite server)"
             ) from None
         except (OSError, RuntimeError, ValueError, MilvusLiteError) as error:
             shutil.rmtree(sockets, ignore_errors=True)
-            raise InputError(f"{path}: cannot be opened ({printable(error)})") from None
+            raise InputError(
+                f"{path}: cannot be opened ({to_printable(error)}); restore a copy, or index again"
+            ) from None
         self.address = f"unix:{sockets}/milvus:0"
         weakref.finalize(self, _stop, server, database, sockets)
+
+
+def to_printable(message: object) -> str:
+    """Shorten a library's message to one printable line, because it may quote a damaged file."""
+    line = " ".join(str(message).split())
+    return "".join(letter if letter.isprintable() else "?" for letter in line)[:300]
 
 
 def _stop(server: grpc.Server, database: MilvusLite, sockets: str) -> None:
@@ -83,21 +92,15 @@ def _stop(server: grpc.Server, database: MilvusLite, sockets: str) -> None:
     shutil.rmtree(sockets, ignore_errors=True)
 
 
-def printable(message: object) -> str:
-    """What a library says, on one line, without what it has read from a damaged file."""
-    words = " ".join(str(message).split())
-    return "".join(letter if letter.isprintable() else "?" for letter in words)[:300]
+def _check_manifests(folder: Path) -> None:
+    """Raise an `InputError` if the manifest of a collection is damaged or a file is missing.
 
-
-def _check(folder: Path) -> None:
-    """An `InputError` where the list of a collection's files is damaged, or one is missing.
-
-    Milvus Lite itself takes an older list then, and deletes the files that are not in it.
+    Milvus Lite would use an older manifest, and delete the files that are not in it.
     """
     for collection in sorted((folder / "collections").glob("*")):
         path = collection / "manifest.json"
         if not path.exists() and not path.with_suffix(".json.prev").exists():
-            continue  # nothing was ever written
+            continue  # a collection that was never written to
         try:
             partitions = json.loads(path.read_bytes())["partitions"]
             for name, partition in partitions.items():
@@ -105,5 +108,5 @@ def _check(folder: Path) -> None:
                     (collection / "partitions" / name / file).stat()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path}: damaged ({printable(error)}); put a copy in its place, or index again"
+                f"{path}: damaged ({to_printable(error)}); restore a copy, or index again"
             ) from None

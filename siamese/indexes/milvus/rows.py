@@ -1,4 +1,4 @@
-"""What a picture is in Milvus: its key, the fields of its row, and how to ask for it."""
+"""A picture as a row of a Milvus collection, and filters in the language of Milvus."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from siamese.errors import InputError
 from siamese.indexes.index import Metadata
 from siamese.indexes.label_filter import LabelFilter
 
-MESSAGE = 16 * 2**20
-"""Bytes of a message; a server takes 64 MB, and a row is more than the sum of its parts."""
+MESSAGE_BYTES = 16 * 2**20
+"""Target size of a message; a server accepts 64 MB, and rows are sent with some overhead."""
 
-ROWS = 1000
-"""Most pictures of a message."""
+MESSAGE_ROWS = 1000
+"""Largest number of rows in a message."""
 
-MOST_TEXT = 4096
-"""Bytes of an item_id, a filename or a label, and how many labels a picture may have."""
+MAX_TEXT_BYTES = 4096
+"""Longest item id, filename or label."""
+
+MAX_LABELS = 4096
+"""Largest number of labels of a picture."""
 
 
 class Row(TypedDict):
@@ -34,68 +37,79 @@ class Row(TypedDict):
     vector: NDArray[np.float32]
 
 
-def key_of(item_id: str, filename: str) -> int:
-    """The primary key of a picture: 63 bits of BLAKE2b of its item and its filename together.
+def picture_key(item_id: str, filename: str) -> int:
+    """Return the primary key of a picture: 63 bits of BLAKE2b of its item and filename.
 
-    Two of n pictures have the same with a probability of about ``n² / 2⁶⁴``: 5 · 10⁻⁸ for a
-    million, 5 % for a thousand million.
+    Among n pictures, two have the same key with a probability of about ``n² / 2⁶⁴``: 5 · 10⁻⁸ for
+    a million, 5 % for a thousand million.
+
+    Examples
+    --------
+    >>> picture_key("a", "b")
+    5414274520996491826
     """
     both = f"{len(item_id)}:{item_id}{filename}".encode()
     return int.from_bytes(hashlib.blake2b(both, digest_size=8).digest(), "big") >> 1
 
 
-def rows_of(
+def create_rows(
     vectors: NDArray[np.float32], metadata: Sequence[Metadata], contents: Sequence[bytes] | None
 ) -> dict[int, Row]:
-    """The rows of some pictures, by key; a picture that is there twice has one, the last.
+    """Create the rows of some pictures, by key; of a picture given twice, the last one counts.
 
     Raises
     ------
     ValueError
-        If Milvus cannot hold one of them, or two have the same key.
+        If Milvus cannot hold a picture, or two pictures have the same key.
     """
     if contents is None:
         contents = [b""] * len(metadata)
     if len(contents) != len(metadata):
-        raise ValueError(f"hashes of {len(contents)} files for {len(metadata)} pictures")
+        raise ValueError(f"{len(contents)} contents for {len(metadata)} pictures")
     rows: dict[int, Row] = {}
-    for vector, known, content in zip(vectors, metadata, contents, strict=True):
-        _check_texts(known)
-        key = key_of(known["item_id"], known["filename"])
-        row = Row(id=key, **known, content=content.hex(), vector=vector)
+    for vector, picture, content in zip(vectors, metadata, contents, strict=True):
+        _check_texts(picture)
+        key = picture_key(picture["item_id"], picture["filename"])
+        row = Row(id=key, **picture, content=content.hex(), vector=vector)
         if key in rows:
-            refuse_collision(rows[key], row)
+            check_same_picture(rows[key], row)
         rows[key] = row
     return rows
 
 
-def refuse_collision(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """A `ValueError` where two rows of the same key are not the same picture."""
-    names = [(row["item_id"], row["filename"]) for row in (one, other)]
-    if names[0] != names[1]:
+def check_same_picture(row: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Check that two rows with the same key are the same picture.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    names, other_names = ((one["item_id"], one["filename"]) for one in (row, other))
+    if names != other_names:
         raise ValueError(
-            f"the pictures {names[0]} and {names[1]} have the same key; rename one of them"
+            f"the pictures {names} and {other_names} have the same key; rename one of them"
         )
 
 
-def messages(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Rows in lists that are each small enough for a message."""
-    some: list[Row] = []
+def split_messages(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Divide rows into lists that are each small enough for a message."""
+    message: list[Row] = []
     size = 0
     for row in rows:
         texts = (row["item_id"], row["filename"], row["content"], *row["labels"])
-        needed = row["vector"].nbytes + sum(len(text.encode()) + 8 for text in texts)
-        if some and (len(some) == ROWS or size + needed > MESSAGE):
-            yield some
-            some, size = [], 0
-        some.append(row)
-        size += needed
-    if some:
-        yield some
+        row_size = row["vector"].nbytes + sum(len(text.encode()) + 8 for text in texts)
+        if message and (len(message) == MESSAGE_ROWS or size + row_size > MESSAGE_BYTES):
+            yield message
+            message, size = [], 0
+        message.append(row)
+        size += row_size
+    if message:
+        yield message
 
 
-def metadata_in(row: Mapping[str, Any]) -> Metadata:
-    """The `Metadata` in the answer to a query, whose lists are not Python's."""
+def to_metadata(row: Mapping[str, Any]) -> Metadata:
+    """Return the metadata in a row that Milvus returned; its lists are not Python lists."""
     return {
         "item_id": row["item_id"],
         "filename": row["filename"],
@@ -103,51 +117,57 @@ def metadata_in(row: Mapping[str, Any]) -> Metadata:
     }
 
 
-def expression_of(labels: LabelFilter) -> str:
-    """A filter in the language of Milvus; empty for one that keeps everything."""
+def filter_expression(labels: LabelFilter) -> str:
+    """Translate a filter into the language of Milvus; empty for a filter that keeps everything.
+
+    Examples
+    --------
+    >>> filter_expression(LabelFilter.from_lists(any_of=["red", "pink"]))
+    'array_contains_any(labels, ["pink", "red"])'
+    """
     return " and ".join(
-        f"{function}(labels, {list_of(sorted(wanted))})"
-        for function, wanted in (
+        f"{function}(labels, {quote_list(sorted(names))})"
+        for function, names in (
             ("array_contains_any", labels.any_of),
             ("array_contains_all", labels.all_of),
             ("not array_contains_any", labels.none_of),
         )
-        if wanted
+        if names
     )
 
 
-def list_of(texts: Iterable[str]) -> str:
-    """A list of texts in the language of Milvus."""
-    return f"[{', '.join(map(quoted, texts))}]"
+def quote_list(texts: Iterable[str]) -> str:
+    """Write a list of texts in the language of Milvus."""
+    return f"[{', '.join(map(quote, texts))}]"
 
 
-def quoted(text: str) -> str:
-    """A text in the language of Milvus; what is not escaped means itself.
+def quote(text: str) -> str:
+    """Write a text in the language of Milvus.
 
     Raises
     ------
     InputError
-        If it cannot be sent: half of a surrogate pair stands in it.
+        If it is not valid Unicode.
     """
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{text!r}: is no text that Milvus can hold") from None
+        raise InputError(f"{text!r}: not valid Unicode, as Milvus needs it; rename it") from None
     return f'"{text.translate(_ESCAPES)}"'
 
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 
-def _check_texts(known: Metadata) -> None:
-    picture = f"{known['filename']!r} of item {known['item_id']!r}"
+def _check_texts(picture: Metadata) -> None:
+    name = f"{picture['filename']!r} of item {picture['item_id']!r}"
+    texts = (picture["item_id"], picture["filename"], *picture["labels"])
     try:
-        longest = max(
-            len(text.encode()) for text in (known["item_id"], known["filename"], *known["labels"])
-        )
+        longest = max(len(text.encode()) for text in texts)
     except UnicodeEncodeError:
-        raise ValueError(f"{picture}: has a name that is no Unicode; rename it") from None
-    if longest > MOST_TEXT or len(known["labels"]) > MOST_TEXT:
+        raise ValueError(f"{name}: a name or label is not valid Unicode; rename it") from None
+    if longest > MAX_TEXT_BYTES or len(picture["labels"]) > MAX_LABELS:
         raise ValueError(
-            f"{picture}: Milvus holds names of {MOST_TEXT} bytes and {MOST_TEXT} labels at most"
+            f"{name}: Milvus accepts at most {MAX_TEXT_BYTES} bytes per name or label and "
+            f"{MAX_LABELS} labels per picture"
         )
