@@ -1,16 +1,16 @@
-"""What re-ranking at search time brings and what it costs, on a catalogue and a model.
+"""Measure what re-ranking at search time gains and costs, for a catalogue and a model.
 
 Run it as ``python benchmarks/reranking.py --labeled-data test.json [--queries FILE]
-[--keras-model FILE]``. Without `--queries` each picture is searched for among
-the others; it is then nowhere: not in its ranking, not among the neighbours that re-rank it, and
-not in the pictures that database-side augmentation mixes. `--embeddings DIR` keeps the vectors
-for the next run. With `--grid` there is a row for each of many settings: how the default ones were
-chosen, on catalogues that were not measured on afterwards.
+[--keras-model FILE]``. Without `--queries`, each picture is searched for among the others. It is
+then removed everywhere: from its ranking, from the neighbours that re-rank it, and from the
+pictures that database-side augmentation mixes. `--embeddings DIR` stores the vectors for the next
+run. `--grid` measures many settings, one per row; the default settings were chosen like this, on
+catalogues that were not used for measurements afterwards.
 
-The figures are those of `siamese evaluate`, over the whole gallery in its new order. `items` is
-the share of queries whose item is first when items are ranked by the mean of their three best
-pictures; by their best picture it is recall@1 itself. Milliseconds of CPU are the median of single
-searches for 10 results in a BallTree, by picture and by item, without embedding the query.
+The figures are those of `siamese evaluate` over the whole re-ranked gallery. `items` is the share
+of queries whose item comes first if items are ranked by the mean of their three best pictures; by
+their best picture, it would be recall@1. `CPU ms` is the median CPU time of single searches for 10
+results in a BallTree, by picture and by item, without embedding the query.
 """
 
 from __future__ import annotations
@@ -36,17 +36,13 @@ from siamese.evaluation.metrics import retrieval_metrics
 from siamese.indexes import EVERYTHING, BallTreeIndex, LabelFilter
 from siamese.indexes.gallery_augmentation import augment_gallery, expand_query
 from siamese.search.ranking import BY_ITEM
-from siamese.search.reranking.reranker import (
-    Expansion,
-    Nearest,
-    Reciprocal,
-    Reranker,
-    item_order,
-)
+from siamese.search.reranking.expansion import Expansion
+from siamese.search.reranking.item_order import rank_items
+from siamese.search.reranking.reciprocal import Reciprocal
+from siamese.search.reranking.reranker import Nearest, Reranker
 from siamese.search.searcher import Searcher
 
-TIMED = 100
-"""Searches that the milliseconds are the median of."""
+TIMED_SEARCHES = 100
 
 
 @dataclass(frozen=True)
@@ -59,15 +55,15 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Method:
-    """What a row of the table measures."""
+    """A row of the table."""
 
     name: str
-    ranking: Reranker
+    reranker: Reranker
     augmentation: Augmentation | None = None
 
 
 def default_methods() -> list[Method]:
-    """The methods with the settings of the package."""
+    """Return the methods with the default settings of the package."""
     defaults = augment_gallery.__defaults__
     assert defaults is not None
     augmentation = Augmentation(*defaults)
@@ -81,7 +77,7 @@ def default_methods() -> list[Method]:
 
 
 def grid() -> Iterator[Method]:
-    """The settings among which the default ones were chosen."""
+    """Yield the settings from which the default ones were chosen."""
     yield Method("none", Nearest())
     for neighbours in (1, 2, 3, 5, 10):
         for alpha in (0, 3, 5, 8):
@@ -101,72 +97,74 @@ def grid() -> Iterator[Method]:
 
 @dataclass(frozen=True)
 class Data:
-    """Queries and a gallery; `own[i]` is the row of query i in the gallery, -1 for none."""
+    """Queries and a gallery; `own_rows[i]` is the row of query i in the gallery, or -1."""
 
     queries: np.ndarray
     query_ids: np.ndarray
     gallery: np.ndarray
     gallery_ids: np.ndarray
-    own: np.ndarray
+    own_rows: np.ndarray
 
 
 class Gallery:
-    """An index of the vectors in memory, from which one row may be missing."""
+    """An index in memory that can hide one row."""
 
-    def __init__(self, vectors: np.ndarray, missing: int = -1) -> None:
-        self.data, self.missing = vectors, missing
+    def __init__(self, vectors: np.ndarray, hidden_row: int = -1) -> None:
+        self.data, self.hidden_row = vectors, hidden_row
 
     def query(
         self, X: np.ndarray, k: int, labels: LabelFilter = EVERYTHING
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `BallTreeIndex.query`, in the order of rows where equally far."""
+        """Search as `BallTreeIndex.query` does, with rows of equal distance in their order."""
         similarity = np.asarray(X, np.float32) @ self.data.T
-        if self.missing >= 0:
-            similarity[:, self.missing] = -np.inf
-        k = min(k, len(self.data) - (self.missing >= 0))
+        if self.hidden_row >= 0:
+            similarity[:, self.hidden_row] = -np.inf
+        k = min(k, len(self.data) - (self.hidden_row >= 0))
         rows = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
         cosine = np.take_along_axis(similarity, rows, axis=1).astype(np.float64)
         return np.sqrt(np.maximum(2 - 2 * cosine, 0)), rows
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """As `BallTreeIndex.vectors`."""
+        """Return vectors as `BallTreeIndex.vectors` does."""
         return self.data[rows].astype(np.float64)
 
 
 def galleries(data: Data, augmentation: Augmentation | None) -> Iterator[Gallery]:
-    """The gallery as each query finds it: without that query, and not augmented with it."""
+    """Yield the gallery for each query, without the query and not augmented with it."""
     if augmentation is None:
-        for own in data.own:
-            yield Gallery(data.gallery, own)
+        for own_row in data.own_rows:
+            yield Gallery(data.gallery, own_row)
         return
     neighbours, alpha = augmentation.neighbours, augmentation.alpha
     augmented = augment_gallery(data.gallery, neighbours, alpha)
     similarity = data.gallery @ data.gallery.T
     np.fill_diagonal(similarity, -np.inf)
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : neighbours + 1]
-    for own in data.own:
-        mixed, _ = np.nonzero(nearest[:, :neighbours] == own)
-        kept = augmented[mixed]
+    for own_row in data.own_rows:
+        mixed, _ = np.nonzero(nearest[:, :neighbours] == own_row)
+        original = augmented[mixed]
         for row in mixed:
-            others = nearest[row][nearest[row] != own]
+            others = nearest[row][nearest[row] != own_row]
             augmented[row] = expand_query(data.gallery[row], data.gallery[others], alpha)
-        yield Gallery(augmented, own)
-        augmented[mixed] = kept
+        yield Gallery(augmented, own_row)
+        augmented[mixed] = original
 
 
-def measured(data: Data, method: Method) -> dict[str, float]:
-    """The figures of a method: ``recall@1``, ``map@r``, ``map`` and ``items``."""
+def measure(data: Data, method: Method) -> dict[str, float]:
+    """Return the ``recall@1``, ``map@r``, ``map`` and ``items`` of a method."""
     names, items = np.unique(data.gallery_ids, return_inverse=True)
     figures = []
-    with closing(galleries(data, method.augmentation)) as searched:
-        for query, item_id, gallery in zip(data.queries, data.query_ids, searched, strict=True):
-            (scores,), (rows,) = method.ranking.rank(gallery, query[None], len(data.gallery))
+    with closing(galleries(data, method.augmentation)) as all_galleries:
+        for query, item_id, gallery in zip(
+            data.queries, data.query_ids, all_galleries, strict=True
+        ):
+            (scores,), (rows,) = method.reranker.rank(gallery, query[None], len(data.gallery))
             hits = data.gallery_ids[rows] == item_id
             if not (relevant := hits.sum()):
                 continue
             precision = np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)
             sizes = np.bincount(items[rows], minlength=len(names))
-            (first, *_), _ = item_order(scores, items[rows], sizes, BY_ITEM["mean"])
+            (first, *_), _ = rank_items(scores, items[rows], sizes, BY_ITEM["mean"])
             figures.append(
                 (
                     hits[0],
@@ -178,89 +176,89 @@ def measured(data: Data, method: Method) -> dict[str, float]:
     return dict(zip(("recall@1", "map@r", "map", "items"), np.mean(figures, axis=0), strict=True))
 
 
-class Given:
-    """An embedder of pictures that are vectors already."""
+class VectorEmbedder:
+    """An embedder whose pictures are vectors already."""
 
     def __init__(self, facts: Any) -> None:
         self.facts = facts
 
     def embed(self, sources: Sequence[Any]) -> np.ndarray:
-        """The sources themselves."""
+        """Return the sources."""
         return np.asarray(sources)
 
 
-def milliseconds(data: Data, method: Method, facts: Any, by_item: str | None) -> float:
-    """The median CPU time of a search for 10 results."""
+def time_searches(data: Data, method: Method, facts: Any, by_item: str | None) -> float:
+    """Return the median CPU time of a search for 10 results, in milliseconds."""
     vectors = data.gallery
     if method.augmentation is not None:
         settings = method.augmentation
         vectors = augment_gallery(vectors, settings.neighbours, settings.alpha)
     metadata = [{"item_id": str(name), "filename": "", "labels": []} for name in data.gallery_ids]
     index = BallTreeIndex.build(vectors, metadata, facts)
-    searcher = Searcher(Given(facts), index)  # type: ignore[arg-type]
+    searcher = Searcher(VectorEmbedder(facts), index)  # type: ignore[arg-type]
     seconds = []
-    for query in data.queries[: TIMED + 1]:
+    for query in data.queries[: TIMED_SEARCHES + 1]:
         start = time.process_time()
-        searcher.search([query], 10, rerank=method.ranking, by_item=by_item)
+        searcher.search([query], 10, rerank=method.reranker, by_item=by_item)
         seconds.append(time.process_time() - start)
     return 1000 * float(np.median(seconds[1:]))  # the first one warms up
 
 
 def main() -> None:
-    """Measure and print the table; exit with 1 if the plain ranking is not that of `evaluate`."""
+    """Measure and print the table; exit with 1 if the plain ranking differs from `evaluate`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--labeled-data", type=Path, required=True)
     parser.add_argument("--queries", type=Path)
     parser.add_argument("--image-dir", type=Path)
     parser.add_argument("--keras-model", type=Path)
-    parser.add_argument("--embeddings", type=Path, help="folder to keep the vectors in")
-    parser.add_argument("--grid", action="store_true", help="many settings, without times")
+    parser.add_argument("--embeddings", type=Path, help="folder to store the vectors in")
+    parser.add_argument("--grid", action="store_true", help="measure many settings, without times")
     arguments = parser.parse_args()
     model = arguments.keras_model
     embedder = Embedder.load(model) if model else Embedder.pretrained()
 
-    def embedded(path: Path) -> tuple[np.ndarray, np.ndarray, list[Path]]:
+    def embed(path: Path) -> tuple[np.ndarray, np.ndarray, list[Path]]:
         catalogue = Catalogue.read(path, arguments.image_dir or arguments.labeled_data.parent)
-        keep = arguments.embeddings
-        store = EmbeddingStore(keep / path.stem) if keep else None
-        done = embed_catalogue(embedder, catalogue, store=store)
-        ids = np.array([picture.item_id for picture in done.pictures])
+        folder = arguments.embeddings
+        store = EmbeddingStore(folder / path.stem) if folder else None
+        embeddings = embed_catalogue(embedder, catalogue, store=store)
+        ids = np.array([picture.item_id for picture in embeddings.pictures])
         return (
-            done.vectors,
+            embeddings.vectors,
             ids,
-            [catalogue.path_of(picture).resolve() for picture in done.pictures],
+            [catalogue.path_of(picture).resolve() for picture in embeddings.pictures],
         )
 
-    gallery, gallery_ids, files = embedded(arguments.labeled_data)
+    gallery, gallery_ids, files = embed(arguments.labeled_data)
     if arguments.queries is None:
-        queries, query_ids, own = gallery, gallery_ids, np.arange(len(gallery))
+        queries, query_ids, own_rows = gallery, gallery_ids, np.arange(len(gallery))
     else:
-        queries, query_ids, asked = embedded(arguments.queries)
-        row_of = {file: row for row, file in enumerate(files)}
-        own = np.array([row_of.get(file, -1) for file in asked])
-    data = Data(queries, query_ids, gallery, gallery_ids, own)
+        queries, query_ids, query_files = embed(arguments.queries)
+        rows_of_files = {file: row for row, file in enumerate(files)}
+        own_rows = np.array([rows_of_files.get(file, -1) for file in query_files])
+    data = Data(queries, query_ids, gallery, gallery_ids, own_rows)
 
     methods = list(grid()) if arguments.grid else default_methods()
     times = [] if arguments.grid else ["CPU ms", "CPU ms by item"]
     table = Table("re-ranking", "recall@1", "MAP@R", "mAP", "items", *times)
     for column in table.columns[1:]:
         column.justify = "right"
-    rows = [measured(data, method) for method in methods]
+    rows = [measure(data, method) for method in methods]
     for method, figures in zip(methods, rows, strict=True):
-        spent = [
-            f"{milliseconds(data, method, embedder.facts, by_item):.1f}"
+        cpu_times = [
+            f"{time_searches(data, method, embedder.facts, by_item):.1f}"
             for by_item in (None, "mean")[: len(times)]
         ]
-        table.add_row(method.name, *(f"{value:.3f}" for value in figures.values()), *spent)
+        table.add_row(method.name, *(f"{value:.3f}" for value in figures.values()), *cpu_times)
     print(f"{len(queries):,} queries, {len(gallery):,} pictures of {len(set(gallery_ids))} items")
     Console().print(table)
 
     expected = retrieval_metrics(
-        queries, query_ids, gallery=gallery, gallery_item_ids=gallery_ids, own_rows=own
+        queries, query_ids, gallery=gallery, gallery_item_ids=gallery_ids, own_rows=own_rows
     )
-    off = {name: rows[0][name] - expected[name] for name in ("recall@1", "map@r", "map")}
-    if max(map(abs, off.values())) > 1e-3:
-        sys.exit(f"without re-ranking, these differ from siamese evaluate: {off}")
+    differences = {name: rows[0][name] - expected[name] for name in ("recall@1", "map@r", "map")}
+    if max(map(abs, differences.values())) > 1e-3:
+        sys.exit(f"without re-ranking, these differ from siamese evaluate: {differences}")
 
 
 if __name__ == "__main__":

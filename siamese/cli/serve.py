@@ -148,7 +148,7 @@ def serve(
             f"--{given[0].replace('_', '-')} and --tf-serving: one model embeds; leave one out"
         )
     from siamese.indexes import open_index
-    from siamese.server.run import bind_socket, serve, url_of
+    from siamese.server.run import bind_socket, format_url, serve
 
     listener = bind_socket(host, port)
 
@@ -173,5 +173,5 @@ def serve(
         service = Service(load, index_place, settings, collection)
     served = service.current
     pictures = pluralize(served.pictures, "picture")
-    click.echo(f"{url_of(listener)}: {pictures} of {served.searcher.index.name}")
+    click.echo(f"{format_url(listener)}: {pictures} of {served.searcher.index.name}")
     sys.exit(serve(service, listener))

@@ -55,7 +55,7 @@ class Query:
     item_id: str | None = None
     required: bool = False
 
-    def own_item(self, index: Index) -> str | None:
+    def find_own_item(self, index: Index) -> str | None:
         """Return the item of the query: the known one, or that of its file in the index."""
         if self.item_id is not None:
             return self.item_id
@@ -152,7 +152,7 @@ def search_each(
             usable, squares = _decode_queries(searcher.embedder, batch, skipped)
             own_items = None
             if exclude_own_item:
-                own_items = [query.own_item(searcher.index) for query in usable]
+                own_items = [query.find_own_item(searcher.index) for query in usable]
                 unknown += own_items.count(None)
             yield from searcher.search_vectors(
                 searcher.embedder.embed_squares(squares),
@@ -202,7 +202,7 @@ def search_together(
         return
     own_items = None
     if exclude_own_item:
-        found = (query.own_item(searcher.index) for query in usable)
+        found = (query.find_own_item(searcher.index) for query in usable)
         own_items = sorted({item_id for item_id in found if item_id is not None})
         if len(own_items) > 1:
             raise InputError(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from siamese.errors import InputError
 from siamese.indexes import Index, LabelFilter
-from siamese.search.reranking.item_order import item_order
+from siamese.search.reranking.item_order import rank_items
 from siamese.search.reranking.reranker import Nearest, Reranker
 
 BY_ITEM = {"best": 1, "mean": 3}
@@ -92,7 +92,7 @@ class Ranker:
         """
         if self.by_item is not None:
             return [
-                self._rank_items(vector, k, rows, BY_ITEM[self.by_item])
+                self._rank_by_item(vector, k, rows, BY_ITEM[self.by_item])
                 for vector, rows in zip(vectors, excluded, strict=True)
             ]
         # At most all of the excluded rows are among the first results.
@@ -136,7 +136,7 @@ class Ranker:
             depth *= 4
             rankings = self.rank(vectors, depth, excluded)
 
-    def _rank_items(
+    def _rank_by_item(
         self,
         vector: NDArray[np.floating[Any]],
         k: int,
@@ -153,9 +153,9 @@ class Ranker:
             scores, rows = scores[kept], rows[kept]
             item_ids = np.array([m["item_id"] for m in self.index.metadata_of(rows)], object)
             items, numbers = np.unique(item_ids, return_inverse=True)
-            order = item_order(scores, numbers, self.index.item_sizes(list(items)), pictures)
-            if is_whole_index or (len(order.sure) >= k and order.sure[:k].all()):
-                first = order.places[:k]
+            order = rank_items(scores, numbers, self.index.item_sizes(list(items)), pictures)
+            if is_whole_index or (len(order.complete) >= k and order.complete[:k].all()):
+                first = order.positions[:k]
                 return self._measure(vector, scores[first], rows[first])
             depth *= 4
 

@@ -368,8 +368,8 @@ def mean_vector(vectors: NDArray[np.float32], name: str) -> NDArray[np.float32]:
 
     Examples
     --------
-    >>> mean_vector(np.array([[1, 0], [0, 1]], np.float32), "two views").round(4).tolist()
-    [0.7071, 0.7071]
+    >>> mean_vector(np.array([[1, 0], [0, 1]], np.float32), "two views")
+    array([0.70710677, 0.70710677], dtype=float32)
     """
     mean = vectors.mean(axis=0)
     length = np.linalg.norm(mean)

@@ -37,7 +37,7 @@ class Gallery:
         """Return the path of a thumbnail's URL, or None without a folder."""
         return self._url("thumbnails", filename)
 
-    def path_of(self, filename: str) -> Path:
+    def find_file(self, filename: str) -> Path:
         """Return the file of a picture of the index.
 
         Raises
@@ -61,7 +61,7 @@ class Gallery:
         return f"/{route}/{quote(filename, errors='surrogateescape')}"
 
 
-def media_type(path: Path) -> str:
+def detect_media_type(path: Path) -> str:
     """Return the content type of a picture from the file's content, whatever its name.
 
     Raises
@@ -78,7 +78,7 @@ def media_type(path: Path) -> str:
         raise NotFoundError(f"{path.name}: damaged ({type(error).__name__})") from None
 
 
-def thumbnail(path: Path, size: int) -> bytes:
+def make_thumbnail(path: Path, size: int) -> bytes:
     """Return a picture as a JPEG whose longer side is at most `size` pixels, cached.
 
     Raises

@@ -131,7 +131,7 @@ class OlderSearch(BaseModel):
     classifications: list[Classification]
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def describe_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe the errors of a route, for its `responses`.
 
     Parameters

@@ -7,37 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siamese.data.images import PictureError, square_picture
 from siamese.errors import GoneError, InputError, NotFoundError, UnavailableError
 from siamese.evaluation.calibration import calibrate_threshold, get_calibration_path
 from siamese.indexes import BallTreeIndex, open_index
-from siamese.models.facts import ModelFacts
-from siamese.search.reranking.reranker import Expansion, Reciprocal
+from siamese.search.reranking.reciprocal import Reciprocal
 from siamese.search.searcher import Searcher
-
-FACTS = ModelFacts("mean colour", "f" * 64, 3, 8, None)
-COLOURS = {"red": (250, 5, 5), "orange": (250, 100, 5), "green": (5, 250, 5), "blue": (5, 5, 250)}
-
-
-class MeanColour:
-    """An embedder that needs no network."""
-
-    facts = FACTS
-
-    def embed(self, sources, *, batch_size=32):
-        squares, problems = [], []
-        for source in sources:
-            try:
-                squares.append(square_picture(source, 8))
-            except PictureError as error:
-                problems.append(f"{source}: {error}")
-        if problems:
-            raise InputError(problems)
-        return self.embed_squares(np.array(squares).reshape(-1, 8, 8, 3))
-
-    def embed_squares(self, squares):
-        vectors = squares.mean((1, 2), dtype=np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+from tests.search.conftest import COLOURS, FACTS, Angles, MeanColour, at_angles, chord, order
 
 
 @pytest.fixture
@@ -76,14 +51,14 @@ def test_the_nearest_pictures_come_first(paths, index):
     assert found[1].results[0].item_id == "blue"
 
 
-def test_bytes_and_pictures_are_queries_too(paths, index):
+def test_queries_can_be_bytes_or_pil_images(paths, index):
     sources = [paths[2].read_bytes(), Image.new("RGB", (4, 4), COLOURS["blue"])]
     found = Searcher(MeanColour(), index).search(sources, k=1)
     assert [query.query for query in found] == ["picture 1", "picture 2"]
     assert [query.results[0].item_id for query in found] == ["green", "blue"]
 
 
-def test_as_dict_is_the_json_form(paths, index):
+def test_as_dict_returns_the_json_document(paths, index):
     (found,) = Searcher(MeanColour(), index).search(paths[:1], k=100)
     form = json.loads(json.dumps(found.as_dict()))
     assert list(form) == ["query", "results", "in_catalogue"] and len(form["results"]) == 4
@@ -91,7 +66,7 @@ def test_as_dict_is_the_json_form(paths, index):
     assert form["results"][0]["labels"] == ["warm"] and form["results"][3]["labels"] == []
 
 
-def test_in_catalogue_is_told_with_a_calibration_beside_the_model(tmp_path, paths, index):
+def test_in_catalogue_needs_a_calibration_beside_the_model(tmp_path, paths, index):
     path = tmp_path / "final_model.hdf5"
     embedder = MeanColour()
     embedder.facts = replace(FACTS, path=str(path))
@@ -99,19 +74,19 @@ def test_in_catalogue_is_told_with_a_calibration_beside_the_model(tmp_path, path
     found = Searcher(embedder, index).search([paths[0], other])
     assert [query.in_catalogue for query in found] == [None, None]
 
-    told = calibrate_threshold(
+    calibration = calibrate_threshold(
         [0.1, 0.2], [0.4, 0.5], gallery=4, fingerprint=FACTS.fingerprint, measured_on="colours"
     )
-    told.write(get_calibration_path(path))
+    calibration.write(get_calibration_path(path))
     searcher = Searcher(embedder, index)
-    assert searcher.threshold == told.threshold
-    for ways in ({}, {"k": 1}, {"by_item": "best"}, {"rerank": "reciprocal"}):
-        found = searcher.search([paths[0], other], **ways)
+    assert searcher.threshold == calibration.threshold
+    for options in ({}, {"k": 1}, {"by_item": "best"}, {"rerank": "reciprocal"}):
+        found = searcher.search([paths[0], other], **options)
         assert [query.in_catalogue for query in found] == [True, False]
     assert found[0].as_dict()["in_catalogue"] is True
 
 
-def test_no_query_no_ranking(index):
+def test_no_queries_give_no_results(index):
     assert Searcher(MeanColour(), index).search([]) == []
 
 
@@ -123,7 +98,7 @@ def test_every_bad_query_is_reported(tmp_path, paths, index):
     assert "text.jpg: not a picture" in first and "none: file missing" in second
 
 
-def test_another_model_is_refused_in_one_line(index):
+def test_another_model_is_an_error_of_one_line(index):
     embedder = MeanColour()
     embedder.facts = replace(FACTS, name="other.hdf5", fingerprint="0" * 64)
     with pytest.raises(InputError) as caught:
@@ -133,7 +108,7 @@ def test_another_model_is_refused_in_one_line(index):
         assert part in line
 
 
-def test_an_index_without_its_model_is_taken_with_a_warning(paths, index):
+def test_an_index_that_records_no_model_is_accepted_with_a_warning(paths, index):
     index.model = None
     with pytest.warns(UserWarning, match="does not record which model made it"):
         searcher = Searcher(MeanColour(), index)
@@ -145,114 +120,16 @@ def test_an_index_without_its_model_is_taken_with_a_warning(paths, index):
         Searcher(wider, index)
 
 
-# --- another order
-
-
-class Angles:
-    """An embedder of pictures that are angles in degrees."""
-
-    facts = replace(FACTS, embedding_size=2)
-
-    def embed(self, sources, *, batch_size=32):
-        angles = np.radians(np.array(sources, float))
-        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-
-
-def at_angles(*pictures):
-    """A searcher of pictures `(item, angle)`; the file of each is named by its angle."""
-    vectors = Angles().embed([angle for _, angle in pictures])
-    metadata = [{"item_id": item, "filename": str(a), "labels": []} for item, a in pictures]
-    return Searcher(Angles(), BallTreeIndex.build(vectors, metadata, Angles.facts))
-
-
-def order(found):
-    return [(result.item_id, result.filename) for result in found.results]
-
-
-def chord(degrees):
-    """The Euclidean distance of two vectors of length 1."""
-    return pytest.approx(2 * np.sin(np.radians(degrees / 2)), abs=1e-6)
-
-
-def test_a_reranked_picture_keeps_its_own_distance():
-    searcher = at_angles(("a", 10), ("a", 25), ("a", 40), ("a", 55), ("b", -45))
-    (plain,) = searcher.search([0], k=5)
-    assert [result.filename for result in plain.results] == ["10", "25", "40", "-45", "55"]
-    for rerank in (Expansion(neighbours=2, alpha=1), Reciprocal(k1=3, k2=1, own_share=0.3)):
-        (found,) = searcher.search([0], k=5, rerank=rerank)
-        assert [result.filename for result in found.results] == ["10", "25", "40", "55", "-45"]
-        assert [result.rank for result in found.results] == [1, 2, 3, 4, 5]
-        for result in found.results:
-            assert result.distance == chord(abs(int(result.filename)))
-
-
-@pytest.mark.parametrize(
-    ("name", "same"), [("none", None), ("expansion", Expansion()), ("reciprocal", Reciprocal())]
-)
-def test_rerank_by_name(name, same):
-    angles = np.random.default_rng(0).uniform(0, 90, size=150)
-    searcher = at_angles(*(("a", angle) for angle in angles))
-    queries = range(5, 90, 5)
-    found = searcher.search(queries, k=150, rerank=name)
-    assert found == searcher.search(queries, k=150, rerank=same)
-    assert (found == searcher.search(queries, k=150)) == (name == "none")
-
-
-def test_a_result_an_item_by_its_best_picture_or_by_the_mean_of_three():
-    pictures = [("lone", 3), ("near", 1), ("near", 50), ("near", 60), ("near", 70)]
-    pictures += [("many", 4), ("many", 5), ("many", -6), ("many", 89), ("far", 80)]
-    searcher = at_angles(*pictures)
-    (best,) = searcher.search([0], by_item="best")
-    assert order(best) == [("near", "1"), ("lone", "3"), ("many", "4"), ("far", "80")]
-    (mean,) = searcher.search([0], by_item="mean")
-    assert order(mean) == [("lone", "3"), ("many", "4"), ("near", "1"), ("far", "80")]
-    assert [result.rank for result in mean.results] == [1, 2, 3, 4]
-    assert [result.distance for result in mean.results] == [chord(a) for a in (3, 4, 1, 80)]
-
-
-@pytest.mark.parametrize("by_item", ["best", "mean"])
-@pytest.mark.parametrize("rerank", [None, "expansion", "reciprocal"])
-def test_however_many_pictures_stand_before_them_the_first_items_are_found(by_item, rerank):
-    # 300 pictures of one item before the first of the next; then items of few.
-    pictures = [("crowd", angle) for angle in np.linspace(0, 30, 300)]
-    pictures += [(f"few {n}", 31 + n + third / 3) for n in range(20) for third in range(3)]
-    searcher = at_angles(*pictures)
-    (found,) = searcher.search([0], k=4, rerank=rerank, by_item=by_item)
-    assert [result.item_id for result in found.results] == ["crowd", "few 0", "few 1", "few 2"]
-    (all_of_them,) = searcher.search([0], k=99, rerank=rerank, by_item=by_item)
-    assert len(all_of_them.results) == 21
-    assert order(all_of_them)[:4] == order(found)
-
-
-def test_a_searcher_that_cannot_be_asked_so():
+def test_invalid_options_are_errors():
     searcher = at_angles(("a", 1))
-    for words, line in (
-        ({"rerank": "best"}, "rerank is 'best'; there are none, expansion, reciprocal"),
+    for options, line in (
+        ({"rerank": "best"}, "rerank is 'best'; choose one of none, expansion, reciprocal"),
         ({"by_item": "all"}, "by_item is 'all'; choose one of best, mean"),
         ({"k": 0, "rerank": "reciprocal"}, "k is 0; ask for at least 1"),
         ({"k": -1, "by_item": "best"}, "k is -1; ask for at least 1"),
     ):
         with pytest.raises(InputError, match=line):
-            searcher.search([0], **words)
-
-
-@pytest.mark.parametrize(
-    "words", [{"rerank": Reciprocal(k1=3, own_share=0.3)}, {"by_item": "mean"}], ids=str
-)
-def test_pages_of_what_is_near_enough_hold_each_result_once(words):
-    rng = np.random.default_rng(0)
-    pictures = [(f"item {n}", a + d) for n, a in enumerate(rng.uniform(0, 90, 40)) for d in (0, 25)]
-    searcher = at_angles(*pictures)
-    most = 2 * np.sin(np.radians(30 / 2))
-    (whole,) = searcher.search([0], k=80, max_distance=most, **words)
-    assert 10 < len(whole.results) < 80
-    assert all(result.distance <= most for result in whole.results)
-    paged = []
-    for offset in range(0, 80, 4):
-        (page,) = searcher.search([0], k=4, offset=offset, max_distance=most, **words)
-        assert len(page.results) == min(4, max(0, len(whole.results) - offset))
-        paged += page.results
-    assert paged == whole.results
+            searcher.search([0], **options)
 
 
 def test_an_augmented_gallery_has_no_threshold(tmp_path):
@@ -275,12 +152,9 @@ def test_an_augmented_gallery_has_no_threshold(tmp_path):
         assert (Searcher(Calibrated(), opened).threshold is None) == augmented
 
 
-# --- similar to a picture of the index
-
-
 @pytest.fixture
 def shared():
-    """Return a searcher of five pictures, one of which belongs to two items."""
+    """Return a searcher of four pictures, one of which belongs to two items."""
     return at_angles(("a", 0), ("b", 0), ("a", 20), ("b", 30), ("c", 50))
 
 
@@ -292,13 +166,13 @@ def test_a_picture_is_found_by_its_filename_or_its_row(shared):
             shared.find_row(missing)
 
 
-def test_a_row_that_was_removed_is_not_found(shared, monkeypatch):
+def test_a_removed_row_is_not_found(shared, monkeypatch):
     class Removed:
         def __getattr__(self, name):
             return getattr(index, name)
 
-        def find(self, **words):
-            return np.setdiff1d(index.find(**words), [4])
+        def find(self, **keys):
+            return np.setdiff1d(index.find(**keys), [4])
 
         def metadata_of(self, rows):
             if error is not None:
@@ -339,7 +213,7 @@ def test_similar_pictures_of_other_items(shared):
     assert order(shared.search_similar("50", 1, by_item="mean")) == [("b", "30")]
 
 
-def test_similar_pictures_within_a_distance_are_found_however_they_are_ranked():
+def test_similar_pictures_within_a_distance_are_found_even_if_reranked():
     rng = np.random.default_rng(3)
     searcher = at_angles(*(("a", angle) for angle in [0, *rng.uniform(0, 90, 80)]))
     most, rerank = 2 * np.sin(np.radians(30 / 2)), Reciprocal(k1=3, own_share=0.3)
@@ -349,11 +223,11 @@ def test_similar_pictures_within_a_distance_are_found_however_they_are_ranked():
     assert {result.filename for result in found.results} == near
 
 
-def test_whether_it_is_in_the_catalogue_does_not_depend_on_what_is_shown(shared):
+def test_in_catalogue_does_not_depend_on_which_results_are_returned(shared):
     for threshold, known in ((0.5, True), (0.1, False)):
         shared.threshold = threshold
-        for words in ({}, {"max_distance": 0.0}, {"offset": 3}, {"k": 1}):
-            assert shared.search_similar("0", **words).in_catalogue is known
+        for options in ({}, {"max_distance": 0.0}, {"offset": 3}, {"k": 1}):
+            assert shared.search_similar("0", **options).in_catalogue is known
 
 
 def test_an_unknown_option_is_an_error(shared):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from siamese.indexes import open_index
 from siamese.search.searcher import Searcher
-from siamese.server.run import bind_socket, serve, url_of
+from siamese.server.run import bind_socket, format_url, serve
 from siamese.server.service import Service
 from siamese.server.settings import Settings
 from tests.server.conftest import Colours
@@ -31,7 +31,7 @@ def main() -> None:
     settings = Settings(image_dir=folder / "photos", watch_seconds=0.1, drain_seconds=drain)
     listener = bind_socket("127.0.0.1", 0)
     service = Service(lambda _: Searcher(embedder, open_index(index)), index, settings)
-    print(url_of(listener), flush=True)
+    print(format_url(listener), flush=True)
     sys.exit(serve(service, listener))
 
 

@@ -1,1 +1,1 @@
-"""Reorder search results, using the vectors of the index alone."""
+"""Reorder search results with the vectors of the index alone, without training."""

@@ -1,4 +1,4 @@
-"""Query expansion: what is found for a query says more about it than the query alone."""
+"""Query expansion: search again with the mean of the query and its nearest pictures."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from siamese.indexes.gallery_augmentation import expand_query
 
 @dataclass(frozen=True)
 class Expansion:
-    """Search once, move the query towards what was found, and search again.
+    """Search, move the query towards the nearest pictures, and search again.
 
-    Attributes
+    Parameters
     ----------
-    neighbours : how many of the nearest pictures the query is moved towards
-    alpha : see `expand_query`
+    neighbours : int, default=2
+        Number of nearest pictures to move the query towards.
+    alpha : float, default=5
+        See `siamese.indexes.gallery_augmentation.expand_query`.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
     """
 
     neighbours: int = 2
@@ -36,10 +43,13 @@ class Expansion:
         k: int,
         labels: LabelFilter = EVERYTHING,
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """See `Ranking`; the scores are the distances from the expanded query."""
-        _, rows = index.query(queries, self.neighbours, labels)
-        moved = [
-            expand_query(query, index.vectors(near), self.alpha)
-            for query, near in zip(queries, rows, strict=True)
+        """Rank the pictures, see `siamese.search.reranking.reranker.Reranker.rank`.
+
+        The scores are the distances to the expanded query.
+        """
+        _, nearest_rows = index.query(queries, self.neighbours, labels)
+        expanded = [
+            expand_query(query, index.vectors(rows), self.alpha)
+            for query, rows in zip(queries, nearest_rows, strict=True)
         ]
-        return index.query(np.reshape(moved, np.shape(queries)), k, labels)
+        return index.query(np.reshape(expanded, np.shape(queries)), k, labels)

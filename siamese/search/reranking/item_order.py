@@ -1,4 +1,4 @@
-"""From a ranking of pictures to one of the items they show."""
+"""Rank items from a ranking of their pictures."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from numpy.typing import NDArray
 
 
 class ItemOrder(NamedTuple):
-    """The items of a ranking, best first.
+    """Items of a ranking of pictures, best first.
 
     Attributes
     ----------
-    places : int (m,), where the best picture of each item stands in the ranking of pictures
-    sure : bool (m,), whether all pictures that count for an item were in it
+    positions : ndarray of int, shape (m,)
+        Position of each item's best picture in the ranking of pictures.
+    complete : ndarray of bool, shape (m,)
+        Whether all pictures that count for the item were in the ranking.
     """
 
-    places: NDArray[np.intp]
-    sure: NDArray[np.bool_]
+    positions: NDArray[np.intp]
+    complete: NDArray[np.bool_]
 
 
-def item_order(
+def rank_items(
     scores: NDArray[np.floating],
     items: NDArray[np.intp],
     sizes: NDArray[np.intp],
@@ -29,33 +31,43 @@ def item_order(
 ) -> ItemOrder:
     """Rank items by the mean score of their best pictures.
 
-    An item counts with its `pictures` best, or with all where it has fewer; with 1, that is its
-    best picture. What lies beyond the end of the ranking is taken to be as good as the last: an
-    item is never better than it seems, so that the order is right as far as all before are
-    `sure`. Equally good items keep the order of their best pictures.
+    If the ranking is cut off, pictures beyond its end are assumed to be as good as the last one.
+    An item's true score is never better than that, so the order is right up to the first item that
+    is not `complete`. Items with equal scores keep the order of their best pictures.
 
     Parameters
     ----------
-    scores : (n,), ascending: the first part of a ranking of pictures
-    items : int (n,), the number of each picture's item
-    sizes : int, how many pictures the item of each number has in all
-    pictures : how many count
+    scores : ndarray of float, shape (n,)
+        Ascending scores of the first pictures of a ranking.
+    items : ndarray of int, shape (n,)
+        Number of each picture's item.
+    sizes : ndarray of int
+        Number of pictures of each item, in the ranking or not.
+    pictures : int, default=1
+        How many of an item's best pictures count; all if it has fewer.
 
     Returns
     -------
-    The items that have a picture in the ranking.
+    ItemOrder
+        Items that have a picture in the ranking.
+
+    Examples
+    --------
+    >>> scores, items = np.array([0.1, 0.2, 0.3, 0.9]), np.array([0, 1, 1, 0])
+    >>> rank_items(scores, items, sizes=np.array([2, 2]), pictures=2).positions.tolist()
+    [1, 0]
     """
     found, places, item, counts = np.unique(
         items, return_index=True, return_inverse=True, return_counts=True
     )
     counting = np.minimum(sizes[found], pictures)
     seen = np.minimum(counts, counting)
-    # The how-manieth of its item each picture is, from 0.
+    # Position of each picture among those of its item, from 0.
     by_item = np.argsort(item, kind="stable")
-    number = np.empty(len(items), np.intp)
-    number[by_item] = np.arange(len(items)) - np.repeat(np.cumsum(counts) - counts, counts)
+    position = np.empty(len(items), np.intp)
+    position[by_item] = np.arange(len(items)) - np.repeat(np.cumsum(counts) - counts, counts)
 
-    counts_in = number < counting[item]
+    counts_in = position < counting[item]
     total = np.bincount(item[counts_in], scores[counts_in], minlength=len(found))
     mean = (total + (counting - seen) * scores[-1:]) / counting
     order = np.lexsort((places, mean))

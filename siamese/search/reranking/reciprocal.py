@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking: two pictures are alike when their neighbours are the same."""
+"""k-reciprocal re-ranking: similar pictures have the same neighbours."""
 
 from __future__ import annotations
 
@@ -18,51 +18,56 @@ def reciprocal_distances(
     k2: int,
     own_share: float,
 ) -> NDArray[np.float64]:
-    """Judge candidates by how far their neighbours are those of the query.
+    """Compute the distances of candidates to a query from the neighbours they share.
 
-    Over the pictures p, q, g of one small world, the query and its candidates, with the distance
-    ``d(p, g) = 1 - cos(p, g)`` and N(p, k), p itself and its k nearest others::
+    Let p, q and g be any pictures among the query and its candidates, ``d(p, g) = 1 - cos(p, g)``,
+    and N(p, k) the set of p and its k nearest others::
 
         R(p, k)    {g ∈ N(p, k) : p ∈ N(g, k)}
         R*(p)      R(p, k1) and each R(q, k1/2) with q ∈ R(p, k1) of which R(p, k1) has at least 2/3
-        V(p, g)    exp(-d(p, g)) where g ∈ R*(p), else 0
-        V'(p)      the mean of V(q) over q ∈ N(p, k2)
+        V(p, g)    exp(-d(p, g)) if g ∈ R*(p), else 0
+        V'(p)      mean of V(q) over q ∈ N(p, k2)
         jaccard    1 - Σ_g min(V'(p, g), V'(q, g)) / Σ_g max(V'(p, g), V'(q, g))
         result     (1 - λ) · jaccard + λ · d
 
     Parameters
     ----------
-    query : (d,), of length 1
-    candidates : (n, d), of length 1
-    k1 : neighbours that must be mutual; k1/2 is rounded, half to even
-    k2 : neighbours whose V is averaged; 0 for none
-    own_share : λ, the share of the distance itself in the result, 0 to 1
+    query : ndarray of float, shape (d,)
+        Vector of length 1.
+    candidates : ndarray of float, shape (n, d)
+        Vectors of length 1.
+    k1 : int
+        Number of neighbours that must be mutual. k1/2 is rounded, half to even.
+    k2 : int
+        Number of neighbours whose V is averaged; 0 for none.
+    own_share : float
+        λ, the share of the distance d in the result, from 0 to 1.
 
     Returns
     -------
-    float64 (n,)
+    ndarray of float64, shape (n,)
 
     Notes
     -----
-    The paper's world is the whole gallery with all queries. Here it is what one query found: the
-    work does not grow with the gallery, and an answer does not depend on other queries. The
-    paper counts p itself among its k2 neighbours, so that its k2 is one more than this one.
+    The paper uses the whole gallery and all queries where this uses one query and its candidates.
+    So the cost does not grow with the gallery, and a result does not depend on other queries. The
+    paper counts p among its k2 neighbours, so its k2 is larger by one.
 
     References
     ----------
     Zhong, Zheng, Cao, Li, "Re-ranking Person Re-identification with k-reciprocal Encoding",
     CVPR 2017.
     """
-    world = np.concatenate([np.asarray(query, np.float64)[None], candidates])
-    distance = 1 - world @ world.T
-    # Before all others, and before copies of itself.
+    vectors = np.concatenate([np.asarray(query, np.float64)[None], candidates])
+    distance = 1 - vectors @ vectors.T
+    # Each picture comes before all others, even before its copies.
     np.fill_diagonal(distance, -np.inf)
     order = np.argsort(distance, axis=1, kind="stable")
     np.fill_diagonal(distance, 0)
 
     mutual = _mutual(order, k1)
     mutual_half = _mutual(order, round(k1 / 2))
-    # As numbers, because matrix products of booleans are slow.
+    # As floats, because matrix products of booleans are slow.
     shared = mutual.astype(np.float32) @ mutual_half.T.astype(np.float32)
     joined = mutual & (3 * shared >= 2 * mutual_half.sum(axis=1))
     extended = mutual | (joined.astype(np.float32) @ mutual_half.astype(np.float32) > 0)
@@ -77,12 +82,19 @@ def reciprocal_distances(
 
 @dataclass(frozen=True)
 class Reciprocal:
-    """Re-rank the nearest pictures by `reciprocal_distances`; the order of the others stays.
+    """Re-rank the nearest pictures by `reciprocal_distances`, and keep the order of the others.
 
-    Attributes
+    Parameters
     ----------
-    candidates : how many of the nearest pictures are re-ranked
-    k1, k2, own_share : see `reciprocal_distances`
+    candidates : int, default=100
+        Number of nearest pictures to re-rank.
+    k1, k2, own_share : int, int, float
+        See `reciprocal_distances`.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
     """
 
     candidates: int = 100
@@ -103,32 +115,30 @@ class Reciprocal:
         k: int,
         labels: LabelFilter = EVERYTHING,
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """See `Ranking`; the scores are the `reciprocal_distances`.
+        """Rank the pictures, see `siamese.search.reranking.reranker.Reranker.rank`.
 
-        What is no candidate has no neighbour in common with the query, as far as is known: its
-        score is (1 - λ) + λ · d, which is behind all candidates.
+        The scores are the `reciprocal_distances`. Pictures that are not candidates are taken to
+        share no neighbour with the query: their score, (1 - λ) + λ · d, is larger.
         """
         distances, rows = index.query(queries, max(k, self.candidates), labels)
         scores = 1 - self.own_share + self.own_share * distances**2 / 2  # d = distance² / 2
         for query, score, row in zip(queries, scores, rows, strict=True):
-            found = index.vectors(row[: self.candidates])
-            score[: len(found)] = reciprocal_distances(
-                query, found, self.k1, self.k2, self.own_share
-            )
-            order = np.argsort(score[: len(found)], kind="stable")
-            score[: len(found)] = score[order]
-            row[: len(found)] = row[order]
+            candidates = index.vectors(row[: self.candidates])
+            count = len(candidates)
+            judged = reciprocal_distances(query, candidates, self.k1, self.k2, self.own_share)
+            order = np.argsort(judged, kind="stable")
+            score[:count], row[:count] = judged[order], row[order]
         return scores[:, :k], rows[:, :k]
 
 
 def _neighbours(order: NDArray[np.intp], k: int) -> NDArray[np.bool_]:
-    """Whether g ∈ N(p, k), for all p and g, of the order of all g for each p."""
+    """Return whether g ∈ N(p, k) for all p and g, from the order of all g for each p."""
     near = np.zeros(order.shape, np.bool_)
     np.put_along_axis(near, order[:, : k + 1], True, axis=1)
     return near
 
 
 def _mutual(order: NDArray[np.intp], k: int) -> NDArray[np.bool_]:
-    """Whether g ∈ R(p, k), for all p and g."""
+    """Return whether g ∈ R(p, k) for all p and g."""
     near = _neighbours(order, k)
     return near & near.T

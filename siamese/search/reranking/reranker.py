@@ -1,7 +1,7 @@
-"""A better order at search time: from the vectors that are there, with no training.
+"""The interface of rerankers, and their names on the command line.
 
-Each method is a small object with its settings and one way to be asked, `Reranker`. What they
-compute stands beside them as plain functions of arrays.
+A reranker is a small object with its settings and one method, `rank`. The computation is a plain
+function of arrays in the same module.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from siamese.errors import InputError
 from siamese.indexes import EVERYTHING, Index, LabelFilter
 from siamese.search.reranking.expansion import Expansion
-from siamese.search.reranking.item_order import ItemOrder, item_order
-from siamese.search.reranking.reciprocal import Reciprocal, reciprocal_distances
+from siamese.search.reranking.reciprocal import Reciprocal
 
 
 class Reranker(Protocol):
-    """How the pictures of an index are put in order for a query."""
+    """Puts the pictures of an index in order for a query."""
 
     def rank(
         self,
@@ -28,24 +27,30 @@ class Reranker(Protocol):
         k: int,
         labels: LabelFilter = EVERYTHING,
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Put the pictures in order.
+        """Rank the pictures of an index for each query.
 
         Parameters
         ----------
-        index : what is searched
-        queries : (n, d), of length 1
-        k : how many; as many as there are, where there are fewer
-        labels : which pictures count
+        index : Index
+            Index to search.
+        queries : ndarray of float, shape (n, d)
+            Query vectors of length 1.
+        k : int
+            Number of pictures; fewer if the index has fewer.
+        labels : LabelFilter, default=EVERYTHING
+            Pictures to consider, by their labels.
 
         Returns
         -------
-        scores : float64 (n, k), ascending in each row; what they are is the method's own
-        rows : int (n, k), of the index
+        scores : ndarray of float64, shape (n, k)
+            Ascending in each row. Their meaning depends on the reranker.
+        rows : ndarray of int, shape (n, k)
+            Rows of the index.
         """
 
 
 class Nearest:
-    """By Euclidean distance, as the index finds them."""
+    """Rank by Euclidean distance, as the index does."""
 
     def rank(
         self,
@@ -54,7 +59,7 @@ class Nearest:
         k: int,
         labels: LabelFilter = EVERYTHING,
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """See `Reranker`; the scores are the distances."""
+        """Rank the pictures, see `Reranker.rank`; the scores are the distances."""
         return index.query(queries, k, labels)
 
 
@@ -63,34 +68,32 @@ RERANKERS: dict[str, type[Nearest] | type[Expansion] | type[Reciprocal]] = {
     "expansion": Expansion,
     "reciprocal": Reciprocal,
 }
-"""By the names that `siamese search --rerank` takes."""
+"""Rerankers by their names in `siamese search --rerank`."""
 
 
-def get_reranker(given: Reranker | str | None) -> Reranker:
-    """Return the ranking itself, the one of that name with its default settings, or the nearest.
+def get_reranker(identifier: Reranker | str | None) -> Reranker:
+    """Return a reranker from its name.
+
+    Parameters
+    ----------
+    identifier : Reranker, str or None
+        A reranker is returned unchanged. A name gives one with its default settings, see
+        `RERANKERS`. None is `Nearest`.
 
     Raises
     ------
     InputError
-        There is none of that name.
+        If no reranker has this name.
+
+    Examples
+    --------
+    >>> get_reranker("expansion")
+    Expansion(neighbours=2, alpha=5.0)
     """
-    if given is None:
+    if identifier is None:
         return Nearest()
-    if not isinstance(given, str):
-        return given
-    if given not in RERANKERS:
-        raise InputError(f"rerank is {given!r}; there are {', '.join(RERANKERS)}")
-    return RERANKERS[given]()
-
-
-__all__ = [
-    "RERANKERS",
-    "Expansion",
-    "ItemOrder",
-    "Nearest",
-    "Reciprocal",
-    "Reranker",
-    "get_reranker",
-    "item_order",
-    "reciprocal_distances",
-]
+    if not isinstance(identifier, str):
+        return identifier
+    if identifier not in RERANKERS:
+        raise InputError(f"rerank is {identifier!r}; choose one of {', '.join(RERANKERS)}")
+    return RERANKERS[identifier]()

@@ -9,17 +9,17 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 
 from siamese.errors import NotFoundError
-from siamese.server.gallery import Gallery, media_type, thumbnail
+from siamese.server.gallery import Gallery, detect_media_type, make_thumbnail
 from siamese.server.index_versions import IndexVersion
 from siamese.server.routes.search_form import ServiceDep
-from siamese.server.schemas import About, Item, Label, Labels, Model, Picture, errors
+from siamese.server.schemas import About, Item, Label, Labels, Model, Picture, describe_errors
 from siamese.server.service import Service
 
 router = APIRouter(tags=["catalogue"])
 CACHE_HEADERS = {"Cache-Control": "private, max-age=3600"}
 
 
-@router.get("/about", responses=errors(503))
+@router.get("/about", responses=describe_errors(503))
 async def about(service: ServiceDep) -> About:
     """Describe what is served, and the limits for clients."""
     version, settings = service.current, service.settings
@@ -41,14 +41,14 @@ async def about(service: ServiceDep) -> About:
     )
 
 
-@router.get("/labels", responses=errors(401, 503))
+@router.get("/labels", responses=describe_errors(401, 503))
 async def labels(service: ServiceDep) -> Labels:
     """List all labels, the most frequent first."""
     counts = await service.in_pool(service.current.searcher.index.label_counts)
     return Labels(labels=[Label(label=label, pictures=n) for label, n in counts.items()])
 
 
-@router.get("/items/{item_id:path}", responses=errors(401, 404, 422, 503))
+@router.get("/items/{item_id:path}", responses=describe_errors(401, 404, 422, 503))
 async def item(item_id: str, service: ServiceDep) -> Item:
     """Return an item with its pictures."""
     return await service.in_pool(_find_item, service.current, item_id, service.gallery)
@@ -59,13 +59,13 @@ async def item(item_id: str, service: ServiceDep) -> Item:
     response_class=FileResponse,
     responses={
         200: {"content": {"image/*": {}}, "description": "The unchanged file."},
-        **errors(401, 404, 422, 503),
+        **describe_errors(401, 404, 422, 503),
     },
 )
 async def image(filename: str, service: ServiceDep) -> FileResponse:
     """Return a picture of the index, unchanged."""
     path = await service.in_pool(_path_of, service, filename)
-    kind = await service.in_pool(media_type, path)
+    kind = await service.in_pool(detect_media_type, path)
     return FileResponse(path, media_type=kind, headers=CACHE_HEADERS)
 
 
@@ -74,7 +74,7 @@ async def image(filename: str, service: ServiceDep) -> FileResponse:
     response_class=Response,
     responses={
         200: {"content": {"image/jpeg": {}}, "description": "A JPEG."},
-        **errors(401, 404, 422, 503),
+        **describe_errors(401, 404, 422, 503),
     },
 )
 async def small_image(
@@ -85,14 +85,14 @@ async def small_image(
     ] = 256,
 ) -> Response:
     """Return a smaller version of a picture of the index."""
-    content = await service.in_pool(lambda: thumbnail(_path_of(service, filename), size))
+    content = await service.in_pool(lambda: make_thumbnail(_path_of(service, filename), size))
     return Response(content, media_type="image/jpeg", headers=CACHE_HEADERS)
 
 
 def _path_of(service: Service, filename: str) -> Path:
     if not service.current.has_picture(filename):
         raise NotFoundError(f"{filename}: no such picture in the index")
-    return service.gallery.path_of(filename)
+    return service.gallery.find_file(filename)
 
 
 def _find_item(version: IndexVersion, item_id: str, gallery: Gallery) -> Item:

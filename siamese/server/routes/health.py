@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from siamese.server.errors import ApiError
 from siamese.server.routes.search_form import ServiceDep
-from siamese.server.schemas import Health, errors
+from siamese.server.schemas import Health, describe_errors
 
 router = APIRouter(tags=["operations"])
 
@@ -18,7 +18,7 @@ async def health() -> Health:
     return Health(status="ok")
 
 
-@router.get("/ready", responses=errors(503))
+@router.get("/ready", responses=describe_errors(503))
 async def ready(service: ServiceDep) -> Health:
     """Report whether the server accepts requests; it does not once it is stopping."""
     if not (service.ready and service.batcher.is_alive):
@@ -31,7 +31,7 @@ async def ready(service: ServiceDep) -> Health:
     response_class=Response,
     responses={
         200: {"content": {"text/plain": {}}, "description": "Metrics for Prometheus."},
-        **errors(401),
+        **describe_errors(401),
     },
 )
 async def metrics(service: ServiceDep) -> Response:

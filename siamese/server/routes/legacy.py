@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from siamese.search.searcher import SearchOptions
 from siamese.server.legacy_classifier import classify
 from siamese.server.routes.search_form import ServiceDep
-from siamese.server.schemas import Classification, Health, OlderFound, OlderSearch, errors
+from siamese.server.schemas import Classification, Health, OlderFound, OlderSearch, describe_errors
 from siamese.utils.templates import render
 
 router = APIRouter(tags=["older server"])
@@ -21,7 +21,7 @@ router = APIRouter(tags=["older server"])
     response_model=OlderSearch,
     responses={
         200: {"content": {"text/html": {}}, "description": "JSON or a page."},
-        **errors(400, 401, 408, 413, 415, 422, 503),
+        **describe_errors(400, 401, 408, 413, 415, 422, 503),
     },
 )
 async def search_image(

@@ -17,11 +17,11 @@ from siamese.server.routes.search_form import (
     parse_search_form,
     read_uploads,
 )
-from siamese.server.schemas import Embedding, Found, Search, errors
+from siamese.server.schemas import Embedding, Found, Search, describe_errors
 from siamese.server.uploads import Crop
 
 router = APIRouter(tags=["search"])
-UPLOAD_ERRORS = errors(400, 401, 408, 413, 415, 422, 503)
+UPLOAD_ERRORS = describe_errors(400, 401, 408, 413, 415, 422, 503)
 
 
 @router.post("/search", responses=UPLOAD_ERRORS)
@@ -56,7 +56,7 @@ async def search(
 
 @router.post(
     "/search/similar-to/{picture:path}",
-    responses=errors(400, 401, 404, 408, 413, 422, 503),
+    responses=describe_errors(400, 401, 404, 408, 413, 422, 503),
 )
 async def search_similar(
     picture: str,

@@ -18,7 +18,7 @@ def unit(rng, count, size):
 
 
 def naive(vector, neighbours, alpha):
-    """The formula, number by number."""
+    """Compute the formula number by number."""
     total = [float(x) for x in vector]
     for neighbour in neighbours:
         cosine = sum(float(a) * float(b) for a, b in zip(vector, neighbour, strict=True))
@@ -30,7 +30,7 @@ def naive(vector, neighbours, alpha):
 
 @pytest.mark.parametrize("alpha", [0, 0.5, 3, 10.0])
 @pytest.mark.parametrize("count", [0, 1, 7])
-def test_expanded_agrees_with_a_loop(alpha, count):
+def test_expand_query_agrees_with_a_loop(alpha, count):
     rng = np.random.default_rng(count)
     (vector,), neighbours = unit(rng, 1, 5), unit(rng, count, 5)
     found = expand_query(vector.astype(np.float32), neighbours, alpha)
@@ -38,13 +38,13 @@ def test_expanded_agrees_with_a_loop(alpha, count):
     np.testing.assert_allclose(found, naive(vector, neighbours, alpha), atol=1e-6)
 
 
-def test_an_opposite_neighbour_does_not_push():
+def test_an_opposite_neighbour_has_no_effect():
     there = np.array([1.0, 0.0])
     np.testing.assert_array_equal(expand_query(there, np.array([[-0.6, 0.8]]), 0.5), there)
 
 
-def test_a_second_search_finds_what_the_first_one_only_touched():
-    # A row of pictures, 15 degrees apart, and one that is off on the other side of the query.
+def test_expansion_moves_the_query_towards_its_neighbours():
+    # Pictures 15 degrees apart, and one on the other side of the query.
     degrees = np.radians([10, 25, 40, 55, -45])
     vectors = np.stack([np.cos(degrees), np.sin(degrees)], axis=1)
     metadata = [{"item_id": str(row), "filename": "", "labels": []} for row in range(5)]
@@ -58,7 +58,7 @@ def test_a_second_search_finds_what_the_first_one_only_touched():
     np.testing.assert_allclose(scores[0], np.linalg.norm(vectors - moved, axis=1)[rows[0]])
 
 
-def test_no_query_no_ranking_and_more_neighbours_than_there_are():
+def test_expansion_of_no_query_and_with_more_neighbours_than_pictures():
     facts = ModelFacts("", "", 3, 1, None)
     metadata = [{"item_id": "", "filename": "", "labels": []}] * 2
     index = BallTreeIndex.build(np.eye(3)[:2], metadata, facts)
@@ -68,6 +68,6 @@ def test_no_query_no_ranking_and_more_neighbours_than_there_are():
 
 
 @pytest.mark.parametrize("wrong", [{"neighbours": 0}, {"alpha": -1}, {"alpha": math.nan}])
-def test_wrong_settings_are_refused(wrong):
+def test_invalid_settings_are_errors(wrong):
     with pytest.raises(InputError, match="neighbours must be at least 1, alpha at least 0"):
         Expansion(**wrong)

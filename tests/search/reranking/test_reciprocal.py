@@ -9,7 +9,7 @@ import pytest
 from siamese.errors import InputError
 from siamese.indexes import BallTreeIndex
 from siamese.models.facts import ModelFacts
-from siamese.search.reranking.reranker import Reciprocal, reciprocal_distances
+from siamese.search.reranking.reciprocal import Reciprocal, reciprocal_distances
 
 
 def unit(rng, count, size):
@@ -18,7 +18,7 @@ def unit(rng, count, size):
 
 
 def naive(query, candidates, k1, k2, own_share):
-    """The formulas of the paper, with sets."""
+    """Compute the formulas of the paper with sets."""
     world = [query, *candidates]
     everyone = range(len(world))
 
@@ -70,7 +70,7 @@ def test_agrees_with_the_formulas_on_sets(k1, k2, own_share, spread):
     np.testing.assert_allclose(found, naive(world[0], world[1:], k1, k2, own_share), atol=1e-9)
 
 
-def test_copies_of_the_query_are_nearest_and_alike():
+def test_copies_of_the_query_are_nearest():
     rng = np.random.default_rng(1)
     world = unit(rng, 9, 4)
     candidates = np.concatenate([world[:1], world[:1], world])
@@ -79,9 +79,9 @@ def test_copies_of_the_query_are_nearest_and_alike():
     assert np.isfinite(found).all()
 
 
-def test_who_has_the_same_neighbours_overtakes_who_is_near():
-    # Three of a kind about the query's side, and a stranger that is nearer than two of them but
-    # has its own kind close by.
+def test_shared_neighbours_count_more_than_a_small_distance():
+    # Three pictures near the query, and another that is nearer than two of them but
+    # has neighbours of its own.
     degrees = np.radians([5, 14, 20, -13, -16, -17, -18, -19])
     vectors = np.stack([np.cos(degrees), np.sin(degrees)], axis=1)
     query = np.array([1.0, 0.0])
@@ -98,7 +98,7 @@ def index():
     return BallTreeIndex.build(unit(rng, 60, 5), metadata, facts)
 
 
-def test_only_the_candidates_are_put_in_another_order(index):
+def test_only_the_candidates_are_reordered(index):
     queries = unit(np.random.default_rng(3), 4, 5)
     _, nearest = index.query(queries, 60)
     order = Reciprocal(candidates=20, k1=5, k2=2, own_share=0.3)
@@ -113,7 +113,7 @@ def test_only_the_candidates_are_put_in_another_order(index):
     assert (rows[:, :20] != nearest[:, :20]).any()
 
 
-def test_fewer_results_are_the_beginning_of_more(index):
+def test_fewer_results_are_the_first_of_more(index):
     queries = unit(np.random.default_rng(4), 3, 5)
     order = Reciprocal(candidates=20, k1=5)
     whole = order.rank(index, queries, 60)
@@ -126,6 +126,6 @@ def test_fewer_results_are_the_beginning_of_more(index):
 @pytest.mark.parametrize(
     "wrong", [{"candidates": 0}, {"k1": 0}, {"k2": -1}, {"own_share": 1.1}, {"own_share": math.nan}]
 )
-def test_wrong_settings_are_refused(wrong):
+def test_invalid_settings_are_errors(wrong):
     with pytest.raises(InputError, match="own_share 0 to 1"):
         Reciprocal(**wrong)

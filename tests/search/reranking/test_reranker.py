@@ -16,23 +16,25 @@ from siamese.search.reranking.reranker import (
 )
 
 
-def test_a_ranking_is_named_or_given():
+def test_get_reranker_takes_a_name_or_a_reranker():
     assert isinstance(get_reranker(None), Nearest)
     assert isinstance(get_reranker("none"), Nearest)
     assert get_reranker("expansion") == Expansion() and get_reranker("reciprocal") == Reciprocal()
     own = Expansion(neighbours=7)
     assert get_reranker(own) is own
-    with pytest.raises(InputError, match="rerank is 'best'; there are none, expansion, reciprocal"):
+    with pytest.raises(
+        InputError, match="rerank is 'best'; choose one of none, expansion, reciprocal"
+    ):
         get_reranker("best")
 
 
-def test_the_command_line_takes_their_names():
+def test_the_command_line_offers_all_rerankers():
     (option,) = [option for option in cli.commands["search"].params if option.name == "rerank"]
     assert list(option.type.choices) == list(RERANKERS)
 
 
 @pytest.mark.parametrize("name", RERANKERS)
-def test_every_ranking_has_each_picture_once_and_the_same_for_one_query_as_for_many(name):
+def test_rerankers_return_each_picture_once_and_rank_each_query_alone(name):
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(150, 6))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
