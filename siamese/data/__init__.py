@@ -1,1 +1,1 @@
-"""Read and check labeled data: the catalogue, its label rule, its pictures."""
+"""Labelled data: catalogues, their checks, the label rule, pictures and remote files."""

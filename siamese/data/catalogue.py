@@ -1,11 +1,11 @@
-"""Labelled data: items, their pictures and their labels, in one JSON file.
+"""Catalogue of labelled data: items with their pictures and labels, in one JSON file.
 
 .. code-block:: json
 
     {"item_id": {"images": [{"filename": "relative/path.jpg"}], "labels": ["red"]}}
 
-Filenames are relative to a folder, `image_dir`. Further keys are allowed, and kept in what is
-written. No picture is touched here: `siamese.data.check` looks at the files.
+Filenames are relative to the folder `image_dir`. Further keys are allowed, and are kept when the
+catalogue is written. This module reads no picture; see `siamese.data.check` for that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import posixpath
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,41 +31,64 @@ from siamese.data.catalogue_json import (
     decode_text,
     find_filename_problem,
     find_id_problem,
-    parse,
+    parse_catalogue,
     read_bytes,
 )
 from siamese.data.images import picture_suffixes
-from siamese.data.remote_files import (
-    File,
-    Folder,
-    Place,
-    as_folder,
-)
+from siamese.data.remote_files import File, Folder, Place, as_folder
 from siamese.errors import InputError
 from siamese.utils.artefacts import Artefact, describe_artefact, require_artefact
 from siamese.utils.files import atomic_path, walk_visible_files
 from siamese.utils.text import pluralize
 
+MAX_SHOWN_NAMES = 5
+"""Names of ignored folders that a note lists."""
+
 
 class Picture(msgspec.Struct, frozen=True, gc=False):
-    """One picture of an item; `filename` is relative to the catalogue's `image_dir`."""
+    """A picture of an item; its `filename` is relative to the catalogue's `image_dir`."""
 
     item_id: str
     filename: str
     labels: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """A picture that could not be used, and the reason."""
+
+    item_id: str
+    filename: str
+    reason: str
+
+
 class Catalogue:
     """Items with their pictures and labels.
 
-    Made by `read`, `from_folder` or `from_csv`.
+    Make one with `read`, `from_folder` or `from_csv`.
+
+    Parameters
+    ----------
+    raw : mapping of str to msgspec.Raw
+        JSON of each item, by item id.
+    items : mapping of str to Item
+        The items, by item id.
+    image_dir : Path or RemoteFolder
+        Folder that filenames are relative to.
 
     Attributes
     ----------
-    items : item id to `Item`, in file order
-    image_dir : the folder that filenames are relative to; see `siamese.data.remote_files` for one that is not
-        on this machine
-    notes : lines for the user on what a conversion left out
+    items : mapping of str to Item
+        The items, by item id, in file order.
+    image_dir : Path or RemoteFolder
+        Folder that filenames are relative to; see `siamese.data.remote_files` for remote ones.
+    notes : list of str
+        What a conversion ignored, one line each.
+
+    Examples
+    --------
+    >>> catalogue = Catalogue.read("items.json", image_dir="photos")  # doctest: +SKIP
+    >>> train, test = catalogue.split()  # doctest: +SKIP
     """
 
     def __init__(
@@ -79,22 +102,29 @@ class Catalogue:
     def __repr__(self) -> str:
         labels = {label for item in self.items.values() for label in item.labels}
         counts = ((self.items, "item"), (self.pictures, "picture"), (labels, "label"))
-        said = ", ".join(pluralize(len(things), noun) for things, noun in counts)
-        return f"Catalogue({said}, in {str(self.image_dir)!r})"
+        text = ", ".join(pluralize(len(values), noun) for values, noun in counts)
+        return f"Catalogue({text}, in {str(self.image_dir)!r})"
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], image_dir: Place | None = None) -> Catalogue:
-        """Read a JSON catalogue and check its form; the pictures are not touched.
+        """Read a JSON catalogue and check its form, but not its pictures.
 
         Parameters
         ----------
-        path : the JSON file
-        image_dir : the folder of the pictures, a path or a URL; by default the folder of `path`
+        path : str or os.PathLike
+            The JSON file.
+        image_dir : str, os.PathLike or RemoteFolder, optional
+            Folder of the pictures, a path or a URL; by default the folder of `path`.
+
+        Returns
+        -------
+        Catalogue
+            The catalogue.
 
         Raises
         ------
         InputError
-            Listing every problem of the form, and every path that leaves `image_dir`.
+            One line for each error in the form, and for each filename that leaves `image_dir`.
         """
         path = Path(path)
         catalogue, problems = read_with_problems(path, image_dir)
@@ -104,20 +134,30 @@ class Catalogue:
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str]) -> Catalogue:
-        """Every folder in `folder` is an item; its pictures may lie in nested folders.
+        """Make a catalogue from a folder with one subfolder per item.
 
-        Hidden files, and files whose suffix Pillow does not know, are left out; `notes` says
-        how many.
+        Pictures may lie at any depth below the folder of their item. Hidden files, and files with
+        a suffix that Pillow does not know, are ignored; `notes` counts the latter.
+
+        Parameters
+        ----------
+        folder : str or os.PathLike
+            The folder; it becomes `image_dir`.
+
+        Returns
+        -------
+        Catalogue
+            The catalogue, without labels.
 
         Raises
         ------
         InputError
-            If there is no such folder, no item in it, or a name that JSON cannot hold.
+            There is no such folder, it has no item, or a name is not valid Unicode.
         """
         folder = Path(folder)
         require_artefact(folder, "a folder of pictures")
         if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder; give the one that holds a folder an item")
+            raise InputError(f"{folder}: no such folder; give a folder with one subfolder per item")
         suffixes = picture_suffixes()
         items: dict[str, tuple[list[str], list[str]]] = {}
         empty, ignored = [], 0
@@ -136,52 +176,54 @@ class Catalogue:
             else:
                 empty.append(entry.name)
         if not items:
-            raise InputError(f"{folder}: no folder with pictures in it; make one folder an item")
-        catalogue = cls._converted(items, folder, str(folder))
+            raise InputError(f"{folder}: no subfolder with pictures; make one subfolder per item")
+        catalogue = cls._from_filenames(items, folder, str(folder))
         if ignored:
             catalogue.notes.append(
-                f"{folder}: files left out, as no picture of an item: {ignored:,}"
+                f"{folder}: {pluralize(ignored, 'file')} ignored: not a picture, or not in the "
+                "folder of an item"
             )
         if empty:
-            shown = ", ".join(empty[:5]) + (", …" if len(empty) > 5 else "")
-            catalogue.notes.append(f"{folder}: folders without a picture: {len(empty):,} ({shown})")
+            shown = ", ".join(empty[:MAX_SHOWN_NAMES])
+            more = ", …" if len(empty) > MAX_SHOWN_NAMES else ""
+            catalogue.notes.append(
+                f"{folder}: {pluralize(len(empty), 'folder')} without pictures ignored: "
+                f"{shown}{more}"
+            )
         return catalogue
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str], image_dir: Place | None = None) -> Catalogue:
-        """Convert a CSV file with the columns `item_id`, `filename` and, if you like, `labels`.
+        """Make a catalogue from a CSV file with one row per picture.
 
-        One row a picture; labels are separated by ``|`` or ``;`` and those of an item's rows are
-        united. `image_dir` is by default the folder of `path`.
+        Its columns are ``item_id``, ``filename`` and, optionally, ``labels``, which are separated
+        by ``|`` or ``;``. An item gets the labels of all its rows.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The CSV file, with a header.
+        image_dir : str, os.PathLike or RemoteFolder, optional
+            Folder of the pictures, a path or a URL; by default the folder of `path`.
+
+        Returns
+        -------
+        Catalogue
+            The catalogue.
 
         Raises
         ------
         InputError
-            Listing every problem with its line.
+            One line for each error, with its line number.
         """
         path = Path(path)
         require_artefact(path, "a CSV file")
         text, _ = decode_text(read_bytes(path, "CSV"), path)
-        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         items: dict[str, tuple[list[str], list[str]]] = {}
         problems: list[str] = []
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         try:
-            header = [name.strip() for name in next(rows, [])]
-            if lacking := {"item_id", "filename"} - set(header):
-                raise InputError(
-                    f"{path}: line 1: no column {' and no column '.join(sorted(lacking))}; "
-                    "the header must be item_id,filename,labels"
-                )
-            for row in rows:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    problems.append(
-                        f"{path}: line {rows.line_num}: {len(row)} columns, "
-                        f"the header has {len(header)}"
-                    )
-                    continue
-                cells = dict(zip(header, row, strict=True))
+            for cells in _read_rows(rows, path, problems):
                 item_id, filename = cells["item_id"].strip(), cells["filename"].strip()
                 for problem in (find_id_problem(item_id), find_filename_problem(filename)):
                     if problem:
@@ -197,23 +239,23 @@ class Catalogue:
             problems.append(f"{path}: no rows below the header")
         if problems:
             raise InputError(problems)
-        return cls._converted(items, as_folder(image_dir or path.parent), str(path))
+        return cls._from_filenames(items, as_folder(image_dir or path.parent), str(path))
 
     @classmethod
-    def _converted(
+    def _from_filenames(
         cls, items: Mapping[str, tuple[list[str], list[str]]], image_dir: Folder, source: str
     ) -> Catalogue:
-        """Through the JSON form, so that one place judges what a catalogue may hold."""
+        """Make a catalogue from filenames and labels by item id, through JSON to check them."""
         form: dict[str, dict[str, Any]] = {}
         for item_id, (filenames, labels) in items.items():
             form[item_id] = {"images": [{"filename": filename} for filename in filenames]}
             if labels:
                 form[item_id]["labels"] = labels
         try:
-            raw, parsed, problems = parse(msgspec.json.encode(form))
+            raw, parsed, problems = parse_catalogue(msgspec.json.encode(form))
         except UnicodeEncodeError as error:
             name = error.object.encode("ascii", "backslashreplace").decode()
-            raise InputError(f"{source}: the name {name} is no valid Unicode; rename it") from None
+            raise InputError(f"{source}: the name {name} is not valid Unicode; rename it") from None
         if problems:
             raise InputError(f"{source}: {problem}" for problem in problems)
         return cls(raw, parsed, image_dir)
@@ -228,11 +270,33 @@ class Catalogue:
         ]
 
     def path_of(self, picture: Picture) -> File:
-        """Where a picture's file is; ``..`` is resolved by name, not through links."""
+        """Return the file of a picture; ``..`` is resolved by name, without following links.
+
+        Parameters
+        ----------
+        picture : Picture
+            A picture of the catalogue.
+
+        Returns
+        -------
+        Path or RemoteFile
+            The file.
+        """
         return self.image_dir / posixpath.normpath(picture.filename)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write as JSON, an item a line, with every further key the items came with."""
+        """Write the catalogue as JSON, one item per line, with all further keys of the items.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file to write.
+
+        Raises
+        ------
+        InputError
+            The file cannot be written.
+        """
         with atomic_path(path) as temporary:
             temporary.write_bytes(
                 b"{\n"
@@ -244,60 +308,68 @@ class Catalogue:
             )
 
     def split(self, train: float = 0.7, seed: int = 0) -> tuple[Catalogue, Catalogue]:
-        """Split by item into two disjoint catalogues, stratified by label.
+        """Split the items into two disjoint catalogues, stratified by label.
 
-        Exactly ``round(train * items)`` items go to the first, but both get at least one. The
-        outcome depends on the items and the seed, not on their order in the file.
+        The first gets ``round(train * items)`` items, but each gets at least one. The result
+        depends on the items and the seed, not on the order of the file.
 
         Parameters
         ----------
-        train : share of the items for the first catalogue, between 0 and 1
-        seed : another seed, another split
+        train : float, default=0.7
+            Share of the items in the first catalogue, between 0 and 1.
+        seed : int, default=0
+            Seed of the random draw.
+
+        Returns
+        -------
+        train, test : Catalogue
+            The two catalogues.
 
         Raises
         ------
         InputError
-            If `train` is no such share, or there are fewer than two items.
+            `train` is not between 0 and 1, or there are fewer than two items.
         """
         if not 0 < train < 1:
-            raise InputError(f"train: {train} is no share between 0 and 1, such as 0.7")
+            raise InputError(f"train: {train} is not a share between 0 and 1, such as 0.7")
         count = len(self.items)
         if count < 2:
             raise InputError("a catalogue with a single item cannot be split; add items")
         target = min(max(round(train * count), 1), count - 1)
-        # Systematic sampling along strata: items with the same labels stand side by side, and
-        # every stretch of the line gives its share to train, rounded at most by one.
+        # Systematic sampling along the strata: items with the same labels are neighbours, and
+        # every stretch of the order gives its share to train, give or take one item.
         chosen = {
             item_id
-            for place, item_id in enumerate(self._stratified_order(seed))
-            if (place + 1) * target // count > place * target // count
+            for position, item_id in enumerate(self._stratified_order(seed))
+            if (position + 1) * target // count > position * target // count
         }
-        return self._part(chosen), self._part(self.items.keys() - chosen)
+        return self._select(chosen), self._select(self.items.keys() - chosen)
 
     def _stratified_order(self, seed: int) -> list[str]:
-        """Items by their rarest label, within that by their next rarest, within that by chance.
+        """Sort item ids by their rarest label, then by their next rarest, then randomly.
 
-        A rare label has the fewest ways to be shared out fairly, so it decides first. A label
-        of one item cannot be shared out at all and decides nothing.
+        A rare label has the fewest ways to be split fairly, so it comes first. A label of one item
+        cannot be split and does not count.
         """
-        draw = random.Random(seed)
+        rng = random.Random(seed)
         counts = Counter(label for item in self.items.values() for label in set(item.labels))
         shared = sorted(label for label, count in counts.items() if count > 1)
-        draw.shuffle(shared)
+        rng.shuffle(shared)
         rank = {label: place for place, label in enumerate(sorted(shared, key=counts.__getitem__))}
-        chance = {item_id: draw.random() for item_id in sorted(self.items)}
+        chance = {item_id: rng.random() for item_id in sorted(self.items)}
 
-        def key(item_id: str) -> tuple[list[int], float]:
+        def sort_key(item_id: str) -> tuple[list[int], float]:
             labels = set(self.items[item_id].labels)
             return sorted(rank[label] for label in labels if label in rank), chance[item_id]
 
-        return sorted(self.items, key=key)
+        return sorted(self.items, key=sort_key)
 
-    def _part(self, item_ids: set[str]) -> Catalogue:
-        kept = [item_id for item_id in self.items if item_id in item_ids]
+    def _select(self, item_ids: set[str]) -> Catalogue:
+        """Return a catalogue of some of the items, in file order."""
+        selected = [item_id for item_id in self.items if item_id in item_ids]
         return Catalogue(
-            {item_id: self._raw[item_id] for item_id in kept},
-            {item_id: self.items[item_id] for item_id in kept},
+            {item_id: self._raw[item_id] for item_id in selected},
+            {item_id: self.items[item_id] for item_id in selected},
             self.image_dir,
         )
 
@@ -305,15 +377,29 @@ class Catalogue:
 def read_with_problems(
     path: str | os.PathLike[str], image_dir: Place | None = None
 ) -> tuple[Catalogue, list[Problem]]:
-    """Read what can be read of a catalogue, and everything that is wrong with its form.
+    """Read all that is usable of a JSON catalogue, and list all problems of its form.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The JSON file.
+    image_dir : str, os.PathLike or RemoteFolder, optional
+        Folder of the pictures, a path or a URL; by default the folder of `path`.
+
+    Returns
+    -------
+    catalogue : Catalogue
+        The usable items.
+    problems : list of Problem
+        The problems.
 
     Raises
     ------
     InputError
-        If there is no file to read.
+        The file is missing or unreadable.
     """
     path = Path(path)
-    raw, items, problems = parse(read_bytes(path, "JSON"))
+    raw, items, problems = parse_catalogue(read_bytes(path, "JSON"))
     if not any(item.images for item in items.values()):
         described = describe_artefact(path, other_than=(Artefact.LABELED_DATA,))
         if described is not None:
@@ -321,10 +407,20 @@ def read_with_problems(
     return Catalogue(raw, items, as_folder(image_dir or path.parent)), problems
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A picture that could not be used, and why."""
-
-    item_id: str
-    filename: str
-    reason: str
+def _read_rows(rows: Any, path: Path, problems: list[str]) -> Iterator[dict[str, str]]:
+    """Yield the rows below the header by column name; add malformed rows to `problems`."""
+    header = [name.strip() for name in next(rows, [])]
+    if missing := {"item_id", "filename"} - set(header):
+        raise InputError(
+            f"{path}: line 1: no column {' and no column '.join(sorted(missing))}; "
+            "the header must be item_id,filename,labels"
+        )
+    for row in rows:
+        if not row:
+            continue
+        if len(row) == len(header):
+            yield dict(zip(header, row, strict=True))
+        else:
+            problems.append(
+                f"{path}: line {rows.line_num}: {len(row)} columns, the header has {len(header)}"
+            )

@@ -1,4 +1,4 @@
-"""Parse the JSON form of a catalogue and list all that is wrong with it."""
+"""Parse the JSON form of a catalogue, and list all its problems."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -18,22 +18,34 @@ from siamese.utils.artefacts import require_artefact
 T = TypeVar("T")
 
 
-Kind = Literal[
-    "catalogue",  # the form of the JSON file, or the folder of the pictures
-    "outside",  # a path that leaves image_dir
+ProblemKind = Literal[
+    "catalogue",  # form of the JSON file, or folder of the pictures
+    "outside",  # filename that leaves image_dir
     "missing",  # no such file
-    "picture",  # a file that is no usable picture
-    "shared",  # one picture under two items
-    "repeated",  # one picture twice under one item
-    "single",  # an item with one picture
-    "labels",  # labels that are empty or said twice
+    "picture",  # file that is not a usable picture
+    "shared",  # same picture in two items
+    "repeated",  # same picture twice in an item
+    "single",  # item with a single picture
+    "labels",  # empty or repeated label
 ]
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What is wrong with a catalogue, an item of it or a picture; `str` gives one line."""
+    """A problem of a catalogue, an item or a picture; `str` formats it as one line.
 
-    kind: Kind
+    Attributes
+    ----------
+    kind : str
+        Kind of problem.
+    problem : str
+        What is wrong, and what to do.
+    item_id : str or None
+        The item, if the problem is one of an item or a picture.
+    filename : str or None
+        The picture, if the problem is one of a picture.
+    """
+
+    kind: ProblemKind
     problem: str
     item_id: str | None = None
     filename: str | None = None
@@ -41,29 +53,43 @@ class Problem(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         where = []
         if self.item_id is not None:
-            where.append(f"item {_shown(self.item_id)}")
+            where.append(f"item {_quote(self.item_id)}")
         if self.filename is not None:
-            where.append(f"file {_shown(self.filename)}")
+            where.append(f"file {_quote(self.filename)}")
         return f"{', '.join(where)}: {self.problem}" if where else self.problem
 
 
 class Image(msgspec.Struct, frozen=True, gc=False):
-    """One entry of an item's `images`."""
+    """Entry of an item's `images`."""
 
     filename: str
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """One thing: its pictures and its coarse labels."""
+    """An object of the catalogue: its pictures and its labels."""
 
     images: tuple[Image, ...]
     labels: tuple[str, ...] = ()
 
 
-def parse(data: bytes) -> tuple[dict[str, msgspec.Raw], dict[str, Item], list[Problem]]:
-    """Parse the JSON form: the bytes of each item, the items, and every problem.
+def parse_catalogue(
+    data: bytes,
+) -> tuple[dict[str, msgspec.Raw], dict[str, Item], list[Problem]]:
+    """Parse the JSON form of a catalogue.
 
-    An item with problems keeps those of its pictures and labels that have none.
+    Parameters
+    ----------
+    data : bytes
+        Content of the JSON file.
+
+    Returns
+    -------
+    raw : dict of str to msgspec.Raw
+        JSON of each item, by item id.
+    items : dict of str to Item
+        The items, by item id; without the invalid pictures and labels.
+    problems : list of Problem
+        All problems.
     """
     try:
         text, data = decode_text(data)
@@ -71,16 +97,16 @@ def parse(data: bytes) -> tuple[dict[str, msgspec.Raw], dict[str, Item], list[Pr
     except InputError as error:
         return {}, {}, [Problem("catalogue", error.lines[0])]
     except msgspec.ValidationError as error:
-        line = f"not a catalogue: {_plain(error)}; the file must be {{item_id: {{…}}, …}}"
+        line = f"not a catalogue: {_reword(error)}; the file must be {{item_id: {{…}}, …}}"
         return {}, {}, [Problem("catalogue", line)]
     except (msgspec.DecodeError, RecursionError) as error:
         return {}, {}, [Problem("catalogue", f"not JSON: {_json_error(text, error)}")]
     if not raw:
-        return {}, {}, [Problem("catalogue", "holds no items")]
+        return {}, {}, [Problem("catalogue", "has no items")]
 
     problems = [
-        Problem("catalogue", "the item id stands there more than once; merge the items", item_id)
-        for item_id in _repeated_ids(data, raw)
+        Problem("catalogue", "the item id occurs more than once; merge the items", item_id)
+        for item_id in _find_repeated_ids(data, raw)
     ]
     items: dict[str, Item] = {}
     decode = msgspec.json.Decoder(Item).decode
@@ -88,69 +114,37 @@ def parse(data: bytes) -> tuple[dict[str, msgspec.Raw], dict[str, Item], list[Pr
         try:
             item = decode(raw_item)
         except (msgspec.DecodeError, RecursionError):
-            item, found = _salvaged(item_id, raw_item)
-            problems += found
+            item, item_problems = _salvage_item(item_id, raw_item)
+            problems += item_problems
         else:
             if not item.images:
                 problems.append(Problem("catalogue", "no pictures; add one or remove it", item_id))
-        bad_names = False
-        for image in item.images:
-            filename = image.filename
-            # Everything that `find_filename_problem` objects to, and little else, but fast.
-            if (
-                not filename
-                or ".." in filename
-                or filename[0] in "/\\"
-                or filename[1:2] == ":"
-                or not filename.isprintable()
-            ) and (problem := find_filename_problem(filename)):
-                problems.append(msgspec.structs.replace(problem, item_id=item_id))
-                bad_names = True
-        if bad_names:
-            good = tuple(
+        filename_problems = list(_find_filename_problems(item_id, item))
+        if filename_problems:
+            problems += filename_problems
+            valid = tuple(
                 image for image in item.images if not find_filename_problem(image.filename)
             )
-            item = msgspec.structs.replace(item, images=good)
+            item = msgspec.structs.replace(item, images=valid)
         if problem := find_id_problem(item_id):
             problems.append(msgspec.structs.replace(problem, item_id=item_id))
         items[item_id] = item
     return raw, items, problems
 
 
-def _salvaged(item_id: str, raw_item: msgspec.Raw) -> tuple[Item, list[Problem]]:
-    """What is usable of an item that does not have the form, and every problem of it."""
-    problems: list[str] = []
-
-    def parts(raw: msgspec.Raw, of: type[T], where: str) -> tuple[T, ...]:
-        good = []
-        try:
-            for place, part in enumerate(msgspec.json.decode(raw, type=list[msgspec.Raw])):
-                try:
-                    good.append(msgspec.json.decode(part, type=of))
-                except (msgspec.DecodeError, RecursionError) as error:
-                    problems.append(_plain(error, f"{where}[{place}]"))
-        except (msgspec.DecodeError, RecursionError) as error:
-            problems.append(_plain(error, where))
-        return tuple(good)
-
-    item = Item(images=())
-    try:
-        fields = msgspec.json.decode(raw_item, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, RecursionError) as error:
-        problems.append(_plain(error))
-    else:
-        nothing = msgspec.Raw(b"[]")
-        images, labels = fields.get("images", nothing), fields.get("labels", nothing)
-        if "images" not in fields:
-            problems.append("no pictures: `images` is not there")
-        item = Item(parts(images, Image, "images"), parts(labels, str, "labels"))
-        if not problems:
-            problems.append("not the form of an item")
-    return item, [Problem("catalogue", problem, item_id) for problem in problems]
-
-
 def find_filename_problem(filename: str) -> Problem | None:
-    """Return what is wrong with a filename, whatever is on the disk, or None."""
+    """Find the problem of a filename, without looking at the disk.
+
+    Parameters
+    ----------
+    filename : str
+        A filename, which should be relative to `image_dir`.
+
+    Returns
+    -------
+    Problem or None
+        The problem; None for a valid filename.
+    """
     if not filename:
         return Problem("catalogue", "empty filename")
     if any(character < " " or "\x7f" <= character < "\xa0" for character in filename):
@@ -165,7 +159,7 @@ def find_filename_problem(filename: str) -> Problem | None:
 
 
 def find_id_problem(item_id: str) -> Problem | None:
-    """Return what is wrong with an item id, or None."""
+    """Find the problem of an item id; return None for a valid one."""
     if not item_id.strip():
         return Problem("catalogue", "empty item id")
     if any(character < " " or "\x7f" <= character < "\xa0" for character in item_id):
@@ -173,22 +167,26 @@ def find_id_problem(item_id: str) -> Problem | None:
     return None
 
 
-def _repeated_ids(data: bytes, raw: Mapping[str, msgspec.Raw]) -> list[str]:
-    """Item ids that stand in the file more than once, of which JSON keeps the last.
-
-    Without repetition the file, white space apart, is exactly as long as its keys and values;
-    only where it is longer the slow way is gone.
-    """
-    ids = json.dumps(list(raw), ensure_ascii=data.isascii(), separators=(",", ":")).encode()
-    values = msgspec.json.format(msgspec.json.encode(list(raw.values())), indent=-1)
-    if len(msgspec.json.format(data, indent=-1)) == len(ids) + len(values) - 1:
-        return []
-    counts = Counter(item_id for item_id, _ in json.loads(data, object_pairs_hook=list))
-    return [item_id for item_id, count in counts.items() if count > 1]
-
-
 def read_bytes(path: Path, form: str) -> bytes:
-    """Read a file whole, or say in one line why it cannot be read."""
+    """Read a file of a catalogue.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    form : str
+        What it should be, for errors: "JSON" or "CSV".
+
+    Returns
+    -------
+    bytes
+        Its content.
+
+    Raises
+    ------
+    InputError
+        The file is missing, unreadable or a folder.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -201,7 +199,27 @@ def read_bytes(path: Path, form: str) -> bytes:
 
 
 def decode_text(data: bytes, path: Path | None = None) -> tuple[str, bytes]:
-    """Return the text of some bytes and its UTF-8 form without a byte order mark."""
+    """Decode text in any UTF encoding.
+
+    Parameters
+    ----------
+    data : bytes
+        The encoded text.
+    path : Path, optional
+        Its file, for errors.
+
+    Returns
+    -------
+    text : str
+        The text.
+    utf8 : bytes
+        The text in UTF-8, without a byte order mark.
+
+    Raises
+    ------
+    InputError
+        It is in another encoding.
+    """
     encoding = json.detect_encoding(data)
     try:
         text = data.decode(encoding)
@@ -214,8 +232,68 @@ def decode_text(data: bytes, path: Path | None = None) -> tuple[str, bytes]:
     return text, data if encoding == "utf-8" else text.encode()
 
 
+def _find_filename_problems(item_id: str, item: Item) -> Iterator[Problem]:
+    for image in item.images:
+        filename = image.filename
+        # A fast test, which all that `find_filename_problem` rejects meets, and little else.
+        if (
+            not filename
+            or ".." in filename
+            or filename[0] in "/\\"
+            or filename[1:2] == ":"
+            or not filename.isprintable()
+        ) and (problem := find_filename_problem(filename)):
+            yield msgspec.structs.replace(problem, item_id=item_id)
+
+
+def _salvage_item(item_id: str, raw_item: msgspec.Raw) -> tuple[Item, list[Problem]]:
+    """Parse an invalid item: return its valid pictures and labels, and all its problems."""
+    problems: list[str] = []
+
+    def decode_list(raw: msgspec.Raw, kind: type[T], field: str) -> tuple[T, ...]:
+        valid = []
+        try:
+            for index, element in enumerate(msgspec.json.decode(raw, type=list[msgspec.Raw])):
+                try:
+                    valid.append(msgspec.json.decode(element, type=kind))
+                except (msgspec.DecodeError, RecursionError) as error:
+                    problems.append(_reword(error, f"{field}[{index}]"))
+        except (msgspec.DecodeError, RecursionError) as error:
+            problems.append(_reword(error, field))
+        return tuple(valid)
+
+    item = Item(images=())
+    try:
+        fields = msgspec.json.decode(raw_item, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError) as error:
+        problems.append(_reword(error))
+    else:
+        empty = msgspec.Raw(b"[]")
+        images, labels = fields.get("images", empty), fields.get("labels", empty)
+        if "images" not in fields:
+            problems.append("no pictures: `images` is missing")
+        item = Item(decode_list(images, Image, "images"), decode_list(labels, str, "labels"))
+        if not problems:
+            problems.append("not a valid item")
+    return item, [Problem("catalogue", problem, item_id) for problem in problems]
+
+
+def _find_repeated_ids(data: bytes, raw: Mapping[str, msgspec.Raw]) -> list[str]:
+    """Find item ids that occur more than once, of which a JSON decoder keeps the last.
+
+    Without repetition, the minified file is exactly as long as its keys and values together. Only
+    if it is longer is the file decoded again, which is slow.
+    """
+    ids = json.dumps(list(raw), ensure_ascii=data.isascii(), separators=(",", ":")).encode()
+    values = msgspec.json.format(msgspec.json.encode(list(raw.values())), indent=-1)
+    if len(msgspec.json.format(data, indent=-1)) == len(ids) + len(values) - 1:
+        return []
+    counts = Counter(item_id for item_id, _ in json.loads(data, object_pairs_hook=list))
+    return [item_id for item_id, count in counts.items() if count > 1]
+
+
 def _json_error(text: str, error: Exception) -> str:
-    """Where and why the text is no JSON, by the standard library, which counts lines."""
+    """Explain why a text is not JSON: the standard library's error has the line."""
     if not text.strip():
         return "the file is empty"
     try:
@@ -226,11 +304,11 @@ def _json_error(text: str, error: Exception) -> str:
         return "nested too deeply"
     if re.search(r"\\u[dD][89a-fA-F]", text):
         return r"half a character (a lone \ud800 to \udfff)"
-    return str(error)  # what the standard library lets pass, such as NaN
+    return str(error)  # the standard library accepts it, such as NaN
 
 
-def _plain(error: Exception, where: str = "") -> str:
-    """A decoder's message in the words of the form: ``images[2].filename: expected str, …``."""
+def _reword(error: Exception, where: str = "") -> str:
+    """Reword a decoder's error as ``images[2].filename: expected str, …``."""
     message = str(error)
     if found := re.fullmatch(r"(.*) - at `\$(.*)`", message):
         message, where = found[1], where + found[2]
@@ -239,5 +317,6 @@ def _plain(error: Exception, where: str = "") -> str:
     return f"{where}: {message}" if where else message
 
 
-def _shown(name: str) -> str:
+def _quote(name: str) -> str:
+    """Return a name, as a Python literal if it is empty or not printable."""
     return name if name and name.isprintable() else repr(name)

@@ -1,7 +1,7 @@
-"""What is wrong with a catalogue and its pictures, all of it at once.
+"""Find the problems of a catalogue and its pictures, all of them at once.
 
-`quick_check` looks at names and folder entries only and runs before training and indexing;
-`check_catalogue` also decodes every picture and compares the bytes of files of one size.
+`quick_check` looks only at filenames and directory entries; it runs before training and indexing.
+`check_catalogue` also decodes every picture, and compares the bytes of files of equal size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from siamese.data.catalogue import Catalogue, Picture, read_with_problems
-from siamese.data.catalogue_json import Kind, Problem
+from siamese.data.catalogue_json import Problem, ProblemKind
 from siamese.data.images import PictureError, open_picture
 from siamese.data.remote_cache import cache_file
 from siamese.data.remote_files import (
@@ -36,15 +36,28 @@ from siamese.utils.threads import map_in_threads
 
 T = TypeVar("T")
 
-WARNINGS: Final[frozenset[Kind]] = frozenset({"repeated", "single", "labels"})
-"""Kinds that stop nothing."""
+WARNINGS: Final[frozenset[ProblemKind]] = frozenset({"repeated", "single", "labels"})
+"""Kinds of problems that are warnings; all others are errors."""
 
-SKIPPABLE: Final[frozenset[Kind]] = frozenset({"missing", "picture"})
-"""Kinds of errors that cost one picture each, where a caller may go on without it."""
+SKIPPABLE: Final[frozenset[ProblemKind]] = frozenset({"missing", "picture"})
+"""Kinds of errors that concern a single picture, which a caller may skip."""
+
+SAMPLE_SIZE = 64
+"""Number of pictures that `quick_check` requests, at most, from a server that cannot list files."""
 
 
-class Report(msgspec.Struct, frozen=True):
-    """Every problem of a catalogue; its kind decides whether it is an error or a warning."""
+class CheckReport(msgspec.Struct, frozen=True):
+    """Report on a catalogue.
+
+    Attributes
+    ----------
+    problems : list of Problem
+        All problems; their kinds tell errors from warnings.
+    items : int
+        Number of items.
+    pictures : int
+        Number of pictures.
+    """
 
     problems: list[Problem]
     items: int
@@ -52,17 +65,17 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def errors(self) -> list[Problem]:
-        """What must be put right."""
+        """Problems that must be fixed."""
         return [problem for problem in self.problems if problem.kind not in WARNINGS]
 
     @property
     def fatal(self) -> list[Problem]:
-        """The errors that remain where single pictures may be skipped."""
+        """Errors that remain if single pictures may be skipped."""
         return [problem for problem in self.errors if problem.kind not in SKIPPABLE]
 
     @property
     def warnings(self) -> list[Problem]:
-        """What may be meant."""
+        """Problems that may be intended."""
         return [problem for problem in self.problems if problem.kind in WARNINGS]
 
     def __str__(self) -> str:
@@ -75,7 +88,7 @@ class Report(msgspec.Struct, frozen=True):
         return ", ".join(pluralize(count, noun) for count, noun in counts)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: `items`, `pictures`, `errors` and `warnings`."""
+        """Return `items`, `pictures`, `errors` and `warnings` as a dict for JSON."""
         return {
             "items": self.items,
             "pictures": self.pictures,
@@ -84,57 +97,72 @@ class Report(msgspec.Struct, frozen=True):
         }
 
 
-def check_catalogue(labeled_data: str | os.PathLike[str], image_dir: Place | None = None) -> Report:
-    """Check everything: the form, the names, the files, the pictures and their bytes.
+def check_catalogue(
+    labeled_data: str | os.PathLike[str], image_dir: Place | None = None
+) -> CheckReport:
+    """Check a catalogue completely: its form, filenames, files, pictures and their bytes.
 
     Parameters
     ----------
-    labeled_data : the JSON file
-    image_dir : the folder of the pictures, a path or a URL; by default the folder of `labeled_data`
+    labeled_data : str or os.PathLike
+        The JSON file.
+    image_dir : str, os.PathLike or RemoteFolder, optional
+        Folder of the pictures, a path or a URL; by default the folder of `labeled_data`.
+
+    Returns
+    -------
+    CheckReport
+        All problems.
 
     Raises
     ------
     InputError
-        If there is no file to read. All else is in the report.
+        The JSON file is missing or unreadable.
     """
     catalogue, problems = read_with_problems(labeled_data, image_dir)
     if catalogue.items:
-        files, found = _survey(catalogue, thorough=True)
-        decoded = _all_done(_decoded, files, "decoding")
-        problems += found
+        files, file_problems = _find_files(catalogue, request_all=True)
+        decoded = _map_with_progress(_try_decode, files, "decoding")
+        problems += file_problems
         problems += [
             Problem("picture", reason, picture.item_id, picture.filename)
             for file, (reason, _) in zip(files, decoded, strict=True)
             if reason
             for picture in file.pictures
         ]
-        sound = [
+        valid = [
             msgspec.structs.replace(file, digest=digest)
             for file, (reason, digest) in zip(files, decoded, strict=True)
             if not reason
         ]
-        problems += _same_bytes(sound)
-        problems += _item_warnings(catalogue)
-    return Report(problems, len(catalogue.items), len(catalogue.pictures))
+        problems += _find_equal_bytes(valid)
+        problems += _find_item_warnings(catalogue)
+    return CheckReport(problems, len(catalogue.items), len(catalogue.pictures))
 
 
-def quick_check(catalogue: Catalogue) -> Report:
-    """Check names, labels and folder entries; no picture is opened.
+def quick_check(catalogue: Catalogue) -> CheckReport:
+    """Check filenames, labels and directory entries, without opening a picture.
 
-    Finds paths that leave `image_dir` (through links too), missing and empty files, the same
-    file under two items (however its path is spelled or linked), and what only earns a warning.
-    Of a server that lists nothing, only some pictures are asked for.
+    Finds filenames that leave `image_dir` (also through links), missing and empty files, the same
+    file in two items (however its path is spelled or linked), and all warnings. From a server that
+    cannot list files, only `SAMPLE_SIZE` pictures are requested.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        The catalogue.
+
+    Returns
+    -------
+    CheckReport
+        The problems.
     """
-    _, problems = _survey(catalogue, thorough=False)
-    problems += _item_warnings(catalogue)
-    return Report(problems, len(catalogue.items), len(catalogue.pictures))
+    _, problems = _find_files(catalogue, request_all=False)
+    problems += _find_item_warnings(catalogue)
+    return CheckReport(problems, len(catalogue.items), len(catalogue.pictures))
 
 
-SAMPLE = 64
-"""So many pictures, at most, a server that lists nothing is asked for, to see that one is there."""
-
-
-class _File(msgspec.Struct, frozen=True):
+class _PictureFile(msgspec.Struct, frozen=True):
     """A regular file inside `image_dir`, and the pictures of the catalogue that name it."""
 
     path: str | RemoteFile
@@ -143,30 +171,29 @@ class _File(msgspec.Struct, frozen=True):
     digest: bytes | None = None
 
     @property
-    def file(self) -> Path | RemoteFile:
-        """What can be opened."""
+    def file(self) -> File:
         return self.path if isinstance(self.path, RemoteFile) else Path(self.path)
 
 
-class _Folder:
-    """The folder of the pictures, links resolved, each folder in it only once."""
+class _LocalFolder:
+    """The local folder `image_dir`, which resolves the links of each subfolder only once."""
 
     def __init__(self, image_dir: Path) -> None:
         self._root = os.path.realpath(image_dir)
-        self._inside = self._root.rstrip("/") + "/"
+        self._prefix = self._root.rstrip("/") + "/"
         self._folders = {"": self._root}
 
     def look_up(self, filename: str) -> tuple[str, os.stat_result]:
-        """The real path of a file in it, and its entry.
+        """Return the real path and the status of a file.
 
         Raises
         ------
         _FileError
-            If it leaves the folder, or is missing or no regular file.
+            The file is outside the folder, missing, empty or not a regular file.
         """
         # Strings, not Path, which would take most of the time for a million pictures.
         parent, _, name = posixpath.normpath(filename).rpartition("/")
-        path = f"{self._real(parent)}/{name}"
+        path = f"{self._resolve(parent)}/{name}"
         failure: _FileError | None = None
         try:
             entry = os.lstat(path)
@@ -178,8 +205,8 @@ class _Folder:
             failure = _FileError("missing", f"file missing{hint}")
         except OSError as error:
             failure = _FileError("picture", f"unreadable ({(error.strerror or '').lower()})")
-        # First, for whether a place outside holds a file is nobody's business either.
-        if not path.startswith(self._inside):
+        # Before the failure, which would reveal whether a file outside exists.
+        if not path.startswith(self._prefix):
             raise _FileError("outside", f"leaves --image-dir (a link to {path})")
         if failure:
             raise failure
@@ -191,7 +218,7 @@ class _Folder:
             raise _FileError("picture", "empty file")
         return path, entry
 
-    def _real(self, folder: str) -> str:
+    def _resolve(self, folder: str) -> str:
         if folder not in self._folders:
             path = self._root
             for name in folder.split("/"):
@@ -203,153 +230,160 @@ class _Folder:
 
 
 class _FileError(Exception):
-    def __init__(self, kind: Kind, problem: str) -> None:
+    def __init__(self, kind: ProblemKind, problem: str) -> None:
         super().__init__(problem)
         self.kind = kind
         self.problem = problem
 
 
-def _survey(catalogue: Catalogue, *, thorough: bool) -> tuple[list[_File], list[Problem]]:
-    """Look every file up; what stands in the way of decoding it."""
+def _find_files(
+    catalogue: Catalogue, *, request_all: bool
+) -> tuple[list[_PictureFile], list[Problem]]:
+    """Find the files of all pictures, and the problems of those that cannot be decoded.
+
+    With `request_all`, every file is requested from a server that cannot list them.
+    """
     if isinstance(catalogue.image_dir, RemoteFolder):
-        return _survey_of_remote(catalogue, catalogue.image_dir, thorough)
+        return _find_remote_files(catalogue, catalogue.image_dir, request_all)
     if not catalogue.image_dir.is_dir():
         line = f"{catalogue.image_dir}: no such folder; give the right --image-dir"
         return [], [Problem("catalogue", line)]
-    folder = _Folder(catalogue.image_dir)
-    files: dict[tuple[int, int], _File] = {}
+    folder = _LocalFolder(catalogue.image_dir)
+    files: dict[tuple[int, int], _PictureFile] = {}
     problems: list[Problem] = []
     for picture in catalogue.pictures:
         try:
             path, entry = folder.look_up(picture.filename)
-        except _FileError as found:
-            problems.append(Problem(found.kind, found.problem, picture.item_id, picture.filename))
+        except _FileError as error:
+            problems.append(Problem(error.kind, error.problem, picture.item_id, picture.filename))
             continue
-        # By inode: `a.jpg`, `x/../a.jpg` and links of either sort are one file.
+        # By inode: `a.jpg`, `x/../a.jpg`, and symbolic and hard links are one file.
         identity = entry.st_dev, entry.st_ino
         if identity in files:
-            first = files[identity].pictures[0]
-            problems.append(_double(picture, first, "file"))
+            problems.append(_duplicate_problem(picture, files[identity].pictures[0], "file"))
             files[identity].pictures.append(picture)
         else:
-            files[identity] = _File(path, entry.st_size, [picture])
-    return list(files.values()), [*_none_there(catalogue, problems, files.values()), *problems]
+            files[identity] = _PictureFile(path, entry.st_size, [picture])
+    return list(files.values()), [*_find_wrong_folder(catalogue, problems, files), *problems]
 
 
-def _survey_of_remote(
-    catalogue: Catalogue, folder: RemoteFolder, thorough: bool
-) -> tuple[list[_File], list[Problem]]:
+def _find_remote_files(
+    catalogue: Catalogue, folder: RemoteFolder, request_all: bool
+) -> tuple[list[_PictureFile], list[Problem]]:
     folder.reset_listing()
-    files: dict[str, _File] = {}
-    problems: list[Problem] = []
     pictures: dict[str, Picture] = {}
     for picture in catalogue.pictures:
         pictures.setdefault(posixpath.normpath(picture.filename), picture)
     paths = [folder / name for name in pictures]
-    ask = thorough or not folder.is_http  # those that can be listed take no request each
-    sizes = None
-    if ask:
-        threads = count_reader_threads(paths)
-        sizes = [found and found.st_size for found in stat_files(paths, threads)]
-    if sizes is None and not _any_there(paths):
-        line = f"none of {pluralize(min(SAMPLE, len(paths)), 'picture')} asked for is in {folder}"
-        return [], [Problem("catalogue", f"{line}; give the right --image-dir")]
-    for place, (name, picture) in enumerate(pictures.items()):
-        size = -1 if sizes is None else sizes[place]
+    sizes: list[int | None]
+    if request_all or not folder.is_http:
+        found = stat_files(paths, count_reader_threads(paths))
+        sizes = [None if status is None else status.st_size for status in found]
+    elif _any_exists(paths):
+        sizes = [-1] * len(paths)
+    else:
+        line = f"none of {pluralize(min(SAMPLE_SIZE, len(paths)), 'picture')} requested is in"
+        return [], [Problem("catalogue", f"{line} {folder}; give the right --image-dir")]
+    files: dict[str, _PictureFile] = {}
+    problems: list[Problem] = []
+    for path, size, (name, picture) in zip(paths, sizes, pictures.items(), strict=True):
         if size:
-            files[name] = _File(paths[place], size, [])
+            files[name] = _PictureFile(path, size, [])
         else:
-            kind: Kind = "missing" if size is None else "picture"
+            kind: ProblemKind = "missing" if size is None else "picture"
             line = "file missing" if size is None else "empty file"
             problems.append(Problem(kind, line, picture.item_id, picture.filename))
     for picture in catalogue.pictures:
         file = files.get(posixpath.normpath(picture.filename))
         if file is not None:
             if file.pictures:
-                problems.append(_double(picture, file.pictures[0], "file"))
+                problems.append(_duplicate_problem(picture, file.pictures[0], "file"))
             file.pictures.append(picture)
-    return list(files.values()), [*_none_there(catalogue, problems, files.values()), *problems]
+    return list(files.values()), [*_find_wrong_folder(catalogue, problems, files), *problems]
 
 
-def _any_there(paths: Sequence[RemoteFile]) -> bool:
-    """Whether one of some is there, without asking for all."""
-    some = paths[:: -(-len(paths) // SAMPLE)]
-    with closing(stat_files(some, count_reader_threads(some))) as found:
-        return any(one is not None for one in found)
+def _any_exists(paths: Sequence[RemoteFile]) -> bool:
+    """Return whether any file of a sample exists."""
+    sample = paths[:: -(-len(paths) // SAMPLE_SIZE)]
+    with closing(stat_files(sample, count_reader_threads(sample))) as results:
+        return any(status is not None for status in results)
 
 
-def _none_there(
-    catalogue: Catalogue, problems: Sequence[Problem], files: Collection[_File]
+def _find_wrong_folder(
+    catalogue: Catalogue, problems: Sequence[Problem], files: Collection[Hashable]
 ) -> Iterator[Problem]:
     if problems and not files and all(problem.kind == "missing" for problem in problems):
         line = f"none of the pictures is in {catalogue.image_dir}; give the right --image-dir"
         yield Problem("catalogue", line)
 
 
-def _double(picture: Picture, first: Picture, what: str) -> Problem:
-    """One picture twice.
+def _duplicate_problem(picture: Picture, first: Picture, same: str) -> Problem:
+    """Return the problem of a picture that occurs twice.
 
-    Under two items it is an error even where they share a label: it is then its own nearest
-    neighbour under a wrong name, which no figure survives, and without a common label training
-    would push it away from itself. Within an item it merely counts twice.
+    In two items it is an error, even if they share a label: it would be its own nearest neighbour
+    of another item, which distorts every metric, and training could push it away from itself. In
+    one item it only counts twice.
     """
     if picture.item_id == first.item_id:
-        line = f"same {what} as {first.filename} of this item; remove one"
+        line = f"same {same} as {first.filename} of this item; remove one"
         return Problem("repeated", line, picture.item_id, picture.filename)
-    line = f"same {what} as {first.filename} of item {first.item_id}; merge the items or remove one"
+    line = f"same {same} as {first.filename} of item {first.item_id}; merge the items or remove one"
     return Problem("shared", line, picture.item_id, picture.filename)
 
 
-def _decoded(file: _File) -> tuple[str | None, bytes | None]:
-    """Why it is no picture; and the digest of one that was downloaded to see that."""
+def _try_decode(file: _PictureFile) -> tuple[str | None, bytes | None]:
+    """Return why a file is not a picture, or None; and the digest of a downloaded picture."""
     source = cache_file(file.file)
     try:
-        # A JPEG at its smallest scale is still read to its end.
+        # Even at its smallest scale, a JPEG is read to the end.
         open_picture(source, longest_side=1)
     except PictureError as error:
         return str(error), None
-    return None, _digest_of(source) if isinstance(source, RemoteFile) else None
+    return None, _compute_digest(source) if isinstance(source, RemoteFile) else None
 
 
-def _same_bytes(files: Sequence[_File]) -> Iterator[Problem]:
-    """Only files of one size are read again, and no remote one."""
-    by_size = _grouped(files, [file.size for file in files])
-    suspects = [file for group in by_size if len(group) > 1 for file in group]
-    for group in _grouped(suspects, _all_done(_digest, suspects, "comparing")):
+def _find_equal_bytes(files: Sequence[_PictureFile]) -> Iterator[Problem]:
+    """Find files with equal bytes, reading again only local files of equal size."""
+    by_size = _group(files, [file.size for file in files])
+    candidates = [file for group in by_size if len(group) > 1 for file in group]
+    digests = _map_with_progress(
+        lambda file: file.digest or _compute_digest(file.file), candidates, "comparing"
+    )
+    for group in _group(candidates, digests):
         for file in group[1:]:
-            yield _double(file.pictures[0], group[0].pictures[0], "bytes")
+            yield _duplicate_problem(file.pictures[0], group[0].pictures[0], "bytes")
 
 
-def _digest(file: _File) -> bytes:
-    return file.digest or _digest_of(file.file)
-
-
-def _digest_of(file: File) -> bytes:
+def _compute_digest(file: File) -> bytes:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").digest()
 
 
-def _grouped(values: Iterable[T], keys: Iterable[Hashable]) -> list[list[T]]:
+def _group(values: Iterable[T], keys: Iterable[Hashable]) -> list[list[T]]:
+    """Group values with equal keys, in order of first appearance."""
     groups: dict[Hashable, list[T]] = defaultdict(list)
     for value, key in zip(values, keys, strict=True):
         groups[key].append(value)
     return list(groups.values())
 
 
-def _all_done(work: Callable[[_File], T], values: Sequence[_File], what: str) -> list[T]:
-    threads = count_reader_threads(file.file for file in values)
-    done: list[T] = []
+def _map_with_progress(
+    function: Callable[[_PictureFile], T], files: Sequence[_PictureFile], description: str
+) -> list[T]:
+    """Call a function on each file in threads, and show the progress."""
+    threads = count_reader_threads(file.file for file in files)
+    results: list[T] = []
     with (
-        closing(map_in_threads(work, values, 1024, threads)) as results,
-        progress_bar(what, len(values)) as bar,
+        closing(map_in_threads(function, files, 1024, threads)) as generator,
+        progress_bar(description, len(files)) as bar,
     ):
-        for result in results:
-            done.append(result)
+        for result in generator:
+            results.append(result)
             bar.update()
-    return done
+    return results
 
 
-def _item_warnings(catalogue: Catalogue) -> Iterator[Problem]:
+def _find_item_warnings(catalogue: Catalogue) -> Iterator[Problem]:
     for item_id, item in catalogue.items.items():
         if len(item.images) == 1:
             line = "a single picture: can be indexed, but makes no positive pair to train on"

@@ -1,7 +1,7 @@
-"""One file, one picture, one square array; and what is wrong with a file.
+"""Open pictures and make them square arrays.
 
-Training, indexing, searching and serving all see a picture through `square_picture`, so that a
-query is prepared exactly as the gallery was.
+Training, indexing, search and the server all prepare pictures with `square_picture`, so that a
+query is prepared exactly like the gallery.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 
 MAX_PIXELS = 100_000_000
-"""Pictures with more pixels are refused before they are decoded (decompression bombs)."""
+"""Pictures with more pixels are rejected before they are decoded (decompression bombs)."""
 
 DRAFT_SIDE = 512
-"""Pixels of the longer side that a JPEG is decoded at, at least.
+"""Minimum length in pixels of the longer side at which a JPEG is decoded.
 
-Cosine of EfficientNet-Lite0's embeddings to those of a full decode, for pictures of 64 to 224
-pixels: 0.9992 and more. Small pictures need more than twice their side: at 64 pixels, 128 of them
-give 0.984.
+With it, EfficientNet-Lite0's embeddings have a cosine of at least 0.9992 with those of a full
+decode, at picture sizes from 64 to 224 pixels. Decoding at twice the picture size is not enough
+for small ones: at 64 pixels, decoding at 128 gives 0.984.
 """
 
 
 class PictureError(ValueError):
-    """A file is no usable picture; the message is one line with the reason, without the file."""
+    """A file is not a usable picture; the message is the reason in one line, without the file."""
 
 
 def open_picture(
@@ -44,31 +44,39 @@ def open_picture(
     longest_side: int | None = None,
     formats: tuple[str, ...] | None = None,
 ) -> Image.Image:
-    """Open whatever Pillow opens as one upright RGB picture.
+    """Open any picture that Pillow can open, as an upright RGB picture.
 
-    EXIF orientation is applied; transparency is laid on white; 16-bit, grey, palette and CMYK
-    become 8-bit RGB; of an animation the first frame is taken.
+    EXIF orientation is applied. Transparent pixels become white. 16-bit, greyscale, palette and
+    CMYK pictures become 8-bit RGB. The first frame of an animation is used.
 
     Parameters
     ----------
-    source : a file, on this machine or not, or its bytes
-    longest_side : pixels the caller needs of the longer side. A JPEG is then decoded at the
-        smallest of its 1/1, 1/2, 1/4, 1/8 scales that keeps twice that and `DRAFT_SIDE`: less than
-        half the time for a photo of 1024 × 768, and embeddings hardly notice.
-    formats : those that are tried, by Pillow's names; all if None
+    source : str, os.PathLike, RemoteFile or bytes
+        A local or remote file, or its content.
+    longest_side : int, optional
+        Length in pixels of the longer side that the caller needs. A JPEG is then decoded at the
+        smallest of the scales 1/1, 1/2, 1/4 and 1/8 that keeps twice that and `DRAFT_SIDE`. For a
+        photo of 1024 × 768 this takes less than half the time and hardly changes the embedding.
+    formats : tuple of str, optional
+        Pillow's names of the formats to try; by default all.
+
+    Returns
+    -------
+    PIL.Image.Image
+        The picture.
 
     Raises
     ------
     PictureError
-        Missing, unreadable, not a picture, truncated, or larger than `MAX_PIXELS`.
+        The file is missing, unreadable, not a picture, truncated, or larger than `MAX_PIXELS`.
     """
     from PIL import Image, UnidentifiedImageError
 
-    _quiet_pillow()
+    _silence_pillow()
     try:
-        file = _file_of(source)
+        file = _to_file(source)
         if isinstance(file, Path) and file.exists() and not file.is_file():
-            # Opening a pipe would wait for ever.
+            # Opening a pipe would wait for a writer.
             raise PictureError("is a folder" if file.is_dir() else "not a regular file")
         with Image.open(file, formats=formats) as image:
             width, height = image.size
@@ -77,51 +85,59 @@ def open_picture(
                     f"absurdly large ({width} x {height} pixels, limit {MAX_PIXELS:,})"
                 )
             if longest_side is not None:
-                # Rounded down, or Pillow would find the half of an odd side too small; and a
-                # strip's short side not to 0, by which it divides.
+                # Round down, or Pillow would find half of an odd side too small; but not to 0, by
+                # which it divides.
                 side = max(2 * longest_side, DRAFT_SIDE)
-                width, height = (max(1, one * side // max(image.size)) for one in image.size)
+                width, height = (max(1, edge * side // max(image.size)) for edge in image.size)
                 image.draft(image.mode, (width, height))
             image.load()
-            return _on_white(_upright(image))
+            return _to_rgb(_apply_orientation(image))
     except PictureError:
         raise
     except FileNotFoundError:
         raise PictureError("file missing") from None
     except UnidentifiedImageError:
-        raise PictureError("not a picture" if _size_of(file) else "empty file") from None
+        raise PictureError("not a picture" if _byte_size(file) else "empty file") from None
     except Image.DecompressionBombError:
         raise PictureError(f"absurdly large (limit {MAX_PIXELS:,} pixels)") from None
     except OSError as error:
-        if error.strerror:  # from the system: a folder, no permission, a broken disk
+        if error.strerror:  # from the system: no permission, a broken disk
             raise PictureError(f"unreadable ({error.strerror.lower()})") from None
         raise PictureError(f"truncated or damaged ({error})") from None
-    except Exception as error:  # decoders of hostile bytes raise nearly anything
+    except Exception as error:  # decoders raise almost anything on hostile bytes
         raise PictureError(f"damaged ({type(error).__name__}: {error})") from None
 
 
 def square_picture(
     source: str | os.PathLike[str] | RemoteFile | bytes | Image.Image, size: int
 ) -> np.ndarray:
-    """Pad a picture centrally with white to a square and resize it with antialiasing.
+    """Pad a picture with white to a centred square, and resize it with antialiasing.
+
+    Parameters
+    ----------
+    source : str, os.PathLike, RemoteFile, bytes or PIL.Image.Image
+        A local or remote file, its content, or an open picture.
+    size : int
+        Side length of the square in pixels.
 
     Returns
     -------
-    uint8 (size, size, 3), RGB
+    uint8 ndarray of shape (size, size, 3)
+        RGB values.
 
     Raises
     ------
     PictureError
-        As `open_picture`.
+        The file is not a usable picture, see `open_picture`.
     """
     from PIL import Image
 
     if isinstance(source, Image.Image):
-        picture = _on_white(source)
+        picture = _to_rgb(source)
     else:
         picture = open_picture(source, longest_side=size)
     side = max(picture.size)
-    if side * side > MAX_PIXELS:  # the square of a strip would not fit into memory
+    if side * side > MAX_PIXELS:  # the square around a thin strip would not fit into memory
         side = math.isqrt(MAX_PIXELS)
         picture = picture.copy()
         picture.thumbnail((side, side))
@@ -133,34 +149,57 @@ def square_picture(
 
 
 def to_network_input(squares: np.ndarray) -> np.ndarray:
-    """Turn square pictures into what every network here takes: uint8 0…255 → float32 [-1, 1]."""
+    """Scale pictures to the input of all networks: x / 127.5 - 1.
+
+    Parameters
+    ----------
+    squares : uint8 ndarray of any shape
+        Values from 0 to 255.
+
+    Returns
+    -------
+    float32 ndarray of the same shape
+        Values from -1 to 1.
+
+    Examples
+    --------
+    >>> to_network_input(np.array([0, 255], np.uint8))
+    array([-1.,  1.], dtype=float32)
+    """
     return squares / np.float32(127.5) - np.float32(1)
 
 
-def _quiet_pillow() -> None:
-    """Drop Pillow's warnings: what matters of them is told by `PictureError`.
+def picture_suffixes() -> set[str]:
+    """Return the lowercase suffixes of the files that Pillow can open, such as ".jpg"."""
+    from PIL import Image
 
-    For good, because `warnings.catch_warnings` is not safe in threads; again only where somebody
-    else's has brought back the filters from before.
+    return {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
+
+
+def _silence_pillow() -> None:
+    """Ignore Pillow's warnings: `PictureError` reports the ones that matter.
+
+    Done once and for all, because `warnings.catch_warnings` is not thread-safe; repeated only if
+    other code has restored earlier filters.
     """
     ours = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
     if ours not in warnings.filters:
         warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation.
+def _apply_orientation(image: Image.Image) -> Image.Image:
+    """Rotate or flip a picture by its EXIF orientation.
 
-    `ImageOps.exif_transpose` also writes the other EXIF fields anew, and fails where one of them
-    is odd, as cameras' often are.
+    `ImageOps.exif_transpose` also rewrites the other EXIF fields, and fails if one is malformed,
+    as those of cameras often are.
     """
     from PIL import ExifTags, Image
 
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # a damaged note does not spoil the picture
+    except Exception:  # the picture is usable without its EXIF
         return image
-    turns: dict[object, Image.Transpose] = {
+    transposes: dict[object, Image.Transpose] = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
         4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -169,14 +208,15 @@ def _upright(image: Image.Image) -> Image.Image:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_90,
     }
-    return image.transpose(turns[orientation]) if orientation in turns else image
+    return image.transpose(transposes[orientation]) if orientation in transposes else image
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert a picture to 8-bit RGB, with white behind transparent pixels."""
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
-        return _eight_bits(image)
+        return _to_8_bits(image)
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -184,11 +224,11 @@ def _on_white(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale deep grey values, which Pillow would clip at 255.
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Scale greyscale values of more than 8 bits, which Pillow would clip at 255.
 
-    The mode of 32-bit integers and floats does not tell which value is white: it is the first of
-    1, 255, 65,535 that no value exceeds, or else the largest value.
+    For 32-bit integers and floats, white is not defined: it is taken to be the smallest of 1, 255
+    and 65,535 that no value exceeds, or else the largest value.
     """
     from PIL import Image
 
@@ -196,26 +236,15 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     largest = float(values.max(initial=0))
     whites = [65535.0] if image.mode.startswith("I;16") else [1.0, 255.0, 65535.0, largest]
     white = next(white for white in whites if largest <= white)
-    to_network_input = (values.clip(min=0) * (255 / white)).round().astype(np.uint8)
-    return Image.fromarray(to_network_input).convert("RGB")
+    scaled = (values.clip(min=0) * (255 / white)).round().astype(np.uint8)
+    return Image.fromarray(scaled).convert("RGB")
 
 
-def _file_of(source: str | os.PathLike[str] | RemoteFile | bytes) -> Path | io.BytesIO:
+def _to_file(source: str | os.PathLike[str] | RemoteFile | bytes) -> Path | io.BytesIO:
     if isinstance(source, RemoteFile):
         return io.BytesIO(source.read_bytes())
     return io.BytesIO(source) if isinstance(source, bytes) else Path(source)
 
 
-def _size_of(file: Path | io.BytesIO) -> int:
+def _byte_size(file: Path | io.BytesIO) -> int:
     return file.stat().st_size if isinstance(file, Path) else len(file.getvalue())
-
-
-def picture_suffixes() -> set[str]:
-    """Return the suffixes of files that Pillow can open, in small letters."""
-    from PIL import Image as Pillow
-
-    return {
-        suffix
-        for suffix, format_name in Pillow.registered_extensions().items()
-        if format_name in Pillow.OPEN
-    }

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siamese.data.catalogue import Catalogue, Picture
-from siamese.data.catalogue_json import Item, parse
+from siamese.data.catalogue_json import Item, parse_catalogue
 from siamese.errors import InputError
 
 
@@ -26,9 +26,12 @@ def item(*filenames: str, **further: Any) -> dict[str, Any]:
     return {"images": [{"filename": filename} for filename in filenames], **further}
 
 
-def catalogue_of(labels: dict[str, list[str]]) -> Catalogue:
-    form = {item_id: item(f"{item_id}.jpg", labels=of_item) for item_id, of_item in labels.items()}
-    raw, items, problems = parse(json.dumps(form).encode())
+def make_catalogue(labels: dict[str, list[str]]) -> Catalogue:
+    form = {
+        item_id: item(f"{item_id}.jpg", labels=item_labels)
+        for item_id, item_labels in labels.items()
+    }
+    raw, items, problems = parse_catalogue(json.dumps(form).encode())
     assert not problems
     return Catalogue(raw, items, Path())
 
@@ -54,7 +57,7 @@ def test_read(tmp_path: Path) -> None:
     assert elsewhere.path_of(elsewhere.pictures[1]) == tmp_path / "photos" / "2.jpg"
 
 
-def test_dots_inside_the_folder_are_resolved_by_name(tmp_path: Path) -> None:
+def test_path_of_resolves_dots_by_name(tmp_path: Path) -> None:
     catalogue = Catalogue.read(write(tmp_path, {"mug": item("a/../b/./1.jpg", "..b/2.jpg")}))
     assert [catalogue.path_of(picture) for picture in catalogue.pictures] == [
         tmp_path / "b" / "1.jpg",
@@ -69,7 +72,16 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
     assert Catalogue.read(path).pictures == [Picture("tasse é", "ö.jpg")]
 
 
-def test_every_further_key_is_kept_byte_by_byte(tmp_path: Path) -> None:
+def test_read_missing_or_unreadable_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.json: no such file; give the JSON"):
+        Catalogue.read(tmp_path / "gone.json")
+    with pytest.raises(InputError, match="is a folder; give the JSON file"):
+        Catalogue.read(tmp_path)
+    with pytest.raises(InputError, match=r"unreadable \(file name too long\)"):
+        Catalogue.read(tmp_path / ("x" * 300))
+
+
+def test_further_keys_are_kept_byte_for_byte(tmp_path: Path) -> None:
     raw_item = (
         '{"price": 1.10, "images": [ {"filename": "1.jpg", "by": {"\\u00e9": [null]}} ],\n'
         '  "labels": ["red"], "big": 123456789012345678901234567890}'
@@ -87,9 +99,6 @@ def test_every_further_key_is_kept_byte_by_byte(tmp_path: Path) -> None:
         written = json.loads((tmp_path / "part.json").read_text(encoding="utf-8"))
         (item_id,) = written
         assert written[item_id] == json.loads(path.read_text())[item_id]
-
-
-# ---------------------------------------------------------------- from folders and tables
 
 
 def test_from_folder(tmp_path: Path) -> None:
@@ -117,19 +126,19 @@ def test_from_folder(tmp_path: Path) -> None:
     }
     assert list(catalogue.items) == ["hat", "mug"]
     assert catalogue.notes == [
-        f"{tmp_path}: files left out, as no picture of an item: 3",
-        f"{tmp_path}: folders without a picture: 1 (empty)",
+        f"{tmp_path}: 3 files ignored: not a picture, or not in the folder of an item",
+        f"{tmp_path}: 1 folder without pictures ignored: empty",
     ]
     catalogue.write(tmp_path / "items.json")
     assert Catalogue.read(tmp_path / "items.json").items == catalogue.items
     assert json.loads((tmp_path / "items.json").read_text())["hat"] == item("hat/1.avif")
 
 
-def test_from_folder_says_what_is_wrong(tmp_path: Path) -> None:
+def test_from_folder_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="gone: no such folder"):
         Catalogue.from_folder(tmp_path / "gone")
     (tmp_path / "a.jpg").touch()
-    with pytest.raises(InputError, match="no folder with pictures in it"):
+    with pytest.raises(InputError, match="no subfolder with pictures"):
         Catalogue.from_folder(tmp_path)
     (tmp_path / "two\nlines").mkdir()
     (tmp_path / "two\nlines" / "1.jpg").touch()
@@ -139,14 +148,14 @@ def test_from_folder_says_what_is_wrong(tmp_path: Path) -> None:
     assert all("control character" in line for line in lines_of(raised))
 
 
-def test_from_folder_with_a_name_that_is_no_text(tmp_path: Path) -> None:
+def test_from_folder_with_a_name_that_is_not_unicode(tmp_path: Path) -> None:
     folder = tmp_path / "mug"
     folder.mkdir()
     try:
         Path(os.fsdecode(bytes(folder) + b"/caf\xe9.jpg")).touch()
     except OSError:
         pytest.skip("this file system takes only Unicode names")
-    with pytest.raises(InputError, match=r"caf\\udce9\.jpg is no valid Unicode"):
+    with pytest.raises(InputError, match=r"caf\\udce9\.jpg is not valid Unicode"):
         Catalogue.from_folder(tmp_path)
 
 
@@ -211,133 +220,8 @@ def test_from_csv_lists_every_problem(
         assert got.startswith(f"{path}: {line}")
 
 
-# ---------------------------------------------------------------- what is wrong with the form
-
-
-@pytest.mark.parametrize(
-    ("content", "lines"),
-    [
-        (b"", ["not JSON: the file is empty"]),
-        (b" \n ", ["not JSON: the file is empty"]),
-        (b'{"mug":\n  {"images": [}}', ["not JSON: line 2, column 15: Expecting value"]),
-        (b'{"mug": {"images": [', ["not JSON: line 1, column 21: Expecting value"]),
-        (
-            b'{"mug": {"images": [NaN]}}',
-            ["not JSON: JSON is malformed: invalid character (byte 20)"],
-        ),
-        (b'{"mug": ' + b"[" * 99_999, ["not JSON: nested too deeply"]),
-        (b'{"mug \\ud800": {}}', ["not JSON: half a character"]),
-        (b'{"mug": {"images": [{"filename": "\\ud800"}]}}', ["not JSON: half a character"]),
-        (b'\n{"mug": "caf\xe9"}', ["not UTF-8 text (line 2); save it as UTF-8"]),
-        (b"\x89P\r\n\x1a\n", ["not UTF-8 text (line 1); save it as UTF-8"]),
-        (b"[1, 2]", ["not a catalogue: expected object, got list; the file must be"]),
-        (b'"mug"', ["not a catalogue: expected object, got str; the file must be"]),
-        (b"{}", ["holds no items"]),
-        (b'{"mug": 3}', ["item mug: expected object, got int"]),
-        (b'{"mug": null}', ["item mug: expected object, got null"]),
-        (b'{"mug": {}}', ["item mug: no pictures"]),
-        (b'{"mug": {"images": []}}', ["item mug: no pictures; add one or remove it"]),
-        (b'{"mug": {"images": "1.jpg"}}', ["item mug: images: expected list, got str"]),
-        (b'{"mug": {"images": ["1.jpg"]}}', ["item mug: images[0]: expected object, got str"]),
-        (
-            b'{"mug": {"images": [{"file": "1.jpg"}]}}',
-            ["item mug: images[0]: object missing required field filename"],
-        ),
-        (
-            b'{"mug": {"images": [{"filename": "1.jpg"}], "labels": "red"}}',
-            ["item mug: labels: expected list, got str"],
-        ),
-        (
-            b'{"mug": {"images": [{"filename": "1.jpg"}], "labels": null}}',
-            ["item mug: labels: expected list, got null"],
-        ),
-        (b'{"": {"images": [{"filename": "1.jpg"}]}}', ["item '': empty item id"]),
-        (
-            b'{"a\\nb": {"images": [{"filename": "1.jpg"}]}}',
-            [r"item 'a\nb': control character in the item id"],
-        ),
-        (b'{"mug": {"images": [{"filename": ""}]}}', ["item mug: empty filename"]),
-        (
-            b'{"mug": {"images": [{"filename": "a\\u0000.jpg"}]}}',
-            [r"item mug, file 'a\x00.jpg': control character in the filename; rename"],
-        ),
-        (
-            b'{"mug": {"images": [{"filename": "../1.jpg"}, {"filename": "a/../../1.jpg"}]}}',
-            [
-                "item mug, file ../1.jpg: leaves --image-dir (..)",
-                "item mug, file a/../../1.jpg: leaves --image-dir (..)",
-            ],
-        ),
-        (
-            b'{"mug": {"images": [{"filename": "/etc/1.jpg"}, {"filename": "C:\\\\1.jpg"}]}}',
-            [
-                "item mug, file /etc/1.jpg: absolute path",
-                "item mug, file C:\\1.jpg: absolute path",
-            ],
-        ),
-        (
-            b'{"mug": {"images": [{"filename": "1.jpg"}]}, "hat": 3,'
-            b' "mug": {"images": [{"filename": "2.jpg"}]}}',
-            [
-                "item mug: the item id stands there more than once; merge the items",
-                "item hat: expected object, got int",
-            ],
-        ),
-        # All at once, within an item too.
-        (
-            b'{"mug": {"images": [{"filename": 1}, 2, {"filename": "/x"}, {}], "labels": ["a", 3]},'
-            b' "hat": {"images": {}, "labels": 1}}',
-            [
-                "item mug: images[0].filename: expected str, got int",
-                "item mug: images[1]: expected object, got int",
-                "item mug: images[3]: object missing required field filename",
-                "item mug: labels[1]: expected str, got int",
-                "item mug, file /x: absolute path",
-                "item hat: images: expected list, got object",
-                "item hat: labels: expected list, got int",
-            ],
-        ),
-    ],
-)
-def test_read_lists_every_problem(tmp_path: Path, content: bytes, lines: list[str]) -> None:
-    path = tmp_path / "items.json"
-    path.write_bytes(content)
-    with pytest.raises(InputError) as raised:
-        Catalogue.read(path)
-    found = lines_of(raised)
-    assert len(found) == len(lines), found
-    for got, line in zip(found, lines, strict=True):
-        assert got.startswith(f"{path}: {line}")
-
-
-def test_read_what_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"gone\.json: no such file; give the JSON"):
-        Catalogue.read(tmp_path / "gone.json")
-    with pytest.raises(InputError, match="is a folder; give the JSON file"):
-        Catalogue.read(tmp_path)
-    with pytest.raises(InputError, match=r"unreadable \(file name too long\)"):
-        Catalogue.read(tmp_path / ("x" * 300))
-
-
-TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=5)
-
-
-@given(ids=st.lists(TEXT.filter(str.strip), min_size=1, max_size=6), ascii_only=st.booleans())
-def test_an_id_said_twice_is_always_found(ids: list[str], ascii_only: bool) -> None:
-    members = [
-        f"{json.dumps(item_id, ensure_ascii=ascii_only)} : {json.dumps(item(f'{place}.jpg'))}"
-        for place, item_id in enumerate(ids)
-    ]
-    _, _, problems = parse("{{ {} }}".format(" ,\n".join(members)).encode())
-    repeated = {item_id for item_id, count in Counter(ids).items() if count > 1}
-    assert {problem.item_id for problem in problems} == repeated
-
-
-# ---------------------------------------------------------------- split
-
-
 def test_split_is_by_item_and_seeded() -> None:
-    catalogue = catalogue_of({f"item{i}": [f"label{i % 7}"] for i in range(103)})
+    catalogue = make_catalogue({f"item{i}": [f"label{i % 7}"] for i in range(103)})
     train, test = catalogue.split()
     assert len(train.items) == round(0.7 * 103)
     assert train.items.keys().isdisjoint(test.items)
@@ -347,12 +231,12 @@ def test_split_is_by_item_and_seeded() -> None:
     assert list(catalogue.split(seed=1)[0].items) != list(train.items)
 
 
-def test_split_does_not_depend_on_the_order_of_the_file() -> None:
+def test_split_does_not_depend_on_file_order() -> None:
     labels = {f"item{i}": [f"label{i % 5}", f"shelf{i % 3}"] for i in range(60)}
     shuffled = list(labels.items())
     random.Random(3).shuffle(shuffled)
-    assert set(catalogue_of(labels).split()[0].items) == set(
-        catalogue_of(dict(shuffled)).split()[0].items
+    assert set(make_catalogue(labels).split()[0].items) == set(
+        make_catalogue(dict(shuffled)).split()[0].items
     )
 
 
@@ -363,13 +247,13 @@ def test_split_does_not_depend_on_the_order_of_the_file() -> None:
     train=st.floats(0.02, 0.98),
     seed=st.integers(0, 99),
 )
-def test_each_label_gets_its_share(sizes: list[int], train: float, seed: int) -> None:
+def test_split_is_stratified_by_label(sizes: list[int], train: float, seed: int) -> None:
     labels = {
-        f"{label}-{i}": [f"label{label}"] if label else []  # those without are a stratum too
+        f"{label}-{i}": [f"label{label}"] if label else []  # items without labels are a stratum too
         for label, size in enumerate(sizes)
         for i in range(size)
     }
-    catalogue = catalogue_of(labels)
+    catalogue = make_catalogue(labels)
     first, second = catalogue.split(train, seed)
     count = len(labels)
     target = min(max(round(train * count), 1), count - 1)
@@ -382,40 +266,40 @@ def test_each_label_gets_its_share(sizes: list[int], train: float, seed: int) ->
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_items_with_several_labels(seed: int) -> None:
-    draw = random.Random(seed)
+def test_split_of_items_with_several_labels(seed: int) -> None:
+    rng = random.Random(seed)
     labels = {
-        f"item{i}": draw.sample([f"common{k}" for k in range(4)], draw.randint(0, 3))
-        + draw.sample([f"rare{k}" for k in range(60)], draw.randint(0, 2))
-        + [f"unique{i}"] * draw.randint(0, 1)
+        f"item{i}": rng.sample([f"common{k}" for k in range(4)], rng.randint(0, 3))
+        + rng.sample([f"rare{k}" for k in range(60)], rng.randint(0, 2))
+        + [f"unique{i}"] * rng.randint(0, 1)
         for i in range(1000)
     }
-    train, _ = catalogue_of(labels).split(0.7, seed)
+    train, _ = make_catalogue(labels).split(0.7, seed)
     assert len(train.items) == 700
-    everywhere = Counter(label for of_item in labels.values() for label in of_item)
-    there = Counter(label for it in train.items.values() for label in it.labels)
-    for label, count in everywhere.items():
+    total = Counter(label for item_labels in labels.values() for label in item_labels)
+    in_train = Counter(label for it in train.items.values() for label in it.labels)
+    for label, count in total.items():
         if count >= 200:
-            assert abs(there[label] / count - 0.7) < 0.05, label
+            assert abs(in_train[label] / count - 0.7) < 0.05, label
         elif count >= 8:
-            assert abs(there[label] / count - 0.7) < 0.35, label
+            assert abs(in_train[label] / count - 0.7) < 0.35, label
 
 
 @pytest.mark.parametrize("train", [0.01, 0.5, 0.99])
-def test_both_sides_get_an_item(train: float) -> None:
-    first, second = catalogue_of({"a": [], "b": []}).split(train)
+def test_split_gives_each_part_an_item(train: float) -> None:
+    first, second = make_catalogue({"a": [], "b": []}).split(train)
     assert len(first.items) == len(second.items) == 1
 
 
-def test_split_says_what_is_wrong() -> None:
+def test_split_errors() -> None:
     with pytest.raises(InputError, match="a single item cannot be split"):
-        catalogue_of({"a": []}).split()
+        make_catalogue({"a": []}).split()
     for share in (0, 1, -0.3, 70, float("nan")):
-        with pytest.raises(InputError, match="no share between 0 and 1"):
-            catalogue_of({"a": [], "b": []}).split(share)
+        with pytest.raises(InputError, match="is not a share between 0 and 1"):
+            make_catalogue({"a": [], "b": []}).split(share)
 
 
-def test_a_catalogue_says_what_it_is(catalogue):
+def test_repr(catalogue):
     assert repr(catalogue) == (
         f"Catalogue(12 items, 48 pictures, 4 labels, in {str(catalogue.image_dir)!r})"
     )

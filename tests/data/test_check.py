@@ -14,7 +14,7 @@ from PIL import Image
 
 from siamese.data.catalogue import Catalogue
 from siamese.data.catalogue_json import Problem
-from siamese.data.check import Report, check_catalogue, quick_check
+from siamese.data.check import CheckReport, check_catalogue, quick_check
 from siamese.errors import InputError
 
 
@@ -39,7 +39,7 @@ def bomb() -> bytes:
 
 
 class Shop:
-    """A sound catalogue on disk, for each test to break: two items, two pictures each."""
+    """A valid catalogue on disk, for a test to break: two items with two pictures each."""
 
     def __init__(self, folder: Path) -> None:
         self.outside = folder / "outside"
@@ -74,10 +74,10 @@ class Shop:
         self.path.write_text(json.dumps(form))
         return self.path
 
-    def check(self) -> Report:
+    def check(self) -> CheckReport:
         return check_catalogue(self.write(), self.photos)
 
-    def quick_check(self) -> Report:
+    def quick_check(self) -> CheckReport:
         return quick_check(Catalogue.read(self.write(), self.photos))
 
 
@@ -90,53 +90,53 @@ def lines(problems: list[object]) -> list[str]:
     return [str(problem) for problem in problems]
 
 
-def test_a_sound_catalogue(shop: Shop) -> None:
+def test_valid_catalogue(shop: Shop) -> None:
     shop.labels["mug"] = ["red", "tea"]
     for report in (shop.check(), shop.quick_check()):
-        assert report == Report([], items=2, pictures=4)
+        assert report == CheckReport([], items=2, pictures=4)
 
 
-def link(target: str) -> Callable[[Shop], None]:
-    def make(shop: Shop) -> None:
+def add_link(target: str) -> Callable[[Shop], None]:
+    def break_it(shop: Shop) -> None:
         (shop.outside / "secret.jpg").write_bytes(jpeg(9))
         (shop.photos / "mug" / "link.jpg").symlink_to(target)
         shop.add("mug", "mug/link.jpg")
 
-    return make
+    return break_it
 
 
-def linked_folder(shop: Shop) -> None:
+def link_folder(shop: Shop) -> None:
     (shop.outside / "secret.jpg").write_bytes(jpeg(9))
     (shop.photos / "side").symlink_to("../outside")
     shop.add("mug", "side/secret.jpg")
     shop.add("mug", "side/gone.jpg")
 
 
-def hard_link(shop: Shop) -> None:
+def add_hard_link(shop: Shop) -> None:
     os.link(shop.photos / "mug" / "1.jpg", shop.photos / "hat" / "3.jpg")
     shop.add("hat", "hat/3.jpg")
 
 
-def soft_link(shop: Shop) -> None:
+def add_soft_link(shop: Shop) -> None:
     (shop.photos / "hat" / "3.jpg").symlink_to("../mug/1.jpg")
     shop.add("hat", "hat/3.jpg")
 
 
-def pipe(shop: Shop) -> None:
+def add_pipe(shop: Shop) -> None:
     os.mkfifo(shop.photos / "mug" / "pipe.jpg")
     shop.add("mug", "mug/pipe.jpg")
 
 
-def no_folder(shop: Shop) -> None:
+def remove_folder(shop: Shop) -> None:
     shop.photos = shop.photos / "gone"
 
 
-def other_folder(shop: Shop) -> None:
+def give_other_folder(shop: Shop) -> None:
     shop.photos = shop.outside
 
 
 SAME_FILE = "same file as mug/1.jpg of item mug; merge the items or remove one"
-# What is broken; the expected errors; whether the quick check finds them as well.
+# Name; how to break the catalogue; expected errors; whether `quick_check` finds them too.
 BROKEN: list[tuple[str, Callable[[Shop], None], list[str], bool]] = [
     (
         "missing",
@@ -186,7 +186,7 @@ BROKEN: list[tuple[str, Callable[[Shop], None], list[str], bool]] = [
         ["item mug, file .: is a folder"],
         True,
     ),
-    ("pipe", pipe, ["item mug, file mug/pipe.jpg: not a regular file"], True),
+    ("pipe", add_pipe, ["item mug, file mug/pipe.jpg: not a regular file"], True),
     (
         "empty",
         lambda shop: shop.add_file("mug", "mug/3.jpg", b""),
@@ -213,27 +213,32 @@ BROKEN: list[tuple[str, Callable[[Shop], None], list[str], bool]] = [
     ),
     (
         "link out",
-        link("../../outside/secret.jpg"),
+        add_link("../../outside/secret.jpg"),
         ["item mug, file mug/link.jpg: leaves --image-dir (a link to "],
         True,
     ),
     (
         "link out to nothing",
-        link("../../outside/gone.jpg"),
+        add_link("../../outside/gone.jpg"),
         ["item mug, file mug/link.jpg: leaves --image-dir (a link to "],
         True,
     ),
     (
         "folder linked out",
-        linked_folder,
+        link_folder,
         [
             "item mug, file side/secret.jpg: leaves --image-dir (a link to ",
             "item mug, file side/gone.jpg: leaves --image-dir (a link to ",
         ],
         True,
     ),
-    ("broken link", link("gone.jpg"), ["item mug, file mug/link.jpg: file missing"], True),
-    ("link to itself", link("link.jpg"), ["item mug, file mug/link.jpg: not a regular file"], True),
+    ("broken link", add_link("gone.jpg"), ["item mug, file mug/link.jpg: file missing"], True),
+    (
+        "link to itself",
+        add_link("link.jpg"),
+        ["item mug, file mug/link.jpg: not a regular file"],
+        True,
+    ),
     (
         "same file",
         lambda shop: shop.add("hat", "mug/1.jpg"),
@@ -241,13 +246,13 @@ BROKEN: list[tuple[str, Callable[[Shop], None], list[str], bool]] = [
         True,
     ),
     (
-        "same file, spelled otherwise",
+        "same file, spelled differently",
         lambda shop: shop.add("hat", "a/..//mug/./1.jpg"),
         [f"item hat, file a/..//mug/./1.jpg: {SAME_FILE}"],
         True,
     ),
-    ("same file by hard link", hard_link, [f"item hat, file hat/3.jpg: {SAME_FILE}"], True),
-    ("same file by symbolic link", soft_link, [f"item hat, file hat/3.jpg: {SAME_FILE}"], True),
+    ("same file by hard link", add_hard_link, [f"item hat, file hat/3.jpg: {SAME_FILE}"], True),
+    ("same file by symbolic link", add_soft_link, [f"item hat, file hat/3.jpg: {SAME_FILE}"], True),
     (
         "same bytes",
         lambda shop: shop.add_file("hat", "hat/3.jpg", jpeg(0)),
@@ -259,13 +264,13 @@ BROKEN: list[tuple[str, Callable[[Shop], None], list[str], bool]] = [
     ),
     (
         "no folder of pictures",
-        no_folder,
+        remove_folder,
         ["/gone: no such folder; give the right --image-dir"],
         True,
     ),
     (
         "another folder of pictures",
-        other_folder,
+        give_other_folder,
         [
             "none of the pictures is in ",
             "item mug, file mug/1.jpg: file missing",
@@ -327,7 +332,7 @@ def test_warnings(shop: Shop, break_it: Callable[[Shop], None], expected: str) -
     assert lines(shop.quick_check().warnings) == ([] if "bytes" in expected else [expected])
 
 
-def test_all_at_once_with_those_of_the_form(shop: Shop) -> None:
+def test_all_problems_are_reported_at_once(shop: Shop) -> None:
     shop.add("mug", "mug/3.jpg")
     shop.add("mug", "../4.jpg")
     shop.add_file("hat", "hat/3.jpg", b"no picture")
@@ -348,10 +353,10 @@ def test_all_at_once_with_those_of_the_form(shop: Shop) -> None:
     assert [problem.kind for problem in report.warnings] == ["single"]
 
 
-def test_what_can_be_skipped_is_told_from_what_cannot(shop: Shop) -> None:
+def test_fatal_excludes_skippable_errors(shop: Shop) -> None:
     shop.add("mug", "mug/3.jpg")
     shop.add_file("mug", "mug/4.jpg", b"")
-    linked_folder(shop)
+    link_folder(shop)
     shop.add("hat", "mug/1.jpg")
     report = shop.quick_check()
     assert [problem.kind for problem in report.errors] == [
@@ -364,7 +369,7 @@ def test_what_can_be_skipped_is_told_from_what_cannot(shop: Shop) -> None:
     assert [problem.kind for problem in report.fatal] == ["outside", "outside", "shared"]
 
 
-def test_links_that_stay_inside_are_fine(shop: Shop) -> None:
+def test_links_inside_the_folder_are_allowed(shop: Shop) -> None:
     (shop.photos / "cup").symlink_to("mug")
     (shop.outside / "photos").symlink_to(shop.photos)
     shop.files["mug"] = ["cup/1.jpg", "cup/2.jpg"]
@@ -398,7 +403,7 @@ def test_as_dict_is_json(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "\x00", "{"])
-def test_a_hopeless_file_is_one_line(tmp_path: Path, content: str) -> None:
+def test_unusable_file_is_one_problem(tmp_path: Path, content: str) -> None:
     path = tmp_path / "items.json"
     path.write_text(content)
     report = check_catalogue(path)
@@ -406,17 +411,17 @@ def test_a_hopeless_file_is_one_line(tmp_path: Path, content: str) -> None:
     assert (report.items, report.pictures, report.warnings) == (0, 0, [])
 
 
-def test_no_file_to_check(tmp_path: Path) -> None:
+def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         check_catalogue(tmp_path / "gone.json")
 
 
 def test_real_photos(grocery: Path) -> None:
     report = quick_check(Catalogue.read(grocery / "labels.json"))
-    assert report == Report([], items=81, pictures=5421)
+    assert report == CheckReport([], items=81, pictures=5421)
 
 
-def test_a_report_in_a_line_counts_properly(catalogue):
+def test_str_of_a_report(catalogue):
     assert str(quick_check(catalogue)) == "12 items, 48 pictures, 0 errors, 0 warnings"
     problem = Problem("picture", "is cut off")
-    assert str(Report([problem], 1, 1)) == "1 item, 1 picture, 1 error, 0 warnings"
+    assert str(CheckReport([problem], 1, 1)) == "1 item, 1 picture, 1 error, 0 warnings"

@@ -17,7 +17,7 @@ from PIL import Image, features
 from siamese.data.images import MAX_PIXELS, PictureError, open_picture, square_picture
 
 ORIENTATION = 0x0112
-# Laid out so that every turn and flip of it looks different.
+# Looks different after every rotation and flip.
 CORNERS = np.kron(
     np.array(
         [[[220, 30, 30], [30, 200, 40], [30, 40, 210]], [[240, 230, 40], [20, 20, 20], [120] * 3]],
@@ -51,8 +51,8 @@ def smooth_photo(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.stack(channels, -1).astype(np.uint8))
 
 
-# What it takes to lay CORNERS so that the orientation sets it upright.
-LAID = {
+# CORNERS as stored, so that the orientation makes it upright.
+STORED = {
     1: CORNERS,
     2: CORNERS[:, ::-1],
     3: CORNERS[::-1, ::-1],
@@ -64,52 +64,52 @@ LAID = {
 }
 
 
-@pytest.mark.parametrize("orientation", LAID)
+@pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_exif_orientation_is_applied(orientation: int, form: str) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    laid = Image.fromarray(np.ascontiguousarray(LAID[orientation]))
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation]))
     options = {"quality": 95} if form in ("JPEG", "WEBP") else {}
-    assert_close(pixels(encoded(laid, form, exif=exif, **options)), CORNERS, 8)
+    assert_close(pixels(encoded(stored, form, exif=exif, **options)), CORNERS, 8)
 
 
 def exif_block(*fields: bytes) -> bytes:
     return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(fields)) + b"".join(fields) + bytes(4)
 
 
-TURNED = struct.pack("<HHII", ORIENTATION, 3, 1, 6)
+ROTATED = struct.pack("<HHII", ORIENTATION, 3, 1, 6)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 @pytest.mark.parametrize(
-    ("block", "turned"),
+    ("block", "rotated"),
     [
-        (exif_block(TURNED, struct.pack("<HHII", 0x9000, 4, 1, 3)), True),  # odd type
-        (exif_block(TURNED, struct.pack("<HHII", 0x011A, 5, 1, 0x7FFFFFFF)), True),  # no value
-        (exif_block(TURNED)[:16], False),
+        (exif_block(ROTATED, struct.pack("<HHII", 0x9000, 4, 1, 3)), True),  # odd type
+        (exif_block(ROTATED, struct.pack("<HHII", 0x011A, 5, 1, 0x7FFFFFFF)), True),  # no value
+        (exif_block(ROTATED)[:16], False),
         (exif_block(struct.pack("<HHII", ORIENTATION, 3, 1, 77)), False),
         (exif_block(struct.pack("<HHI4s", ORIENTATION, 2, 4, b"abc\0")), False),
         (b"Exif\0\0nothing of the sort", False),
     ],
 )
-def test_damaged_exif_does_not_spoil_a_picture(form: str, block: bytes, turned: bool) -> None:
+def test_damaged_exif_is_ignored(form: str, block: bytes, rotated: bool) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data = encoded(Image.new("RGB", (30, 20)), form, exif=block)
-        assert open_picture(data).size == ((20, 30) if turned else (30, 20))
+        assert open_picture(data).size == ((20, 30) if rotated else (30, 20))
 
 
 def test_cmyk() -> None:
     cmyk = Image.fromarray(CORNERS).convert("CMYK")
     assert_close(pixels(encoded(cmyk, "TIFF")), CORNERS)
-    # Photoshop's way, and Pillow's: inverted, with an Adobe marker.
+    # As Photoshop and Pillow write it: inverted, with an Adobe marker.
     data = encoded(cmyk, "JPEG", quality=95)
     assert b"Adobe" in data
     assert_close(pixels(data), CORNERS, 8)
 
 
-def test_palette_with_transparency_is_laid_on_white() -> None:
+def test_transparency_of_a_palette_becomes_white() -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 100, 0])
     image.putdata([0, 1])
@@ -122,7 +122,7 @@ def test_palette_with_transparency_is_laid_on_white() -> None:
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
-def test_alpha_is_laid_on_white(mode: str, form: str) -> None:
+def test_alpha_becomes_white(mode: str, form: str) -> None:
     image = Image.new("RGBA", (32, 32), (0, 0, 0, 0)).convert(mode)
     image.paste((100, 255) if mode == "LA" else (100, 100, 100, 255), (16, 0, 32, 32))
     got = pixels(encoded(image, form))
@@ -130,7 +130,7 @@ def test_alpha_is_laid_on_white(mode: str, form: str) -> None:
     assert_close(got[:, 18:], np.full((32, 14, 3), 100), 2)
 
 
-def test_a_transparent_colour_of_rgb_is_laid_on_white() -> None:
+def test_transparent_colour_of_rgb_becomes_white() -> None:
     image = Image.fromarray(np.array([[[1, 2, 3], [9, 9, 9]]], np.uint8))
     assert pixels(encoded(image, "PNG", transparency=(1, 2, 3))).tolist() == [[[255] * 3, [9] * 3]]
 
@@ -152,11 +152,11 @@ def test_16_bit_grey_is_scaled(form: str) -> None:
         GREY.astype(np.int32) * 2**22,
     ],
 )
-def test_deep_grey_is_scaled_by_its_white(values: np.ndarray) -> None:
+def test_32_bit_grey_is_scaled_by_its_white(values: np.ndarray) -> None:
     assert_close(pixels(encoded(Image.fromarray(values), "TIFF"))[..., 1], GREY, 0.01)
 
 
-def test_values_that_are_no_numbers_are_black() -> None:
+def test_infinite_and_missing_values_are_black() -> None:
     values = np.array([[np.nan, np.inf, -np.inf, -3, 255]], np.float32)
     assert pixels(encoded(Image.fromarray(values), "TIFF"))[0, :, 0].tolist() == [0, 0, 0, 0, 255]
 
@@ -171,7 +171,7 @@ def test_one_bit_and_grey() -> None:
 @pytest.mark.parametrize(
     ("form", "options"), [("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {})]
 )
-def test_the_first_frame_of_an_animation(form: str, options: dict[str, Any]) -> None:
+def test_first_frame_of_an_animation(form: str, options: dict[str, Any]) -> None:
     first = Image.fromarray(CORNERS)
     data = encoded(
         first,
@@ -200,11 +200,11 @@ def test_the_first_frame_of_an_animation(form: str, options: dict[str, Any]) -> 
         ("TGA", {}),
     ],
 )
-def test_forms_of_files(form: str, options: dict[str, Any], tmp_path: Path) -> None:
+def test_file_formats(form: str, options: dict[str, Any], tmp_path: Path) -> None:
     if form in ("AVIF", "WEBP") and not features.check(form.lower()):
         pytest.skip(f"this Pillow has no {form}")
     data = encoded(Image.fromarray(CORNERS), form, **options)
-    # From bytes, from a file, and whatever its suffix says.
+    # From bytes and from a file with any suffix.
     path = tmp_path / "picture.txt"
     path.write_bytes(data)
     assert_close(pixels(data), CORNERS, 8)
@@ -213,16 +213,16 @@ def test_forms_of_files(form: str, options: dict[str, Any], tmp_path: Path) -> N
 
 @pytest.mark.parametrize("size", [(1024, 768), (700, 1300), (90, 60)])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_draft_keeps_the_content(size: tuple[int, int], mode: str) -> None:
+def test_reduced_decoding_keeps_the_content(size: tuple[int, int], mode: str) -> None:
     data = encoded(smooth_photo(*size).convert(mode), "JPEG", quality=95)
     drafted = open_picture(data, longest_side=64)
-    assert max(drafted.size) >= min(128, max(size))  # no finer than needed, no coarser
+    assert max(drafted.size) >= min(128, max(size))  # neither too small nor larger than needed
     assert max(drafted.size) < max(size) or max(size) < 256
     full = square_picture(open_picture(data), 64)
     assert_close(square_picture(data, 64), full, 2.5)
 
 
-def test_padding_is_white_and_central() -> None:
+def test_padding_is_white_and_centred() -> None:
     wide = encoded(Image.new("RGB", (60, 20), (200, 0, 0)), "PNG")
     got = square_picture(wide, 30)
     assert got.shape == (30, 30, 3)
@@ -241,7 +241,7 @@ def test_resizing_antialiases() -> None:
     assert np.abs(got - 127.5).max() < 5
 
 
-def test_what_is_already_square_and_right_stays() -> None:
+def test_square_of_the_right_size_is_unchanged() -> None:
     square = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8))
     assert np.array_equal(square_picture(encoded(square, "PNG"), 24), np.asarray(square))
 
@@ -254,7 +254,7 @@ def test_extreme_sizes(size: tuple[int, int], form: str) -> None:
     if size == (1, 1):
         assert (got == 0).all()
     elif max(size) > 5:
-        assert got.mean() > 250  # a hair on white
+        assert got.mean() > 250  # a thin line on white
 
 
 def huge(width: int, height: int) -> bytes:
@@ -301,7 +301,7 @@ def cut(form: str, share: float = 0.6) -> bytes:
     ],
 )
 @pytest.mark.parametrize("use", [open_picture, lambda source: square_picture(source, 16)])
-def test_what_is_no_picture_is_told_in_one_line(
+def test_invalid_picture_raises_one_line(
     data: bytes, reason: str, use: Callable[[bytes | Path], object], tmp_path: Path
 ) -> None:
     path = tmp_path / "picture.jpg"
@@ -313,7 +313,7 @@ def test_what_is_no_picture_is_told_in_one_line(
         assert "\n" not in str(raised.value)
 
 
-def test_what_is_no_file_is_told_in_one_line(tmp_path: Path) -> None:
+def test_invalid_file_raises_one_line(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     for source, reason in [
         (tmp_path / "gone.jpg", "file missing"),
@@ -327,7 +327,7 @@ def test_what_is_no_file_is_told_in_one_line(tmp_path: Path) -> None:
         assert str(raised.value) == reason
 
 
-def test_a_file_without_permission(tmp_path: Path) -> None:
+def test_file_without_permission(tmp_path: Path) -> None:
     path = tmp_path / "secret.png"
     path.write_bytes(encoded(NOISE, "PNG"))
     path.chmod(0)
@@ -337,28 +337,28 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
         open_picture(path)
 
 
-def test_a_large_picture_below_the_limit_is_no_bomb() -> None:
-    pixels_of = 9_600 * 9_500
+def test_large_picture_below_the_limit_is_accepted() -> None:
+    count = 9_600 * 9_500
     assert Image.MAX_IMAGE_PIXELS is not None
-    assert Image.MAX_IMAGE_PIXELS < pixels_of < MAX_PIXELS  # where Pillow alone would warn
+    assert Image.MAX_IMAGE_PIXELS < count < MAX_PIXELS  # Pillow alone would warn
     data = encoded(Image.new("1", (9_600, 9_500), 1), "PNG")
-    with warnings.catch_warnings(record=True) as heard:
+    with warnings.catch_warnings(record=True) as caught:
         assert (square_picture(data, 8) > 240).all()
-    assert not heard
+    assert not caught
 
 
-def test_damage_in_threads_leaves_the_warnings_of_others_alone() -> None:
-    open_picture(encoded(NOISE, "PNG"))  # Pillow's are silenced once
+def test_errors_in_threads_leave_warning_filters_alone() -> None:
+    open_picture(encoded(NOISE, "PNG"))  # silences Pillow, once
     before = list(warnings.filters)
     sources = [huge(10_001, 10_000), encoded(NOISE, "JPEG"), cut("PNG")] * 20
 
-    def outcome(source: bytes) -> str:
+    def describe(source: bytes) -> str:
         try:
             return str(open_picture(source, longest_side=16).size)
         except PictureError as error:
             return str(error)[:9]
 
     with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(outcome, sources))
+        outcomes = list(pool.map(describe, sources))
     assert set(outcomes) == {"absurdly ", "(120, 99)", "truncated"}
     assert warnings.filters == before

@@ -249,12 +249,12 @@ def test_check_finds_what_it_finds_in_the_folder(copied, url, in_memory, request
 
 
 def test_a_quick_check_asks_for_few_pictures(copied, server, monkeypatch):
-    monkeypatch.setattr("siamese.data.check.SAMPLE", 4)
+    monkeypatch.setattr("siamese.data.check.SAMPLE_SIZE", 4)
     assert quick_check(Catalogue.read(copied / "items.json", server.url)).errors == []
     assert 0 < sum(server.asked.values()) <= 4
     (fatal,) = quick_check(Catalogue.read(copied / "items.json", f"{server.url}/no")).fatal
     assert fatal.problem == (
-        f"none of 4 pictures asked for is in {server.url}/no; give the right --image-dir"
+        f"none of 4 pictures requested is in {server.url}/no; give the right --image-dir"
     )
 
 
