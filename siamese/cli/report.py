@@ -80,19 +80,6 @@ def report(
     if as_json:
         print_json(done.comparison.as_dict())
     else:
-        before, after = done.comparison.before, done.comparison.after
-        print_table(
-            ("figure", "before", "after", "gain"),
-            (
-                (
-                    name,
-                    f"{before[name]:.3f}",
-                    f"{after[name]:.3f}",
-                    f"{after[name] - before[name]:+.3f}",
-                )
-                for name in before
-                if isinstance(before[name], float)
-            ),
-        )
+        print_table(("metric", "before", "after", "gain"), done.comparison.tabulate())
         click.echo(output / "report.html")
     exit_if_skipped(done.skipped)

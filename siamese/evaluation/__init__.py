@@ -1,1 +1,1 @@
-"""Measure retrieval and verification, calibrate, find duplicates."""
+"""Evaluate embeddings: retrieval, verification, calibration and duplicates."""

@@ -1,4 +1,4 @@
-"""Pictures and pages for people: the data, what training brought, what was found."""
+"""Pictures, charts and HTML pages of a catalogue, a training and search results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every picture here is drawn with: one palette, one letter, tiles and lines of text."""
+"""Canvas, thumbnails and palette that all pictures of the reports are drawn with."""
 
 from __future__ import annotations
 
@@ -17,15 +17,26 @@ if TYPE_CHECKING:
 
 INK, FAINT, GROUND, FRAME = "#1c1e21", "#6b7280", "#ffffff", "#d1d5db"
 SAME, OTHER = "#15803d", "#dc2626"
-"""Green for one item, red for two; frames thick and thin, ✓ and ✗ say it without."""
+"""Green for the same item, red for another. Frames differ in width too, for the colour-blind."""
 
 TILE, GAP, MARGIN, CAPTION = 120, 14, 32, 18
 SCALE = 2
-"""All measures are in points; everything is drawn at twice that, for sharp screens."""
+"""Pixels per point. All sizes are in points; two pixels each look sharp on fine screens."""
 
 
 class Canvas:
-    """A white picture of so many points, and what is drawn on it."""
+    """White picture to draw on, measured in points.
+
+    Parameters
+    ----------
+    width, height : int
+        Size in points.
+
+    Attributes
+    ----------
+    picture : PIL.Image.Image
+        The drawing, with `SCALE` pixels per point.
+    """
 
     def __init__(self, width: int, height: int) -> None:
         from PIL import Image, ImageDraw
@@ -34,7 +45,7 @@ class Canvas:
         self.picture = Image.new("RGB", (width * SCALE, height * SCALE), GROUND)
         self._draw = ImageDraw.Draw(self.picture)
 
-    def tile(
+    def draw_tile(
         self,
         source: str | os.PathLike[str] | RemoteFile | Image.Image,
         at: tuple[int, int],
@@ -43,18 +54,32 @@ class Canvas:
         width: int = 1,
         size: int = TILE,
     ) -> None:
-        """Draw a picture in a frame, its upper left corner at `at`; a width of 0 is no frame."""
+        """Draw a picture in a square frame.
+
+        Parameters
+        ----------
+        source : path-like, RemoteFile or PIL.Image.Image
+            Picture, or file of one.
+        at : (int, int)
+            Upper left corner.
+        colour : str
+            Colour of the frame.
+        width : int, default 1
+            Width of the frame; 0 for none.
+        size : int, default 120
+            Side length including the frame.
+        """
         x, y = at
-        inner = size - 2 * (width + 2) if width else size  # a frame must not touch the picture
+        inner = size - 2 * (width + 2) if width else size  # leave a gap inside the frame
         inset = (size - inner) * SCALE // 2
-        picture = thumbnail(source, inner * SCALE)
+        picture = make_thumbnail(source, inner * SCALE)
         self.picture.paste(picture, (x * SCALE + inset, y * SCALE + inset))
         if not width:
             return
         box = [x * SCALE, y * SCALE, (x + size) * SCALE - 1, (y + size) * SCALE - 1]
         self._draw.rectangle(box, outline=colour, width=width * SCALE)
 
-    def text(
+    def draw_text(
         self,
         at: tuple[int, int],
         text: str,
@@ -64,15 +89,51 @@ class Canvas:
         room: int | None = None,
         anchor: str = "la",
     ) -> int:
-        """Draw a line, cut to the room that there is, and return how wide it is."""
-        text = _one_line(text) if room is None else cut(text, room, size)
-        place = (at[0] * SCALE, at[1] * SCALE)
-        self._draw.text(place, text, colour, _font(size * SCALE), anchor=anchor)
-        return text_width(text, size)
+        """Draw a line of text.
+
+        Parameters
+        ----------
+        at : (int, int)
+            Position of the anchor.
+        text : str
+            Text. Control characters are replaced.
+        colour : str
+            Colour of the text.
+        size : int, default 11
+            Font size.
+        room : int, optional
+            Largest width. Longer text is shortened.
+        anchor : str, default "la"
+            Pillow's text anchor.
+
+        Returns
+        -------
+        int
+            Width of the text.
+        """
+        text = _replace_control_characters(text) if room is None else shorten(text, room, size)
+        position = (at[0] * SCALE, at[1] * SCALE)
+        self._draw.text(position, text, colour, _load_font(size * SCALE), anchor=anchor)
+        return measure_text(text, size)
 
 
-def thumbnail(source: str | os.PathLike[str] | RemoteFile | Image.Image, size: int) -> Image.Image:
-    """A picture within size × size on white, or a grey tile that says why there is none."""
+def make_thumbnail(
+    source: str | os.PathLike[str] | RemoteFile | Image.Image, size: int
+) -> Image.Image:
+    """Fit a picture into a white square; a file that cannot be read becomes a grey one.
+
+    Parameters
+    ----------
+    source : path-like, RemoteFile or PIL.Image.Image
+        Picture, or file of one.
+    size : int
+        Side length in pixels.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB picture of shape size × size. The grey one says why the file cannot be read.
+    """
     from PIL import Image, ImageDraw
 
     tile = Image.new("RGB", (size, size), "white")
@@ -82,7 +143,7 @@ def thumbnail(source: str | os.PathLike[str] | RemoteFile | Image.Image, size: i
         )
     except PictureError as error:
         tile.paste("#e5e7eb", (0, 0, size, size))
-        font = _font(size // 11)
+        font = _load_font(size // 11)
         lines = [""]
         for word in str(error).split():
             longer = f"{lines[-1]} {word}".strip()
@@ -103,19 +164,19 @@ def thumbnail(source: str | os.PathLike[str] | RemoteFile | Image.Image, size: i
     return tile
 
 
-def text_width(text: str, size: int) -> int:
-    """How many points a line takes."""
-    return round(_font(size).getlength(_one_line(text)))
+def measure_text(text: str, size: int) -> int:
+    """Return the width of a line of text in points."""
+    return round(_load_font(size).getlength(_replace_control_characters(text)))
 
 
-def cut(text: str, width: int, size: int) -> str:
-    """As much of a line as there is room for, or nothing."""
-    text = _one_line(text)
-    if text_width(text, size) <= width:
+def shorten(text: str, width: int, size: int) -> str:
+    """Shorten a line of text with an ellipsis to a width in points; "" if nothing fits."""
+    text = _replace_control_characters(text)
+    if measure_text(text, size) <= width:
         return text
     while text:
         text = text[:-1]
-        if text_width(f"{text}…", size) <= width:
+        if measure_text(f"{text}…", size) <= width:
             return f"{text}…"
     return ""
 
@@ -126,20 +187,19 @@ def write_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     InputError
-        If it cannot be written there.
+        If the file cannot be written.
     """
     with atomic_path(path) as temporary:
         picture.save(temporary, "PNG", optimize=True)
 
 
-def _one_line(text: str) -> str:
-    """Control characters, which filenames may hold, would break the line."""
+def _replace_control_characters(text: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib: Pillow's own has Latin letters only, no ✓."""
+def _load_font(size: int) -> ImageFont.FreeTypeFont:
+    # DejaVu Sans comes with matplotlib; Pillow's own font has neither ✓ nor other scripts.
     import matplotlib
     from PIL import ImageFont
 

@@ -1,8 +1,9 @@
-"""Two models on the same pictures: their figures, and whom each calls nearest."""
+"""Compare two models on the same pictures: metrics, nearest pictures and confused items."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +11,23 @@ import numpy as np
 from siamese.data.catalogue import Picture
 from siamese.embedding.embed_catalogue import Embeddings
 from siamese.errors import InputError
-from siamese.evaluation.metrics import retrieval_metrics
+from siamese.evaluation.metrics import METRICS, retrieval_metrics
 from siamese.vectors.nearest import nearest
 from siamese.vectors.unit_vectors import UnitVectors
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A picture of a ranking, how far it is, and whether it shows the query's item."""
+    """One of the nearest pictures of a query.
+
+    Attributes
+    ----------
+    picture : Picture
+    distance : float
+        Distance to the query.
+    same_item : bool
+        Whether it shows the query's item.
+    """
 
     picture: Picture
     distance: float
@@ -25,8 +35,8 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Query:
-    """One picture, and its nearest ones before and after training."""
+class ComparedQuery:
+    """A picture with its nearest pictures before and after training."""
 
     picture: Picture
     before: list[Neighbour]
@@ -35,14 +45,17 @@ class Query:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Two items that are taken for each other after training.
+    """Two items that the trained model takes for each other.
 
     Attributes
     ----------
-    picture, mistaken_for : one of the mistakes: a query, and the other item's picture that is
-        nearest to it
-    count : how many pictures of either item have one of the other nearest
-    pictures : how many pictures both items have
+    picture, mistaken_for : Picture
+        The closest of their mistakes: a query, and its nearest picture, which shows the other
+        item.
+    count : int
+        Number of mistakes: pictures of either item whose nearest picture shows the other.
+    pictures : int
+        Number of pictures of the two items.
     """
 
     picture: Picture
@@ -53,23 +66,38 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What training changed.
+    """Effect of training on retrieval.
 
     Attributes
     ----------
-    before, after : figures, as `siamese.retrieval_metrics` gives them
-    queries : a few, drawn at random
-    confusions : the most frequent after training, the most frequent first
+    before, after : dict of str to float or int
+        Metrics of the two models. See `siamese.retrieval_metrics`.
+    queries : list of ComparedQuery
+        Random pictures.
+    confusions : list of Confusion
+        The most frequent confusions after training, in descending order.
     """
 
     before: dict[str, float | int]
     after: dict[str, float | int]
-    queries: list[Query]
+    queries: list[ComparedQuery]
     confusions: list[Confusion]
 
     def as_dict(self) -> dict[str, dict[str, float | int]]:
-        """The figures, as in `metrics.json`."""
+        """Return the metrics, as in `metrics.json`."""
         return {"before": self.before, "after": self.after}
+
+    def tabulate(self) -> list[tuple[str, str, str, str]]:
+        """Return a row per metric: its name, the values before and after, and the gain."""
+        return [
+            (
+                metric,
+                f"{self.before[metric]:.3f}",
+                f"{self.after[metric]:.3f}",
+                f"{self.after[metric] - self.before[metric]:+.3f}",
+            )
+            for metric in METRICS
+        ]
 
 
 def compare_embeddings(
@@ -81,52 +109,65 @@ def compare_embeddings(
     confusions: int = 6,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two embeddings of one catalogue, leave-one-out.
+    """Compare two embeddings of one catalogue, each picture among all the others.
 
     Parameters
     ----------
-    before, after : of the same pictures, by two models
-    queries : how many are drawn, of as many items, among those with something to find
-    k : neighbours of each
-    confusions : how many pairs of items, at most
-    seed : another seed, other queries
+    before, after : Embeddings
+        Embeddings of the same pictures by the two models.
+    queries : int, default 12
+        Number of random queries, each of another item with at least two pictures.
+    k : int, default 6
+        Number of nearest pictures per query.
+    confusions : int, default 6
+        Largest number of confusions.
+    seed : int, default 0
+        Seed of the random queries.
+
+    Returns
+    -------
+    Comparison
 
     Raises
     ------
     InputError
-        If no picture has another one of its item, or the two are of different pictures.
+        If no item has two pictures, or the embeddings have different pictures.
     """
     pictures = before.pictures
     if after.pictures != pictures:
-        raise InputError("before and after are of different pictures; embed one catalogue twice")
+        raise InputError(
+            "before and after have different pictures; embed the same catalogue with both models"
+        )
     item_ids = [picture.item_id for picture in pictures]
-    rng = np.random.default_rng(seed)
+    metrics_before = retrieval_metrics(before.vectors, item_ids)
+    metrics_after = retrieval_metrics(after.vectors, item_ids)
     rows_of_item: dict[str, list[int]] = {}
     for row, item_id in enumerate(item_ids):
         rows_of_item.setdefault(item_id, []).append(row)
     pairable = [rows for rows in rows_of_item.values() if len(rows) > 1]
-    drawn = rng.permutation(len(pairable))[:queries]
-    rows = [int(rng.choice(pairable[item])) for item in drawn]
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(pairable))[:queries]
+    rows = [int(rng.choice(pairable[item])) for item in chosen]
+    neighbours = [
+        _find_neighbours(pictures, embeddings.vectors, rows, k) for embeddings in (before, after)
+    ]
     return Comparison(
-        retrieval_metrics(before.vectors, item_ids),
-        retrieval_metrics(after.vectors, item_ids),
+        metrics_before,
+        metrics_after,
         [
-            Query(pictures[row], *neighbours)
-            for row, *neighbours in zip(
-                rows,
-                _neighbours(pictures, before.vectors, rows, k),
-                _neighbours(pictures, after.vectors, rows, k),
-                strict=True,
-            )
+            ComparedQuery(pictures[row], near_before, near_after)
+            for row, near_before, near_after in zip(rows, *neighbours, strict=True)
         ],
-        _confusions(pictures, after.vectors, confusions),
+        _find_confusions(pictures, after.vectors, confusions),
     )
 
 
-def _confusions(pictures: list[Picture], vectors: np.ndarray, most: int) -> list[Confusion]:
-    """The pairs of items with the most pictures whose nearest one is of the pair's other item.
+def _find_confusions(
+    pictures: Sequence[Picture], vectors: np.ndarray, count: int
+) -> list[Confusion]:
+    """Find the pairs of items with the most mistakes.
 
-    A picture alone of its item has nothing to find, and is no mistake.
+    A picture without another one of its item makes no mistake: there is nothing right to find.
     """
     size = Counter(picture.item_id for picture in pictures)
     mistakes: dict[tuple[str, ...], list[tuple[float, int, int]]] = {}
@@ -137,20 +178,20 @@ def _confusions(pictures: list[Picture], vectors: np.ndarray, most: int) -> list
         if item_id != other and size[item_id] > 1:
             pair = tuple(sorted((item_id, other)))
             mistakes.setdefault(pair, []).append((-float(cosine), row, near))
-    often = sorted(mistakes.items(), key=lambda entry: (-len(entry[1]), min(entry[1])))
-    found = []
-    for pair, made in often[:most]:
-        _, row, near = min(made)  # the most similar of them, which is the plainest
-        both = sum(size[item_id] for item_id in pair)
-        found.append(Confusion(pictures[row], pictures[near], len(made), both))
-    return found
+    by_count = sorted(mistakes.items(), key=lambda entry: (-len(entry[1]), min(entry[1])))
+    confusions = []
+    for pair, pair_mistakes in by_count[:count]:
+        _, row, near = min(pair_mistakes)
+        total = sum(size[item_id] for item_id in pair)
+        confusions.append(Confusion(pictures[row], pictures[near], len(pair_mistakes), total))
+    return confusions
 
 
-def _neighbours(
-    pictures: list[Picture], vectors: np.ndarray, rows: list[int], k: int
+def _find_neighbours(
+    pictures: Sequence[Picture], vectors: np.ndarray, rows: Sequence[int], k: int
 ) -> list[list[Neighbour]]:
-    """The k nearest other pictures of the pictures of some rows."""
-    queries = UnitVectors(vectors[rows], "the queries")
+    """Find the k nearest other pictures of the pictures in some rows."""
+    queries = UnitVectors(vectors[list(rows)], "the queries")
     _, near = nearest(queries, UnitVectors(vectors, "the vectors"), k, own=np.array(rows))
     return [
         [

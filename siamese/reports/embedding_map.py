@@ -1,4 +1,4 @@
-"""A map of the embeddings: pictures that the model takes for alike lie side by side."""
+"""Map of embeddings: pictures laid out in the plane, similar ones side by side."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue
     from siamese.embedding.embed_catalogue import Embeddings
 
-MOST_PICTURES = 3000
-"""t-SNE takes minutes for more."""
-FEW_PICTURES = 10
-"""Up to so many have no neighbourhoods to speak of: their two principal components must do."""
-PCA_SIZE = 50
-"""Dimensions that t-SNE is given; the rest is noise to it, and time."""
+MAX_PICTURES = 3000
+"""Most pictures on the map; t-SNE takes minutes for more."""
+MAX_PCA_PICTURES = 10
+"""Up to this many pictures are laid out by PCA: too few for the neighbourhoods of t-SNE."""
+PCA_DIMENSIONS = 50
+"""Dimensions passed to t-SNE. More take longer and add mostly noise."""
 
 
 def draw_embedding_map(
@@ -31,61 +31,70 @@ def draw_embedding_map(
     thumbnails: int = 400,
     seed: int = 0,
 ) -> Image.Image:
-    """Lay embeddings out in the plane by t-SNE, with the pictures at their places.
+    """Draw the pictures of a catalogue where t-SNE places their embeddings.
 
-    A picture that would cover another one stands aside, by its own side at most, or is left out
-    where there is no room either: every picture can be made out.
+    No picture covers another one: it moves aside by up to its own size, or is left out.
 
     Parameters
     ----------
-    embeddings : of the catalogue; `MOST_PICTURES` of them, drawn at random, are laid out
-    size : of a side, in points
-    thumbnails : so many are shown at most; the fewer, the larger
-    seed : decides the sample, the layout and which of two pictures is left out
+    embeddings : Embeddings
+        Embeddings of the catalogue. A random sample of `MAX_PICTURES` is laid out.
+    catalogue : Catalogue
+        Catalogue of the pictures.
+    size : int, default 1100
+        Side length of the map in points.
+    thumbnails : int, default 400
+        Largest number of pictures to draw. Fewer pictures are drawn larger.
+    seed : int, default 0
+        Seed of the sample, the layout and the order in which pictures are placed.
+
+    Returns
+    -------
+    PIL.Image.Image
 
     References
     ----------
-    van der Maaten, Hinton, "Visualizing Data using t-SNE", JMLR 9, 2008.
+    L. van der Maaten, G. Hinton, "Visualizing Data using t-SNE", JMLR 9, 2008.
     """
     rng = np.random.default_rng(seed)
-    drawn = rng.permutation(len(embeddings.pictures))[:MOST_PICTURES]
+    sample = rng.permutation(len(embeddings.pictures))[:MAX_PICTURES]
     side = round(size / (1.5 * np.sqrt(thumbnails)))
-    corners = MARGIN + _layout(embeddings.vectors[drawn], seed) * (size - 2 * MARGIN - side)
+    corners = MARGIN + _lay_out(embeddings.vectors[sample], seed) * (size - 2 * MARGIN - side)
     canvas = Canvas(size, size)
     placed = np.empty((0, 2))
-    for row, corner in zip(drawn, corners, strict=True):
-        nearby = (corner + side * _ASIDE).round()
+    for row, corner in zip(sample, corners, strict=True):
+        nearby = (corner + side * _OFFSETS).round()
         gaps = np.abs(nearby[:, None] - placed).max(axis=2).min(axis=1, initial=np.inf)
         inside = ((nearby >= GAP) & (nearby <= size - side - GAP)).all(axis=1)
         free = nearby[inside & (gaps > side)]
         if len(free):
             path = catalogue.path_of(embeddings.pictures[row])
-            canvas.tile(path, (int(free[0, 0]), int(free[0, 1])), width=0, size=side)
+            canvas.draw_tile(path, (int(free[0, 0]), int(free[0, 1])), width=0, size=side)
             placed = np.vstack([placed, free[:1]])
         if len(placed) == thumbnails:
             break
     return canvas.picture
 
 
-# Where a picture may stand instead of its place, in sides of a thumbnail: the nearest first.
-_ASIDE = np.array(sorted(product(np.arange(-1, 1.1, 0.25), repeat=2), key=np.linalg.norm))
+# Places that a picture may take, relative to its own and in side lengths, nearest first.
+_OFFSETS = np.array(sorted(product(np.arange(-1, 1.1, 0.25), repeat=2), key=np.linalg.norm))
 
 
-def _layout(vectors: np.ndarray, seed: int) -> np.ndarray:
-    """Places in the unit square: float64 (n, 2)."""
+def _lay_out(vectors: np.ndarray, seed: int) -> np.ndarray:
+    """Lay vectors out in the unit square: float64 array of shape (n, 2)."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
     count = len(vectors)
     if count < 2:
         return np.full((count, 2), 0.5)
-    reduced = PCA(min(PCA_SIZE, *vectors.shape), random_state=seed).fit_transform(vectors)
-    if count > FEW_PICTURES:
+    reduced = PCA(min(PCA_DIMENSIONS, *vectors.shape), random_state=seed).fit_transform(vectors)
+    if count > MAX_PCA_PICTURES:
         tsne = TSNE(
             perplexity=min(30, (count - 1) / 3), init="pca", max_iter=500, random_state=seed
         )
         places = tsne.fit_transform(reduced)
     else:
         places = np.pad(reduced, ((0, 0), (0, 2)))[:, :2]
-    # Ranks, not places: the map has no scale anyway, and so no corner of it stays empty.
+    # Ranks instead of coordinates fill the whole map; its distances mean little anyway.
     return (places.argsort(axis=0).argsort(axis=0) + 0.5) / count

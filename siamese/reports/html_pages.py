@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese.evaluation.metrics import METRICS
-from siamese.reports.canvas import thumbnail
+from siamese.reports.canvas import make_thumbnail
 from siamese.reports.charts import render_training_curves
 from siamese.utils.files import atomic_path
 from siamese.utils.templates import render
@@ -115,7 +115,7 @@ def _write_page(path: str | os.PathLike[str], template: str, **content: Any) -> 
 
 def _data_url(path: str | os.PathLike[str] | RemoteFile) -> str:
     buffer = io.BytesIO()
-    thumbnail(path, 192).save(buffer, "JPEG", quality=82)
+    make_thumbnail(path, 192).save(buffer, "JPEG", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

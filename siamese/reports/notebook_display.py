@@ -1,4 +1,4 @@
-"""What only a notebook needs: pictures that stay small in its file, a chart that is redrawn."""
+"""Display pictures, metrics and the progress of training in a notebook."""
 
 from __future__ import annotations
 
@@ -19,74 +19,91 @@ if TYPE_CHECKING:
     from siamese.reports.comparison import Comparison
     from siamese.training.training_callback import TrainingProgress
 
-MOST_BYTES = 250_000
-"""With a dozen pictures of that size a notebook still opens at once, also on GitHub."""
-POINTS_PER_INCH = 100
-"""So that the text of a chart is about as large as that of a picture."""
+MAX_BYTES = 250_000
+"""Largest size of a picture: a notebook with a dozen of them opens quickly, even on GitHub."""
+PIXELS_PER_INCH = 100
+"""Makes the text of a chart about as large as that of a picture."""
 REDRAW_SECONDS = 3.0
-"""Between two drawings within an epoch; one takes a few tenths of a second from the training."""
+"""Time between two drawings within an epoch. Each takes a few tenths of a second of training."""
 
 
 def show(picture: Image.Image | Figure, width: int = 900, *, alt: str = "") -> DisplayedImage:
-    """Return a picture or a chart as a notebook shows it.
+    """Convert a picture or a chart to the output of a notebook cell.
 
-    It is sharp on fine screens, twice as many pixels as it takes on the page; but a picture has
-    fewer where it would be larger than `MOST_BYTES`. Pictures are JPEG, charts PNG: other formats
-    are not shown everywhere that notebooks are.
+    Pictures become JPEG and charts PNG, which every notebook viewer shows. They have two pixels
+    per pixel of the page, or fewer if a picture would exceed `MAX_BYTES`.
 
     Parameters
     ----------
-    picture : drawn at twice its size, as all pictures of `siamese.reports` are
-    width : of the page, in pixels; what is smaller is not enlarged
-    alt : what it shows, for those who do not see it
+    picture : PIL.Image.Image or matplotlib.figure.Figure
+        Picture or chart drawn by `siamese.reports`.
+    width : int, default 900
+        Largest width on the page in pixels. Smaller pictures are not enlarged.
+    alt : str, optional
+        Text for readers who cannot see the picture.
+
+    Returns
+    -------
+    IPython.display.Image
     """
     from IPython.display import Image as DisplayedImage
     from matplotlib.figure import Figure
 
     if isinstance(picture, Figure):
-        width = min(width, round(picture.get_figwidth() * POINTS_PER_INCH))
-        data = _png(picture, SCALE * width)
+        width = min(width, round(picture.get_figwidth() * PIXELS_PER_INCH))
+        data = _encode_png(picture, SCALE * width)
         return DisplayedImage(data, format="png", width=width, alt=alt)
     width = min(width, picture.width // SCALE)
     for scale in (SCALE, 1.6, 1.3, 1):
-        data = _jpeg(picture, round(scale * width))
-        if len(data) <= MOST_BYTES:
+        data = _encode_jpeg(picture, round(scale * width))
+        if len(data) <= MAX_BYTES:
             break
     return DisplayedImage(data, format="jpeg", width=width, alt=alt)
 
 
 def show_metrics(comparison: Comparison) -> HTML:
-    """Return the figures of a comparison as a table, each with what it means."""
+    """Convert the metrics of a comparison to a table with their meanings.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What `siamese.reports.compare_embeddings` returns.
+
+    Returns
+    -------
+    IPython.display.HTML
+    """
     from IPython.display import HTML
 
     rows = "".join(
-        f'<tr><th style="text-align:left">{name}</th><td>{comparison.before[name]:.3f}</td>'
-        f"<td><b>{comparison.after[name]:.3f}</b></td>"
-        f"<td>{comparison.after[name] - comparison.before[name]:+.3f}</td>"
-        f'<td style="text-align:left">{meaning}</td></tr>'
-        for name, meaning in METRICS.items()
+        f'<tr><th style="text-align:left">{metric}</th><td>{before}</td>'
+        f"<td><b>{after}</b></td><td>{gain}</td>"
+        f'<td style="text-align:left">{METRICS[metric]}</td></tr>'
+        for metric, before, after, gain in comparison.tabulate()
     )
     heads = "<th></th><th>before</th><th>after</th><th>gain</th><th></th>"
     return HTML(f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>")
 
 
 class LiveTrainingCurves:
-    """The chart of a training, drawn over while it goes on; a notebook keeps the last one.
+    """Training curves that a notebook redraws while a model trains.
 
-    >>> train(catalogue, recipe, output, watch=LiveTrainingCurves())
+    Examples
+    --------
+    >>> train(catalogue, recipe, output, watch=LiveTrainingCurves())  # doctest: +SKIP
     """
 
     def __init__(self) -> None:
         self._display: DisplayHandle | None = None
-        self._finished = 0
-        self._drawn = 0.0
+        self._finished_epochs = 0
+        self._redrawn = 0.0
 
     def __call__(self, progress: TrainingProgress) -> None:
-        """Draw how far the training is: each finished epoch, and now and then within one."""
+        """Redraw the curves after each epoch, and every few seconds within one."""
         from IPython.display import display
 
         finished = len(progress.history)
-        if finished == self._finished and monotonic() - self._drawn < REDRAW_SECONDS:
+        if finished == self._finished_epochs and monotonic() - self._redrawn < REDRAW_SECONDS:
             return
         chart = draw_training_curves(
             progress.history, progress.losses, progress.steps_per_epoch, epochs=progress.epochs
@@ -96,10 +113,10 @@ class LiveTrainingCurves:
             self._display = display(picture, display_id=True)
         else:
             self._display.update(picture)
-        self._finished, self._drawn = finished, monotonic()
+        self._finished_epochs, self._redrawn = finished, monotonic()
 
 
-def _jpeg(picture: Image.Image, width: int) -> bytes:
+def _encode_jpeg(picture: Image.Image, width: int) -> bytes:
     from PIL import Image
 
     size = (width, max(1, round(picture.height * width / picture.width)))
@@ -110,7 +127,7 @@ def _jpeg(picture: Image.Image, width: int) -> bytes:
     return buffer.getvalue()
 
 
-def _png(figure: Figure, width: int) -> bytes:
+def _encode_png(figure: Figure, width: int) -> bytes:
     buffer = io.BytesIO()
     dpi = width / figure.get_figwidth()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})

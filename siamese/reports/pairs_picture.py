@@ -1,4 +1,4 @@
-"""The pairs that a generator draws, as the network sees them."""
+"""Picture of the training pairs of a generator, as the network sees them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from siamese.training.pair_generator import PairGenerator
 
 TILE, BETWEEN, GAP, COLUMNS = 118, 22, 26, 3
-"""Three pairs side by side, each two tiles with a sign between them."""
+"""Sizes in points: a tile, the space for the sign between two, and the gap between pairs."""
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Pairs of one kind, and how they are drawn."""
+    """Pairs of one kind, and how to draw them."""
 
     title: str
-    meaning: str
+    explanation: str
     sign: str
     colour: str
     width: int
@@ -33,18 +33,24 @@ class _Group:
 
 
 def draw_pairs(generator: PairGenerator, *, pairs: int = 6) -> Image.Image:
-    """Draw what a generator draws: positive and negative pairs of its current epoch.
+    """Draw positive and negative pairs that a generator makes in its current epoch.
 
-    Of batch-pairs the first batch is shown, and also pairs of it that are left out because two
-    items share a label. Pictures are shown as the network sees them.
+    For batch pairs, these are pairs of the first batch, including some that are excluded because
+    their items share a label.
 
     Parameters
     ----------
-    generator : of either sampling
-    pairs : of each kind, at most
+    generator : PairGenerator
+        Source of the pairs.
+    pairs : int, default 6
+        Largest number of pairs of each kind.
+
+    Returns
+    -------
+    PIL.Image.Image
     """
     if generator.sampling == "batch-pairs":
-        found = _of_batch(generator, pairs)
+        found = _find_batch_pairs(generator, pairs)
     else:
         drawn = generator.draw()
         found = {
@@ -54,16 +60,23 @@ def draw_pairs(generator: PairGenerator, *, pairs: int = 6) -> Image.Image:
             ]
             for kind, y in ((POSITIVE, 1), (NEGATIVE, 0))
         }
-    return _drawn(
+    return _draw_groups(
         generator,
         [
-            _Group("same item", "positive pairs, to be close", "=", SAME, 3, found[POSITIVE]),
             _Group(
-                "another item", "negative pairs, to be far apart", "≠", OTHER, 1, found[NEGATIVE]
+                "same item", "positive pairs, which should be close", "=", SAME, 3, found[POSITIVE]
+            ),
+            _Group(
+                "another item",
+                "negative pairs, which should be far apart",
+                "≠",
+                OTHER,
+                1,
+                found[NEGATIVE],
             ),
             _Group(
                 "left out",
-                "two items with a common label may well look alike: no pair to learn from",
+                "items with a common label may look alike, so they are not trained as negatives",
                 "?",
                 FAINT,
                 1,
@@ -73,33 +86,36 @@ def draw_pairs(generator: PairGenerator, *, pairs: int = 6) -> Image.Image:
     )
 
 
-def _of_batch(generator: PairGenerator, most: int) -> dict[int, list[tuple[int, int]]]:
-    """Pairs of the first batch by their relation."""
+def _find_batch_pairs(generator: PairGenerator, most: int) -> dict[int, list[tuple[int, int]]]:
+    """Find pairs of the first batch by their relation."""
     rows = generator.draw()[0]
     related = generator.relations(rows)
-    rng = np.random.default_rng(0)  # the batch itself is random
+    rng = np.random.default_rng(0)
     found = {}
     for kind in (POSITIVE, NEGATIVE, EXCLUDED):
         places = rng.permutation(np.argwhere(np.triu(related == kind, 1)))
-        # A picture may be in a batch twice: with itself it makes no pair, with others one.
-        every = {(int(rows[one]), int(rows[other])): None for one, other in places}
-        found[kind] = _various(generator, [pair for pair in every if pair[0] != pair[1]])[:most]
+        # A batch may hold a picture twice, which is no pair with itself, and one with another.
+        unique = dict.fromkeys((int(rows[i]), int(rows[j])) for i, j in places)
+        pairs = [pair for pair in unique if pair[0] != pair[1]]
+        found[kind] = _sort_by_novelty(generator, pairs)[:most]
     return found
 
 
-def _various(generator: PairGenerator, every: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The pairs, those of items that none before them shows first."""
-    fresh: list[tuple[int, int]] = []
-    others: list[tuple[int, int]] = []
+def _sort_by_novelty(
+    generator: PairGenerator, pairs: Iterable[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Sort pairs so that those of items not seen in an earlier pair come first."""
+    novel: list[tuple[int, int]] = []
+    repeated: list[tuple[int, int]] = []
     seen: set[str] = set()
-    for pair in every:
+    for pair in pairs:
         items = {generator.pictures[row].item_id for row in pair}
-        (fresh if seen.isdisjoint(items) else others).append(pair)
+        (novel if seen.isdisjoint(items) else repeated).append(pair)
         seen |= items
-    return fresh + others
+    return novel + repeated
 
 
-def _drawn(generator: PairGenerator, groups: list[_Group]) -> Image.Image:
+def _draw_groups(generator: PairGenerator, groups: list[_Group]) -> Image.Image:
     groups = [group for group in groups if group.pairs]
     lines = [-(-len(group.pairs) // COLUMNS) for group in groups]
     head, height, after = 34, TILE + 2 * CAPTION + 12, 18
@@ -110,19 +126,19 @@ def _drawn(generator: PairGenerator, groups: list[_Group]) -> Image.Image:
     )
     y = MARGIN
     for group, count in zip(groups, lines, strict=True):
-        used = canvas.text((MARGIN, y), group.title, group.colour, 17)
-        canvas.text((MARGIN + used + 12, y + 4), group.meaning, FAINT, 12)
+        used = canvas.draw_text((MARGIN, y), group.title, group.colour, 17)
+        canvas.draw_text((MARGIN + used + 12, y + 4), group.explanation, FAINT, 12)
         y += head
         for number, pair in enumerate(group.pairs):
             line, column = divmod(number, COLUMNS)
-            _pair(
+            _draw_pair(
                 canvas, generator, group, pair, MARGIN + column * (block + GAP), y + line * height
             )
         y += count * height + after
     return canvas.picture
 
 
-def _pair(
+def _draw_pair(
     canvas: Canvas,
     generator: PairGenerator,
     group: _Group,
@@ -132,15 +148,17 @@ def _pair(
 ) -> None:
     from PIL import Image
 
-    one, other = (set(generator.pictures[row].labels) for row in rows)
+    common = set.intersection(*(set(generator.pictures[row].labels) for row in rows))
     centre = (x + TILE + BETWEEN // 2, y + TILE // 2)
-    canvas.text(centre, group.sign, group.colour, 17, anchor="mm")
+    canvas.draw_text(centre, group.sign, group.colour, 17, anchor="mm")
     for row, square in zip(rows, generator.prepared(np.array(rows)), strict=True):
         picture = generator.pictures[row]
         pixels = ((square + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
-        canvas.tile(Image.fromarray(pixels), (x, y), group.colour, width=group.width, size=TILE)
-        canvas.text((x, y + TILE + 4), picture.item_id, INK, room=TILE)
-        # What the two share comes first: it is why a pair is left out.
-        labels = sorted(picture.labels, key=lambda label: label not in one & other)
-        canvas.text((x, y + TILE + 4 + 15), ", ".join(labels), FAINT, room=TILE)
+        canvas.draw_tile(
+            Image.fromarray(pixels), (x, y), group.colour, width=group.width, size=TILE
+        )
+        canvas.draw_text((x, y + TILE + 4), picture.item_id, INK, room=TILE)
+        # Common labels come first, because they are why a pair is left out.
+        labels = sorted(picture.labels, key=lambda label: label not in common)
+        canvas.draw_text((x, y + TILE + 4 + 15), ", ".join(labels), FAINT, room=TILE)
         x += TILE + BETWEEN

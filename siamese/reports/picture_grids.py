@@ -1,4 +1,4 @@
-"""Collages and rows of neighbours, drawn with Pillow."""
+"""Grids of pictures: example items, nearest pictures and search results."""
 
 from __future__ import annotations
 
@@ -27,13 +27,25 @@ if TYPE_CHECKING:
     from siamese.search.searcher import QueryResult
 
 SMALL, SMALL_GAP = 96, 12
-"""Eight pictures of an item fit into the width of a page."""
+"""Eight pictures per item fit the width of a page."""
 NEIGHBOUR, NEIGHBOUR_GAP = 66, 8
-"""So do a query and, side by side, its six nearest ones before and after training."""
+"""A query and its six nearest pictures before and after training fit it too."""
 
 
 def draw_collage(catalogue: Catalogue, *, items: int = 8, pictures: int = 8) -> Image.Image:
-    """Draw what the data looks like: some items spread over the catalogue, a row each."""
+    """Draw items from all over a catalogue, one per row.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        Catalogue to show.
+    items, pictures : int, default 8
+        Largest numbers of items, and of pictures per item.
+
+    Returns
+    -------
+    PIL.Image.Image
+    """
     step = max(1, len(catalogue.items) // items)
     chosen = list(catalogue.items)[::step][:items]
     rows = [
@@ -50,17 +62,31 @@ def draw_collage(catalogue: Catalogue, *, items: int = 8, pictures: int = 8) -> 
     for item_id, row in zip(chosen, rows, strict=True):
         labels = ", ".join(catalogue.items[item_id].labels)
         room = canvas.width - 2 * MARGIN
-        used = canvas.text((MARGIN, y), item_id, INK, 12, room=room) + 10
-        canvas.text((MARGIN + used, y), labels, FAINT, 12, room=room - used)
+        used = canvas.draw_text((MARGIN, y), item_id, INK, 12, room=room) + 10
+        canvas.draw_text((MARGIN + used, y), labels, FAINT, 12, room=room - used)
         for column, picture in enumerate(row):
             at = (MARGIN + column * (SMALL + SMALL_GAP), y + CAPTION)
-            canvas.tile(catalogue.path_of(picture), at, size=SMALL)
+            canvas.draw_tile(catalogue.path_of(picture), at, size=SMALL)
         y += height
     return canvas.picture
 
 
 def draw_neighbours(comparison: Comparison, catalogue: Catalogue, *, rows: int = 8) -> Image.Image:
-    """Draw some queries, a row each, with their nearest pictures before and after training."""
+    """Draw queries with their nearest pictures before and after training, one per row.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What `siamese.reports.compare_embeddings` returns.
+    catalogue : Catalogue
+        Catalogue of the pictures.
+    rows : int, default 8
+        Largest number of queries.
+
+    Returns
+    -------
+    PIL.Image.Image
+    """
     queries = comparison.queries[:rows]
     k = max(len(query.after) for query in queries)
     block = k * (NEIGHBOUR + NEIGHBOUR_GAP) - NEIGHBOUR_GAP
@@ -68,58 +94,72 @@ def draw_neighbours(comparison: Comparison, catalogue: Catalogue, *, rows: int =
     after_x = before_x + block + MARGIN
     head, height = 46, NEIGHBOUR + CAPTION + 10
     canvas = Canvas(after_x + block + MARGIN, 2 * MARGIN + head + len(queries) * height - 10)
-    canvas.text((MARGIN, MARGIN), "query", INK, 16)
-    for x, what, figures in (
+    canvas.draw_text((MARGIN, MARGIN), "query", INK, 16)
+    for x, title, metrics in (
         (before_x, "before training", comparison.before),
         (after_x, "after training", comparison.after),
     ):
-        canvas.text((x, MARGIN), what, INK, 16, room=block)
-        figure = f"recall@1 {figures['recall@1']:.3f}   MAP@R {figures['map@r']:.3f}"
-        canvas.text((x, MARGIN + 22), figure, FAINT, 12, room=block)
+        canvas.draw_text((x, MARGIN), title, INK, 16, room=block)
+        values = f"recall@1 {metrics['recall@1']:.3f}   MAP@R {metrics['map@r']:.3f}"
+        canvas.draw_text((x, MARGIN + 22), values, FAINT, 12, room=block)
     y = MARGIN + head
     for query in queries:
-        canvas.tile(catalogue.path_of(query.picture), (MARGIN, y), INK, width=2, size=NEIGHBOUR)
+        canvas.draw_tile(
+            catalogue.path_of(query.picture), (MARGIN, y), INK, width=2, size=NEIGHBOUR
+        )
         room = NEIGHBOUR + MARGIN - NEIGHBOUR_GAP
-        canvas.text((MARGIN, y + NEIGHBOUR + 3), query.picture.item_id, FAINT, room=room)
+        canvas.draw_text((MARGIN, y + NEIGHBOUR + 3), query.picture.item_id, FAINT, room=room)
         for x, neighbours in ((before_x, query.before), (after_x, query.after)):
-            _neighbours(canvas, neighbours, catalogue, x, y)
+            _draw_neighbours(canvas, neighbours, catalogue, x, y)
         y += height
     return canvas.picture
 
 
-def draw_results(found: Sequence[QueryResult], image_dir: Folder) -> Image.Image:
-    """Draw the results of searches, a row each: the query first, then the nearest pictures."""
-    columns = max(len(query.results) for query in found)
+def draw_results(results: Sequence[QueryResult], image_dir: Folder) -> Image.Image:
+    """Draw search results, one per row: the query, then the nearest pictures.
+
+    Parameters
+    ----------
+    results : sequence of QueryResult
+        What `siamese.Searcher.search` returns.
+    image_dir : Folder
+        Folder of the pictures in the index.
+
+    Returns
+    -------
+    PIL.Image.Image
+    """
+    columns = max(len(query.results) for query in results)
     results_x = MARGIN + TILE + 2 * MARGIN
     height = TILE + 3 * CAPTION + GAP
     canvas = Canvas(
-        results_x + columns * (TILE + GAP) - GAP + MARGIN, 2 * MARGIN + len(found) * height - GAP
+        results_x + columns * (TILE + GAP) - GAP + MARGIN, 2 * MARGIN + len(results) * height - GAP
     )
     y = MARGIN
-    for query in found:
-        canvas.tile(query.query, (MARGIN, y), INK, width=2)
-        canvas.text((MARGIN, y + TILE + 3), Path(query.query).name, room=TILE)
+    for query in results:
+        canvas.draw_tile(query.query, (MARGIN, y), INK, width=2)
+        canvas.draw_text((MARGIN, y + TILE + 3), Path(query.query).name, room=TILE)
         for column, result in enumerate(query.results):
             x = results_x + column * (TILE + GAP)
-            canvas.tile(image_dir / result.filename, (x, y))
+            canvas.draw_tile(image_dir / result.filename, (x, y))
             lines = (
                 (f"{result.rank}. {result.item_id}", INK),
                 (", ".join(result.labels), FAINT),
                 (f"distance {result.distance:.3f}", FAINT),
             )
             for line, (text, colour) in enumerate(lines):
-                canvas.text((x, y + TILE + 3 + line * 15), text, colour, room=TILE)
+                canvas.draw_text((x, y + TILE + 3 + line * 15), text, colour, room=TILE)
         y += height
     return canvas.picture
 
 
-def _neighbours(
+def _draw_neighbours(
     canvas: Canvas, neighbours: Sequence[Neighbour], catalogue: Catalogue, x: int, y: int
 ) -> None:
     for neighbour in neighbours:
         path = catalogue.path_of(neighbour.picture)
         colour, width, mark = (SAME, 3, "✓") if neighbour.same_item else (OTHER, 1, "✗")
-        canvas.tile(path, (x, y), colour, width=width, size=NEIGHBOUR)
+        canvas.draw_tile(path, (x, y), colour, width=width, size=NEIGHBOUR)
         under = (x, y + NEIGHBOUR + 3)
-        canvas.text(under, f"{mark} {neighbour.distance:.2f}", FAINT)
+        canvas.draw_text(under, f"{mark} {neighbour.distance:.2f}", FAINT)
         x += NEIGHBOUR + NEIGHBOUR_GAP

@@ -1,4 +1,4 @@
-"""The folder of a report: page, pictures and figures of a model against the one it started from."""
+"""Report of a training: the trained model compared with the one it started from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from siamese.utils.files import atomic_path, require_writable
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a report says, and which pictures are not in it."""
+    """What a report shows, and the pictures that could not be read for it."""
 
     comparison: Comparison
     skipped: list[Skipped]
@@ -41,44 +41,53 @@ def write_training_report(
 
     Parameters
     ----------
-    catalogue : items that `after` was not trained on, or its figures flatter
-    before, after : the two models
-    store : embeddings by `after` that are there already; new ones are added to it
-    executor : where to embed; by default in this process
+    catalogue : Catalogue
+        Items that `after` was not trained on; on others, its metrics would be too good.
+    before, after : Embedder
+        The two models.
+    output : Path
+        Folder to write to.
+    batch_size : int, default 32
+        Pictures per call of a model.
+    store : EmbeddingStore, optional
+        Existing embeddings by `after`, which are not computed again. New ones are added to it.
+    executor : Executor, optional
+        Where to embed. By default in this process.
+
+    Returns
+    -------
+    TrainingReport
 
     Raises
     ------
     InputError
-        If the folder cannot be written to, or there is nothing to find in the catalogue.
+        If the folder cannot be written to, no picture can be read, or no item has two pictures.
     """
     require_writable(output / "report.html")
-    embedded = [
-        embed_catalogue(before, catalogue, batch_size=batch_size, executor=executor),
-        embed_catalogue(
-            after,
-            catalogue,
-            store=store,
-            batch_size=batch_size,
-            drop_others=False,
-            executor=executor,
-        ),
-    ]
-    if not embedded[0].pictures:
-        raise InputError(f"no picture in {catalogue.image_dir} can be used; run siamese check")
-    comparison = compare_embeddings(*embedded)
-    skipped = embedded[0].skipped
+    embeddings_before = embed_catalogue(before, catalogue, batch_size=batch_size, executor=executor)
+    embeddings_after = embed_catalogue(
+        after,
+        catalogue,
+        store=store,
+        batch_size=batch_size,
+        drop_others=False,
+        executor=executor,
+    )
+    if not embeddings_before.pictures:
+        raise InputError(f"no picture in {catalogue.image_dir} can be read; run siamese check")
+    comparison = compare_embeddings(embeddings_before, embeddings_after)
+    skipped = embeddings_before.skipped
     write_picture(draw_collage(catalogue), output / "catalogue.png")
     write_picture(draw_neighbours(comparison, catalogue), output / "neighbours.png")
     with atomic_path(output / "metrics.json") as temporary:
         temporary.write_text(json.dumps(comparison.as_dict(), indent=2) + "\n")
+    training_log = after.facts.path and Path(after.facts.path).with_name("training_log.csv")
     write_report_page(
         comparison,
         catalogue,
         output / "report.html",
         models=(before.facts.name, after.facts.name),
         skipped=skipped,
-        training_log=Path(after.facts.path).with_name("training_log.csv")
-        if after.facts.path
-        else None,
+        training_log=training_log or None,
     )
     return TrainingReport(comparison, skipped)

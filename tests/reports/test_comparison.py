@@ -6,8 +6,8 @@ import pytest
 from siamese.data.catalogue import Picture
 from siamese.embedding.embed_catalogue import Embeddings
 from siamese.errors import InputError
-from siamese.evaluation.metrics import retrieval_metrics
-from siamese.reports import compare_embeddings
+from siamese.evaluation.metrics import METRICS, retrieval_metrics
+from siamese.reports import Comparison, compare_embeddings
 
 
 def test_the_figures_are_those_of_the_metrics(comparison, before, after):
@@ -16,6 +16,13 @@ def test_the_figures_are_those_of_the_metrics(comparison, before, after):
         "before": retrieval_metrics(before.vectors, ids),
         "after": retrieval_metrics(after.vectors, ids),
     }
+
+
+def test_the_table_has_a_row_per_metric():
+    comparison = Comparison(
+        dict.fromkeys(METRICS, 0.25) | {"queries": 3}, dict.fromkeys(METRICS, 0.125), [], []
+    )
+    assert comparison.tabulate() == [(metric, "0.250", "0.125", "-0.125") for metric in METRICS]
 
 
 def test_neighbours_are_the_nearest_of_the_others(comparison, before):

@@ -16,13 +16,13 @@ pytestmark = pytest.mark.slow
 def placed(monkeypatch):
     """Where pictures are drawn: file name, place and size, in the order of drawing."""
     drawn = []
-    real = Canvas.tile
+    real = Canvas.draw_tile
 
     def noted(self, source, at, *arguments, **options):
         drawn.append((source.name, at, options["size"]))
         real(self, source, at, *arguments, **options)
 
-    monkeypatch.setattr(Canvas, "tile", noted)
+    monkeypatch.setattr(Canvas, "draw_tile", noted)
     return drawn
 
 
@@ -65,7 +65,7 @@ def test_only_so_many_are_laid_out_and_shown(before, catalogue, placed, monkeypa
     draw_embedding_map(many, catalogue, size=900, thumbnails=30)
     assert len(placed) == 30
     placed.clear()
-    monkeypatch.setattr(module, "MOST_PICTURES", 15)
+    monkeypatch.setattr(module, "MAX_PICTURES", 15)
     draw_embedding_map(before, catalogue, size=900, thumbnails=400)
     assert len(placed) == 15
 

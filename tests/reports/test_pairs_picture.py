@@ -16,13 +16,13 @@ from siamese.training.pair_generator import PairGenerator
 def groups_of(generator, monkeypatch, pairs=6):
     """What is drawn, by its sign: pairs of the generator's rows."""
     drawn = []
-    real = module._pair
+    real = module._draw_pair
 
     def noted(canvas, generator, group, rows, x, y):
         drawn.append((group.sign, rows))
         real(canvas, generator, group, rows, x, y)
 
-    monkeypatch.setattr(module, "_pair", noted)
+    monkeypatch.setattr(module, "_draw_pair", noted)
     picture = draw_pairs(generator, pairs=pairs)
     return picture, {
         sign: [rows for other, rows in drawn if other == sign] for sign in ("=", "≠", "?")

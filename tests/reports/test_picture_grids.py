@@ -9,7 +9,7 @@ from PIL import Image, ImageColor
 from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
 from siamese.reports import draw_collage, draw_neighbours, draw_results, write_picture
-from siamese.reports.canvas import OTHER, SAME, thumbnail
+from siamese.reports.canvas import OTHER, SAME, make_thumbnail
 from siamese.search.searcher import QueryResult, Result
 
 
@@ -21,7 +21,7 @@ def count(picture: Image.Image, colour: str) -> int:
 def test_thumbnail_keeps_the_shape_of_the_picture(tmp_path):
     for width, height in ((200, 100), (20, 10)):
         Image.new("RGB", (width, height), "blue").save(tmp_path / "wide.png")
-        pixels = np.asarray(thumbnail(tmp_path / "wide.png", 60))
+        pixels = np.asarray(make_thumbnail(tmp_path / "wide.png", 60))
         assert pixels.shape == (60, 60, 3)
         assert (pixels[16:44] == (0, 0, 255)).all()  # across the whole tile, also a small one
         assert (pixels[:14] == 255).all() and (pixels[46:] == 255).all()
@@ -29,13 +29,13 @@ def test_thumbnail_keeps_the_shape_of_the_picture(tmp_path):
 
 def test_thumbnail_of_a_strip(tmp_path):
     Image.new("RGB", (900, 1), "blue").save(tmp_path / "strip.png")
-    assert thumbnail(tmp_path / "strip.png", 60).size == (60, 60)
+    assert make_thumbnail(tmp_path / "strip.png", 60).size == (60, 60)
 
 
 def test_thumbnail_of_a_broken_file_says_why(tmp_path):
-    pixels = np.asarray(thumbnail(tmp_path / "gone.png", 60))
+    pixels = np.asarray(make_thumbnail(tmp_path / "gone.png", 60))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1  # grey ground, and ink on it
-    large = np.asarray(thumbnail(tmp_path / "gone.png", 240), int)
+    large = np.asarray(make_thumbnail(tmp_path / "gone.png", 240), int)
     _, columns = np.nonzero(large.sum(axis=2) < 600)
     assert np.ptp(columns) > 240 / 3  # a tile twice as large is as legible
 
@@ -102,5 +102,7 @@ def test_results_are_drawn_query_first(catalogue):
     three_rows = draw_results(found * 3, catalogue.image_dir)
     assert three_rows.height > 2 * one_row.height
     shown = np.asarray(one_row)
-    tile = np.asarray(thumbnail(catalogue.path_of(one), 224))  # within a frame, and apart from it
+    tile = np.asarray(
+        make_thumbnail(catalogue.path_of(one), 224)
+    )  # within a frame, and apart from it
     assert np.array_equal(shown[64 + 8 : 64 + 232, 64 + 8 : 64 + 232], tile)
