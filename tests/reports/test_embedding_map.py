@@ -26,6 +26,13 @@ def placed(monkeypatch):
     return drawn
 
 
+@pytest.fixture
+def pca_layout(monkeypatch):
+    """Lay out by PCA, which is faster, for tests of what follows the layout."""
+    monkeypatch.setattr(module, "MAX_PCA_PICTURES", 1000)
+
+
+@pytest.mark.usefixtures("pca_layout")
 def test_no_picture_covers_another(before, catalogue, placed):
     picture = draw_embedding_map(before, catalogue, size=300, thumbnails=60)
     assert picture.size == (600, 600)
@@ -60,6 +67,7 @@ def test_the_seed_decides_the_map(before, catalogue):
     assert not np.array_equal(one, other)
 
 
+@pytest.mark.usefixtures("pca_layout")
 def test_only_so_many_are_laid_out_and_shown(before, catalogue, placed, monkeypatch):
     many = Embeddings(before.pictures * 4, np.vstack([before.vectors] * 4), [])
     draw_embedding_map(many, catalogue, size=900, thumbnails=30)
