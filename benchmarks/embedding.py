@@ -113,7 +113,7 @@ def model_alone(embedder: Embedder, folder: Path) -> None:
     count = len(list(folder.glob("*.jpg")))
     squares = np.random.default_rng(0).integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8)
     for first in range(0, count, BATCH):
-        embedder.runtime.vectors(squares[: count - first])
+        embedder.runtime.embed_squares(squares[: count - first])
 
 
 WAYS: dict[str, Callable[[Embedder, Path], None]] = {
@@ -129,7 +129,7 @@ def measured(embedder: Embedder, folder: Path, repeats: int) -> dict[str, float]
     """Pictures a second of each way."""
     count = len(list(folder.glob("*.jpg")))
     embedder.model.predict(np.zeros((BATCH, SIZE, SIZE, 3), np.float32), verbose=0)
-    embedder.runtime.vectors(np.zeros((BATCH, SIZE, SIZE, 3), np.uint8))
+    embedder.runtime.embed_squares(np.zeros((BATCH, SIZE, SIZE, 3), np.uint8))
     best: dict[str, float] = {}
     for _ in range(repeats):
         for name, way in WAYS.items():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from siamese.data.remote_files import Folder
     from siamese.embedding.embedder import Embedder
     from siamese.embedding.executor import Executor, ExecutorName
-    from siamese.embedding.runtimes.choose import PrecisionName, RuntimeName
+    from siamese.embedding.runtimes.runtime import PrecisionName, RuntimeName
     from siamese.embedding.store import EmbeddingStore
     from siamese.models.facts import ModelFacts
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from siamese.data.catalogue import Catalogue
     from siamese.embedding.embed_catalogue import Embeddings
-    from siamese.embedding.runtimes.choose import PrecisionName, Runtime, RuntimeName
+    from siamese.embedding.runtimes.runtime import PrecisionName, Runtime, RuntimeName
 
     Source = str | os.PathLike[str] | RemoteFile | bytes | Image.Image
 
@@ -47,7 +47,7 @@ class Embedder:
         Name, fingerprint and sizes of the model.
     source : str, optional
         Identifies the files that the model is loaded from, so that the next process can reuse the
-        converted model; see `siamese.embedding.runtimes.openvino_cache.source_of`.
+        converted model; see `siamese.embedding.runtimes.openvino_cache.source_digest`.
     runtime : {"auto", "openvino", "tensorflow"}, default "auto"
         The library that runs the model.
     precision : {"auto", "float32", "bfloat16"}, default "auto"
@@ -251,15 +251,15 @@ class Embedder:
         precision: PrecisionName,
     ) -> Embedder:
         """Create an embedder, and load the model only if its facts are not in the cache."""
-        from siamese.embedding.runtimes.choose import keras_needed
-        from siamese.embedding.runtimes.openvino_cache import known_facts, source_of
+        from siamese.embedding.runtimes.choose import needs_keras
+        from siamese.embedding.runtimes.openvino_cache import read_facts, source_digest
 
         def load_with_keras() -> keras.Model:
             import_keras()
             return load_model()
 
-        source = None if keras_needed(runtime) else source_of(*source_parts, file=source_file)
-        facts = None if source is None else known_facts(source, name, path)
+        source = None if needs_keras(runtime) else source_digest(*source_parts, file=source_file)
+        facts = None if source is None else read_facts(source, name, path)
         if facts is None:
             return cls.from_model(
                 load_with_keras(), name, path, source=source, runtime=runtime, precision=precision
@@ -304,7 +304,7 @@ class Embedder:
         with self._opening:
             if self._runtime is None:
                 from siamese.embedding.runtimes.choose import open_runtime
-                from siamese.embedding.runtimes.openvino_cache import keep_facts
+                from siamese.embedding.runtimes.openvino_cache import write_facts
 
                 self._runtime = open_runtime(
                     lambda: self.model,
@@ -313,7 +313,7 @@ class Embedder:
                     self.requested_precision,
                 )
                 if self._source is not None:
-                    keep_facts(self._source, self.facts)
+                    write_facts(self._source, self.facts)
             return self._runtime
 
     def embed(
@@ -385,11 +385,13 @@ class Embedder:
                 f"{self.facts.name} takes uint8 (n, {side}, {side}, 3)"
             )
         if len(squares) <= batch_size:
-            return self.runtime.vectors(squares)
+            return self.runtime.embed_squares(squares)
         starts = range(0, len(squares), batch_size)
         batches = (squares[start : start + batch_size] for start in starts)
         # Two at a time, so that no core waits for the last picture of a batch.
-        with closing(map_in_threads(self.runtime.vectors, batches, ahead=1, threads=2)) as vectors:
+        with closing(
+            map_in_threads(self.runtime.embed_squares, batches, ahead=1, threads=2)
+        ) as vectors:
             return np.concatenate(list(vectors))
 
     def embed_catalogue(self, catalogue: Catalogue, **options: Any) -> Embeddings:

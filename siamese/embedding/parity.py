@@ -1,4 +1,4 @@
-"""Whether two ways from a picture to its vector agree: photos to ask, and how alike they are."""
+"""Compare two ways to compute a vector from a picture, on sample photos."""
 
 from __future__ import annotations
 
@@ -10,33 +10,48 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import Image
 
-LEAST_COSINE = 0.999
-"""Between the vectors of a picture, for two ways to pass as the same."""
+MIN_COSINE = 0.999
+"""Two ways agree if the cosine between their vectors is at least this, for every picture."""
 
 
-def least_cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """The smallest cosine between the rows of two float32 (n, d); NaN where there is one."""
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return float((np.sum(one * other, axis=1) / lengths).min())
+def min_cosine(vectors: np.ndarray, others: np.ndarray) -> float:
+    """Compute the smallest cosine between corresponding rows.
+
+    Parameters
+    ----------
+    vectors, others : ndarray of float32, shape (n, d)
+
+    Returns
+    -------
+    float
+        NaN if any cosine is.
+
+    Examples
+    --------
+    >>> min_cosine(np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([[3.0, 0.0], [1.0, 0.0]]))
+    0.0
+    """
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(others, axis=1)
+    return float((np.sum(vectors * others, axis=1) / lengths).min())
 
 
-def sample_pictures() -> list[bytes]:
-    """Photos that come with scikit-learn, in shapes and formats where two ways could differ."""
+def load_sample_pictures() -> list[bytes]:
+    """Return scikit-learn's sample photos, encoded in shapes and formats where ways may differ."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
     china, flower = (Image.fromarray(photo) for photo in load_sample_images().images)
-    clear = flower.convert("RGBA")
-    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    transparent = flower.convert("RGBA")
+    transparent.putalpha(Image.linear_gradient("L").resize(transparent.size))
     tall, tiny = china.crop((200, 0, 380, 427)), flower.resize((90, 61))
     samples = [
         *((photo, "JPEG") for photo in (china, flower, tall, tiny)),
-        *((photo, "PNG") for photo in (china.convert("L"), tall, clear)),
+        *((photo, "PNG") for photo in (china.convert("L"), tall, transparent)),
     ]
-    return [_encoded(photo, format_) for photo, format_ in samples]
+    return [_encode(photo, format_) for photo, format_ in samples]
 
 
-def _encoded(picture: Image.Image, format_: str) -> bytes:
+def _encode(picture: Image.Image, format_: str) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format_)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""A SavedModel for TensorFlow Serving, and the proof that it answers as the index was made."""
+"""Export a SavedModel for TensorFlow Serving, and check that it computes the same vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from siamese.data.images import square_picture, to_network_input
 from siamese.embedding.embedder import Embedder
-from siamese.embedding.parity import LEAST_COSINE, least_cosine, sample_pictures
+from siamese.embedding.parity import MIN_COSINE, load_sample_pictures, min_cosine
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path
 
@@ -21,8 +21,16 @@ SAVED_MODELS = Path("savedmodels/embedding_model")
 
 
 @dataclass(frozen=True)
-class ParityRow:
-    """Two ways from picture to vector, and the smallest cosine between them."""
+class ParityCheck:
+    """Comparison of two ways to compute vectors from the sample pictures.
+
+    Attributes
+    ----------
+    one, other : str
+        Names of the two ways.
+    cosine : float
+        Smallest cosine between their vectors.
+    """
 
     one: str
     other: str
@@ -30,30 +38,50 @@ class ParityRow:
 
 
 @dataclass(frozen=True)
-class Exported:
-    """Where the SavedModel lies, and the parity it was admitted with."""
+class SavedModelExport:
+    """Result of an export.
+
+    Attributes
+    ----------
+    path : Path
+        Folder of the new version.
+    parity : list of ParityCheck
+        Comparisons with the Keras model.
+    """
 
     path: Path
-    parity: list[ParityRow]
+    parity: list[ParityCheck]
 
 
-def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> Exported:
+def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> SavedModelExport:
     """Write the next version of a SavedModel, `output/<version>/`.
 
-    Signatures, all with float32 `embedding` (n, d) of length 1:
+    All signatures return `embedding`, float32 (n, d) of length 1:
 
-    - `prediction`, and `serving_default` the same: `input` float32 (n, s, s, 3), RGB in [-1, 1].
-      The pretrained default also answers `softmax` (n, 1000).
-    - `serving_bytes`: `image_bytes` string (n,), encoded JPEG, PNG, GIF or BMP; padded, resized
-      and scaled in the graph. TensorFlow does not apply EXIF orientation: turn such photos first.
+    - `prediction` and `serving_default` take `input`, float32 (n, s, s, 3), RGB in [-1, 1]. The
+      pretrained default model also returns `softmax`, float32 (n, 1000).
+    - `serving_bytes` takes `image_bytes`, string (n,), pictures encoded as JPEG, PNG, GIF or BMP,
+      and pads, resizes and scales them in the graph. It ignores EXIF orientation: rotate such
+      photos first.
 
-    Before the version gets its final name the model is loaded again and asked about a few photos:
-    Keras against the SavedModel, and Pillow's way from file to array against the graph's.
+    Before the version gets its final name, it is loaded again and compared with Keras on sample
+    photos, both on arrays and on encoded pictures.
+
+    Parameters
+    ----------
+    embedder : Embedder
+        The model.
+    output : Path, default "savedmodels/embedding_model"
+        Folder of the versions.
+
+    Returns
+    -------
+    SavedModelExport
 
     Raises
     ------
     InputError
-        If the smallest cosine is below 0.999, or the folder cannot be written to.
+        If the smallest cosine is below `MIN_COSINE`, or the folder cannot be written to.
     """
     import keras
     import tensorflow as tf
@@ -66,48 +94,50 @@ def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> Export
     with atomic_path(output / str(version)) as temporary:
         archive = keras.export.ExportArchive()
         try:
-            with in_float32(embedder.model):  # which a server runs anywhere
+            with in_float32(embedder.model):  # every server can compute in float32
                 _add_signatures(archive, embedder)
                 archive.write_out(str(temporary), verbose=False)
-        except tf.errors.OpError as error:  # a full disk, in TensorFlow's words
+        except tf.errors.OpError as error:  # such as a full disk
             raise OSError(error.message.rpartition("; ")[2].partition(" [Op:")[0]) from error
-        parity = _parity(embedder, temporary)
-        # Unlike `min`, this finds a NaN first.
-        least = parity[int(np.argmin([row.cosine for row in parity]))]
-        if not least.cosine >= LEAST_COSINE:
+        parity = _check_parity(embedder, temporary)
+        # Unlike `min`, `argmin` finds a NaN first.
+        worst = parity[int(np.argmin([check.cosine for check in parity]))]
+        if not worst.cosine >= MIN_COSINE:
             raise InputError(
-                f"{output / str(version)}: not exported, {least.one} and {least.other} differ "
-                f"(smallest cosine {least.cosine:.5f}, at least {LEAST_COSINE} is needed)"
+                f"{output / str(version)}: not exported, because {worst.one} and {worst.other} "
+                f"differ (smallest cosine {worst.cosine:.5f}, at least {MIN_COSINE} is needed)"
             )
-    return Exported(output / str(version), parity)
+    return SavedModelExport(output / str(version), parity)
 
 
 def _add_signatures(archive: keras.export.ExportArchive, embedder: Embedder) -> None:
     import tensorflow as tf
 
     size = embedder.facts.picture_size
-    answer = _answering(embedder)
-    archive.track(answer)
+    model = _model_to_export(embedder)
+    archive.track(model)
 
     def prediction(pictures: Any) -> Any:
-        outputs = answer(pictures)
+        outputs = model(pictures)
         return outputs if isinstance(outputs, dict) else {"embedding": outputs}
 
     def from_bytes(image_bytes: Any) -> Any:
         pictures = tf.map_fn(
-            lambda encoded: _decoded(encoded, size), image_bytes, fn_output_signature=tf.float32
+            lambda encoded: _decode_square(encoded, size),
+            image_bytes,
+            fn_output_signature=tf.float32,
         )
         return {"embedding": prediction(pictures)["embedding"]}
 
-    input_ = tf.TensorSpec((None, size, size, 3), tf.float32, name="input")
-    bytes_ = tf.TensorSpec((None,), tf.string, name="image_bytes")
-    archive.add_endpoint("prediction", prediction, [input_])
-    archive.add_endpoint("serving_default", prediction, [input_])
-    archive.add_endpoint("serving_bytes", from_bytes, [bytes_])
+    arrays = tf.TensorSpec((None, size, size, 3), tf.float32, name="input")
+    encoded = tf.TensorSpec((None,), tf.string, name="image_bytes")
+    archive.add_endpoint("prediction", prediction, [arrays])
+    archive.add_endpoint("serving_default", prediction, [arrays])
+    archive.add_endpoint("serving_bytes", from_bytes, [encoded])
 
 
-def _answering(embedder: Embedder) -> keras.Model:
-    """The embedder's model, or for the pretrained default the same with its classifier."""
+def _model_to_export(embedder: Embedder) -> keras.Model:
+    """Return the embedder's model; for the pretrained default, together with its classifier."""
     from siamese.models.defaults import DEFAULT_BACKBONE
     from siamese.models.embedding_model import pretrained_classifier
 
@@ -116,17 +146,17 @@ def _answering(embedder: Embedder) -> keras.Model:
     return embedder.model
 
 
-def _decoded(encoded: Any, size: int) -> Any:
-    """`siamese.data.images.square_picture` in TensorFlow: float32 (s, s, 3) in [-1, 1]."""
+def _decode_square(encoded: Any, size: int) -> Any:
+    """Do in TensorFlow what `square_picture` and `to_network_input` do: float32 (s, s, 3)."""
     import tensorflow as tf
 
     def on_white() -> Any:
         rgba = tf.cast(tf.io.decode_png(encoded, channels=4), tf.float32)
-        # Where a PNG has no alpha TensorFlow makes one up: all bits set, of as few as a value has.
+        # For a PNG without alpha, TensorFlow fills in the largest value of its bit depth.
         bits = tf.io.decode_raw(tf.strings.substr(encoded, 24, 1), tf.uint8)[0]
-        made_up = 2.0 ** tf.minimum(tf.cast(bits, tf.float32), 8.0) - 1.0
+        largest = 2.0 ** tf.minimum(tf.cast(bits, tf.float32), 8.0) - 1.0
         alpha = rgba[..., 3:]
-        alpha = tf.where(tf.reduce_all(alpha == made_up), 1.0, alpha / 255.0)
+        alpha = tf.where(tf.reduce_all(alpha == largest), 1.0, alpha / 255.0)
         return rgba[..., :3] * alpha + 255.0 * (1.0 - alpha)
 
     def opaque() -> Any:
@@ -134,7 +164,7 @@ def _decoded(encoded: Any, size: int) -> Any:
         return tf.cast(picture, tf.float32)
 
     def jpeg() -> Any:
-        # The default is faster and off by several grey levels.
+        # The default method is faster, but off by several grey levels.
         picture = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
         return tf.cast(picture, tf.float32)
 
@@ -146,28 +176,30 @@ def _decoded(encoded: Any, size: int) -> Any:
     after = side - shape[:2] - before
     padding = [[before[0], after[0]], [before[1], after[1]], [0, 0]]
     square = tf.pad(picture, padding, constant_values=255.0)
-    # Antialiased as Pillow does it: without, thin things of large photos vanish.
+    # Antialiased like Pillow: otherwise thin objects vanish from large photos.
     resized = tf.image.resize(square, (size, size), "bilinear", antialias=True)
-    # Whole grey levels, as Pillow's: networks notice even fractions of one.
+    # Whole grey levels like Pillow's: networks notice even fractions of one.
     levels = tf.clip_by_value(tf.round(resized), 0.0, 255.0)
     return tf.ensure_shape(levels, (size, size, 3)) / 127.5 - 1.0
 
 
-def _parity(embedder: Embedder, folder: Path) -> list[ParityRow]:
+def _check_parity(embedder: Embedder, folder: Path) -> list[ParityCheck]:
+    """Compare a SavedModel with Keras on the sample pictures."""
     import tensorflow as tf
 
     signatures = tf.saved_model.load(str(folder)).signatures
-    encoded = sample_pictures()
+    encoded = load_sample_pictures()
     size = embedder.facts.picture_size
-    squares = np.stack([square_picture(one, size) for one in encoded])
+    squares = np.stack([square_picture(picture, size) for picture in encoded])
     inputs = tf.constant(to_network_input(squares))
-    by_keras = embedder.model.predict_on_batch(inputs)
-    by_array = {
-        name: signatures[name](input=inputs)["embedding"].numpy()
-        for name in ("prediction", "serving_default")
-    }
-    by_graph = signatures["serving_bytes"](image_bytes=tf.constant(encoded))["embedding"].numpy()
+    expected = embedder.model.predict_on_batch(inputs)
+
+    def check(one: str, signature: str, **words: Any) -> ParityCheck:
+        vectors = signatures[signature](**words)["embedding"].numpy()
+        return ParityCheck(one, signature, min_cosine(expected, vectors))
+
     return [
-        *(ParityRow("Keras", name, least_cosine(by_keras, got)) for name, got in by_array.items()),
-        ParityRow("Pillow", "serving_bytes", least_cosine(by_keras, by_graph)),
+        check("Keras", "prediction", input=inputs),
+        check("Keras", "serving_default", input=inputs),
+        check("Pillow", "serving_bytes", image_bytes=tf.constant(encoded)),
     ]

@@ -70,7 +70,9 @@ class FrozenFeatures:
             with progress_bar("embedding", len(rows)) as bar:
                 for start in range(0, len(rows), BATCH):
                     some = rows[start : start + BATCH]
-                    features[some] = self._embedder.runtime.vectors(generator.squares(some))
+                    features[some] = self._embedder.embed_squares(
+                        generator.squares(some), batch_size=BATCH
+                    )
                     bar.update(len(some))
             self._of[generator] = features
         return self._of[generator]

@@ -216,7 +216,7 @@ def test_what_the_system_refused_is_tried_again(embedder, copied, store, monkeyp
 
 
 def test_a_run_that_breaks_off_keeps_what_it_did(embedder, copied, store, opened, monkeypatch):
-    run = embedder.runtime.vectors
+    run = embedder.runtime.embed_squares
     fourth = square_picture(copied.path_of(copied.pictures[24]), 32)
 
     def run_some(squares: np.ndarray) -> np.ndarray:
@@ -225,7 +225,7 @@ def test_a_run_that_breaks_off_keeps_what_it_did(embedder, copied, store, opened
         return run(squares)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(embedder.runtime, "vectors", run_some)
+        patch.setattr(embedder.runtime, "embed_squares", run_some)
         embed_catalogue(embedder, copied, batch_size=8, store=store)
     del opened[:]
     got = embed_catalogue(embedder, copied, batch_size=8, store=store)

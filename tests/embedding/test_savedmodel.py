@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 import siamese.embedding.savedmodel
 from siamese.data.images import square_picture
 from siamese.embedding.embedder import Embedder
-from siamese.embedding.savedmodel import _decoded, export_savedmodel
+from siamese.embedding.savedmodel import _decode_square, export_savedmodel
 from siamese.errors import InputError
 from siamese.models.precision import set_precision
 
@@ -88,7 +88,7 @@ def test_the_parity_is_told(exported):
 
 def test_versions_count_up(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        siamese.embedding.savedmodel, "LEAST_COSINE", 0.9
+        siamese.embedding.savedmodel, "MIN_COSINE", 0.9
     )  # as few numbers are never so near
     for version in ("3", "10", "notes"):
         (tmp_path / version).mkdir()
@@ -115,20 +115,20 @@ def assert_refused(embedder, output):
 
 
 def test_another_resizing_is_refused_and_nothing_is_left(embedder, tmp_path, monkeypatch):
-    monkeypatch.setattr(siamese.embedding.savedmodel, "_decoded", without_antialiasing)
+    monkeypatch.setattr(siamese.embedding.savedmodel, "_decode_square", without_antialiasing)
     assert_refused(embedder, tmp_path / "mine")
 
 
 def test_no_parity_is_enough_for_the_limit(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(siamese.embedding.savedmodel, "LEAST_COSINE", 1.1)
+    monkeypatch.setattr(siamese.embedding.savedmodel, "MIN_COSINE", 1.1)
     assert_refused(tiny, tmp_path / "mine")
 
 
 def test_what_is_no_number_is_refused(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(siamese.embedding.savedmodel, "LEAST_COSINE", -1)
+    monkeypatch.setattr(siamese.embedding.savedmodel, "MIN_COSINE", -1)
     monkeypatch.setattr(
         siamese.embedding.savedmodel,
-        "_decoded",
+        "_decode_square",
         lambda encoded, size: without_antialiasing(encoded, size) * np.nan,
     )
     assert_refused(tiny, tmp_path / "mine")
@@ -183,7 +183,7 @@ def deep_grey():
 def test_the_graph_prepares_a_picture_as_pillow_does(picture, format_, options):
     data = encoded(picture, format_, **options)
     # So large that Pillow does not decode a JPEG at a smaller scale, which TensorFlow cannot.
-    got = (_decoded(tf.constant(data), 160).numpy() + 1) * 127.5
+    got = (_decode_square(tf.constant(data), 160).numpy() + 1) * 127.5
     difference = np.abs(got - square_picture(data, 160))
     assert difference.max() <= 2, "grey levels"
     assert difference.mean() < 0.5

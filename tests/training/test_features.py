@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import siamese.training.features as module
-from siamese.embedding.parity import least_cosine
+from siamese.embedding.parity import min_cosine
 from siamese.models.embedding_model import PROJECTION, embedding_model
 from siamese.training.features import FrozenFeatures, embed_pictures
 from siamese.training.pair_generator import PairGenerator
@@ -35,10 +35,10 @@ def test_frozen_features_answer_as_the_model_does(model, pairs):
     frozen = FrozenFeatures(model)
     for pictures in (None, 5):
         one = frozen.embed(model, pairs, pictures)
-        assert least_cosine(one, embed_pictures(model, pairs, pictures)) > 0.999
+        assert min_cosine(one, embed_pictures(model, pairs, pictures)) > 0.999
     # Whatever the projection has become.
     model.get_layer(PROJECTION).kernel.assign_add(np.full((256, 3), 0.1, np.float32))
-    assert least_cosine(frozen.embed(model, pairs, 48), embed_pictures(model, pairs)) > 0.999
+    assert min_cosine(frozen.embed(model, pairs, 48), embed_pictures(model, pairs)) > 0.999
 
 
 def test_each_picture_is_embedded_once(model, pairs, catalogue, monkeypatch):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from siamese.embedding.parity import least_cosine
+from siamese.embedding.parity import min_cosine
 from siamese.errors import InputError
 from siamese.evaluation.metrics import measure_retrieval
 from siamese.models.embedding_model import PROJECTION, embedding_model
@@ -138,7 +138,7 @@ def test_a_head_is_trained_from_the_discriminants_and_nothing_else(pairs):
     frozen = FrozenFeatures(model)
     features = frozen.compute(pairs)
     assert features.shape == (48, 256) and features.dtype == np.float32
-    assert least_cosine(_of_length_1(features @ kernel), vectors) > 0.999
+    assert min_cosine(_of_length_1(features @ kernel), vectors) > 0.999
 
     before = {id(one): one.numpy() for one in model.variables}
     losses = train_head(model, pairs, features, seed=1)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from siamese.data.remote_files import File
     from siamese.embedding.embedder import Embedder
-    from siamese.embedding.runtimes.choose import PrecisionName, RuntimeName
+    from siamese.embedding.runtimes.runtime import PrecisionName, RuntimeName
 
 MODEL = "model.hdf5"
 

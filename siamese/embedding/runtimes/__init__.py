@@ -1,1 +1,1 @@
-"""Run a model: OpenVINO on a CPU, or Keras."""
+"""Run a model on square pictures: by OpenVINO on a CPU, or by Keras."""

@@ -1,4 +1,4 @@
-"""What runs a model, behind one small protocol: OpenVINO on a CPU, or TensorFlow."""
+"""Choose the runtime for a model and open it."""
 
 from __future__ import annotations
 
@@ -17,74 +17,82 @@ if TYPE_CHECKING:
 
     from siamese.models.facts import ModelFacts
 
-__all__ = ["PrecisionName", "Runtime", "RuntimeName", "keras_needed", "open_runtime"]
-
 _REMEDY = "pip install openvino"
 
 
 def open_runtime(
-    load: Callable[[], keras.Model],
+    load_model: Callable[[], keras.Model],
     facts: ModelFacts,
     runtime: RuntimeName = "auto",
     precision: PrecisionName = "auto",
 ) -> Runtime:
-    """Make a model ready to run.
+    """Open the runtime that executes a model.
 
-    What is not as one would expect (OpenVINO is missing, cannot run the model, or not in the
-    precision that is usual) is said on standard error, where "auto" finds another way.
+    If "auto" cannot use OpenVINO, or cannot compute in the usual precision, the reason is printed
+    to standard error.
 
     Parameters
     ----------
-    load : gives the model; called where it is needed, which it is not where OpenVINO has kept its
-        own form of it
+    load_model : callable
+        Returns the Keras model. It is not called if OpenVINO's form of the model is in the cache.
+    facts : ModelFacts
+        The model.
+    runtime : {"auto", "openvino", "tensorflow"}, default "auto"
+        "auto" is OpenVINO on a CPU and TensorFlow on a GPU.
+    precision : {"auto", "float32", "bfloat16"}, default "auto"
+        "auto" is the fastest that gives the vectors of float32.
+
+    Returns
+    -------
+    Runtime
 
     Raises
     ------
     InputError
-        What is asked for by name cannot be had.
+        If a runtime or precision other than "auto" is not available.
     """
     from siamese.models.devices import has_gpu
 
     automatic = runtime == "auto"
     if runtime == "tensorflow" or (automatic and has_gpu()):
-        return _keras(load(), precision)
-    if _backend() != "tensorflow":
+        return _open_keras(load_model(), precision)
+    if _keras_backend() != "tensorflow":
         if automatic:
-            return _keras(load(), precision)
-        raise InputError("--runtime openvino: takes TensorFlow models; unset KERAS_BACKEND")
+            return _open_keras(load_model(), precision)
+        raise InputError("--runtime openvino: needs TensorFlow models; unset KERAS_BACKEND")
     if find_spec("openvino") is None:
         if not automatic:
             raise InputError(f"--runtime openvino: is not installed; {_REMEDY}")
-        _say_missing()
-        return _keras(load(), precision)
+        _warn_missing_openvino()
+        return _open_keras(load_model(), precision)
     from siamese.embedding.runtimes.openvino_runtime import open_openvino
 
     try:
-        ready, note = open_openvino(load, facts, precision)
+        opened, note = open_openvino(load_model, facts, precision)
     except InputError:
         raise
     except Exception as error:  # OpenVINO raises its own and RuntimeError, of several lines
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        problem = f"{facts.name}: OpenVINO cannot run it ({reason[:200]})"
+        problem = f"{facts.name}: OpenVINO cannot run this model ({reason[:200]})"
         if not automatic:
-            raise InputError(f"{problem}; take --runtime tensorflow") from error
-        print(f"{problem}: TensorFlow does, more slowly", file=sys.stderr)
-        return _keras(load(), precision)
+            raise InputError(f"{problem}; use --runtime tensorflow") from error
+        print(f"{problem}; using TensorFlow, which is slower", file=sys.stderr)
+        return _open_keras(load_model(), precision)
     if note is not None:
         print(note, file=sys.stderr)
-    return ready
+    return opened
 
 
-def keras_needed(runtime: RuntimeName) -> bool:
-    """Whether a model must be loaded even where OpenVINO has kept its own form of it."""
+def needs_keras(runtime: RuntimeName) -> bool:
+    """Return whether the Keras model is needed even if OpenVINO's form of it is in the cache."""
     from siamese.models.devices import gpu_conceivable
 
     if runtime == "tensorflow" or (runtime == "auto" and gpu_conceivable()):
         return True
-    return _backend() != "tensorflow" or find_spec("openvino") is None
+    return _keras_backend() != "tensorflow" or find_spec("openvino") is None
 
 
-def _keras(model: keras.Model, precision: PrecisionName) -> Runtime:
+def _open_keras(model: keras.Model, precision: PrecisionName) -> Runtime:
     from siamese.embedding.runtimes.keras_runtime import KerasRuntime
     from siamese.models.devices import embedding_precision
     from siamese.models.precision import set_precision
@@ -95,8 +103,8 @@ def _keras(model: keras.Model, precision: PrecisionName) -> Runtime:
     return KerasRuntime(model, precision)
 
 
-def _backend() -> str:
-    """Keras' backend; where it is not loaded, what is kept decides, and any would do."""
+def _keras_backend() -> str:
+    """Return the backend of Keras, without importing it."""
     if "keras" in sys.modules:
         import keras
 
@@ -105,6 +113,9 @@ def _backend() -> str:
 
 
 @cache
-def _say_missing() -> None:
-    """Once a process: it is the same for every model."""
-    print(f"OpenVINO is not installed: TensorFlow embeds, more slowly; {_REMEDY}", file=sys.stderr)
+def _warn_missing_openvino() -> None:
+    """Say once per process that OpenVINO is missing."""
+    print(
+        f"OpenVINO is not installed; using TensorFlow, which is slower ({_REMEDY})",
+        file=sys.stderr,
+    )

@@ -1,4 +1,4 @@
-"""A Keras model as it is, in whatever precision its layers have."""
+"""Run a Keras model as it is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
 
 class KerasRuntime:
-    """See `siamese.embedding.runtimes.runtime.Runtime`."""
+    """A Keras model; see `siamese.embedding.runtimes.runtime.Runtime`.
+
+    Parameters
+    ----------
+    model : keras.Model
+        float32 (n, s, s, 3) in [-1, 1] → float32 (n, d).
+    precision : str
+        Name of the precision that the layers have.
+    """
 
     name = "tensorflow"
 
@@ -24,18 +32,19 @@ class KerasRuntime:
         self._model = model
         # Keras compiles on the first call, which two threads must not do at once; and one call
         # keeps all cores, or the GPU, busy anyway.
-        self._one_at_a_time = Lock()
+        self._lock = Lock()
 
-    def vectors(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed square pictures; see `Runtime.embed_squares`."""
         count = len(squares)
         if count == 0:
             return np.empty((0, self._model.output_shape[1]), np.float32)
-        batch = np.zeros((_whole_batch(count), *squares.shape[1:]), np.float32)
+        batch = np.zeros((_padded_size(count), *squares.shape[1:]), np.float32)
         batch[:count] = to_network_input(squares)
-        with self._one_at_a_time:
+        with self._lock:
             return self._model.predict_on_batch(batch)[:count]
 
 
-def _whole_batch(count: int) -> int:
-    """The next of 1, 2, 4, 8, 16, 24, 32, …: every other size would be compiled for anew."""
+def _padded_size(count: int) -> int:
+    """Round up to 1, 2, 4, 8, 16, 24, 32, …, because Keras compiles each batch size anew."""
     return 1 << (count - 1).bit_length() if count <= 8 else -(-count // 8) * 8

@@ -1,9 +1,9 @@
-"""bfloat16 for all but the first layers, for networks whose vectors it would change.
+"""Keep the first layers of an OpenVINO model in float32 when the rest is in bfloat16.
 
-What a network loses in bfloat16 it loses in its first layers: their rounding errors pass through
-all that follow. For EfficientNet-Lite0 on 5,421 photos, the smallest cosine to float32 is 0.9973
-with all layers in bfloat16, 0.9991 with these in float32; it then embeds 719 pictures a second
-rather than 872, and 462 in float32 alone (two Zen 5 cores).
+A network loses precision mainly in its first layers, because their rounding errors pass through
+all others. For EfficientNet-Lite0 on 5,421 photos, the smallest cosine to float32 is 0.9973 with
+all layers in bfloat16, and 0.9991 with the first in float32. It then embeds 719 pictures a second
+instead of 872, and 462 in float32 only (two Zen 5 cores).
 """
 
 from __future__ import annotations
@@ -17,47 +17,55 @@ if TYPE_CHECKING:
     import openvino
 
 EARLY = 4
-"""Layers are early that give maps of at least a picture's side / EARLY."""
+"""A layer is early if the side length of its feature map is at least that of a picture / EARLY."""
 
 
-def early_in_float32(model: openvino.Model) -> openvino.Model:
-    """Copy a model, its early layers marked to be computed in float32 whatever the rest is.
+def mark_early_layers(model: openvino.Model) -> openvino.Model:
+    """Copy a model, with its early layers marked to be computed in float32 in any case.
 
-    Marked as OpenVINO marks layers in its files, for which its Python has no word. A version of
-    OpenVINO that does not know the mark leaves it out: who asks for such a model compares vectors.
+    The mark is the one in OpenVINO's files; its Python API has none. A version of OpenVINO that
+    does not know the mark ignores it, so compare the vectors of the result.
 
     Parameters
     ----------
-    model : uint8 (1, s, s, 3) → float32 (1, d)
+    model : openvino.Model
+        uint8 (1, s, s, 3) → float32 (1, d).
+
+    Returns
+    -------
+    openvino.Model
     """
     import openvino
     from openvino._offline_transformations import apply_moc_transformations
 
     side: int = model.input().shape[1]
     copy = model.clone()
-    # It is done while compiling too, and would make new layers, without the mark.
+    # Compiling applies these too, and would create new layers without the mark.
     apply_moc_transformations(copy, cf=True)
     with tempfile.TemporaryDirectory() as folder:
-        parts = Path(folder, "model.xml"), Path(folder, "model.bin")
-        openvino.serialize(copy, *parts)
-        described = ElementTree.parse(parts[0])
-        for layer in described.iter("layer"):
+        paths = Path(folder, "model.xml"), Path(folder, "model.bin")
+        openvino.serialize(copy, *paths)
+        document = ElementTree.parse(paths[0])
+        for layer in document.iter("layer"):
             if layer.get("type") not in ("Const", "Parameter") and _map_side(layer) >= side / EARLY:
                 _mark(layer)
         return openvino.Core().read_model(
-            ElementTree.tostring(described.getroot()), parts[1].read_bytes()
+            ElementTree.tostring(document.getroot()), paths[1].read_bytes()
         )
 
 
 def _map_side(layer: ElementTree.Element) -> int:
-    """Third of four dimensions, channels first or last; 0 of what is no map."""
+    """Return the side length of a layer's feature map; 0 if its output is not a map.
+
+    It is the third of four dimensions, whether channels are first or last.
+    """
     sides = [int(side.text or 0) for side in layer.iterfind("output/port/dim")]
     return sides[2] if len(sides) == 4 else 0
 
 
 def _mark(layer: ElementTree.Element) -> None:
-    notes = layer.find("rt_info")
-    if notes is None:
-        notes = ElementTree.Element("rt_info")
-        layer.insert(0 if layer.find("data") is None else 1, notes)
-    ElementTree.SubElement(notes, "attribute", name="precise", version="0")
+    info = layer.find("rt_info")
+    if info is None:
+        info = ElementTree.Element("rt_info")
+        layer.insert(0 if layer.find("data") is None else 1, info)
+    ElementTree.SubElement(info, "attribute", name="precise", version="0")

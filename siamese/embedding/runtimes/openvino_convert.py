@@ -1,6 +1,6 @@
-"""A Keras model as OpenVINO reads it, written and read.
+"""Convert a Keras model to OpenVINO, and write and read the result.
 
-Not through `openvino.convert_model`: it reports its use to a server, and takes several times as
+`openvino.convert_model` is not used: it sends usage data to a server and takes several times as
 long.
 """
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 _XML, _WEIGHTS = "model.xml", "model.bin"
 
 
-def frozen(model: keras.Model) -> Any:
-    """Trace a model in float32, for one picture, its weights being constants.
+def freeze_model(model: keras.Model) -> Any:
+    """Trace a model in float32 for one picture, with its weights as constants.
 
     Returns
     -------
-    a TensorFlow function: float32 (1, s, s, 3) in [-1, 1] → [float32 (1, d)]
+    tf.ConcreteFunction
+        float32 (1, s, s, 3) in [-1, 1] → [float32 (1, d)].
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -40,7 +41,13 @@ def frozen(model: keras.Model) -> Any:
 
 
 def convert_model(function: Any) -> openvino.Model:
-    """Convert what `frozen` returned, with its input as bytes: uint8 (1, s, s, 3), 0 … 255."""
+    """Convert the result of `freeze_model`, and let it take bytes.
+
+    Returns
+    -------
+    openvino.Model
+        uint8 (1, s, s, 3) → float32 (1, d).
+    """
     import openvino
     from openvino.preprocess import PrePostProcessor
 
@@ -48,29 +55,33 @@ def convert_model(function: Any) -> openvino.Model:
         graph = Path(folder, "graph.pb")
         graph.write_bytes(function.graph.as_graph_def().SerializeToString())
         processor = PrePostProcessor(openvino.Core().read_model(graph))
-        # `siamese.data.images.to_network_input`, within the model: a quarter of the bytes to move.
+        # `siamese.data.images.to_network_input` as part of the model: a quarter of the bytes to
+        # move.
         processor.input().tensor().set_element_type(openvino.Type.u8)
         steps = processor.input().preprocess()
         steps.convert_element_type(openvino.Type.f32).mean(127.5).scale(127.5)
         model = processor.build()
-    # The graph's own may be open, where dimensions were only known at run time.
+    # The graph may have open dimensions, which were only known at run time.
     model.reshape([1, *model.input().get_partial_shape().to_shape()[1:]])
     return model
 
 
-def read_kept(path: Path) -> openvino.Model | None:
-    """Read a converted model; None where there is none, or a damaged one."""
+def read_model(path: Path) -> openvino.Model | None:
+    """Read a converted model; return None if there is none or it is damaged."""
     import openvino
 
     try:
-        with zipfile.ZipFile(path) as file:  # which checks the sum of each part
+        with zipfile.ZipFile(path) as file:  # which verifies the checksum of each part
             return openvino.Core().read_model(file.read(_XML), file.read(_WEIGHTS))
     except Exception:  # zlib, zipfile and OpenVINO raise nearly anything on a damaged file
         return None
 
 
-def keep(model: openvino.Model, path: Path) -> None:
-    """Keep a converted model, in place of those of other weights; not where nobody may write."""
+def write_model(model: openvino.Model, path: Path) -> None:
+    """Write a converted model, if the folder is writable.
+
+    In the cache folder of a checkpoint, it replaces the models of earlier weights.
+    """
     import openvino
 
     try:
@@ -80,8 +91,8 @@ def keep(model: openvino.Model, path: Path) -> None:
             with zipfile.ZipFile(temporary, "w") as file:
                 for part in parts:
                     file.write(part, part.name)
-        if path.parent.suffix == ".openvino":  # of this checkpoint alone
-            for other in {*path.parent.glob("*.zip"), *path.parent.glob("*.bfloat16")} - {path}:
-                other.unlink(missing_ok=True)
+        if path.parent.suffix == ".openvino":  # the cache folder of one checkpoint
+            for outdated in {*path.parent.glob("*.zip"), *path.parent.glob("*.bfloat16")} - {path}:
+                outdated.unlink(missing_ok=True)
     except (InputError, OSError):
         return

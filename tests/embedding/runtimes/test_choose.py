@@ -25,16 +25,16 @@ def embedder(checkpoint):
 def missing(monkeypatch):
     """As if OpenVINO were not installed."""
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    module._say_missing.cache_clear()
+    module._warn_missing_openvino.cache_clear()
 
 
 def test_without_openvino_tensorflow_embeds_and_says_so_once(embedder, missing, capsys):
     for _ in range(2):
         runtime = open_runtime(lambda: embedder.model, embedder.facts)
         assert (runtime.name, runtime.precision) == ("tensorflow", "float32")
-        assert runtime.vectors(SQUARES).shape == (2, 16)
+        assert runtime.embed_squares(SQUARES).shape == (2, 16)
     assert capsys.readouterr().err == (
-        "OpenVINO is not installed: TensorFlow embeds, more slowly; pip install openvino\n"
+        "OpenVINO is not installed; using TensorFlow, which is slower (pip install openvino)\n"
     )
 
 
@@ -55,7 +55,7 @@ def test_tensorflow_in_a_precision(checkpoint, precision):
     squares = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
     runtime = embedder.runtime
     assert (runtime.name, runtime.precision) == ("tensorflow", precision)
-    cosines = (runtime.vectors(squares) * exact.vectors(squares)).sum(axis=1)
+    cosines = (runtime.embed_squares(squares) * exact.embed_squares(squares)).sum(axis=1)
     assert cosines.min() > 0.99
     assert (cosines.min() > 0.999999) == (precision == "float32")
 
@@ -77,8 +77,8 @@ def test_a_model_that_openvino_cannot_run_is_embedded_by_tensorflow(
     monkeypatch.setattr("siamese.embedding.runtimes.openvino_runtime.convert_model", refuse)
     facts = replace(embedder.facts, path=str(tmp_path / "other.hdf5"))
     assert open_runtime(lambda: embedder.model, facts).name == "tensorflow"
-    problem = "final_model.hdf5: OpenVINO cannot run it (no such operation: Foo)"
-    assert capsys.readouterr().err == f"{problem}: TensorFlow does, more slowly\n"
+    problem = "final_model.hdf5: OpenVINO cannot run this model (no such operation: Foo)"
+    assert capsys.readouterr().err == f"{problem}; using TensorFlow, which is slower\n"
     with pytest.raises(InputError) as raised:
         open_runtime(lambda: embedder.model, facts, "openvino")
-    assert raised.value.lines == [f"{problem}; take --runtime tensorflow"]
+    assert raised.value.lines == [f"{problem}; use --runtime tensorflow"]

@@ -16,7 +16,7 @@ def model(network):
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 8, 9, 31, 40])
 def test_any_number_of_pictures(model, count):
-    got = KerasRuntime(model, "float32").vectors(SQUARES[:count])
+    got = KerasRuntime(model, "float32").embed_squares(SQUARES[:count])
     assert got.shape == (count, 16) and got.dtype == np.float32
     expected = model(SQUARES[:16] / np.float32(127.5) - 1)
     np.testing.assert_allclose(got[:16], expected[:count], atol=1e-5)
@@ -33,5 +33,5 @@ def test_few_shapes_are_ever_compiled(model, monkeypatch):
     monkeypatch.setattr(model, "predict_on_batch", noted)
     runtime = KerasRuntime(model, "float32")
     for count in range(1, 33):
-        runtime.vectors(SQUARES[:count])
+        runtime.embed_squares(SQUARES[:count])
     assert shapes == {1, 2, 4, 8, 16, 24, 32}

@@ -8,8 +8,8 @@ pytest.importorskip("openvino")
 
 import openvino
 
-from siamese.embedding.runtimes.openvino_bfloat16 import early_in_float32
-from siamese.embedding.runtimes.openvino_convert import convert_model, frozen
+from siamese.embedding.runtimes.openvino_bfloat16 import mark_early_layers
+from siamese.embedding.runtimes.openvino_convert import convert_model, freeze_model
 
 SIDE = 64
 SQUARES = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), np.uint8)
@@ -26,7 +26,7 @@ def model():
         maps = keras.layers.BatchNormalization()(maps)
         maps = keras.layers.ReLU(6)(maps)
     pooled = keras.layers.GlobalAveragePooling2D()(maps)
-    return convert_model(frozen(keras.Model(picture, pooled)))
+    return convert_model(freeze_model(keras.Model(picture, pooled)))
 
 
 def answers(model, precision):
@@ -38,7 +38,7 @@ def answers(model, precision):
 def test_it_is_the_same_model(model):
     before = len(model.get_ops())
     _, expected = answers(model, "f32")
-    _, got = answers(early_in_float32(model), "f32")
+    _, got = answers(mark_early_layers(model), "f32")
     np.testing.assert_allclose(got, expected, rtol=1e-5)
     assert len(model.get_ops()) == before  # a copy was marked
 
@@ -46,7 +46,7 @@ def test_it_is_the_same_model(model):
 def test_maps_of_a_quarter_of_the_side_are_marked_and_no_smaller_ones(model):
     marked = {
         tuple(operation.get_output_shape(0))
-        for operation in early_in_float32(model).get_ops()
+        for operation in mark_early_layers(model).get_ops()
         if any("Precision" in name for name in operation.get_rt_info())
     }
     assert {max(shape[2:]) for shape in marked if shape[1] == 8} == {32, 16}
@@ -57,7 +57,7 @@ def test_maps_of_a_quarter_of_the_side_are_marked_and_no_smaller_ones(model):
     reason="the processor has no bfloat16",
 )
 def test_they_are_computed_in_float32(model):
-    compiled, vectors = answers(early_in_float32(model), "bf16")
+    compiled, vectors = answers(mark_early_layers(model), "bf16")
     ran = {}
     for operation in compiled.get_runtime_model().get_ops():
         notes = operation.get_rt_info()

@@ -1,4 +1,4 @@
-"""A model that was converted once is known again without being loaded."""
+"""A model that was converted once is opened without Keras."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ pytest.importorskip("openvino")
 
 import siamese.embedding.embedder
 from siamese.embedding.embedder import Embedder
-from siamese.embedding.runtimes import openvino_cache as kept
-from siamese.embedding.runtimes.openvino_cache import kept_folder, known_facts, source_of
+from siamese.embedding.runtimes import openvino_cache
+from siamese.embedding.runtimes.openvino_cache import cache_folder, read_facts, source_digest
 from siamese.errors import InputError
 from siamese.models.checkpoints import save_model
 from siamese.models.embedding_model import embedding_model
@@ -25,9 +25,9 @@ from siamese.models.embedding_model import embedding_model
 SQUARES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
 
 
-def use(embedder: Embedder) -> np.ndarray:
-    """Have the model be converted, and kept."""
-    return embedder.runtime.vectors(SQUARES)
+def embed(embedder: Embedder) -> np.ndarray:
+    """Embed pictures, which converts the model and writes the cache."""
+    return embedder.embed_squares(SQUARES)
 
 
 @pytest.fixture(autouse=True)
@@ -37,28 +37,28 @@ def no_gpu(monkeypatch):
 
 @pytest.fixture
 def fresh(checkpoint, tmp_path):
-    """A checkpoint beside which nothing is kept yet."""
+    """A checkpoint without a cache."""
     return Path(shutil.copyfile(checkpoint, tmp_path / "final_model.hdf5"))
 
 
 @pytest.fixture(scope="module")
-def used(checkpoint, tmp_path_factory):
-    path = tmp_path_factory.mktemp("used") / "final_model.hdf5"
+def cached(checkpoint, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cached") / "final_model.hdf5"
     shutil.copyfile(checkpoint, path)
-    use(Embedder.load(path, runtime="openvino"))
+    embed(Embedder.load(path, runtime="openvino"))
     return path
 
 
 @pytest.fixture
-def path(used, tmp_path):
-    """A checkpoint that was used before."""
-    shutil.copytree(used.parent, tmp_path / "kept")
-    return tmp_path / "kept" / "final_model.hdf5"
+def path(cached, tmp_path):
+    """A checkpoint whose converted model is cached."""
+    shutil.copytree(cached.parent, tmp_path / "copy")
+    return tmp_path / "copy" / "final_model.hdf5"
 
 
 @pytest.fixture
 def loaded(monkeypatch):
-    """Which checkpoints were loaded, in order."""
+    """The names of the checkpoints that are loaded."""
     from siamese.models import checkpoints
 
     names: list[str] = []
@@ -70,21 +70,23 @@ def loaded(monkeypatch):
     return names
 
 
-def test_the_next_time_the_checkpoint_is_not_loaded(fresh, loaded):
+def test_the_checkpoint_is_loaded_only_once(fresh, loaded):
     first = Embedder.load(fresh, precision="float32")
-    vectors = use(first)
+    vectors = embed(first)
     again = Embedder.load(fresh, precision="float32")
     assert again.facts == first.facts
-    assert use(again).tobytes() == vectors.tobytes()
+    assert embed(again).tobytes() == vectors.tobytes()
     assert loaded == ["final_model.hdf5"]
 
 
-def test_nor_are_tensorflow_and_keras(fresh):
+def test_a_cached_model_needs_neither_tensorflow_nor_keras(path):
+    if any(Path("/dev").glob("nvidia[0-9]*")) or sys.platform != "linux":
+        pytest.skip("there may be a GPU, which only TensorFlow can tell")
     script = f"""
 import sys
 from siamese.embedding.embedder import Embedder
 import numpy as np
-Embedder.load({str(fresh)!r}).runtime.vectors(np.zeros((1, 32, 32, 3), np.uint8))
+Embedder.load({str(path)!r}).embed_squares(np.zeros((1, 32, 32, 3), np.uint8))
 print(sorted({{"keras", "tensorflow", "sklearn"}} & set(sys.modules)))
 """
     environment = {
@@ -92,23 +94,16 @@ print(sorted({{"keras", "tensorflow", "sklearn"}} & set(sys.modules)))
         for name, value in os.environ.items()
         if name not in ("NVIDIA_VISIBLE_DEVICES", "KERAS_BACKEND")
     }
-    said = []
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, env=environment
-        )
-        assert done.returncode == 0, done.stderr
-        said.append(done.stdout)
-    if any(Path("/dev").glob("nvidia[0-9]*")) or sys.platform != "linux":
-        pytest.skip("a GPU may be here, which only TensorFlow can tell")
-    assert "tensorflow" in said[0]
-    assert said[1] == "[]\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
-def test_the_model_can_still_be_had(path, loaded):
+def test_the_keras_model_is_loaded_on_demand(path, loaded):
     again = Embedder.load(path, precision="float32")
     expected = again.model.predict_on_batch(SQUARES / np.float32(127.5) - np.float32(1))
-    np.testing.assert_allclose(use(again), expected, atol=1e-5)
+    np.testing.assert_allclose(embed(again), expected, atol=1e-5)
     assert loaded == ["final_model.hdf5"]
 
 
@@ -117,29 +112,31 @@ def test_a_checkpoint_of_other_bytes_is_another_model(path, loaded):
     save_model(embedding_model("base_cnn", 32, embedding_size=8), path)
     trained = Embedder.load(path)
     assert trained.facts.fingerprint != first.facts.fingerprint
-    assert use(trained).shape == (3, 8)
+    assert embed(trained).shape == (3, 8)
     assert loaded == ["final_model.hdf5"]
-    # Of the one before nothing is left.
-    left = {file.suffix for file in kept_folder(path).iterdir()}
+    # The cache of the earlier model is gone.
+    left = {file.suffix for file in cache_folder(path).iterdir()}
     assert left - {".bfloat16"} == {".json", ".zip"}
 
 
-def test_a_checkpoint_that_is_changed_before_keras_reads_it_is_refused(path):
-    known = Embedder.load(path)
+def test_a_checkpoint_that_changes_before_keras_reads_it_is_refused(path):
+    embedder = Embedder.load(path)
     save_model(embedding_model("base_cnn", 32, embedding_size=8), path)
-    with pytest.raises(InputError, match=r"final_model\.hdf5: was changed meanwhile"):
-        known.model  # noqa: B018
+    with pytest.raises(
+        InputError, match=r"final_model\.hdf5: the model changed while it was in use"
+    ):
+        embedder.model  # noqa: B018
 
 
-def test_a_copy_under_another_name_is_known_by_its_own(path, tmp_path):
+def test_a_copy_under_another_name_has_that_name(path, tmp_path):
     (tmp_path / "copies").mkdir()
     copy = shutil.copyfile(path, tmp_path / "copies" / "other.hdf5")
-    shutil.copytree(kept_folder(path), kept_folder(copy))
-    facts = known_facts(source_of("checkpoint", file=copy), "other.hdf5", Path(copy))
+    shutil.copytree(cache_folder(path), cache_folder(copy))
+    facts = read_facts(source_digest("checkpoint", file=copy), "other.hdf5", Path(copy))
     assert (facts.name, facts.path) == ("other.hdf5", str(Path(copy).resolve()))
 
 
-def test_of_a_pretrained_model_name_size_and_weights_count(monkeypatch, tmp_path):
+def test_the_cache_distinguishes_pretrained_models_by_name_size_and_weights(monkeypatch, tmp_path):
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
     built = []
 
@@ -150,72 +147,72 @@ def test_of_a_pretrained_model_name_size_and_weights_count(monkeypatch, tmp_path
     monkeypatch.setattr("siamese.models.embedding_model.embedding_model", build)
     weights = tmp_path / "w.h5"
     weights.write_bytes(b"weights")
-    asked = [("MobileNet", 32), ("Other", 48), ("MobileNet", 32, str(weights))]
+    models = [("MobileNet", 32), ("Other", 48), ("MobileNet", 32, str(weights))]
     for _ in range(2):
-        for words in asked:
+        for words in models:
             assert Embedder.pretrained(*words, runtime="openvino").runtime is not None
-    assert built == [(*words[:2], ["imagenet", *words[2:]][-1]) for words in asked]
+    assert built == [(*words[:2], ["imagenet", *words[2:]][-1]) for words in models]
 
 
 @pytest.mark.parametrize("damage", ["", "[1]", '{"fingerprint": 1}'])
-def test_damaged_facts_are_made_anew(path, loaded, damage):
+def test_damaged_facts_are_written_again(path, loaded, damage):
     first = Embedder.load(path)
-    (facts,) = kept_folder(path).glob("*.json")
+    (facts,) = cache_folder(path).glob("*.json")
     whole = facts.read_text()
     facts.write_text(damage)
     assert Embedder.load(path).facts == first.facts
-    use(Embedder.load(path))
+    embed(Embedder.load(path))
     assert facts.read_text() == whole
 
 
-def test_facts_without_their_model_do_not_count(path, loaded):
+def test_facts_without_a_converted_model_are_ignored(path, loaded):
     first = Embedder.load(path)
-    (model,) = kept_folder(path).glob("*.zip")
+    (model,) = cache_folder(path).glob("*.zip")
     model.unlink()
     assert Embedder.load(path).facts == first.facts
     assert loaded == ["final_model.hdf5"]
 
 
-def test_a_damaged_model_is_converted_anew(path, loaded):
+def test_a_damaged_model_is_converted_again(path, loaded):
     first = Embedder.load(path)
-    expected = use(first)
-    (model,) = kept_folder(path).glob("*.zip")
+    expected = embed(first)
+    (model,) = cache_folder(path).glob("*.zip")
     model.write_bytes(model.read_bytes()[:100])
-    np.testing.assert_array_equal(use(Embedder.load(path)), expected)
+    np.testing.assert_array_equal(embed(Embedder.load(path)), expected)
     assert loaded == ["final_model.hdf5"]
 
 
-def test_another_version_of_keras_may_make_another_model(path, loaded, monkeypatch):
-    monkeypatch.setattr(kept, "version", lambda package: "99.0")
+def test_another_version_of_keras_invalidates_the_cache(path, loaded, monkeypatch):
+    monkeypatch.setattr(openvino_cache, "version", lambda package: "99.0")
     Embedder.load(path)
     assert len(loaded) == 1
 
 
 @pytest.mark.parametrize(
-    ("runtime", "gpu"), [("tensorflow", False), ("auto", True)], ids=["asked for", "a GPU"]
+    ("runtime", "gpu"), [("tensorflow", False), ("auto", True)], ids=["requested", "GPU"]
 )
-def test_where_tensorflow_runs_it_the_model_is_loaded(path, loaded, monkeypatch, runtime, gpu):
+def test_the_model_is_loaded_if_tensorflow_runs_it(path, loaded, monkeypatch, runtime, gpu):
     monkeypatch.setattr("siamese.models.devices.gpu_conceivable", lambda: gpu)
     Embedder.load(path, runtime=runtime)
     assert len(loaded) == 1
 
 
-def test_a_place_where_nobody_may_write_keeps_nothing(fresh, monkeypatch):
+def test_without_a_writable_folder_nothing_is_cached(fresh, monkeypatch):
     def refuse(path):
         raise InputError(f"{path}: cannot be written")
 
     monkeypatch.setattr("siamese.embedding.runtimes.openvino_convert.atomic_path", refuse)
-    use(Embedder.load(fresh))
-    assert not list(kept_folder(fresh).glob("*.json"))
+    embed(Embedder.load(fresh))
+    assert not list(cache_folder(fresh).glob("*.json"))
 
 
-def test_a_missing_checkpoint_is_said_as_ever(tmp_path):
+def test_a_missing_checkpoint_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"no\.hdf5: no such model file"):
         Embedder.load(tmp_path / "no.hdf5")
 
 
-def test_what_is_kept_names_no_path(path):
-    """So that a checkpoint and what stands beside it can be moved, and given away."""
-    (facts,) = kept_folder(path).glob("*.json")
+def test_the_cache_contains_no_path(path):
+    """A checkpoint can be moved, or given away, together with its cache."""
+    (facts,) = cache_folder(path).glob("*.json")
     assert set(json.loads(facts.read_text())) == {"fingerprint", "embedding_size", "picture_size"}
     assert siamese.embedding.embedder.__file__ not in facts.read_text()

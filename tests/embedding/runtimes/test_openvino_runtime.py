@@ -20,8 +20,8 @@ from siamese.data.images import square_picture
 from siamese.embedding.embedder import Embedder
 from siamese.embedding.runtimes import openvino_convert as conversion
 from siamese.embedding.runtimes.keras_runtime import KerasRuntime
-from siamese.embedding.runtimes.openvino_cache import kept_model, known_bfloat16
-from siamese.embedding.runtimes.openvino_convert import read_kept
+from siamese.embedding.runtimes.openvino_cache import converted_model_path, read_bfloat16
+from siamese.embedding.runtimes.openvino_convert import read_model
 from siamese.embedding.runtimes.openvino_runtime import OpenVinoRuntime, open_openvino
 from siamese.errors import InputError
 
@@ -45,50 +45,50 @@ def runtime(embedder):
 
 @pytest.fixture(scope="module")
 def expected(embedder):
-    return KerasRuntime(embedder.model, "float32").vectors(SQUARES)
+    return KerasRuntime(embedder.model, "float32").embed_squares(SQUARES)
 
 
 @pytest.fixture
 def facts(embedder, tmp_path):
-    """Of the same model at a place where nothing is kept yet."""
+    """Facts of the same model, in a folder without a cache."""
     return replace(embedder.facts, path=str(tmp_path / "final_model.hdf5"))
 
 
 @pytest.fixture
 def conversions(monkeypatch):
-    """How many there were, as their sizes."""
-    done: list[int] = []
+    """The number of operations of each model that was converted."""
+    sizes: list[int] = []
 
-    def noted(function):
+    def convert_and_record(function):
         model = conversion.convert_model(function)
-        done.append(len(model.get_ops()))
+        sizes.append(len(model.get_ops()))
         return model
 
-    monkeypatch.setattr(module, "convert_model", noted)
-    return done
+    monkeypatch.setattr(module, "convert_model", convert_and_record)
+    return sizes
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 9, 40])
-def test_vectors_are_those_of_keras_in_their_order(runtime, expected, count):
-    got = runtime.vectors(SQUARES[:count])
+def test_vectors_are_those_of_keras_in_order(runtime, expected, count):
+    got = runtime.embed_squares(SQUARES[:count])
     assert got.shape == (count, 16) and got.dtype == np.float32
     np.testing.assert_allclose(got, expected[:count], atol=1e-5)
 
 
 def test_the_pretrained_default_on_photos(pretrained):
-    """The photos of scikit-learn: every one is far above the cosine that is asked for."""
-    squares = module._squares(224)
-    by_keras = KerasRuntime(pretrained.model, "float32").vectors(squares)
+    """Every sample photo is far above the cosine that is required."""
+    squares = module._sample_squares(224)
+    by_keras = KerasRuntime(pretrained.model, "float32").embed_squares(squares)
     exact, note = open_openvino(lambda: pretrained.model, pretrained.facts, "float32")
     assert (exact.precision, note) == ("float32", None)
-    assert (exact.vectors(squares) * by_keras).sum(axis=1).min() > 0.99999
+    assert (exact.embed_squares(squares) * by_keras).sum(axis=1).min() > 0.99999
 
 
 @pytest.mark.slow
 def test_grocery_photos_are_those_of_keras(pretrained, grocery):
     paths = sorted(grocery.rglob("*.jpg"))[::50]
     squares = np.stack([square_picture(path, 224) for path in paths])
-    by_keras = KerasRuntime(pretrained.model, "float32").vectors(squares)
+    by_keras = KerasRuntime(pretrained.model, "float32").embed_squares(squares)
     cosines = (pretrained.embed(paths) * by_keras).sum(axis=1)
     assert len(cosines) > 20 and cosines.min() > 0.999
 
@@ -96,14 +96,14 @@ def test_grocery_photos_are_those_of_keras(pretrained, grocery):
 def test_threads_do_not_mix_their_pictures(runtime, expected):
     failures = []
 
-    def ask(first: int) -> None:
+    def embed_randomly(first: int) -> None:
         rng = np.random.default_rng(first)
         for _ in range(20):
             rows = rng.integers(0, 40, rng.integers(1, 33))
-            if not np.allclose(runtime.vectors(SQUARES[rows]), expected[rows], atol=1e-5):
+            if not np.allclose(runtime.embed_squares(SQUARES[rows]), expected[rows], atol=1e-5):
                 failures.append(first)
 
-    threads = [threading.Thread(target=ask, args=(first,)) for first in range(8)]
+    threads = [threading.Thread(target=embed_randomly, args=(first,)) for first in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -125,66 +125,69 @@ everyone = Barrier(8)
 
 def ask():
     everyone.wait()
-    runtime.vectors(np.zeros((1, 32, 32, 3), np.uint8))
+    runtime.embed_squares(np.zeros((1, 32, 32, 3), np.uint8))
 
 threads = [Thread(target=ask) for _ in range(8)]
 for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-assert "keras" not in sys.modules  # it makes tensors while it converts
+assert "keras" not in sys.modules  # converting would create tensors
 """
 
 
-def test_threads_may_be_the_first_in_their_process(checkpoint):
+def test_threads_may_create_the_first_tensor_of_a_process(checkpoint):
     embedder = Embedder.load(checkpoint, runtime="openvino", precision="float32")
-    assert embedder.runtime.name == "openvino"  # and its model is kept
+    assert embedder.runtime.name == "openvino"  # and the converted model is cached
     script = [sys.executable, "-c", FIRST_IN_THREADS, checkpoint]
     subprocess.run(script, check=True, timeout=60)
 
 
-def test_the_same_picture_has_the_same_vector_in_any_company(runtime):
-    together = runtime.vectors(SQUARES)
-    alone = np.concatenate([runtime.vectors(SQUARES[row : row + 1]) for row in range(40)])
+def test_a_vector_does_not_depend_on_the_rest_of_the_batch(runtime):
+    together = runtime.embed_squares(SQUARES)
+    alone = np.concatenate([runtime.embed_squares(SQUARES[row : row + 1]) for row in range(40)])
     assert together.tobytes() == alone.tobytes()
 
 
-# --- what is kept
+# --- the cache
 
 
-def test_a_converted_model_stands_beside_its_checkpoint(embedder, facts, conversions, expected):
+def test_a_converted_model_is_cached_next_to_its_checkpoint(embedder, facts, conversions, expected):
     open_openvino(lambda: embedder.model, facts, "float32")
     path = Path(facts.path).parent / "final_model.openvino" / f"{facts.fingerprint}.zip"
-    assert kept_model(facts) == path and path.is_file()
+    assert converted_model_path(facts) == path and path.is_file()
     again, _ = open_openvino(lambda: embedder.model, facts, "float32")
     assert len(conversions) == 1
-    np.testing.assert_allclose(again.vectors(SQUARES), expected, atol=1e-5)
+    np.testing.assert_allclose(again.embed_squares(SQUARES), expected, atol=1e-5)
 
 
-def test_a_pretrained_model_stands_in_the_cache_folder(embedder, monkeypatch, tmp_path):
+def test_a_pretrained_model_is_cached_in_the_users_folder(embedder, monkeypatch, tmp_path):
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
     facts = replace(embedder.facts, path=None)
-    assert kept_model(facts) == tmp_path / "siamese" / "openvino" / f"{facts.fingerprint}.zip"
+    assert (
+        converted_model_path(facts)
+        == tmp_path / "siamese" / "openvino" / f"{facts.fingerprint}.zip"
+    )
 
 
-def test_other_weights_replace_what_was_kept_of_a_checkpoint(embedder, facts, conversions):
+def test_new_weights_of_a_checkpoint_replace_the_converted_model(embedder, facts, conversions):
     open_openvino(lambda: embedder.model, facts, "float32")
     trained = replace(facts, fingerprint="f" * 64)
     open_openvino(lambda: embedder.model, trained, "float32")
     assert len(conversions) == 2
-    assert list(kept_model(facts).parent.iterdir()) == [kept_model(trained)]
+    assert list(converted_model_path(facts).parent.iterdir()) == [converted_model_path(trained)]
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "a bit", "no model"])
-def test_a_damaged_one_is_made_anew(embedder, facts, conversions, expected, damage):
+def test_a_damaged_model_is_converted_again(embedder, facts, conversions, expected, damage):
     open_openvino(lambda: embedder.model, facts, "float32")
-    path = kept_model(facts)
+    path = converted_model_path(facts)
     whole = path.read_bytes()
     if damage == "cut":
         path.write_bytes(whole[: len(whole) // 2])
     elif damage == "empty":
         path.write_bytes(b"")
-    elif damage == "a bit":  # of a weight, which no parser would notice
+    elif damage == "a bit":  # in a weight, where no parser notices it
         with zipfile.ZipFile(path) as file:
             weights = file.read("model.bin")
         place = whole.index(weights[:64]) + len(weights) // 2
@@ -193,17 +196,17 @@ def test_a_damaged_one_is_made_anew(embedder, facts, conversions, expected, dama
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("model.xml", "<net/>")
             file.writestr("model.bin", "")
-    assert read_kept(path) is None
+    assert read_model(path) is None
     again, _ = open_openvino(lambda: embedder.model, facts, "float32")
     assert len(conversions) == 2
-    np.testing.assert_allclose(again.vectors(SQUARES), expected, atol=1e-5)
-    assert read_kept(path) is not None
+    np.testing.assert_allclose(again.embed_squares(SQUARES), expected, atol=1e-5)
+    assert read_model(path) is not None
 
 
-def test_where_nobody_may_write_nothing_is_kept(embedder, facts, expected, tmp_path):
+def test_without_a_writable_folder_nothing_is_cached(embedder, facts, expected, tmp_path):
     Path(tmp_path, "final_model.openvino").write_text("in the way")
-    ready, _ = open_openvino(lambda: embedder.model, facts, "float32")
-    np.testing.assert_allclose(ready.vectors(SQUARES), expected, atol=1e-5)
+    opened, _ = open_openvino(lambda: embedder.model, facts, "float32")
+    np.testing.assert_allclose(opened.embed_squares(SQUARES), expected, atol=1e-5)
 
 
 # --- precision
@@ -211,96 +214,100 @@ def test_where_nobody_may_write_nothing_is_kept(embedder, facts, expected, tmp_p
 
 @pytest.fixture
 def with_bfloat16(monkeypatch):
-    """As if the processor had bfloat16; returns how far its vectors are off, to be set."""
-    off = [0.0]
+    """Simulate a processor with bfloat16; returns the error of its vectors, to be changed."""
+    error = [0.0]
 
     class Fast(OpenVinoRuntime):
         def __init__(self, model, precision):
             super().__init__(model, "float32")
             self.precision = precision
 
-        def vectors(self, squares):
-            vectors = super().vectors(squares)
+        def embed_squares(self, squares):
+            vectors = super().embed_squares(squares)
             if self.precision == "bfloat16":
-                vectors[:, 0] += off[0]
+                vectors[:, 0] += error[0]
             return vectors
 
     import openvino
 
     monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "BF16"])
     monkeypatch.setattr(module, "OpenVinoRuntime", Fast)
-    return off
+    return error
 
 
-def test_bfloat16_where_its_vectors_are_the_same(embedder, facts, with_bfloat16):
-    ready, note = open_openvino(lambda: embedder.model, facts, "auto")
-    assert (ready.precision, note) == ("bfloat16", None)
+def test_bfloat16_is_used_if_its_vectors_agree(embedder, facts, with_bfloat16):
+    opened, note = open_openvino(lambda: embedder.model, facts, "auto")
+    assert (opened.precision, note) == ("bfloat16", None)
     assert open_openvino(lambda: embedder.model, facts, "float32")[0].precision == "float32"
     assert open_openvino(lambda: embedder.model, facts, "bfloat16")[0].precision == "bfloat16"
 
 
-def test_early_layers_in_float32_where_that_is_what_it_takes(
+def test_early_layers_stay_in_float32_if_that_makes_the_vectors_agree(
     embedder, facts, with_bfloat16, monkeypatch
 ):
     with_bfloat16[0] = 1.0
     copies = []
 
-    def early(model):
+    def mark(model):
         with_bfloat16[0] = 0.0
         copies.append(model.clone())
         return copies[0]
 
-    monkeypatch.setattr(module, "early_in_float32", early)
-    ready, note = open_openvino(lambda: embedder.model, facts, "auto")
-    assert (ready.precision, note) == ("bfloat16", None)
+    monkeypatch.setattr(module, "mark_early_layers", mark)
+    opened, note = open_openvino(lambda: embedder.model, facts, "auto")
+    assert (opened.precision, note) == ("bfloat16", None)
     assert copies
 
 
 @with_bfloat16_units
 def test_the_pretrained_default_in_bfloat16(pretrained):
-    squares = module._squares(224)
+    squares = module._sample_squares(224)
     exact, _ = open_openvino(lambda: pretrained.model, pretrained.facts, "float32")
     fast, note = open_openvino(lambda: pretrained.model, pretrained.facts, "auto")
     assert (fast.precision, note) == ("bfloat16", None)
-    cosines = (exact.vectors(squares) * fast.vectors(squares)).sum(axis=1)
+    cosines = (exact.embed_squares(squares) * fast.embed_squares(squares)).sum(axis=1)
     assert 0.9996 < cosines.min() < 0.99999  # it is the other precision
 
 
-def test_what_was_found_is_not_looked_for_again(embedder, facts, with_bfloat16, monkeypatch):
+def test_the_choice_of_layers_is_cached(embedder, facts, with_bfloat16, monkeypatch):
     with_bfloat16[0] = 1.0
     _, note = open_openvino(lambda: embedder.model, facts, "auto")
-    looked = []
-    monkeypatch.setattr(module, "_squares", looked.append)
+    measured = []
+    monkeypatch.setattr(module, "_sample_squares", measured.append)
     assert open_openvino(lambda: embedder.model, facts, "auto")[1] == note
-    assert looked == []
-    kept = next(kept_model(facts).parent.glob("*.bfloat16"))
+    assert measured == []
+    cached = next(converted_model_path(facts).parent.glob("*.bfloat16"))
     for damaged in ("{", "[]", '{"layers": "some", "cosine": 1}'):
-        kept.write_text(damaged)
-        assert known_bfloat16(facts) is None
+        cached.write_text(damaged)
+        assert read_bfloat16(facts) is None
 
 
 @pytest.mark.parametrize("wrong", [1.0, np.nan])
-def test_float32_where_they_are_others(embedder, facts, with_bfloat16, wrong):
+def test_float32_is_used_if_the_vectors_differ(embedder, facts, with_bfloat16, wrong):
     with_bfloat16[0] = wrong
-    ready, note = open_openvino(lambda: embedder.model, facts, "auto")
-    assert ready.precision == "float32"
-    assert note is not None and "embeds in float32, because in bfloat16" in note
-    # Who asks for it by name gets it.
+    opened, note = open_openvino(lambda: embedder.model, facts, "auto")
+    assert opened.precision == "float32"
+    assert (
+        note is not None and "computing in float32, because its vectors differ in bfloat16" in note
+    )
+    # An explicit request is followed.
     assert open_openvino(lambda: embedder.model, facts, "bfloat16")[0].precision == "bfloat16"
 
 
-def test_bfloat16_cannot_be_asked_of_a_processor_without(embedder, facts, monkeypatch):
+def test_bfloat16_is_refused_without_support_by_the_processor(embedder, facts, monkeypatch):
     import openvino
 
     monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32"])
-    with pytest.raises(InputError, match="--precision bfloat16: this processor has no units"):
+    with pytest.raises(
+        InputError, match="--precision bfloat16: this processor does not support it"
+    ):
         open_openvino(lambda: embedder.model, facts, "bfloat16")
 
 
-def test_a_conversion_that_answers_something_else_is_refused(embedder, facts, monkeypatch):
+def test_a_conversion_that_computes_other_vectors_is_refused(embedder, facts, monkeypatch):
     other = keras.models.clone_model(embedder.model)  # of other weights
     convert = module.convert_model
-    monkeypatch.setattr(module, "convert_model", lambda _: convert(conversion.frozen(other)))
-    with pytest.raises(module.ParityError, match="not those of Keras"):
+    monkeypatch.setattr(module, "convert_model", lambda _: convert(conversion.freeze_model(other)))
+    with pytest.raises(module.ParityError, match="differ from those of Keras"):
         open_openvino(lambda: embedder.model, facts, "auto")
-    assert not kept_model(facts).exists()
+    assert not converted_model_path(facts).exists()
