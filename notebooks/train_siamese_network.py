@@ -1,20 +1,21 @@
 # %% [markdown]
 # # Train a siamese network
 #
-# You have photos of things, several of each. At the end of this notebook there is a network that
-# puts pictures of one thing close together and all others far apart, proof of how well it does
-# that on things it never saw, and a checkpoint to index your pictures with.
+# You have photos of items, several of each. This notebook trains a network that maps pictures of
+# the same item to vectors close together, and pictures of different items to vectors far apart.
+# It evaluates the network on items that were not used for training, and saves a checkpoint to
+# index your pictures with.
 #
-# Run it as it is for the example (emoji, as six vendors draw them), or name your own data first.
+# Run the notebook as it is to train on emoji, drawn by six vendors, or enter your own data below.
 
 # %% tags=["parameters"]
-LABELED_DATA = None  # "/data/items.json"; None is the example
-IMAGE_DIR = None  # folder of the pictures; None is the folder of LABELED_DATA
-BACKBONE = "EfficientNetLite0"  # or any of keras.applications: "MobileNetV2", "ResNet50", …
-PICTURE_SIZE = 128  # pixels of a side; 160 or 224 for photos with small details
+LABELED_DATA = None  # "/data/items.json"; None uses the emoji
+IMAGE_DIR = None  # folder of the pictures; None uses the folder of LABELED_DATA
+BACKBONE = "EfficientNetLite0"  # or any model of keras.applications: "MobileNetV2", "ResNet50", …
+PICTURE_SIZE = 128  # side length in pixels; use 160 or 224 for photos with small details
 EPOCHS = 6
 CHECKPOINTS = "../checkpoints"
-RESUME = False  # True goes on with a training that was stopped
+RESUME = False  # True continues an interrupted training
 
 # %%
 import sys
@@ -40,14 +41,14 @@ print(device_line())
 # %% [markdown]
 # ## The data
 #
-# One JSON file names the items, their pictures and, if you like, coarse labels:
+# A JSON file lists the items with their pictures and, optionally, coarse labels:
 #
 # ```
 # {"mug-017": {"images": [{"filename": "mugs/017.jpg"}, …], "labels": ["red", "ceramic"]}, …}
 # ```
 #
-# `siamese from-folder` makes it of a folder with a subfolder an item. Broken files are listed here
-# and left out of everything that follows; nothing stops because of them.
+# `siamese from-folder` creates it from a folder with one subfolder per item. The check below lists
+# broken files. They are skipped in all later steps.
 
 # %%
 if LABELED_DATA is None:
@@ -60,38 +61,37 @@ checked = check_catalogue(LABELED_DATA, IMAGE_DIR)
 print(checked, *checked.problems[:10], sep="\n")
 
 # %% [markdown]
-# An item a row: its id, its labels, its pictures.
+# Each row is an item, with its id, labels and pictures.
 
 # %%
 catalogue = siamese.Catalogue.read(LABELED_DATA, IMAGE_DIR)
 show(draw_collage(catalogue, items=6, pictures=6))
 
 # %% [markdown]
-# Seven tenths of the items are for training. All figures below are of the others: the network
-# never sees any picture of them.
+# 70 % of the items are used for training. All metrics below are computed on the other items, so
+# they show how well the network works on items it has never seen.
 
 # %%
 train, test = catalogue.split(0.7)
 print(f"train {train}\ntest  {test}")
 
 # %% [markdown]
-# ## What the network is shown
+# ## Pairs
 #
-# Positive pairs are two pictures of one item. Negative pairs are pictures of two items **that
-# share no label**: two items with a common label may well look alike, so calling them different
-# would teach a falsehood. Such pairs are left out.
+# A positive pair is two pictures of the same item. A negative pair is two pictures of items **that
+# share no label**. Items that share a label may look alike, so they are never used as negatives.
 
 # %%
-few, _ = train.split(min(0.5, 100 / len(train.items)))  # enough to look at
+few, _ = train.split(min(0.5, 100 / len(train.items)))  # a few pairs are enough here
 generator = siamese.PairGenerator(few, picture_size=PICTURE_SIZE)
 show(draw_pairs(generator))
 
 # %% [markdown]
 # ## The network
 #
-# One embedding model, used twice: a pretrained backbone, the average of its features, scaled to
-# length 1. The siamese network answers the distance of two pictures, between 0 and 2. In training
-# each picture of a batch is embedded once and all pairs of the batch count.
+# The embedding model is a pretrained backbone with global average pooling. It maps pictures of shape
+# (n, size, size, 3) to vectors of shape (n, dimensions) and length 1. The siamese network applies
+# it to two pictures and returns their distance, from 0 to 2, with shape (n, 1).
 
 # %%
 network = siamese.siamese_network(siamese.embedding_model(BACKBONE, PICTURE_SIZE))
@@ -100,7 +100,8 @@ network.summary()
 # %% [markdown]
 # ## Before training
 #
-# The pretrained network knows ImageNet, not your items. It is what training has to beat.
+# The pretrained network is the baseline. Its embeddings of the test items have the shape (pictures,
+# dimensions).
 
 # %%
 before = siamese.Embedder.pretrained()
@@ -110,10 +111,10 @@ embedded_before.vectors.shape
 # %% [markdown]
 # ## Training
 #
-# Left the loss, right how well items are found that are held out from training: recall@1 is how
-# often the nearest picture is of the same item, MAP@R asks for *all* pictures of the item before
-# any other. The best epoch by MAP@R is the one that is kept. Stopped? Set `RESUME` and run
-# everything again.
+# The left chart shows the loss, the right one the retrieval metrics on items held out from training.
+# Recall@1 is the share of queries whose nearest picture shows the same item. MAP@R is 1 if *all*
+# pictures of the item are nearer than any other picture. The epoch with the highest MAP@R is kept.
+# To continue an interrupted training, set `RESUME = True` and run all cells again.
 
 # %%
 recipe = siamese.Recipe(backbone=BACKBONE, picture_size=PICTURE_SIZE, epochs=EPOCHS)
@@ -125,7 +126,7 @@ after = siamese.Embedder.load(trained.model)
 embedded_after = siamese.embed_catalogue(after, test)
 
 # %% [markdown]
-# ## What it brought, on items it never saw
+# ## Results on the test items
 
 # %%
 comparison = compare_embeddings(embedded_before, embedded_after, queries=6)
@@ -134,8 +135,8 @@ show_metrics(comparison)
 # %% [markdown]
 # ### Distances
 #
-# Green are the distances of positive pairs, red those of negative pairs. Training pulls the two
-# hills apart; the line is the distance that separates them best.
+# The histograms show the distances of positive pairs in green and of negative pairs in red. After
+# training they should overlap less. The line is the threshold that separates them best.
 
 # %%
 pairs_before = evaluate_verification(embedded_before)
@@ -143,20 +144,20 @@ pairs_after = evaluate_verification(embedded_after)
 show(draw_distance_histograms(pairs_before, pairs_after))
 
 # %% [markdown]
-# ### Are these two the same thing?
+# ### Verification
 #
-# With that threshold the network answers for any two pictures. How often it is right, for as many
-# positives as negatives, and what happens at other thresholds:
+# With this threshold the network decides whether two pictures show the same item. The accuracy is
+# balanced: positive and negative pairs have the same weight. The ROC curve shows the other thresholds.
 
 # %%
 print(f"before: {pairs_before}\nafter:  {pairs_after}")
 show(draw_roc_curves(pairs_before, pairs_after), width=480)
 
 # %% [markdown]
-# ### A map
+# ### Map of the embeddings
 #
-# The embeddings laid out on a plane by t-SNE, after training: what lies close together here is
-# close together for the network. Each picture is of an item it never saw.
+# t-SNE places the test pictures on a plane, so that pictures with similar embeddings are close
+# together. Look for clusters of the same item.
 
 # %%
 show(draw_embedding_map(embedded_after, test))
@@ -164,16 +165,17 @@ show(draw_embedding_map(embedded_after, test))
 # %% [markdown]
 # ### Neighbours
 #
-# A query a row; green is the same item, red another one.
+# Each row shows a query and its nearest pictures before and after training. Green is the same item,
+# red is another item.
 
 # %%
 show(draw_neighbours(comparison, test))
 
 # %% [markdown]
-# ## What to do with it
+# ## Next steps
 #
-# The commands for the checkpoint that was written, to be typed in the folder of the project (`make
-# bash-cpu` or `make bash-gpu` opens a shell there):
+# These commands export the checkpoint, build an index and search it. Run them in the folder of the
+# project; `make bash-cpu` or `make bash-gpu` opens a shell there.
 
 # %%
 checkpoint = Path(trained.model).as_posix().removeprefix("../")
