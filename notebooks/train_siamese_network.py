@@ -91,7 +91,7 @@ show(draw_pairs(generator))
 #
 # The embedding model is a pretrained backbone with global average pooling. It maps pictures of shape
 # (n, size, size, 3) to vectors of shape (n, dimensions) and length 1. The siamese network applies
-# it to two pictures and returns their distance, from 0 to 2, with shape (n, 1).
+# it to two batches of pictures and returns their distances, from 0 to 2, with shape (n,).
 
 # %%
 network = siamese.siamese_network(siamese.embedding_model(BACKBONE, PICTURE_SIZE))
