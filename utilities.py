@@ -15,7 +15,7 @@ import click
 
 from siamese.cli.export import export as export_command
 from siamese.cli.index import index as index_command
-from siamese.cli.options import FolderType, batch_size_option
+from siamese.cli.options import PATH, batch_size_option, image_dir_option, keras_model_option
 from siamese.cli.output import report_errors
 from siamese.data.remote_files import Folder
 from siamese.errors import InputError
@@ -28,21 +28,13 @@ from siamese.errors import InputError
     required=True,
     help="A SavedModel for TensorFlow Serving, or a search index for one of the three backends.",
 )
-@click.option(
-    "--keras-model",
-    type=click.Path(path_type=Path),
-    help="Checkpoint (.hdf5, .h5 or .keras).  [default: Google's pretrained ImageNet model]",
-)
+@keras_model_option
 @click.option(
     "--labeled-data",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="JSON file that lists the items with their pictures and labels; required for an index.",
 )
-@click.option(
-    "--image-dir",
-    type=FolderType(),
-    help="Folder or URL that the filenames are relative to.  [default: the JSON file's folder]",
-)
+@image_dir_option
 @batch_size_option
 @click.option(
     "--output",
@@ -64,7 +56,7 @@ def main(
     Run an interrupted export again to continue it. Run it after adding pictures to embed only
     the new ones.
 
-    Exit codes: 0 success, 2 invalid input or usage, 3 success, but some pictures were skipped.
+    Exit codes: 0 success, 2 invalid input or usage, 3 success but some pictures were skipped.
     """
     with report_errors():
         if export == "savedmodel":

@@ -1,1 +1,1 @@
-"""The verbs of the `siamese` command, by what they are about; see `siamese.cli.main`."""
+"""The commands of the `siamese` program, one module each; see `siamese.cli.main`."""

@@ -1,19 +1,18 @@
-"""The verbs that make and check labelled data."""
+"""The commands check, split, from-folder and from-csv, which check and create catalogues."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from siamese.cli.loading import read_catalogue
 from siamese.cli.options import (
-    items_output_option,
+    PATH,
     json_option,
     labeled_data_options,
-    output_type,
     seed_option,
 )
 from siamese.cli.output import print_json
@@ -22,15 +21,25 @@ if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue
     from siamese.data.remote_files import Folder
 
+SUMMARY = "{path}: {items:,} items, {pictures:,} pictures"
+
+output_option = click.option(
+    "--output", type=PATH, default="items.json", show_default=True, help="JSON file to write."
+)
+
 
 @click.command()
 @labeled_data_options
 @json_option
 def check(labeled_data: Path, image_dir: Folder | None, as_json: bool) -> None:
-    """List everything that is wrong with a catalogue.
+    """List all problems of a catalogue.
 
-    Its form, its names, its files and its pictures, all at once. Errors (exit code 2) must be
-    put right; warnings may be meant.
+    Checks the structure of the JSON file, the filenames and the pictures. Errors (exit code 2)
+    must be corrected; warnings may be intended.
+
+    \b
+    Example:
+      siamese check --labeled-data photos/items.json
     """
     from siamese.data.check import check_catalogue
 
@@ -52,13 +61,13 @@ def check(labeled_data: Path, image_dir: Folder | None, as_json: bool) -> None:
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.7,
     show_default=True,
-    help="Share of the items to train on.",
+    help="Share of the items that go to train.json.",
 )
 @seed_option
 @click.option(
     "--output",
-    type=output_type,
-    help="Folder for train.json and test.json.  [default: the folder of the JSON file]",
+    type=PATH,
+    help="Folder for train.json and test.json.  [default: the JSON file's folder]",
 )
 @json_option
 def split(
@@ -69,9 +78,13 @@ def split(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Split a catalogue by item: train.json, test.json.
+    """Split a catalogue into train.json and test.json.
 
-    Stratified by label; no item is in both.
+    Each item goes to one of them with all its pictures. The split is stratified by label.
+
+    \b
+    Example:
+      siamese split --labeled-data photos/items.json --train 0.7
     """
     from siamese.utils.files import atomic_path
 
@@ -84,37 +97,34 @@ def split(
         )
     )
     paths = {name: output / f"{name}.json" for name in parts}
-    # Both or neither: a new one beside an old one would share items with it.
+    # Replace both files or neither: a new and an old file could share items.
     with atomic_path(paths["train"]) as temporary:
         parts["train"].write(temporary)
         parts["test"].write(paths["test"])
-    done = {
-        name: {
-            "path": str(paths[name]),
-            "items": len(part.items),
-            "pictures": len(part.pictures),
-        }
-        for name, part in parts.items()
-    }
+    summaries = {name: summarize(part, paths[name]) for name, part in parts.items()}
     if as_json:
-        print_json(done)
+        print_json(summaries)
         return
-    for part_done in done.values():
-        click.echo("{path}: {items:,} items, {pictures:,} pictures".format(**part_done))
+    for summary in summaries.values():
+        click.echo(SUMMARY.format(**summary))
     if output.resolve() != labeled_data.parent.resolve():
         folder = image_dir or labeled_data.parent
-        click.echo(f"note: the filenames are still relative to {folder}: give it as --image-dir")
+        click.echo(f"note: the filenames are still relative to {folder}; give it as --image-dir")
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@items_output_option
+@click.argument("source", type=PATH)
+@output_option
 @json_option
 def from_folder(source: Path, output: Path, as_json: bool) -> None:
-    """Make labelled data of a folder of folders.
+    """Create a catalogue from a folder of pictures.
 
-    SOURCE holds a folder an item. The filenames are relative to SOURCE: give it as --image-dir
-    to the other verbs.
+    SOURCE contains one subfolder per item. The filenames are relative to SOURCE: if --output is
+    elsewhere, give SOURCE as --image-dir to the other commands.
+
+    \b
+    Example:
+      siamese from-folder photos --output photos/items.json
     """
     from siamese.data.catalogue import Catalogue
 
@@ -122,14 +132,18 @@ def from_folder(source: Path, output: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@items_output_option
+@click.argument("source", type=PATH)
+@output_option
 @json_option
 def from_csv(source: Path, output: Path, as_json: bool) -> None:
-    """Make labelled data of a CSV file.
+    """Create a catalogue from a CSV file.
 
-    SOURCE has the header item_id,filename,labels. A row a picture; labels are separated by | or
-    ; within their cell.
+    SOURCE has the header item_id,filename,labels and one row per picture. Several labels are
+    separated by | or ; in their cell.
+
+    \b
+    Example:
+      siamese from-csv photos/items.csv --output photos/items.json
     """
     from siamese.data.catalogue import Catalogue
 
@@ -137,12 +151,18 @@ def from_csv(source: Path, output: Path, as_json: bool) -> None:
 
 
 def write_catalogue(catalogue: Catalogue, output: Path, as_json: bool) -> None:
-    """Write a converted catalogue and say what is in it."""
+    """Write a new catalogue and print its size."""
     catalogue.write(output)
     for note in catalogue.notes:
         click.echo(f"note: {note}", err=True)
-    items, pictures = len(catalogue.items), len(catalogue.pictures)
+    summary = summarize(catalogue, output)
     if as_json:
-        print_json({"path": str(output), "items": items, "pictures": pictures})
+        print_json(summary)
     else:
-        click.echo(f"{output}: {items:,} items, {pictures:,} pictures")
+        click.echo(SUMMARY.format(**summary))
+
+
+def summarize(catalogue: Catalogue, path: Path) -> dict[str, Any]:
+    """Return the path of a catalogue and its numbers of items and pictures."""
+    items, pictures = len(catalogue.items), len(catalogue.pictures)
+    return {"path": str(path), "items": items, "pictures": pictures}

@@ -14,12 +14,12 @@ from siamese.cli.loading import (
     read_checked_catalogue,
 )
 from siamese.cli.options import (
+    PATH,
     batch_size_option,
     embedding_options,
     executor_options,
     json_option,
     labeled_data_options,
-    output_type,
 )
 from siamese.cli.output import exit_if_skipped, print_json
 from siamese.data.remote_files import Folder
@@ -34,11 +34,7 @@ if TYPE_CHECKING:
 @embedding_options
 @executor_options
 @click.option(
-    "--output",
-    type=output_type,
-    default="embeddings",
-    show_default=True,
-    help="Folder to write to.",
+    "--output", type=PATH, default="embeddings", show_default=True, help="Folder to write."
 )
 @batch_size_option
 @json_option
@@ -52,11 +48,15 @@ def embed(
     ray_address: str | None,
     **model: Any,
 ) -> None:
-    """Embed a catalogue into a folder of Parquet files.
+    """Compute and store the embeddings of a catalogue.
 
-    `index`, `evaluate` and `report` take it as --embeddings. Pictures that cannot be used are
-    skipped (exit code 3). Stopped, or are there more pictures now? The same command embeds only
-    what is new.
+    The commands index, evaluate and report reuse the folder with --embeddings. Run the command
+    again to continue an interrupted run or to add new pictures. Unusable pictures are skipped
+    (exit code 3).
+
+    \b
+    Example:
+      siamese embed --labeled-data photos/items.json --output embeddings
     """
     from siamese.embedding.embed_catalogue import embed_into_store
     from siamese.embedding.store import EmbeddingStore
@@ -65,7 +65,7 @@ def embed(
     store = EmbeddingStore(output)
     store.require_writable()
     with model_context():
-        done = embed_into_store(
+        result = embed_into_store(
             load_embedder(**model),
             store,
             catalogue,
@@ -73,11 +73,10 @@ def embed(
             executor=create_executor(executor_name, ray_address),
         )
     if as_json:
-        print_json({"path": str(output), **done.as_dict()})
+        print_json({"path": str(output), **result.as_dict()})
     else:
-        click.echo(f"{output}: {pluralize(done.pictures, 'picture')}, {done.new:,} of them new")
-        if done.runtime is not None:
-            click.echo(
-                f"{done.pictures_per_second:,.1f} pictures/s by {done.runtime} in {done.precision}"
-            )
-    exit_if_skipped(done.skipped)
+        click.echo(f"{output}: {pluralize(result.pictures, 'picture')}, {result.new:,} of them new")
+        if result.runtime is not None:
+            speed = f"{result.pictures_per_second:,.1f} pictures/s"
+            click.echo(f"{speed} with {result.runtime} in {result.precision}")
+    exit_if_skipped(result.skipped)

@@ -1,4 +1,4 @@
-"""The verbs that tell how good a model is."""
+"""The evaluate command."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from siamese.cli.loading import (
     read_checked_catalogue,
 )
 from siamese.cli.options import (
+    PATH,
     batch_size_option,
     embedding_options,
     embeddings_option,
@@ -37,21 +38,23 @@ if TYPE_CHECKING:
     from siamese.embedding.executor import ExecutorName
     from siamese.evaluation.evaluate import EvaluationResult
 
-WEAKEST = 5
-"""Labels that `evaluate` names; `--json` has them all."""
+WEAKEST_LABELS = 5
+"""Number of labels in the table of the weakest ones; --json lists all labels."""
 
 
 @click.command()
 @labeled_data_options
 @click.option(
     "--queries",
-    type=click.Path(path_type=Path),
-    help="Labelled data to search for in --labeled-data.  [default: leave one out]",
+    type=PATH,
+    help="JSON file of pictures to search for in --labeled-data.  [default: search for each "
+    "picture among the others]",
 )
 @click.option(
     "--calibrate",
     is_flag=True,
-    help='Write the threshold of "we don\'t have this" beside --keras-model.',
+    help="Write a distance threshold beside --keras-model. A picture with no neighbour within it "
+    "is of an unknown item.",
 )
 @embeddings_option
 @seed_option
@@ -72,27 +75,34 @@ def evaluate(
     ray_address: str | None,
     **model: Any,
 ) -> None:
-    """Measure how well pictures of one item are found.
+    """Measure how well a model finds pictures of an item.
 
-    By recall@k, precision@10, MAP@R, mAP and nDCG@10, over the pictures and by item, with 95 %
-    intervals from drawing the items anew; for each label; and by pairs of pictures.
+    Prints recall@k, precision@10, MAP@R, mAP and nDCG@10, averaged over pictures and over items,
+    with 95 % bootstrap confidence intervals. Also prints the weakest labels and how well distances
+    tell pairs of the same item from other pairs.
+
+    \b
+    Example:
+      siamese evaluate --labeled-data photos/test.json \\
+          --keras-model checkpoints/final_model.hdf5
     """
     keras_model = model["keras_model"]
     if calibrate and keras_model is None:
-        raise InputError("--calibrate writes beside a checkpoint; give --keras-model too")
+        raise InputError("--calibrate: writes beside a checkpoint; give --keras-model too")
     gallery = read_checked_catalogue(labeled_data, image_dir)
-    asked = read_checked_catalogue(queries, image_dir or labeled_data.parent) if queries else None
+    query_folder = image_dir or labeled_data.parent
+    query_catalogue = read_checked_catalogue(queries, query_folder) if queries else None
     with model_context():
         from siamese.evaluation.calibration import get_calibration_path
-        from siamese.evaluation.evaluate import evaluate as run
+        from siamese.evaluation.evaluate import evaluate as run_evaluation
 
         if calibrate:
             require_writable(get_calibration_path(keras_model))
         measured_on = f"{queries} in {labeled_data}" if queries else str(labeled_data)
-        done = run(
+        result = run_evaluation(
             load_embedder(**model),
             gallery,
-            asked,
+            query_catalogue,
             batch_size=batch_size,
             store=open_store(embeddings),
             executor=create_executor(executor_name, ray_address),
@@ -100,29 +110,30 @@ def evaluate(
             measured_on=measured_on,
         )
         if calibrate:
-            if done.calibration is None:
+            if result.calibration is None:
                 raise InputError(
-                    f"{measured_on}: --calibrate needs pictures of at least two items; give more"
+                    f"{measured_on}: --calibrate needs pictures of at least two items; add some"
                 )
-            done.calibration.write(get_calibration_path(keras_model))
+            result.calibration.write(get_calibration_path(keras_model))
     if as_json:
-        print_json(done.as_dict())
+        print_json(result.as_dict())
     else:
-        print_evaluation(done)
+        print_evaluation(result)
         if calibrate:
             click.echo(get_calibration_path(keras_model))
-    exit_if_skipped(done.skipped)
+    exit_if_skipped(result.skipped)
 
 
 def print_evaluation(result: EvaluationResult) -> None:
-    """Print the metrics, the weakest labels, and a summary of the rest."""
+    """Print the metrics, the weakest labels and a summary of the other results."""
     print_table(*tabulate_metrics(result))
-    header, rows = tabulate_weakest_labels(result, WEAKEST)
+    header, rows = tabulate_weakest_labels(result, WEAKEST_LABELS)
     if rows:
         print_table(header, rows)
     for line in describe_evaluation(result):
         click.echo(line)
     if result.unanswerable:
         click.echo(
-            f"{result.unanswerable:,} queries left out: no other picture of their item", err=True
+            f"{result.unanswerable:,} queries left out: the gallery has no other picture of their item",
+            err=True,
         )

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from siamese.cli.loading import load_embedder, model_context
-from siamese.cli.options import json_option, model_options, output_type
+from siamese.cli.options import PATH, json_option, model_options
 from siamese.cli.output import print_json, print_table
 from siamese.utils.files import require_writable
 
@@ -17,29 +17,33 @@ from siamese.utils.files import require_writable
 @click.command()
 @click.argument("what", type=click.Choice(["savedmodel"]))
 @model_options
-@click.option("--output", type=output_type, help="Folder that gets the next version.")
+@click.option(
+    "--output",
+    type=PATH,
+    help="Folder in which the next version is written.  [default: savedmodels/embedding_model]",
+)
 @json_option
 def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
-    """Write a SavedModel for TensorFlow Serving.
+    """Export a model as a SavedModel for TensorFlow Serving.
 
-    Its answers are compared with Keras first; where they differ there is no export.
+    The outputs of the SavedModel are compared with those of Keras. If they differ, nothing is
+    exported.
+
+    \b
+    Example:
+      siamese export savedmodel --keras-model checkpoints/final_model.hdf5
     """
     from siamese.embedding.savedmodel import SAVED_MODELS, export_savedmodel
 
     output = output or SAVED_MODELS
     require_writable(output / "next")
     with model_context(load_keras=True):
-        done = export_savedmodel(load_embedder(**model), output)
+        result = export_savedmodel(load_embedder(**model), output)
     if as_json:
-        print_json({"path": str(done.path), "parity": [asdict(row) for row in done.parity]})
-    else:
-        print_export(done)
-
-
-def print_export(done: Any) -> None:
-    """Say how alike the ways to a vector are, and where the SavedModel lies."""
+        print_json({"path": str(result.path), "parity": [asdict(row) for row in result.parity]})
+        return
     print_table(
-        ("one way", "the other", "least cosine"),
-        ((row.one, row.other, f"{row.cosine:.5f}") for row in done.parity),
+        ("output of", "compared with", "lowest cosine"),
+        ((row.one, row.other, f"{row.cosine:.5f}") for row in result.parity),
     )
-    click.echo(done.path)
+    click.echo(result.path)

@@ -1,4 +1,4 @@
-"""The verbs that make something of a model: a SavedModel, embeddings, an index."""
+"""The index command."""
 
 from __future__ import annotations
 
@@ -39,27 +39,29 @@ if TYPE_CHECKING:
 @click.option(
     "--backend",
     type=click.Choice(["balltree", "faiss", "milvus"]),
-    help="Search backend.  [default: what suits --output, or balltree]",
+    help="Library that stores and searches the index.  [default: the one that --output implies, "
+    "or balltree]",
 )
 @click.option(
     "--output",
-    help="File, folder or address of a Milvus server.  [default: search_index.pkl, .faiss or "
-    ".milvus]",
+    help="File, folder or address of a Milvus server to write to.  [default: search_index.pkl, "
+    ".faiss or .milvus]",
 )
 @collection_option
 @click.option(
-    "--update", is_flag=True, help="Change only what is not as in the catalogue any more."
+    "--update", is_flag=True, help="Update the existing index with the changes of the catalogue."
 )
 @click.option(
     "--min-recall",
     type=click.FloatRange(0, 1),
-    help="faiss: share of the nearest pictures to be found at least.  [default: 0.98]",
+    help="Minimum share of the true nearest neighbours that a FAISS index finds.  [default: 0.98]",
 )
 @click.option(
     "--augment-gallery",
     "augment",
     is_flag=True,
-    help="Mix each vector with its three nearest: more is found, distances are to the mean.",
+    help="Average each vector with its three nearest neighbours. Improves recall, but distances "
+    "are to the averages.",
 )
 @batch_size_option
 @json_option
@@ -79,11 +81,16 @@ def index(
     ray_address: str | None,
     **model: Any,
 ) -> None:
-    """Embed a catalogue and write a search index.
+    """Embed a catalogue and build a search index.
 
-    A pickled scikit-learn BallTree, a folder of FAISS, or a collection of Milvus. Pictures that
-    cannot be used are skipped (exit code 3) and listed beside the index. Stopped, or are there
-    more pictures now? The same command embeds only what is new.
+    The index is a pickled scikit-learn BallTree, a FAISS folder or a Milvus collection. Run the
+    command again to continue an interrupted run or to add new pictures. Unusable pictures are
+    skipped (exit code 3) and listed in a file beside the index.
+
+    \b
+    Example:
+      siamese index --labeled-data photos/items.json \\
+          --keras-model checkpoints/final_model.hdf5
     """
     from siamese.indexes.build import index_catalogue, prepare_index
 
@@ -97,7 +104,7 @@ def index(
         augment=augment,
     )
     with model_context():
-        done = index_catalogue(
+        result = index_catalogue(
             load_embedder(**model),
             catalogue,
             plan,
@@ -106,16 +113,12 @@ def index(
             executor=create_executor(executor_name, ray_address),
         )
     if as_json:
-        changes = done.changes and done.changes._asdict()
-        print_json({**asdict(done), "path": str(done.path), "changes": changes})
+        changes = result.changes and result.changes._asdict()
+        print_json({**asdict(result), "path": str(result.path), "changes": changes})
     else:
-        print_index(done)
-    exit_if_skipped(done.skipped)
-
-
-def print_index(done: Any) -> None:
-    """Say what is in an index, and what has changed in it."""
-    if done.changes is not None:
-        added, changed, removed = done.changes
-        click.echo(f"{added:,} added, {changed:,} changed, {removed:,} removed")
-    click.echo(f"{done.path}: {done.pictures:,} pictures, {done.embedding_size:,} dimensions")
+        if result.changes is not None:
+            added, changed, removed = result.changes
+            click.echo(f"{added:,} added, {changed:,} changed, {removed:,} removed")
+        size = f"{result.pictures:,} pictures, {result.embedding_size:,} dimensions"
+        click.echo(f"{result.path}: {size}")
+    exit_if_skipped(result.skipped)

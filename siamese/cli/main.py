@@ -33,20 +33,22 @@ class CommandGroup(click.Group):
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="siamese")
 def cli() -> None:
-    """Photos of things in; "show me what looks like this" out.
+    """Train image-similarity models, index pictures and search by picture.
+
+    A typical session, with one subfolder of photos per item:
 
     \b
-    siamese from-folder photos --output photos/items.json    a folder an item
-    siamese check --labeled-data photos/items.json           what is wrong with the data
-    siamese split --labeled-data photos/items.json           train.json and test.json
-    siamese train --labeled-data photos/train.json           checkpoints/final_model.hdf5
-    model="--keras-model checkpoints/final_model.hdf5"
-    siamese report --labeled-data photos/test.json $model    what training brought
-    siamese index --labeled-data photos/items.json $model    search_index.pkl
-    siamese search photo.jpg                                 what looks like this
-    siamese serve --image-dir photos                         a page and an API to search with
+      siamese from-folder photos --output photos/items.json
+      siamese check --labeled-data photos/items.json
+      siamese split --labeled-data photos/items.json
+      siamese train --labeled-data photos/train.json
+      model="--keras-model checkpoints/final_model.hdf5"
+      siamese report --labeled-data photos/test.json $model
+      siamese index --labeled-data photos/items.json $model
+      siamese search photo.jpg
+      siamese serve --image-dir photos
 
-    Exit codes: 0 done, 2 the input or the call is wrong, 3 done but some pictures were skipped.
+    Exit codes: 0 success, 2 invalid input or usage, 3 success but some pictures were skipped.
     """
 
 

@@ -1,4 +1,4 @@
-"""The flags that several verbs have: the same name means the same in each."""
+"""Options that several commands share; an option means the same in each of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from siamese.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-
-output_type = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
 
 
 class FolderType(click.ParamType[Any]):
-    """A folder of this machine, or a URL."""
+    """Local folder or URL."""
 
     name = "path or URL"
 
@@ -27,63 +26,102 @@ class FolderType(click.ParamType[Any]):
         return as_folder(value)
 
 
-def labeled_data_options(function: F) -> F:
-    """The flags of a verb that reads a catalogue."""
-    function = click.option(
-        "--image-dir",
-        type=FolderType(),
-        help="Folder or URL that the filenames are relative to.  [default: the JSON file's folder]",
-    )(function)
-    return click.option(
+def combine_options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Return a decorator that adds several options, which --help lists in this order."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+image_dir_option = click.option(
+    "--image-dir",
+    type=FolderType(),
+    help="Folder or URL that the filenames are relative to.  [default: the JSON file's folder]",
+)
+
+labeled_data_options = combine_options(
+    click.option(
         "--labeled-data",
-        type=click.Path(path_type=Path),
+        type=PATH,
         required=True,
-        help="JSON file: items with their pictures and labels.",
-    )(function)
+        help="JSON file that lists the items with their pictures and labels.",
+    ),
+    image_dir_option,
+)
+
+keras_model_option = click.option(
+    "--keras-model",
+    type=PATH,
+    help="Checkpoint of a trained model (.hdf5, .h5 or .keras).  [default: a pretrained model]",
+)
 
 
-def model_options(function: F) -> F:
-    """The flags that say which model."""
-    for option in (
-        click.option("--weights", help="Weights file of the backbone, without its classifier."),
-        click.option("--picture-size", type=click.IntRange(16, 2048), help="Pixels of a side."),
+def _make_backbone_options(backbones: str, default_size: str) -> Callable[[F], F]:
+    return combine_options(
+        click.option("--backbone", help=f"{backbones}.  [default: EfficientNetLite0]"),
         click.option(
-            "--backbone", help="Pretrained model instead of EfficientNetLite0, by its Keras name."
+            "--picture-size",
+            type=click.IntRange(16, 2048),
+            help=f"Side length of the pretrained model's input in pixels.  [default: {default_size}]",
         ),
         click.option(
-            "--keras-model",
-            type=click.Path(path_type=Path),
-            help="Checkpoint (.hdf5, .h5, .keras).  [default: the pretrained model]",
+            "--weights",
+            help="Weights file of the backbone, without its classifier.  "
+            "[default: ImageNet weights]",
         ),
-    ):
-        function = option(function)
-    return function
+    )
 
 
-def embedding_options(function: F) -> F:
-    """The flags of a verb that embeds pictures: which model, and what runs it."""
-    for option in (
-        click.option(
-            "--precision",
-            type=click.Choice(["auto", "float32", "bfloat16"]),
-            default="auto",
-            show_default=True,
-            help="What to compute in; auto is the fastest with the same vectors.",
-        ),
-        click.option(
-            "--runtime",
-            type=click.Choice(["auto", "openvino", "tensorflow"]),
-            default="auto",
-            show_default=True,
-            help="What runs the model; auto is OpenVINO on a CPU, TensorFlow on a GPU.",
-        ),
-    ):
-        function = option(function)
-    return model_options(function)
+_backbone_options = _make_backbone_options(
+    "Name of a pretrained model in keras.applications", default_size="224"
+)
+
+_runtime_options = combine_options(
+    click.option(
+        "--runtime",
+        type=click.Choice(["auto", "openvino", "tensorflow"]),
+        default="auto",
+        show_default=True,
+        help="Library that runs the model; auto chooses TensorFlow on a GPU, OpenVINO on a CPU.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default="auto",
+        show_default=True,
+        help="Number format; auto chooses the fastest that leaves the vectors nearly unchanged.",
+    ),
+)
+
+model_options = combine_options(keras_model_option, _backbone_options)
+
+training_model_options = combine_options(
+    keras_model_option,
+    _make_backbone_options(
+        "Name of a pretrained model in keras.applications, or base_cnn for a small untrained one",
+        default_size="160; 224 with --layers head",
+    ),
+)
+
+embedding_options = combine_options(model_options, _runtime_options)
+
+query_embedding_options = combine_options(
+    click.option(
+        "--keras-model",
+        type=PATH,
+        help="Checkpoint of the model that the index was built with, if it has been moved.",
+    ),
+    _backbone_options,
+    _runtime_options,
+)
 
 
 class _ExecutorOption(click.Option):
-    """`--executor`, which also answers to `--engine`, its former name."""
+    """`--executor`, which also accepts its former name `--engine`."""
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
         super().add_to_parser(parser, ctx)
@@ -107,14 +145,8 @@ def _require_ray(
     return address
 
 
-def executor_options(function: F) -> F:
-    """Add the flags that say where a catalogue is embedded."""
-    function = click.option(
-        "--ray-address",
-        callback=_require_ray,
-        help="ray: the cluster, as HOST:6379.  [default: this machine's, or one on it alone]",
-    )(function)
-    return click.option(
+executor_options = combine_options(
+    click.option(
         "--executor",
         "executor_name",
         cls=_ExecutorOption,
@@ -124,56 +156,52 @@ def executor_options(function: F) -> F:
         is_eager=True,  # parsed before --ray-address
         callback=_require_executor,
         help="Where to embed the catalogue: in this process or on a Ray cluster.",
-    )(function)
+    ),
+    click.option(
+        "--ray-address",
+        callback=_require_ray,
+        help="Address of the Ray cluster, as HOST:6379.  [default: the cluster of this machine, "
+        "or a temporary one]",
+    ),
+)
 
+embeddings_option = click.option(
+    "--embeddings",
+    type=PATH,
+    help="Folder written by `siamese embed`. Its embeddings are reused, missing ones are added.",
+)
 
-def index_options(function: F) -> F:
-    """The flags that say which index."""
-    function = collection_option(function)
-    return click.option(
+collection_option = click.option(
+    "--collection", default="pictures", show_default=True, help="Name of the Milvus collection."
+)
+
+index_options = combine_options(
+    click.option(
         "--index",
         "index_place",
         default="search_index.pkl",
         show_default=True,
-        help="File, folder or address of a Milvus server that `siamese index` wrote to.",
-    )(function)
-
-
-embeddings_option = click.option(
-    "--embeddings",
-    type=click.Path(path_type=Path),
-    help="Folder of `siamese embed`: what is in it is not embedded again, what is new is added.",
+        help="Index to search: a file, a folder or the address of a Milvus server.",
+    ),
+    collection_option,
 )
-
-
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
-)
-
 
 batch_size_option = click.option(
-    "--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Pictures at once."
-)
-
-
-items_output_option = click.option(
-    "--output",
-    type=output_type,
-    default="items.json",
+    "--batch-size",
+    type=click.IntRange(1),
+    default=32,
     show_default=True,
-    help="JSON file to write.",
+    help="Number of pictures to embed at once.",
 )
-
-
-collection_option = click.option(
-    "--collection", default="pictures", show_default=True, help="milvus: name of the collection."
-)
-
 
 seed_option = click.option(
     "--seed",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Another seed, another draw.",
+    help="Seed of the random number generator.",
+)
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )

@@ -15,13 +15,13 @@ from siamese.cli.loading import (
     read_checked_catalogue,
 )
 from siamese.cli.options import (
+    PATH,
     batch_size_option,
     embedding_options,
     embeddings_option,
     executor_options,
     json_option,
     labeled_data_options,
-    output_type,
 )
 from siamese.cli.output import exit_if_skipped, print_json, print_table
 from siamese.errors import InputError
@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 @embedding_options
 @executor_options
 @embeddings_option
-@click.option(
-    "--output", type=output_type, default="report", show_default=True, help="Folder to write to."
-)
+@click.option("--output", type=PATH, default="report", show_default=True, help="Folder to write.")
 @batch_size_option
 @json_option
 def report(
@@ -53,22 +51,27 @@ def report(
     ray_address: str | None,
     **model: Any,
 ) -> None:
-    """Show what training brought.
+    """Compare a model with the pretrained default.
 
-    Compares --keras-model with the pretrained default on a catalogue it was not trained on, and
-    writes report.html, neighbours.png, catalogue.png and metrics.json to --output.
+    Evaluates both on a catalogue that the model was not trained on, and writes report.html,
+    neighbours.png, catalogue.png and metrics.json to --output.
+
+    \b
+    Example:
+      siamese report --labeled-data photos/test.json \\
+          --keras-model checkpoints/final_model.hdf5
     """
     catalogue = read_checked_catalogue(labeled_data, image_dir)
     if not (model["keras_model"] or model["backbone"]):
         raise InputError(
-            "report compares with the pretrained default; give --keras-model or --backbone"
+            "no model to compare with the pretrained default; give --keras-model or --backbone"
         )
     require_writable(output / "report.html")
     with model_context():
         from siamese.reports.training_report import write_training_report
 
         default = load_embedder(None, runtime=model["runtime"], precision=model["precision"])
-        done = write_training_report(
+        result = write_training_report(
             catalogue,
             default,
             load_embedder(**model),
@@ -78,8 +81,8 @@ def report(
             executor=create_executor(executor_name, ray_address),
         )
     if as_json:
-        print_json(done.comparison.as_dict())
+        print_json(result.comparison.as_dict())
     else:
-        print_table(("metric", "before", "after", "gain"), done.comparison.tabulate())
+        print_table(("metric", "before", "after", "gain"), result.comparison.tabulate())
         click.echo(output / "report.html")
-    exit_if_skipped(done.skipped)
+    exit_if_skipped(result.skipped)

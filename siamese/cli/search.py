@@ -1,4 +1,4 @@
-"""The verb that searches."""
+"""The search command."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import click
 
 from siamese.cli.loading import load_embedder, model_context
 from siamese.cli.options import (
+    PATH,
     FolderType,
-    embedding_options,
     index_options,
     json_option,
-    output_type,
+    query_embedding_options,
 )
 from siamese.cli.output import exit_if_skipped, print_json, print_table
 from siamese.errors import InputError
+from siamese.search.results_file import SUFFIXES as DATA_SUFFIXES
+from siamese.search.results_file import write_results
 from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
@@ -25,49 +27,70 @@ if TYPE_CHECKING:
     from siamese.data.remote_files import Folder
     from siamese.search.searcher import QueryResult, Searcher
 
+PICTURE_SUFFIXES = (".html", ".png")
+"""Suffixes of --output for files that show the pictures."""
+
 
 @click.command()
-@click.argument("images", type=click.Path(path_type=Path), nargs=-1)
+@click.argument("images", type=PATH, nargs=-1)
 @click.option(
     "--queries",
-    type=click.Path(path_type=Path),
-    help="More of them: labelled data (.json), or a text with a file a line.",
+    type=PATH,
+    help="File with more pictures to search for: a catalogue (.json), or one path per line.",
 )
 @click.option(
-    "--together", is_flag=True, help="All are views of one thing: search once, by their mean."
+    "--together",
+    is_flag=True,
+    help="Treat all queries as views of the same item and search once, with their mean embedding.",
 )
 @index_options
-@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Results a query.")
 @click.option(
-    "--offset", type=click.IntRange(0), default=0, show_default=True, help="Results to leave out."
-)
-@click.option("--any-label", multiple=True, help="Only what has one of these; may be repeated.")
-@click.option("--every-label", multiple=True, help="Only what has all of these; may be repeated.")
-@click.option("--no-label", multiple=True, help="Only what has none of these; may be repeated.")
-@click.option(
-    "--max-distance", help='Only what is nearer than this; "calibrated" for the model\'s threshold.'
+    "-k", type=click.IntRange(1), default=10, show_default=True, help="Number of results per query."
 )
 @click.option(
-    "--exclude-own-item", is_flag=True, help="Leave out pictures of the item the query is of."
+    "--offset",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Number of nearest results to skip.",
+)
+@click.option(
+    "--any-label", multiple=True, help="Only find items with one of these labels; repeatable."
+)
+@click.option(
+    "--every-label", multiple=True, help="Only find items with all of these labels; repeatable."
+)
+@click.option(
+    "--no-label", multiple=True, help="Only find items with none of these labels; repeatable."
+)
+@click.option(
+    "--max-distance",
+    help="Only find pictures within this distance, from 0 to 2, or within the model's own "
+    'threshold if "calibrated".',
+)
+@click.option(
+    "--exclude-own-item", is_flag=True, help="Do not find pictures of the query's own item."
 )
 @click.option(
     "--rerank",
     type=click.Choice(["none", "expansion", "reciprocal"]),
     default="none",
     show_default=True,
-    help="Nearest first, or a better order by the neighbours of what is found.",
+    help="Reorder the results by query expansion or by k-reciprocal neighbours.",
 )
 @click.option(
     "--by-item",
     type=click.Choice(["best", "mean"]),
-    help="A result an item, ranked by its best picture or the mean of its three best.",
+    help="Find items, not pictures. Rank them by their best picture or by the mean of their three "
+    "best pictures.",
 )
-@embedding_options
+@query_embedding_options
 @click.option("--image-dir", type=FolderType(), help="Folder or URL of the indexed pictures.")
 @click.option(
     "--output",
-    type=output_type,
-    help="Results with pictures, a .html or .png file (--image-dir); or as .csv or .jsonl.",
+    type=PATH,
+    help="File to write: .html or .png to show the pictures (needs --image-dir), .csv or .jsonl "
+    "for other programs.",
 )
 @json_option
 def search(
@@ -90,111 +113,122 @@ def search(
     as_json: bool,
     **model: Any,
 ) -> None:
-    """Find what looks most like a picture.
+    """Find the indexed pictures that look most like a picture.
 
-    Ranks the pictures, or the items, of an index for each of IMAGES: files, and folders all of
-    whose pictures are meant. The model is the one that the index records; another is refused.
+    IMAGES are picture files, or folders whose pictures are all searched for. The default model is
+    the one that the index was built with; other models are rejected.
+
+    \b
+    Examples:
+      siamese search photo.jpg
+      siamese search photo.jpg --image-dir photos --output results.html
     """
-    from siamese.search.results_file import SUFFIXES, write_results
-
-    if output is not None:
-        if output.suffix not in (".html", ".png", *SUFFIXES):
-            raise InputError(
-                f"--output {output}: give a name that ends in .html, .png, .csv or .jsonl"
-            )
-        if image_dir is None and output.suffix not in SUFFIXES:
-            raise InputError("--output shows pictures; give their folder with --image-dir")
-        require_writable(output)
     from siamese.indexes import LabelFilter, open_index
     from siamese.search.queries import collect_queries, search_each, search_together
 
-    asked = collect_queries(images, queries, image_dir)
+    check_output(output, image_dir)
+    query_list = collect_queries(images, queries, image_dir)
     opened = open_index(index_place, collection)
     skipped: list[Skipped] = []
     with model_context():
         from siamese.indexes.model_path import find_moved_checkpoint
         from siamese.search.searcher import Searcher, SearchOptions
 
-        searcher = Searcher(
-            load_embedder(**model, recorded=find_moved_checkpoint(opened.model, index_place)),
-            opened,
-        )
+        recorded = find_moved_checkpoint(opened.model, index_place)
+        searcher = Searcher(load_embedder(**model, recorded=recorded), opened)
         options = SearchOptions(
             offset=offset,
             labels=LabelFilter.from_lists(any_label, every_label, no_label),
-            max_distance=farthest(max_distance, searcher),
+            max_distance=parse_max_distance(max_distance, searcher),
             rerank=rerank,
             by_item=by_item,
         )
-        search_for = search_together if together else search_each
-        results = search_for(
-            searcher, asked, k, skipped, exclude_own_item=exclude_own_item, **options
+        run_search = search_together if together else search_each
+        results: Iterable[QueryResult] = run_search(
+            searcher, query_list, k, skipped, exclude_own_item=exclude_own_item, **options
         )
-        if output is not None and output.suffix in SUFFIXES and not as_json:
-            write_results(results, output)  # as they come, however many they are
-            click.echo(output)
-            exit_if_skipped(skipped)
-            return
-        found = list(results)
-        if output is not None and output.suffix in SUFFIXES:
-            write_results(found, output)
-        elif output is not None and image_dir is not None:
-            from siamese.reports import draw_results, write_picture, write_results_page
-
-            require_some(image_dir, found)
-            if output.suffix == ".html":
-                write_results_page(found, image_dir, output)
-            else:
-                write_picture(draw_results(found, image_dir), output)
-    if as_json:
-        print_json([query.as_dict() for query in found])
-    else:
-        print_results(found, searcher)
+        # Results that only go to a data file are never all in memory.
+        is_streamed = output is not None and output.suffix in DATA_SUFFIXES and not as_json
+        if not is_streamed:
+            results = list(results)
         if output is not None:
-            click.echo(output)
+            write_output(results, output, image_dir)
+    if as_json:
+        print_json([query.as_dict() for query in results])
+    elif not is_streamed:
+        print_results(results, searcher)
+    if output is not None and not as_json:
+        click.echo(output)
     exit_if_skipped(skipped)
 
 
-def farthest(max_distance: str | None, searcher: Searcher) -> float | None:
-    """What --max-distance means: a number, or the model's own threshold."""
+def check_output(output: Path | None, image_dir: Folder | None) -> None:
+    """Raise `InputError` if the results cannot be written to --output."""
+    if output is None:
+        return
+    if output.suffix not in PICTURE_SUFFIXES + DATA_SUFFIXES:
+        raise InputError(f"--output {output}: use a name that ends in .html, .png, .csv or .jsonl")
+    if image_dir is None and output.suffix in PICTURE_SUFFIXES:
+        raise InputError(f"--output {output}: shows pictures; give their folder with --image-dir")
+    require_writable(output)
+
+
+def parse_max_distance(max_distance: str | None, searcher: Searcher) -> float | None:
+    """Return the number that --max-distance gives, or the calibrated threshold of the model."""
     if max_distance == "calibrated":
         if searcher.threshold is None:
             raise InputError(
-                f"--max-distance calibrated: {searcher.embedder.facts.name} has no calibration "
-                "(siamese evaluate --calibrate makes one), or the gallery is augmented"
+                f"--max-distance calibrated: {searcher.embedder.facts.name} has no calibration, or "
+                "the gallery is augmented; create one with siamese evaluate --calibrate"
             )
         return searcher.threshold
     try:
         distance = None if max_distance is None else float(max_distance)
     except ValueError:
         distance = -1
-    if distance is not None and not distance >= 0:  # NaN is not
+    if distance is not None and not distance >= 0:  # also rejects NaN
         raise InputError(f"--max-distance {max_distance}: give a number from 0 to 2, or calibrated")
     return distance
 
 
-def require_some(image_dir: Folder, found: Iterable[QueryResult]) -> None:
-    """Some of the pictures that were found must be there to be shown."""
-    filenames = [result.filename for query in found for result in query.results]
+def write_output(results: Iterable[QueryResult], output: Path, image_dir: Folder | None) -> None:
+    """Write the results in the format of the suffix."""
+    if output.suffix in DATA_SUFFIXES:
+        write_results(results, output)
+        return
+    from siamese.reports import draw_results, write_picture, write_results_page
+
+    results = list(results)
+    assert image_dir is not None
+    require_any_picture(image_dir, results)
+    if output.suffix == ".html":
+        write_results_page(results, image_dir, output)
+    else:
+        write_picture(draw_results(results, image_dir), output)
+
+
+def require_any_picture(image_dir: Folder, results: Iterable[QueryResult]) -> None:
+    """Raise `InputError` if none of the found pictures is in the folder."""
+    filenames = [found.filename for query in results for found in query.results]
     if filenames and not any((image_dir / filename).is_file() for filename in filenames):
         raise InputError(
-            f"{image_dir}: none of the pictures found is there, {filenames[0]} for one; give the "
-            "right --image-dir"
+            f"{image_dir}: contains none of the pictures found, for example {filenames[0]}; "
+            "correct --image-dir"
         )
 
 
-def print_results(found: Iterable[QueryResult], searcher: Searcher) -> None:
-    """Say what was found, a table a query, and where nothing is close enough."""
-    for query in found:
+def print_results(results: Iterable[QueryResult], searcher: Searcher) -> None:
+    """Print one table per query, and a note if nothing is close enough."""
+    for query in results:
         print_table(
             ("rank", "distance", "item", "file"),
             ((str(r.rank), f"{r.distance:.3f}", r.item_id, r.filename) for r in query.results),
             title=query.query,
         )
         if not query.results:
-            click.echo("nothing found: no picture is left by the flags that were given")
+            click.echo("nothing found: the options exclude all pictures")
         elif query.in_catalogue is False:
             click.echo(
-                "nothing in the catalogue is close enough: the nearest is farther than "
+                "no picture in the catalogue is close enough: the nearest is farther than "
                 f"{searcher.threshold:.3f}, the threshold of {searcher.embedder.facts.name}"
             )

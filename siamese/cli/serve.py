@@ -1,4 +1,4 @@
-"""The verb that serves."""
+"""The serve command."""
 
 from __future__ import annotations
 
@@ -9,73 +9,81 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from siamese.cli.loading import load_embedder, model_context
-from siamese.cli.options import embedding_options, index_options
+from siamese.cli.options import PATH, index_options, query_embedding_options
 from siamese.errors import InputError
 from siamese.utils.text import pluralize
 
 if TYPE_CHECKING:
+    from siamese.indexes import Index
     from siamese.search.searcher import Searcher
 
 
 @click.command()
 @index_options
-@embedding_options
+@query_embedding_options
 @click.option(
-    "--image-dir", type=click.Path(path_type=Path), help="Folder of the indexed pictures, to show."
+    "--image-dir", type=PATH, help="Folder of the indexed pictures, to show them in results."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 for any free port.",
 )
 @click.option(
     "--tf-serving",
     metavar="ADDRESS",
-    help="Let TensorFlow Serving embed: HOST:PORT (gRPC) or http://HOST:PORT (REST).",
+    help="Address of a TensorFlow Serving server that embeds the queries: HOST:PORT for gRPC or "
+    "http://HOST:PORT for REST.",
 )
 @click.option(
     "--tf-serving-model",
     default="embedding_model",
     show_default=True,
-    help="What TensorFlow Serving calls the model.",
+    help="Name of the model in TensorFlow Serving.",
 )
 @click.option(
     "--api-key-file",
-    type=click.Path(path_type=Path),
-    help="Keys that clients must give, a line each.  [default: SIAMESE_API_KEY, if set]",
+    type=PATH,
+    help="File with the API keys of clients, one per line.  [default: the environment variable "
+    "SIAMESE_API_KEY, if set]",
 )
 @click.option(
     "--cors-origin",
     "cors_origins",
     multiple=True,
-    help="Site whose pages may ask, https://shop.example; may be repeated.",
+    help="Website that may use the API from a browser, for example https://shop.example; "
+    "repeatable.",
 )
 @click.option(
     "--max-upload",
     type=click.FloatRange(0, 1000, min_open=True),
     default=20.0,
     show_default=True,
-    help="Megabytes of a request's pictures.",
+    help="Maximum size of the pictures of a request in megabytes.",
 )
 @click.option(
     "--max-pixels",
     type=click.FloatRange(0, 100, min_open=True),
     default=50.0,
     show_default=True,
-    help="Megapixels of a picture.",
+    help="Maximum size of a picture in megapixels.",
 )
 @click.option(
     "--max-seconds",
     type=click.FloatRange(0, 3600, min_open=True),
     default=30.0,
     show_default=True,
-    help="Time a request may take.",
+    help="Maximum duration of a request in seconds.",
 )
 @click.option(
     "--max-in-flight",
     type=click.IntRange(1),
     default=64,
     show_default=True,
-    help="Requests at once; more are told to come again.",
+    help="Maximum number of simultaneous requests; others get status 503.",
 )
 @click.option(
     "--format",
@@ -84,21 +92,21 @@ if TYPE_CHECKING:
     type=click.Choice(["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"], case_sensitive=False),
     default=["JPEG", "PNG", "WEBP", "AVIF"],
     show_default=True,
-    help="Format of uploads; may be repeated.",
+    help="Accepted format of uploads; repeatable.",
 )
 @click.option(
     "--watch-seconds",
     type=click.FloatRange(0),
     default=2.0,
     show_default=True,
-    help="How often to look for a new index; 0 for never.",
+    help="Seconds between checks for a new index; 0 for no checks.",
 )
 @click.option(
     "--drain-seconds",
     type=click.FloatRange(0),
     default=1.0,
     show_default=True,
-    help="From SIGTERM until nothing new is taken.",
+    help="Seconds after SIGTERM in which new requests are still accepted.",
 )
 def serve(
     index_place: str,
@@ -119,10 +127,14 @@ def serve(
     drain_seconds: float,
     **model: Any,
 ) -> None:
-    """Serve an index: a page to search with, and an API.
+    """Serve a web page and an HTTP API to search an index.
 
-    The model is the one that the index records, also where both have moved; another is refused.
-    SIGTERM ends it with every accepted request answered.
+    The default model is the one that the index was built with; other models are rejected. On
+    SIGTERM, the server answers all accepted requests before it exits.
+
+    \b
+    Example:
+      siamese serve --index search_index.pkl --image-dir photos
     """
     from siamese.server.settings import Limits, Settings, read_api_keys
 
@@ -145,33 +157,34 @@ def serve(
     given = [name for name, value in model.items() if value not in (None, "auto")]
     if tf_serving is not None and given:
         raise InputError(
-            f"--{given[0].replace('_', '-')} and --tf-serving: one model embeds; leave one out"
+            f"--{given[0].replace('_', '-')} and --tf-serving: only one model can embed; omit one"
         )
     from siamese.indexes import open_index
     from siamese.server.run import bind_socket, format_url, serve
 
-    listener = bind_socket(host, port)
-
-    def load(before: Searcher | None) -> Searcher:
-        from siamese.indexes.model_path import find_moved_checkpoint
-        from siamese.search.searcher import Searcher
-
-        opened = open_index(index_place, collection)
-        if before is not None and opened.model == before.index.model:
-            return Searcher(before.embedder, opened)
+    def open_embedder(index: Index) -> Any:
         if tf_serving is not None:
             from siamese.server.tf_serving import TFServing
 
-            served: Any = TFServing(tf_serving, tf_serving_model, opened)
-            return Searcher(served, opened)
-        recorded = find_moved_checkpoint(opened.model, index_place)
-        return Searcher(load_embedder(**model, recorded=recorded), opened)
+            return TFServing(tf_serving, tf_serving_model, index)
+        from siamese.indexes.model_path import find_moved_checkpoint
 
+        return load_embedder(**model, recorded=find_moved_checkpoint(index.model, index_place))
+
+    def load_searcher(previous: Searcher | None) -> Searcher:
+        from siamese.search.searcher import Searcher
+
+        index = open_index(index_place, collection)
+        if previous is not None and index.model == previous.index.model:
+            return Searcher(previous.embedder, index)
+        return Searcher(open_embedder(index), index)
+
+    listener = bind_socket(host, port)
     with model_context():
         from siamese.server.service import Service
 
-        service = Service(load, index_place, settings, collection)
-    served = service.current
-    pictures = pluralize(served.pictures, "picture")
-    click.echo(f"{format_url(listener)}: {pictures} of {served.searcher.index.name}")
+        service = Service(load_searcher, index_place, settings, collection)
+    current = service.current
+    pictures = pluralize(current.pictures, "picture")
+    click.echo(f"{format_url(listener)}: {pictures} of {current.searcher.index.name}")
     sys.exit(serve(service, listener))

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from siamese.cli.loading import model_context, read_checked_catalogue, reject_model_flags
-from siamese.cli.options import json_option, labeled_data_options, model_options, output_type
+from siamese.cli.options import PATH, json_option, labeled_data_options, training_model_options
 from siamese.cli.output import exit_if_skipped, print_json
 from siamese.cli.train_options import recipe_options
 from siamese.data.remote_files import Folder
@@ -21,7 +21,7 @@ from siamese.utils.files import require_writable
 @labeled_data_options
 @click.option(
     "--output",
-    type=output_type,
+    type=PATH,
     default="checkpoints",
     show_default=True,
     help="Folder for the checkpoints.",
@@ -29,14 +29,14 @@ from siamese.utils.files import require_writable
 @click.option(
     "--held-out",
     "held_out_items",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Labelled data to measure on each epoch.",
 )
 @click.option(
     "--resume", is_flag=True, help="Go on with the run in --output, after its last epoch."
 )
 @recipe_options
-@model_options
+@training_model_options
 @json_option
 def train(
     labeled_data: Path,

@@ -113,7 +113,7 @@ def test_embed_names_what_it_skips(catalogue, checkpoint, tmp_path):
     assert result.exit_code == 3
     assert "skipped: item red-disc, file red-disc-0.png: not a picture" in result.stderr
     assert "47 pictures, 47 of them new" in result.stdout
-    assert "pictures/s by tensorflow in float32" in result.stdout
+    assert "pictures/s with tensorflow in float32" in result.stdout
 
 
 # --- labelled data
@@ -526,7 +526,7 @@ def test_results_without_their_pictures_are_refused(index, catalogue, tmp_path):
     path = catalogue.path_of(catalogue.pictures[0])
     words = ("--image-dir", tmp_path, "--output", tmp_path / "results.html")
     assert (
-        "none of the pictures found is there"
+        "contains none of the pictures found"
         in refused("search", "--index", index, *words, path)[0]
     )
     assert not (tmp_path / "results.html").exists()

@@ -58,7 +58,7 @@ def test_no_data_is_in_the_image(run):
 
 
 def test_without_words_it_says_what_it_can_do(run):
-    assert "Photos of things in" in run().stdout
+    assert "search by picture" in run().stdout
     assert run("siamese", "--version").stdout.startswith("siamese, version")
 
 
