@@ -1,27 +1,33 @@
-"""Losses that pull pictures of one item together and push others apart: one file a loss.
+"""Losses that pull pictures of one item together and push different items apart.
 
-Two shapes of target:
+The losses differ in what they are called with, as ``loss(y_true, y_pred)``:
 
-- **pairs**: `y` (n,) and the distance (n,) of each pair, as the two-input siamese network gives;
-  `ContrastiveLoss`.
-- **relations**: an (n, m) matrix of +1, 0, -1 and the embeddings (m, d), each of length 1. The
-  first n embeddings are the anchors, the pictures of the batch; +1 is a positive pair, -1 a
-  negative one, and 0 has no part in the loss: the picture itself, different items that share a
-  label, empty rows of a memory. All the others, see `LOSSES`.
+- **Pairs** (`ContrastiveLoss`). ``y_true`` (n,) is 1 for a pair of pictures of the same item and 0
+  for a pair of different items; ``y_pred`` (n,) is the distance between their two embeddings. This
+  is what the two-input siamese network outputs.
+- **Relations** (all others). ``y_pred`` (m, d) holds embeddings of length 1. The first n of them
+  belong to the pictures of the batch and are the anchors. ``y_true`` (n, m) says how each anchor
+  (row) is related to each embedding (column) ::
 
-What an anchor is compared with is for the caller to say. ::
+      +1   positive: both are of the same item
+      -1   negative: they are of different items
+       0   ignored: an anchor with itself, different items that share a label, an empty memory row
 
-    m = n       the batch: `siamese.data.label_rule.pairwise_relations`, each picture embedded once, every pair counts
-    m = n + r   the batch and r further rows, such as embeddings remembered of earlier batches
-    m = n + c   one learned proxy for each of c items: the first n columns are 0 and column n + j
-                is item j. `ProxyAnchorLoss` and `CosFaceLoss` are made for this.
+The number of columns depends on what the anchors are compared with ::
 
-Of the losses over relations `MultiSimilarityLoss` answers one value an anchor, the others one
-number: their mean over what counts, so that a batch with few positives weighs no less. Every one
-is 0 where nothing can be compared, and has finite gradients everywhere, also between equal rows.
+    m = n       each other; `siamese.data.label_rule.pairwise_relations` computes the relations
+    m = n + r   also r further embeddings, for example those of earlier batches
+    m = n + c   c proxies, one learned vector per item: the first n columns are 0 and column n + j
+                is item j; made for `ProxyAnchorLoss` and `CosFaceLoss`
 
-All are written in `keras.ops`, run under TensorFlow and JAX, and are registered, so that a
-checkpoint compiled with one loads with no further arguments.
+Of the losses over relations, `MultiSimilarityLoss` returns one value per anchor. The others return a
+single number: the mean over the terms that count, so that a batch with few positives has the same
+weight as any other. If there is nothing to compare, a loss is 0. Gradients are always finite, also
+between equal embeddings.
+
+All losses are written in `keras.ops` and run on TensorFlow and JAX. They are registered as
+``siamese>ClassName``: after this package is imported, Keras loads a checkpoint that was compiled
+with one of them without `custom_objects`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The contrastive loss of all pairs of a batch."""
+"""The contrastive loss of all pairs in a batch."""
 
 from __future__ import annotations
 
@@ -7,36 +7,49 @@ from typing import Any
 import keras
 from keras import ops
 
-from siamese.losses.masked_ops import cosines, distances, mean_of
+from siamese.losses.masked_ops import anchor_similarities, distances, masked_mean
 
 
 @keras.saving.register_keras_serializable("siamese")
 class BatchContrastiveLoss(keras.losses.Loss):
-    """Contrastive loss over all pairs, averaged over those that cost something.
+    """Contrastive loss of all pairs in a batch.
 
-    L = mean⁺_{positive pairs} max(0, d − a⁺) + mean⁺_{negative pairs} max(0, a⁻ − d)
+    ::
 
-    with d the Euclidean distance and mean⁺ the mean of the values above 0. The positive pairs
-    still to be pulled and the negative pairs still to be pushed so weigh the same, however few of
-    either there are; most negative pairs are far enough apart early on. Anchors without positives
-    have their part in the second mean.
+        L = mean⁺_{positive pairs} max(0, d − a⁺) + mean⁺_{negative pairs} max(0, a⁻ − d)
 
-    R. Hadsell, S. Chopra, Y. LeCun, "Dimensionality Reduction by Learning an Invariant Mapping",
-    CVPR 2006, as pytorch-metric-learning's `ContrastiveLoss` has it: distances that are not
-    squared (so `ContrastiveLoss` differs), the two means, and the default margins. A distance of
-    1 is a cosine of 0.5.
+    where d is the Euclidean distance and mean⁺ is the mean of the values above 0. Early in training
+    most negative pairs are far enough apart; the two means give the few that are not, and the few
+    positive pairs, the same weight. Anchors without positives still count in the second mean.
 
     Parameters
     ----------
-    positive_margin : a⁺, up to which a positive pair is near enough
-    negative_margin : a⁻, from which on a negative pair is far enough; distances are at most 2
+    positive_margin : float, default=0.0
+        Distance a⁺ up to which a positive pair costs nothing.
+    negative_margin : float, default=1.0
+        Distance a⁻ from which on a negative pair costs nothing. Distances are at most 2; 1 is a
+        cosine similarity of 0.5.
+    name, **kwargs
+        Passed to `keras.losses.Loss`.
 
-    Call
-    ----
-    relations : (n, m), +1, 0 or -1
-    embeddings : (m, d), length 1, the n anchors first
+    Notes
+    -----
+    Called with relations (n, m) of +1, 0 and -1 and embeddings (m, d) of length 1, the n anchors
+    first; see `siamese.losses`. Returns a single number.
 
-    Returns one number.
+    References
+    ----------
+    R. Hadsell, S. Chopra, Y. LeCun, "Dimensionality Reduction by Learning an Invariant Mapping",
+    CVPR 2006, in the form of `ContrastiveLoss` in pytorch-metric-learning: distances are not
+    squared, the two means are separate, and the default margins are the same.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relations = np.array([[0, 1, -1], [1, 0, -1], [-1, -1, 0]])
+    >>> embeddings = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8]], np.float32)
+    >>> round(float(BatchContrastiveLoss()(relations, embeddings)), 4)
+    1.0438
     """
 
     def __init__(
@@ -51,10 +64,10 @@ class BatchContrastiveLoss(keras.losses.Loss):
         self.negative_margin = negative_margin
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        distance = distances(cosines(y_true, y_pred))
+        distance = distances(anchor_similarities(y_true, y_pred))
         pull = ops.relu(distance - self.positive_margin)
         push = ops.relu(self.negative_margin - distance)
-        return mean_of(pull, ops.logical_and(y_true > 0, pull > 0)) + mean_of(
+        return masked_mean(pull, ops.logical_and(y_true > 0, pull > 0)) + masked_mean(
             push, ops.logical_and(y_true < 0, push > 0)
         )
 

@@ -12,23 +12,39 @@ from keras import ops
 class ContrastiveLoss(keras.losses.Loss):
     """Contrastive loss of pairs.
 
-    L(y, d) = y · ½ d² + (1 − y) · ½ max(0, a − d)²
+    ::
 
-    The first term pulls a positive pair (y = 1) together, however close it is already; the second
-    pushes a negative pair (y = 0) apart until it is the margin a away, and then leaves it alone.
-    Note that y = 1 means *same item* here; the paper writes Y = 1 for a dissimilar pair.
+        L(y, d) = y · ½ d² + (1 − y) · ½ max(0, a − d)²
 
-    R. Hadsell, S. Chopra, Y. LeCun, "Dimensionality Reduction by Learning an Invariant Mapping",
-    CVPR 2006, equation 4.
+    The first term pulls the two pictures of a positive pair (y = 1) together. The second pushes
+    those of a negative pair (y = 0) apart until their distance is the margin a.
 
     Parameters
     ----------
-    margin : a, in units of distance; embeddings of length 1 are at most 2 apart
+    margin : float, default=1.0
+        Distance a from which on a negative pair costs nothing. Embeddings of length 1 are at most
+        2 apart.
+    name, **kwargs
+        Passed to `keras.losses.Loss`.
 
-    Call
-    ----
-    y : (n,) or (n, 1), 1 for a positive pair, 0 for a negative
-    distance : (n,) or (n, 1), Euclidean distance of the two embeddings
+    Notes
+    -----
+    Called with y (n,) or (n, 1), 1 for a positive and 0 for a negative pair, and the Euclidean
+    distance (n,) or (n, 1) of the two embeddings; see `siamese.losses`. Returns one value per pair.
+
+    In the paper, Y = 1 means a dissimilar pair; here, y = 1 means the same item.
+
+    References
+    ----------
+    R. Hadsell, S. Chopra, Y. LeCun, "Dimensionality Reduction by Learning an Invariant Mapping",
+    CVPR 2006, equation 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = ContrastiveLoss(reduction="none")
+    >>> np.asarray(loss(np.array([1, 0, 0]), np.array([0.5, 0.5, 1.5]))).tolist()
+    [0.125, 0.125, 0.0]
     """
 
     def __init__(self, margin: float = 1.0, name: str = "contrastive_loss", **kwargs: Any) -> None:

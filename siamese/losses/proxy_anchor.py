@@ -1,4 +1,4 @@
-"""The proxy-anchor loss: a proxy of each item is the anchor, pictures are what it compares."""
+"""The proxy-anchor loss, which compares one proxy per item with the pictures."""
 
 from __future__ import annotations
 
@@ -7,35 +7,52 @@ from typing import Any
 import keras
 from keras import ops
 
-from siamese.losses.masked_ops import cosines, log_one_plus_sum_exp, mean_of
+from siamese.losses.masked_ops import anchor_similarities, masked_log1p_sum_exp, masked_mean
 
 
 @keras.saving.register_keras_serializable("siamese")
 class ProxyAnchorLoss(keras.losses.Loss):
     """Proxy-anchor loss.
 
-    L = 1/|C⁺| Σ_{c ∈ C⁺} log(1 + Σ_{i ∈ P_c} exp(−α (S_ic − δ)))
-      + 1/|C|  Σ_{c ∈ C}  log(1 + Σ_{i ∈ N_c} exp( α (S_ic + δ)))
+    ::
 
-    with S the cosine similarity of picture i and proxy c, P_c and N_c the pictures of the batch
-    that are positives and negatives of c, C the proxies that have any of either, and C⁺ those
-    that have a positive. A picture whose label leaves out every other item still pulls its own
-    proxy; one whose item has no proxy only pushes the others.
+        L = 1/|C⁺| Σ_{c ∈ C⁺} log(1 + Σ_{i ∈ P_c} exp(−α (S_ic − δ)))
+          + 1/|C|  Σ_{c ∈ C}  log(1 + Σ_{i ∈ N_c} exp( α (S_ic + δ)))
 
-    S. Kim, D. Kim, M. Cho, S. Kwak, "Proxy Anchor Loss for Deep Metric Learning", CVPR 2020,
-    equation 4, and its defaults.
+    where S is the cosine similarity of picture i and proxy c, and P_c and N_c are the pictures of
+    the batch that are positives and negatives of proxy c. C are the proxies that have a positive or
+    a negative, and C⁺ those that have a positive. A picture whose item has no proxy counts in the
+    second sum only.
 
     Parameters
     ----------
-    margin : δ
-    scale : α
+    margin : float, default=0.1
+        The δ of the formula.
+    scale : float, default=32.0
+        The α of the formula.
+    name, **kwargs
+        Passed to `keras.losses.Loss`.
 
-    Call
-    ----
-    relations : (n, n + c), +1, 0 or -1; the first n columns are 0, the others the proxies
-    embeddings : (n + c, d), length 1: the pictures, then the proxies
+    Notes
+    -----
+    Called with relations (n, n + c) of +1, 0 and -1, whose first n columns are 0, and embeddings
+    (n + c, d) of length 1, the n pictures first, then the c proxies; see `siamese.losses`. Returns
+    a single number.
 
-    Returns one number.
+    References
+    ----------
+    S. Kim, D. Kim, M. Cho, S. Kwak, "Proxy Anchor Loss for Deep Metric Learning", CVPR 2020,
+    equation 4 and its default settings.
+
+    Examples
+    --------
+    Two pictures and two proxies:
+
+    >>> import numpy as np
+    >>> relations = np.array([[0, 0, 1, -1], [0, 0, -1, 1]])
+    >>> embeddings = np.array([[1, 0], [0.6, 0.8], [0.8, 0.6], [0, 1]], np.float32)
+    >>> round(float(ProxyAnchorLoss()(relations, embeddings)), 2)
+    18.58
     """
 
     def __init__(
@@ -50,12 +67,12 @@ class ProxyAnchorLoss(keras.losses.Loss):
         self.scale = scale
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        similarity = cosines(y_true, y_pred)
+        similarity = anchor_similarities(y_true, y_pred)
         positive, negative = y_true > 0, y_true < 0
-        pull = log_one_plus_sum_exp(-self.scale * (similarity - self.margin), positive, axis=0)
-        push = log_one_plus_sum_exp(self.scale * (similarity + self.margin), negative, axis=0)
+        pull = masked_log1p_sum_exp(-self.scale * (similarity - self.margin), positive, axis=0)
+        push = masked_log1p_sum_exp(self.scale * (similarity + self.margin), negative, axis=0)
         compared = ops.any(ops.not_equal(y_true, 0), axis=0)
-        return mean_of(pull, ops.any(positive, axis=0)) + mean_of(push, compared)
+        return masked_mean(pull, ops.any(positive, axis=0)) + masked_mean(push, compared)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "margin": self.margin, "scale": self.scale}

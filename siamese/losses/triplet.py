@@ -1,4 +1,4 @@
-"""The triplet loss, with the two ways to choose its triplets."""
+"""The triplet loss, with semi-hard or hard mining."""
 
 from __future__ import annotations
 
@@ -7,43 +7,66 @@ from typing import Any, Literal, get_args
 import keras
 from keras import ops
 
-from siamese.losses.masked_ops import NOTHING, cosines, distances, mean_of, squared_distances
+from siamese.losses.masked_ops import (
+    LARGE,
+    anchor_similarities,
+    distances,
+    masked_mean,
+    squared_distances,
+)
 
 Mining = Literal["semi-hard", "hard"]
 
 
 @keras.saving.register_keras_serializable("siamese")
 class TripletLoss(keras.losses.Loss):
-    """Triplet loss: a negative has to be farther from the anchor than a positive, by a margin.
+    """Triplet loss.
 
-    L = mean_{(i, p, n)} max(0, D(i, p) − D(i, n) + a)
+    ::
 
-    ``"semi-hard"`` takes a triplet of every positive pair (i, p): the nearest negative that is
-    farther from i than p is, or the farthest of all where each is nearer. D is the squared
-    Euclidean distance; the mean is over the triplets that cost something, for a negative beyond
-    the margin is none that is mined.
+        L = mean_{(i, p, n)} max(0, D(i, p) − D(i, n) + a)
 
-    ``"hard"`` takes a triplet of every anchor: its farthest positive and its nearest negative. D
-    is the Euclidean distance; the mean is over all anchors that have both.
+    where i is an anchor, p one of its positives and n one of its negatives. The mining chooses the
+    triplets:
 
-    Anchors without a positive, or without a negative, are in no triplet.
-
-    F. Schroff, D. Kalenichenko, J. Philbin, "FaceNet", CVPR 2015: semi-hard negatives and the
-    default margin; the farthest in their absence is TensorFlow Addons' `TripletSemiHardLoss`.
-    A. Hermans, L. Beyer, B. Leibe, "In Defense of the Triplet Loss for Person Re-Identification",
-    2017, equation 5: batch-hard.
+    - ``"semi-hard"`` makes one triplet per positive pair (i, p). Its negative is the nearest one
+      that is farther from i than p is or, if there is none, the farthest one. D is the squared
+      Euclidean distance. The mean is over the triplets with a cost above 0.
+    - ``"hard"`` makes one triplet per anchor, of its farthest positive and its nearest negative. D
+      is the Euclidean distance. The mean is over the anchors that have both.
 
     Parameters
     ----------
-    margin : a, in units of D
-    mining : "semi-hard" or "hard"
+    margin : float, default=0.2
+        The a of the formula, in units of D.
+    mining : {"semi-hard", "hard"}, default="semi-hard"
+        How triplets are chosen.
+    name, **kwargs
+        Passed to `keras.losses.Loss`.
 
-    Call
-    ----
-    relations : (n, m), +1, 0 or -1
-    embeddings : (m, d), length 1, the n anchors first
+    Notes
+    -----
+    Called with relations (n, m) of +1, 0 and -1 and embeddings (m, d) of length 1, the n anchors
+    first; see `siamese.losses`. Returns a single number.
 
-    Returns one number.
+    References
+    ----------
+    F. Schroff, D. Kalenichenko, J. Philbin, "FaceNet: A Unified Embedding for Face Recognition and
+    Clustering", CVPR 2015: semi-hard negatives and the default margin. To take the farthest
+    negative otherwise is from `TripletSemiHardLoss` in TensorFlow Addons.
+
+    A. Hermans, L. Beyer, B. Leibe, "In Defense of the Triplet Loss for Person Re-Identification",
+    2017, equation 5: hard mining.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relations = np.array([[0, 1, -1], [1, 0, -1], [-1, -1, 0]])
+    >>> embeddings = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8]], np.float32)
+    >>> round(float(TripletLoss()(relations, embeddings)), 4)
+    0.52
+    >>> round(float(TripletLoss(mining="hard")(relations, embeddings)), 4)
+    0.2748
     """
 
     def __init__(
@@ -55,51 +78,53 @@ class TripletLoss(keras.losses.Loss):
     ) -> None:
         super().__init__(name=name, **kwargs)
         if mining not in get_args(Mining):
-            raise ValueError(f"mining is {mining!r}; it is one of {', '.join(get_args(Mining))}")
+            raise ValueError(f"mining is {mining!r}, must be one of {', '.join(get_args(Mining))}")
         self.margin = margin
         self.mining = mining
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        similarity = cosines(y_true, y_pred)
+        similarity = anchor_similarities(y_true, y_pred)
         positive, negative = y_true > 0, y_true < 0
         has_negative = ops.any(negative, axis=1, keepdims=True)
         if self.mining == "hard":
             distance = distances(similarity)
-            beyond = ops.full_like(distance, NOTHING)
+            beyond = ops.full_like(distance, -LARGE)
             farthest = ops.max(ops.where(positive, distance, beyond), axis=1, keepdims=True)
             nearest = ops.min(ops.where(negative, distance, -beyond), axis=1, keepdims=True)
             has_both = ops.logical_and(ops.any(positive, axis=1, keepdims=True), has_negative)
-            return mean_of(ops.relu(farthest - nearest + self.margin), has_both)
+            return masked_mean(ops.relu(farthest - nearest + self.margin), has_both)
         distance = squared_distances(similarity)
         chosen = _semi_hard(distance, negative)
         cost = ops.relu(distance - ops.take_along_axis(distance, chosen, axis=1) + self.margin)
         triplet = ops.logical_and(positive, has_negative)
-        return mean_of(cost, ops.logical_and(triplet, cost > 0))
+        return masked_mean(cost, ops.logical_and(triplet, cost > 0))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "margin": self.margin, "mining": self.mining}
 
 
 def _semi_hard(distance: Any, negative: Any) -> Any:
-    """For each column, of the row's negatives the nearest that is farther; or else the farthest.
+    """Find the semi-hard negative for each pair (i, p), p being any column.
 
-    Sorted, not compared column by column: a large memory would take (n, m, m) numbers. Of a
-    negative just as far as the column either it or the next is taken.
+    It sorts, because a comparison of all columns needs (n, m, m) numbers. A negative exactly as far
+    as p may be taken for a nearer or a farther one.
 
     Parameters
     ----------
-    distance : (n, m)
-    negative : bool (n, m)
+    distance : float tensor of shape (n, m)
+    negative : bool tensor of shape (n, m)
 
     Returns
     -------
-    int (n, m), columns; of no meaning in a row without negatives
+    int tensor of shape (n, m)
+        Columns of `distance`; undefined in rows without negatives.
     """
     order = ops.argsort(distance, axis=1)
-    counted = ops.cast(ops.take_along_axis(negative, order, axis=1), "int32")
-    # How many negatives are as near as each column, or nearer.
-    nearer = ops.take_along_axis(ops.cumsum(counted, axis=1), ops.argsort(order, axis=1), axis=1)
-    last = ops.maximum(ops.sum(counted, axis=1, keepdims=True) - 1, 0)
-    beyond = ops.full_like(distance, -NOTHING)
+    is_negative = ops.cast(ops.take_along_axis(negative, order, axis=1), "int32")
+    # The number of negatives that are at most as far as each column.
+    nearer = ops.cumsum(is_negative, axis=1)
+    nearer = ops.take_along_axis(nearer, ops.argsort(order, axis=1), axis=1)
+    last = ops.maximum(ops.sum(is_negative, axis=1, keepdims=True) - 1, 0)
+    beyond = ops.full_like(distance, LARGE)
     negatives = ops.argsort(ops.where(negative, distance, beyond), axis=1)
     return ops.take_along_axis(negatives, ops.minimum(nearer, last), axis=1)

@@ -1,4 +1,4 @@
-"""What the tests of the losses share: batches with their relations, and a loss's gradient."""
+"""Fixtures for the tests of the losses: batches with relations, and the gradient of a loss."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from siamese.data.label_rule import pairwise_relations
 
 @dataclass
 class Compared:
-    """What a loss over relations is called with."""
+    """Relations (n, m) and embeddings (m, d), the input of a loss over relations."""
 
     relations: np.ndarray
     embeddings: np.ndarray
 
     def rows(self):
-        """Of each anchor its cosines with its positives and with its negatives, as lists."""
+        """Yield the similarities of each anchor to its positives and to its negatives."""
         similarity = self.embeddings.astype(np.float64) @ self.embeddings.astype(np.float64).T
         for i, row in enumerate(self.relations):
-            of_row = list(zip(row, similarity[i], strict=True))
-            yield [s for r, s in of_row if r == 1], [s for r, s in of_row if r == -1]
+            pairs = list(zip(row, similarity[i], strict=True))
+            yield [s for r, s in pairs if r == 1], [s for r, s in pairs if r == -1]
 
 
 def unit(rng, n, d=5):
@@ -32,21 +32,23 @@ def unit(rng, n, d=5):
 
 
 def labelled(items):
-    """Labels of items: 0, 1, 3 and 4 have one, so that some pairs are left out."""
+    """Return labels of the items: 0, 1, 3 and 4 have one, so that some pairs are ignored."""
     return [["abc"[item % 3]] if item in (0, 1, 3, 4) else [] for item in items]
 
 
 def batch(seed, n=14):
-    """A batch of n pictures compared with itself; the first has no positive."""
+    """Draw a batch of n pictures compared with each other; the first has no positive."""
     rng = np.random.default_rng(seed)
     items = [99, *rng.integers(0, 5, n - 1).tolist()]
     related = pairwise_relations(items, labelled(items))
-    assert (related == 0).sum() > n, "no pair is left out for its labels: the test tests nothing"
+    assert (related == 0).sum() > n, (
+        "no pair is ignored because of its labels: the test tests nothing"
+    )
     return Compared(related, unit(rng, n))
 
 
 def batch_and_memory(seed, n=9, remembered=20):
-    """A batch compared with itself and with a memory, of which the last five rows are empty."""
+    """Draw a batch compared with itself and a memory whose last five rows are empty."""
     compared = batch(seed, n + remembered)
     compared.relations = compared.relations[:n].copy()
     compared.relations[:, -5:] = 0
@@ -55,7 +57,7 @@ def batch_and_memory(seed, n=9, remembered=20):
 
 
 def batch_and_proxies(seed, n=14, c=7):
-    """A batch compared with one proxy an item; the first has none."""
+    """Draw a batch compared with one proxy per item; the item of the first has none."""
     rng = np.random.default_rng(seed)
     items = [99, *rng.integers(0, c, n - 1).tolist(), *range(c)]
     compared = Compared(pairwise_relations(items, labelled(items))[:n].copy(), unit(rng, n + c))
@@ -70,7 +72,7 @@ def batch_and_proxies(seed, n=14, c=7):
     ids=lambda drawn: f"{drawn[0].__name__}-{drawn[1]}",
 )
 def compared(request):
-    """Return what an anchor can be compared with, with pairs left out and with a lonely anchor."""
+    """Return each kind of input, with ignored pairs and an anchor without positives."""
     draw, seed = request.param
     drawn = draw(seed)
     positives = (drawn.relations > 0).sum(axis=1)
@@ -81,9 +83,9 @@ def compared(request):
 
 @pytest.fixture
 def value_and_gradient():
-    """Return what tells a loss and its slope with each embedding, whichever the backend."""
+    """Return a function that computes a loss and its gradient, on any backend."""
 
-    def of(loss, target, embeddings):
+    def compute(loss, target, embeddings):
         if keras.backend.backend() == "jax":
             import jax
 
@@ -96,4 +98,4 @@ def value_and_gradient():
             value = loss(target, variable)
         return float(value), tf.convert_to_tensor(tape.gradient(value, variable)).numpy()
 
-    return of
+    return compute

@@ -20,7 +20,7 @@ def naive(compared, positive_margin=0.0, negative_margin=1.0):
 
 
 @pytest.mark.parametrize("margins", [{}, {"positive_margin": 0.9, "negative_margin": 1.3}])
-def test_its_formula(compared, margins):
+def test_matches_the_formula(compared, margins):
     got = float(BatchContrastiveLoss(**margins)(compared.relations, compared.embeddings))
     assert got > 0
     assert got == pytest.approx(naive(compared, **margins), rel=1e-4)

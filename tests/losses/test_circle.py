@@ -23,7 +23,7 @@ def naive(compared, margin, scale):
 
 
 @pytest.mark.parametrize(("margin", "scale"), [(0.25, 128.0), (0.4, 80.0), (0.1, 5.0)])
-def test_its_formula(compared, margin, scale):
+def test_matches_the_formula(compared, margin, scale):
     loss = CircleLoss(margin, scale)
     got = float(loss(compared.relations, compared.embeddings))
     assert got == pytest.approx(naive(compared, margin, scale), rel=1e-4)

@@ -15,7 +15,7 @@ def naive(y, distance, margin):
 
 
 @pytest.mark.parametrize("margin", [0.3, 1.0, 1.7])
-def test_its_formula(margin):
+def test_matches_the_formula(margin):
     rng = np.random.default_rng(1)
     y = rng.integers(0, 2, 50)
     distance = rng.uniform(0, 2, 50).astype(np.float32)

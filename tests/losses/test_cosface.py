@@ -17,7 +17,7 @@ def naive(compared, margin, scale):
 
 
 @pytest.mark.parametrize(("margin", "scale"), [(0.35, 64.0), (0.1, 16.0)])
-def test_its_formula(compared, margin, scale):
+def test_matches_the_formula(compared, margin, scale):
     loss = CosFaceLoss(margin, scale)
     got = float(loss(compared.relations, compared.embeddings))
     assert got == pytest.approx(naive(compared, margin, scale), rel=1e-4)

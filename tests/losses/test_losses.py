@@ -1,4 +1,4 @@
-"""What holds of every loss over relations."""
+"""Properties of every loss over relations."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ITEMS = {
 
 
 def against(items, kind):
-    """Relations of a batch with itself, with a memory of it, or with one proxy an item."""
+    """Return the relations of a batch with itself, a memory of it, or one proxy per item."""
     n, others = len(items), {"batch": "", "memory": items, "proxies": "abcd"}[kind]
     relation = pairwise_relations([*items, *others], [[]] * (n + len(others)))[:n]
     if kind == "proxies":
@@ -56,7 +56,7 @@ def directions(*degrees):
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
-def test_the_registry_has_the_names_that_the_recipe_offers():
+def test_the_registry_has_the_names_of_the_recipe():
     assert tuple(LOSSES) == get_args(LossName)
     assert [name for name, kind in LOSSES.items() if kind.needs_proxies] == [
         "proxy-anchor",
@@ -111,7 +111,7 @@ def test_nothing_to_compare_costs_nothing(name, shape, value_and_gradient):
 
 @every_loss
 @every_kind
-def test_what_is_left_out_has_no_part(name, kind, value_and_gradient):
+def test_ignored_embeddings_have_no_effect(name, kind, value_and_gradient):
     relation, loss = against("caab", kind), LOSSES[name].make()
     vectors = np.abs(unit(0, relation.shape[1]))
     out = {"batch": 3, "memory": 7, "proxies": 5}[kind]  # b, remembered or the proxy of it
@@ -125,7 +125,7 @@ def test_what_is_left_out_has_no_part(name, kind, value_and_gradient):
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "multi-similarity"])
-def test_rows_with_nothing_to_compare_do_not_thin_out_the_others(name):
+def test_anchors_with_nothing_to_compare_do_not_reduce_the_mean(name):
     vectors, loss = unit(0, 8), LOSSES[name].make()
     relation = np.zeros((8, 8), np.int8)
     relation[:4, :4] = against("aabb", "batch")
@@ -134,7 +134,7 @@ def test_rows_with_nothing_to_compare_do_not_thin_out_the_others(name):
 
 
 @every_loss
-def test_a_pull_brings_nearer_and_a_push_drives_apart(name, value_and_gradient):
+def test_positives_come_nearer_and_negatives_move_away(name, value_and_gradient):
     vectors = directions(0, 50, -40)  # an anchor, a positive, and a negative that is nearer
     _, slope = value_and_gradient(LOSSES[name].make(), np.array([[0, 1, -1]]), vectors)
     moved = vectors - 1e-3 * slope
@@ -143,7 +143,7 @@ def test_a_pull_brings_nearer_and_a_push_drives_apart(name, value_and_gradient):
 
 
 @every_loss
-def test_the_same_compiled_for_unknown_shapes(name):
+def test_compiled_for_unknown_shapes_the_value_is_the_same(name):
     relation, loss = against("aabc", "memory"), LOSSES[name].make()
     vectors = unit(0, 8)
     if keras.backend.backend() == "jax":

@@ -19,7 +19,7 @@ def naive(compared, alpha=2.0, beta=50.0, threshold=0.5, epsilon=0.1):
     return total / len(compared.relations)
 
 
-def test_its_formula(compared):
+def test_matches_the_formula(compared):
     got = float(MultiSimilarityLoss()(compared.relations, compared.embeddings))
     assert got == pytest.approx(naive(compared), rel=1e-4)
     others = {"alpha": 3.0, "beta": 20.0, "threshold": 0.2, "epsilon": 0.3}

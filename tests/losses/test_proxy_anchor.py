@@ -22,7 +22,7 @@ def naive(compared, margin, scale):
 
 
 @pytest.mark.parametrize(("margin", "scale"), [(0.1, 32.0), (0.3, 8.0)])
-def test_its_formula(compared, margin, scale):
+def test_matches_the_formula(compared, margin, scale):
     loss = ProxyAnchorLoss(margin, scale)
     got = float(loss(compared.relations, compared.embeddings))
     assert got == pytest.approx(naive(compared, margin, scale), rel=1e-4)

@@ -18,7 +18,7 @@ def naive(compared, temperature):
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.07, 1.0])
-def test_its_formula(compared, temperature):
+def test_matches_the_formula(compared, temperature):
     loss = SupervisedContrastiveLoss(temperature)
     got = float(loss(compared.relations, compared.embeddings))
     assert got == pytest.approx(naive(compared, temperature), rel=1e-4)

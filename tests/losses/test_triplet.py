@@ -35,7 +35,7 @@ def naive_hard(compared, margin):
 @pytest.mark.parametrize(
     ("mining", "naive"), [("semi-hard", naive_semi_hard), ("hard", naive_hard)]
 )
-def test_its_formula(compared, mining, naive, margin):
+def test_matches_the_formula(compared, mining, naive, margin):
     got = float(TripletLoss(margin, mining)(compared.relations, compared.embeddings))
     assert got == pytest.approx(naive(compared, margin), rel=1e-4)
 
@@ -67,6 +67,6 @@ def test_the_negative_that_is_mined(negatives, chosen, value_and_gradient):
         assert moved.tolist() == [True, True, *(negative == chosen for negative in negatives)]
 
 
-def test_mining_has_two_ways():
-    with pytest.raises(ValueError, match="'soft'; it is one of semi-hard, hard"):
+def test_an_unknown_mining_is_refused():
+    with pytest.raises(ValueError, match="'soft', must be one of semi-hard, hard"):
         TripletLoss(mining="soft")
