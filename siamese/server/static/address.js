@@ -1,19 +1,19 @@
-// What is searched for, and its way into the address and back. One state, one address: so the back
-// button works, and a link shows to others what it shows to you.
+// The state of a search, and its URL. Each state has one URL, so that the back button works and a
+// shared link shows the same results.
 //
-//   like      a picture of the index, by its filename      ?like=mugs/017-front.jpg
-//   picture   a picture of the user's, by its number       ?picture=m2k4…
-//   crop      the part that is meant, x, y, width, height  &crop=0.1,0.2,0.5,0.5
-//   any, every, none   labels                              &any=red&any=blue&none=plastic
-//   byItem    one result an item                           &items=1
-//   others    not the item of `like` itself                &others=1
-//   least     how alike at least, in percent               &least=70
-//   count     how many results are shown                   &count=48
+//   like           picture of the index, by its filename     ?like=mugs/017-front.jpg
+//   picture        the user's picture, by its id             ?picture=m2k4…
+//   crop           part to search for: x, y, width, height   &crop=0.1,0.2,0.5,0.5
+//   any, every, none   labels                                &any=red&any=blue&none=plastic
+//   byItem         one result per item                       &items=1
+//   others         leave out the item of `like`              &others=1
+//   minPercent     minimum similarity in percent             &least=70
+//   count          number of results shown                   &count=48
 
-export const PAGE = 24;
-export const MOST = 1000; // of the server, in one answer
+export const PAGE_SIZE = 24;
+export const MAX_RESULTS = 1000; // per request, a limit of the server
 
-export const NOTHING = Object.freeze({
+export const EMPTY_STATE = Object.freeze({
   like: null,
   picture: null,
   crop: null,
@@ -22,58 +22,60 @@ export const NOTHING = Object.freeze({
   none: [],
   byItem: false,
   others: false,
-  least: 0,
-  count: PAGE,
+  minPercent: 0,
+  count: PAGE_SIZE,
 });
 
-export function readAddress(search = location.search) {
-  const given = new URLSearchParams(search);
-  const like = given.get("like");
+/** Read the state from the query of a URL. */
+export function parseAddress(search = location.search) {
+  const params = new URLSearchParams(search);
+  const like = params.get("like");
   return {
     like,
-    picture: like === null ? given.get("picture") : null,
-    crop: readCrop(given.get("crop")),
-    any: given.getAll("any"),
-    every: given.getAll("every"),
-    none: given.getAll("none"),
-    byItem: given.get("items") === "1",
-    others: given.get("others") === "1",
-    least: whole(given.get("least"), 0, 99) ?? 0,
-    count: whole(given.get("count"), PAGE, MOST) ?? PAGE,
+    picture: like === null ? params.get("picture") : null,
+    crop: parseCrop(params.get("crop")),
+    any: params.getAll("any"),
+    every: params.getAll("every"),
+    none: params.getAll("none"),
+    byItem: params.get("items") === "1",
+    others: params.get("others") === "1",
+    minPercent: parseInteger(params.get("least"), 0, 99) ?? 0,
+    count: parseInteger(params.get("count"), PAGE_SIZE, MAX_RESULTS) ?? PAGE_SIZE,
   };
 }
 
-export function addressOf(state) {
-  const given = new URLSearchParams();
-  for (const name of ["like", "picture"]) if (state[name] !== null) given.set(name, state[name]);
-  if (state.crop) given.set("crop", state.crop.join(","));
+/** Return the relative URL of a state. */
+export function formatAddress(state) {
+  const params = new URLSearchParams();
+  for (const name of ["like", "picture"]) if (state[name] !== null) params.set(name, state[name]);
+  if (state.crop) params.set("crop", state.crop.join(","));
   for (const name of ["any", "every", "none"]) {
-    for (const label of state[name]) given.append(name, label);
+    for (const label of state[name]) params.append(name, label);
   }
-  if (state.byItem) given.set("items", "1");
-  if (state.others) given.set("others", "1");
-  if (state.least) given.set("least", state.least);
-  if (state.count > PAGE) given.set("count", state.count);
-  // Slashes and commas may stand in a query as they are, and are easier to read so.
-  const text = given.toString().replaceAll("%2F", "/").replaceAll("%2C", ",");
-  return text ? `?${text}` : "./";
+  if (state.byItem) params.set("items", "1");
+  if (state.others) params.set("others", "1");
+  if (state.minPercent) params.set("least", state.minPercent);
+  if (state.count > PAGE_SIZE) params.set("count", state.count);
+  // Slashes and commas need no escape in a query, and are easier to read without.
+  const query = params.toString().replaceAll("%2F", "/").replaceAll("%2C", ",");
+  return query ? `?${query}` : "./";
 }
 
-/** Whether there is something to search for. */
-export const asks = (state) => state.like !== null || state.picture !== null;
+/** Return whether a state has a picture to search for. */
+export const hasQuery = (state) => state.like !== null || state.picture !== null;
 
-/** How many filters are in use. */
-export const filters = (state) =>
-  state.any.length + state.every.length + state.none.length + (state.least > 0 ? 1 : 0);
+/** Return the number of filters in use. */
+export const countFilters = (state) =>
+  state.any.length + state.every.length + state.none.length + (state.minPercent > 0 ? 1 : 0);
 
-function readCrop(text) {
+function parseCrop(text) {
   const [x, y, width, height, ...rest] = (text ?? "").split(",").map(Number);
-  const fits =
+  const isInside =
     x >= 0 && y >= 0 && width > 0 && height > 0 && x + width <= 1.001 && y + height <= 1.001;
-  return fits && rest.length === 0 ? [x, y, width, height] : null;
+  return isInside && rest.length === 0 ? [x, y, width, height] : null;
 }
 
-function whole(text, least, most) {
+function parseInteger(text, min, max) {
   const number = Number.parseInt(text ?? "", 10);
-  return Number.isNaN(number) ? null : Math.min(most, Math.max(least, number));
+  return Number.isNaN(number) ? null : Math.min(max, Math.max(min, number));
 }

@@ -1,67 +1,68 @@
-// The server, as the page knows it: its answers, its refusals, its silence.
+// Requests to the server.
 
 const KEY = "siamese-api-key";
-const TRIES = 5;
+const MAX_TRIES = 5;
 
-/** The server answered, but not with what was asked for. */
-export class Refusal extends Error {
+/** The server answered with an error. */
+export class ApiError extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;
   }
 }
 
-/** The server did not answer at all. */
-export class Silence extends Error {}
+/** The server did not answer. */
+export class UnreachableError extends Error {}
 
-export const key = {
+/** The API key, kept until the tab is closed. */
+export const apiKey = {
   get: () => sessionStorage.getItem(KEY),
   set: (value) => sessionStorage.setItem(KEY, value),
-  forget: () => sessionStorage.removeItem(KEY),
+  remove: () => sessionStorage.removeItem(KEY),
 };
 
 /**
- * Fetch, with the key if there is one, and again as long as the server is busy.
+ * Fetch with the API key, and try again while the server is busy.
  *
- * @param {string} path relative to the page, so that it may live under any prefix
- * @param {object} options as of fetch; `onBusy(seconds)` is told before each wait
+ * @param {string} path relative to the page, so that the page works under any prefix
+ * @param {object} options those of fetch, and `onBusy(seconds)`, called before each retry
  */
-export async function ask(path, { onBusy = () => {}, ...options } = {}) {
+export async function request(path, { onBusy = () => {}, ...options } = {}) {
   for (let attempt = 1; ; attempt += 1) {
-    const answer = await once(path, options);
-    if (answer.ok) return answer;
-    if ((answer.status === 503 || answer.status === 429) && attempt < TRIES) {
-      const seconds = Math.min(30, Math.max(1, Number(answer.headers.get("Retry-After")) || 2));
+    const response = await fetchWithKey(path, options);
+    if (response.ok) return response;
+    if ((response.status === 503 || response.status === 429) && attempt < MAX_TRIES) {
+      const seconds = Math.min(30, Math.max(1, Number(response.headers.get("Retry-After")) || 2));
       onBusy(seconds);
       await wait(seconds, options.signal);
       continue;
     }
-    throw new Refusal(answer.status, await reason(answer));
+    throw new ApiError(response.status, await readError(response));
   }
 }
 
-export const askJson = async (path, options) => (await ask(path, options)).json();
+export const requestJson = async (path, options) => (await request(path, options)).json();
 
-/** The path of a file below one of the server's folders; a name may hold any character. */
+/** Return the path of a file in a folder of the server; its name can contain any character. */
 export const pathOf = (folder, filename) =>
   `${folder}/${filename.split("/").map(encodeURIComponent).join("/")}`;
 
-async function once(path, options) {
+async function fetchWithKey(path, options) {
   const headers = new Headers(options.headers);
-  if (key.get()) headers.set("Authorization", `Bearer ${key.get()}`);
+  if (apiKey.get()) headers.set("Authorization", `Bearer ${apiKey.get()}`);
   try {
     return await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Silence("the server does not answer");
+    throw new UnreachableError("the server does not answer");
   }
 }
 
-async function reason(answer) {
+async function readError(response) {
   try {
-    return String((await answer.json()).error);
+    return String((await response.json()).error);
   } catch {
-    return `${answer.status} ${answer.statusText}`.trim();
+    return `${response.status} ${response.statusText}`.trim();
   }
 }
 
@@ -70,43 +71,43 @@ function wait(seconds, signal) {
     const timer = setTimeout(resolve, seconds * 1000);
     signal?.addEventListener("abort", () => {
       clearTimeout(timer);
-      reject(new DOMException("no longer wanted", "AbortError"));
+      reject(new DOMException("aborted", "AbortError"));
     });
   });
 }
 
 // --- pictures -----------------------------------------------------------------------------------
 
-// A picture that needs the key cannot be fetched by its element: then it is, as it comes into view.
-const awaited = new WeakMap();
-const comingIntoView = new IntersectionObserver(
+// An <img> cannot send the API key. With a key, its picture is fetched once it comes into view.
+const pendingUrls = new WeakMap();
+const viewObserver = new IntersectionObserver(
   (entries) => {
     for (const { target, isIntersecting } of entries) {
       if (!isIntersecting) continue;
-      comingIntoView.unobserve(target);
-      fetchInto(target, awaited.get(target));
+      viewObserver.unobserve(target);
+      fetchInto(target, pendingUrls.get(target));
     }
   },
   { rootMargin: "400px" },
 );
 
-/** Let an <img> show a picture of the server; its error event tells that there is none. */
+/** Show a picture of the server in an <img>, which fires an error event if there is none. */
 export function showPicture(image, url) {
-  if (!key.get()) {
+  if (!apiKey.get()) {
     image.src = url;
     return;
   }
-  awaited.set(image, url);
-  comingIntoView.observe(image);
+  pendingUrls.set(image, url);
+  viewObserver.observe(image);
 }
 
 async function fetchInto(image, url) {
   try {
-    const shown = URL.createObjectURL(await (await ask(url)).blob());
-    const done = () => URL.revokeObjectURL(shown);
-    image.addEventListener("load", done, { once: true });
-    image.addEventListener("error", done, { once: true });
-    image.src = shown;
+    const objectUrl = URL.createObjectURL(await (await request(url)).blob());
+    const release = () => URL.revokeObjectURL(objectUrl);
+    image.addEventListener("load", release, { once: true });
+    image.addEventListener("error", release, { once: true });
+    image.src = objectUrl;
   } catch {
     image.dispatchEvent(new Event("error"));
   }

@@ -1,21 +1,21 @@
-// The frame on the picture: drag to draw one, drag it to move it, its corners to change it; or by
-// keys.
-// A crop is [x, y, width, height] in fractions of the upright picture; null is the whole picture.
+// The frame around the part of the picture to search for. Drag on the picture to draw it, drag the
+// frame to move it, drag a corner to resize it, or use the keyboard.
+// A crop is [x, y, width, height] in fractions of the upright picture, or null for all of it.
 
-const LEAST = 0.04; // of a side
+const MIN_SIDE = 0.04; // fraction of the picture's side
 const STEP = 0.02;
-const SETTLED = 600; // milliseconds after the last key
+const KEY_DELAY = 600; // milliseconds after the last key
 
-const within = (value, least, most) => Math.min(most, Math.max(least, value));
-const rounded = (crop) => crop.map((value) => Math.round(value * 1000) / 1000);
+const clamp = (value, min, max) => Math.min(max, Math.max(min, value));
+const round = (crop) => crop.map((value) => Math.round(value * 1000) / 1000);
 
 /**
- * @param {HTMLElement} stage holds the picture and the frame
- * @param {HTMLElement} frame is focusable
- * @param {(crop: number[] | null) => void} onSettled is told of a crop that is meant
- * @param {(text: string) => void} say tells a screen reader
+ * @param {HTMLElement} stage contains the picture and the frame
+ * @param {HTMLElement} frame focusable
+ * @param {(crop: number[] | null) => void} onCrop called once the user has finished a crop
+ * @param {(text: string) => void} announce tells a screen reader
  */
-export function makeCrop(stage, frame, onSettled, say) {
+export function makeCrop(stage, frame, onCrop, announce) {
   let crop = null;
   let drag = null;
   let timer = null;
@@ -29,33 +29,33 @@ export function makeCrop(stage, frame, onSettled, say) {
     frame.style.height = `${height * 100}%`;
   };
 
-  const change = (next) => {
+  const setCrop = (next) => {
     const isWhole = next && next[2] > 0.995 && next[3] > 0.995;
-    crop = next && !isWhole ? rounded(next) : null;
+    crop = next && !isWhole ? round(next) : null;
     draw();
   };
 
-  const settle = () => {
+  const finish = () => {
     clearTimeout(timer);
-    onSettled(crop);
+    onCrop(crop);
   };
 
   // --- pointer ---
 
-  const place = (event) => {
+  const positionOf = (event) => {
     const box = stage.getBoundingClientRect();
     return [
-      within((event.clientX - box.left) / box.width, 0, 1),
-      within((event.clientY - box.top) / box.height, 0, 1),
+      clamp((event.clientX - box.left) / box.width, 0, 1),
+      clamp((event.clientY - box.top) / box.height, 0, 1),
     ];
   };
 
   stage.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || stage.classList.contains("fixed")) return;
     const grip = event.target.dataset.grip;
-    const [x, y] = place(event);
+    const [x, y] = positionOf(event);
     if (crop && grip) {
-      // The corner across stays where it is.
+      // The opposite corner stays in place.
       const [left, top, width, height] = crop;
       drag = {
         kind: "draw",
@@ -73,21 +73,21 @@ export function makeCrop(stage, frame, onSettled, say) {
 
   stage.addEventListener("pointermove", (event) => {
     if (!drag) return;
-    const [x, y] = place(event);
+    const [x, y] = positionOf(event);
     const [fromX, fromY] = drag.from;
     if (drag.kind === "move") {
       const [left, top, width, height] = drag.crop;
-      change([
-        within(left + x - fromX, 0, 1 - width),
-        within(top + y - fromY, 0, 1 - height),
+      setCrop([
+        clamp(left + x - fromX, 0, 1 - width),
+        clamp(top + y - fromY, 0, 1 - height),
         width,
         height,
       ]);
     } else {
       const [width, height] = [Math.abs(x - fromX), Math.abs(y - fromY)];
-      // A mere click draws nothing.
-      if (width < LEAST || height < LEAST) return;
-      change([Math.min(x, fromX), Math.min(y, fromY), width, height]);
+      // A click draws nothing.
+      if (width < MIN_SIDE || height < MIN_SIDE) return;
+      setCrop([Math.min(x, fromX), Math.min(y, fromY), width, height]);
     }
   });
 
@@ -96,68 +96,68 @@ export function makeCrop(stage, frame, onSettled, say) {
     const { before } = drag;
     drag = null;
     stage.classList.remove("dragging");
-    if (event.type === "pointercancel") change(before);
-    else if (String(crop) !== String(before)) settle();
+    if (event.type === "pointercancel") setCrop(before);
+    else if (String(crop) !== String(before)) finish();
   };
   stage.addEventListener("pointerup", end);
   stage.addEventListener("pointercancel", end);
 
   // --- keys ---
 
-  const resized = ([x, y, width, height], byWidth, byHeight) => {
-    const wide = within(width + byWidth, LEAST, 1);
-    const high = within(height + byHeight, LEAST, 1);
+  const resize = ([x, y, width, height], byWidth, byHeight) => {
+    const wide = clamp(width + byWidth, MIN_SIDE, 1);
+    const high = clamp(height + byHeight, MIN_SIDE, 1);
     return [
-      within(x + (width - wide) / 2, 0, 1 - wide),
-      within(y + (height - high) / 2, 0, 1 - high),
+      clamp(x + (width - wide) / 2, 0, 1 - wide),
+      clamp(y + (height - high) / 2, 0, 1 - high),
       wide,
       high,
     ];
   };
-  const moved = ([x, y, width, height], byX, byY) => [
-    within(x + byX, 0, 1 - width),
-    within(y + byY, 0, 1 - height),
+  const move = ([x, y, width, height], byX, byY) => [
+    clamp(x + byX, 0, 1 - width),
+    clamp(y + byY, 0, 1 - height),
     width,
     height,
   ];
   const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-  const byKey = (event) => {
+  const cropAfterKey = (event) => {
     const now = crop ?? [0, 0, 1, 1];
     if (event.key in ARROWS) {
-      const [x, y] = ARROWS[event.key].map((way) => way * STEP);
-      // Up is higher, down is lower.
-      return event.shiftKey ? resized(now, x, -y) : moved(now, x, y);
+      const [x, y] = ARROWS[event.key].map((direction) => direction * STEP);
+      // Arrow up makes the frame higher, arrow down lower.
+      return event.shiftKey ? resize(now, x, -y) : move(now, x, y);
     }
-    if (event.key === "-") return resized(now, -5 * STEP, -5 * STEP);
-    if (event.key === "+" || event.key === "=") return resized(now, 5 * STEP, 5 * STEP);
+    if (event.key === "-") return resize(now, -5 * STEP, -5 * STEP);
+    if (event.key === "+" || event.key === "=") return resize(now, 5 * STEP, 5 * STEP);
     return undefined;
   };
 
   frame.addEventListener("keydown", (event) => {
     if (stage.classList.contains("fixed") || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape" && crop) {
-      change(null);
-      settle();
+      setCrop(null);
+      finish();
       return;
     }
     if (event.key === "Enter") {
-      settle();
+      finish();
       return;
     }
-    const next = byKey(event);
+    const next = cropAfterKey(event);
     if (next === undefined) return;
     event.preventDefault();
     const before = String(crop);
-    change(next);
+    setCrop(next);
     if (String(crop) === before) return;
-    say(inWords(crop));
+    announce(describe(crop));
     clearTimeout(timer);
-    timer = setTimeout(settle, SETTLED);
+    timer = setTimeout(finish, KEY_DELAY);
   });
 
   return {
-    /** Show a crop that came from elsewhere. */
+    /** Show a crop. */
     set(next) {
       clearTimeout(timer);
       crop = next;
@@ -166,8 +166,8 @@ export function makeCrop(stage, frame, onSettled, say) {
   };
 }
 
-function inWords(crop) {
+function describe(crop) {
   if (crop === null) return "The whole picture";
-  const [x, y, width, height] = crop.map((value) => `${Math.round(value * 100)} %`);
+  const [x, y, width, height] = crop.map((value) => `${Math.round(value * 100)}%`);
   return `${width} wide, ${height} high, ${x} from the left, ${y} from the top`;
 }

@@ -1,14 +1,14 @@
-// The ways a picture comes in: chosen, photographed, dropped, pasted.
+// The ways to give a picture: choose a file, take a photo, drop, paste.
 
 /**
- * @param {(files: File[]) => void} take is given what came in
+ * @param {(files: File[]) => void} onFiles called with the files
  * @param {HTMLElement} veil covers the page while a file is dragged over it
  */
-export function watchIntake(take, veil) {
+export function watchIntake(onFiles, veil) {
   for (const input of document.querySelectorAll("[data-intake]")) {
     input.addEventListener("change", () => {
-      take([...input.files]);
-      input.value = ""; // the same file may be chosen again
+      onFiles([...input.files]);
+      input.value = ""; // so that the same file can be chosen again
     });
   }
 
@@ -16,12 +16,12 @@ export function watchIntake(take, veil) {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length === 0) return;
     event.preventDefault();
-    take(files);
+    onFiles(files);
   });
 
-  const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
+  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
   document.addEventListener("dragover", (event) => {
-    if (!holdsFiles(event)) return;
+    if (!hasFiles(event)) return;
     event.preventDefault();
     event.dataTransfer.dropEffect = "copy";
     veil.hidden = false;
@@ -30,9 +30,9 @@ export function watchIntake(take, veil) {
     if (event.relatedTarget === null) veil.hidden = true;
   });
   document.addEventListener("drop", (event) => {
-    if (!holdsFiles(event)) return;
+    if (!hasFiles(event)) return;
     event.preventDefault();
     veil.hidden = true;
-    take([...event.dataTransfer.files]);
+    onFiles([...event.dataTransfer.files]);
   });
 }

@@ -1,26 +1,26 @@
-// The pictures that the user gave, by number, so that "back" and "reload" find them again. They are
-// in the browser's database for a day; where it gives none (private windows), in memory.
+// The user's pictures, so that "back" and "reload" find them again. The browser's database keeps
+// them for a day; without a database (in private windows) they are kept in memory.
 
-const DAY = 24 * 60 * 60 * 1000;
-const MOST = 30;
+const DAY = 24 * 60 * 60 * 1000; // milliseconds
+const MAX_PICTURES = 30;
 const inMemory = new Map();
-let opened;
+let opening;
 
-/** Keep a file; returns its number. */
-export async function keep(file) {
-  const kept = { id: newNumber(), name: file.name || "picture", blob: file, at: Date.now() };
-  inMemory.set(kept.id, kept);
+/** Store a file and return its id. */
+export async function storePicture(file) {
+  const picture = { id: newId(), name: file.name || "picture", blob: file, at: Date.now() };
+  inMemory.set(picture.id, picture);
   try {
-    await inStore("readwrite", (store) => store.put(kept));
-    await forgetOld();
+    await inStore("readwrite", (store) => store.put(picture));
+    await deleteOldPictures();
   } catch {
-    // In memory it is.
+    // The picture stays in memory.
   }
-  return kept.id;
+  return picture.id;
 }
 
-/** Return {id, name, blob} by its number, or null where this browser has none. */
-export async function recall(id) {
+/** Return {id, name, blob} of a picture, or null if this browser does not have it. */
+export async function loadPicture(id) {
   if (inMemory.has(id)) return inMemory.get(id);
   try {
     return (await inStore("readonly", (store) => store.get(id))) ?? null;
@@ -29,34 +29,36 @@ export async function recall(id) {
   }
 }
 
-/** Let go of what is older than a day, and of the oldest where there are many. */
-export async function forgetOld() {
+/** Delete pictures that are older than a day, and the oldest beyond the maximum number. */
+export async function deleteOldPictures() {
   try {
-    const all = await inStore("readonly", (store) => store.getAll());
-    const newestFirst = all.sort((one, other) => other.at - one.at);
-    const old = newestFirst.filter(({ at }, place) => place >= MOST || at < Date.now() - DAY);
+    const pictures = await inStore("readonly", (store) => store.getAll());
+    pictures.sort((a, b) => b.at - a.at); // newest first
+    const old = pictures.filter(
+      ({ at }, position) => position >= MAX_PICTURES || at < Date.now() - DAY,
+    );
     for (const { id } of old) await inStore("readwrite", (store) => store.delete(id));
   } catch {
     // Nothing is stored.
   }
 }
 
-const newNumber = () => Date.now().toString(36) + Math.random().toString(36).slice(2, 8);
+const newId = () => Date.now().toString(36) + Math.random().toString(36).slice(2, 8);
 
 function database() {
-  opened ??= new Promise((resolve, reject) => {
-    const opening = indexedDB.open("siamese", 1);
-    opening.onupgradeneeded = () => opening.result.createObjectStore("pictures", { keyPath: "id" });
-    opening.onsuccess = () => resolve(opening.result);
-    opening.onerror = () => reject(opening.error);
+  opening ??= new Promise((resolve, reject) => {
+    const request = indexedDB.open("siamese", 1);
+    request.onupgradeneeded = () => request.result.createObjectStore("pictures", { keyPath: "id" });
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
   });
-  return opened;
+  return opening;
 }
 
 async function inStore(mode, work) {
-  const asked = work((await database()).transaction("pictures", mode).objectStore("pictures"));
+  const request = work((await database()).transaction("pictures", mode).objectStore("pictures"));
   return new Promise((resolve, reject) => {
-    asked.onsuccess = () => resolve(asked.result);
-    asked.onerror = () => reject(asked.error);
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
   });
 }

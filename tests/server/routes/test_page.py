@@ -313,9 +313,9 @@ def test_a_picture_that_is_dropped_or_pasted_is_searched_for(
     page = visit()
     give(page, red_square, "mine.png", kind=kind)
     assert found(page)[0] == "red-square"
-    expect(page.locator(".card .alike").first).to_have_text("100 % alike")
+    expect(page.locator(".card .similarity").first).to_have_text("100% similar")
     expect(page).to_have_title("Looks like mine.png")
-    expect(page.locator("#live")).to_have_text("The 24 most alike of 48 pictures.")
+    expect(page.locator("#live")).to_have_text("The 24 most similar of 48 pictures.")
     expect(page.locator("#found-title")).to_be_focused()
     assert re.fullmatch(r"picture=\w+", query_of(page))
 
@@ -354,9 +354,9 @@ def test_results_are_pictures_and_say_what_they_are(
     )
     expect(card.locator(".card-labels")).not_to_be_empty()
     expect(page.locator(".divider")).to_have_text("From here on, probably something else")
-    page.get_by_text("What “% alike” means").click()
+    page.get_by_text("What “% similar” means").click()
     # 1 - 0.3² / 2 = 0.955
-    expect(page.locator("#scale-text")).to_contain_text("seldom less than 96 % alike")
+    expect(page.locator("#scale-text")).to_contain_text("seldom less than 96% similar")
     accessible(page)
 
 
@@ -408,13 +408,13 @@ def test_the_frame_is_moved_by_keys(visit: Open, two_shapes: bytes) -> None:
     page = visit()
     give(page, two_shapes)
     found(page)
-    frame = page.get_by_label("Part of the picture that is searched for")
+    frame = page.get_by_label("Part of the picture to search for")
     frame.focus()
     expect(page.locator("#frame-help")).to_be_visible()
     for key in ["-"] * 5 + ["ArrowRight"] * 20 + ["Shift+ArrowUp"] * 20 + ["ArrowLeft"]:
         frame.press(key)
     expect(page.locator("#live")).to_have_text(
-        "50 % wide, 90 % high, 48 % from the left, 5 % from the top"
+        "50% wide, 90% high, 48% from the left, 5% from the top"
     )
     expect(page).to_have_url(re.compile(r"&crop=0\.48,0\.05,0\.5,0\.9$"))
     expect(page.locator(".card .item").first).to_have_text(re.compile("^red-"))
@@ -476,7 +476,7 @@ def test_labels_keep_and_leave_out(
     expect(page.locator(".label-list li")).to_have_count(1)
     keeping(page, "triangle").click()
     expect(page.locator("#found-summary")).to_have_text(
-        "12 pictures pass your filters, the most alike first."
+        "12 pictures match your filters, the most similar first."
     )
     assert labels_shown(page) == {"triangle"}
 
@@ -493,8 +493,8 @@ def test_labels_keep_and_leave_out(
     assert labels_shown(page) == {"disc"}
     accessible(page)
 
-    page.get_by_role("button", name="only disc: take this filter away").click()
-    expect(page.locator("#found-summary")).to_contain_text("24 pictures most alike")
+    page.get_by_role("button", name="only disc: remove this filter").click()
+    expect(page.locator("#found-summary")).to_contain_text("24 most similar pictures")
     assert "triangle" not in labels_shown(page)
 
 
@@ -505,8 +505,8 @@ def test_filters_that_keep_nothing_can_be_cleared(
     assert labels_shown(page) == {"disc", "square"}
     page.get_by_text("all of them").click()
     expect(page).to_have_url(re.compile("every=disc&every=square"))
-    expect(page.locator("#notice")).to_contain_text("No picture passes your filters")
-    expect(page.locator("#live")).to_contain_text("No picture passes your filters")
+    expect(page.locator("#notice")).to_contain_text("No picture matches your filters")
+    expect(page.locator("#live")).to_contain_text("No picture matches your filters")
     accessible(page)
     page.get_by_role("button", name="Clear the filters").click()
     expect(page).to_have_url(re.compile(r"\?like=red-disc-0\.png$"))
@@ -522,16 +522,16 @@ def test_one_result_per_item_only_other_items_and_how_alike(visit: Open) -> None
     assert "red-disc" not in found(page)
     page.get_by_role("switch", name="One result per item").check()
     expect(page.locator("#found-summary")).to_have_text(
-        "The 11 most alike items, each by its nearest of 48 pictures."
+        "The 11 most similar items, each by its nearest of 48 pictures."
     )
     assert len(found(page)) == len(set(found(page))) == 11
 
-    page.get_by_role("slider", name="How alike at least").fill("70")
+    page.get_by_role("slider", name="Minimum similarity").fill("70")
     expect(page).to_have_url(re.compile("least=70"))
-    expect(page.locator("#chips")).to_have_text("at least 70 %")
+    expect(page.locator("#chips")).to_have_text("at least 70%")
     page.wait_for_load_state("networkidle")
     found(page)
-    least = [int(text.split()[0]) for text in page.locator(".alike b").all_inner_texts()]
+    least = [int(text.rstrip("%")) for text in page.locator(".similarity b").all_inner_texts()]
     assert 0 < len(least) < 11
     assert min(least) >= 70
 
@@ -630,7 +630,7 @@ def test_what_is_no_picture_is_not_sent(
     accessible(page)
     give(page, bytes(200_001), "huge.png")
     expect(page.get_by_role("alert")).to_contain_text(
-        "“huge.png” has 200 kB; this server takes up to 200 kB"
+        "“huge.png” has 200 kB; this server accepts up to 200 kB"
     )
     assert "POST" not in sent
 
@@ -677,7 +677,7 @@ def test_a_busy_server_is_asked_again(
 
     page.route("**/search", refuse_once)
     give(page, red_square)
-    expect(page.locator("#notice")).to_contain_text("it is tried again in 3 seconds")
+    expect(page.locator("#notice")).to_contain_text("will be tried again in 3 seconds")
     accessible(page)
     assert found(page)[0] == "red-square"
     expect(page.locator("#notice")).to_be_hidden()
@@ -698,7 +698,7 @@ def test_a_server_that_stays_busy_is_left_alone(visit: Open, red_square: bytes) 
         expect(page.locator("#notice")).to_contain_text("tried again in 1 second.")
         with page.expect_response("**/search"):
             page.clock.fast_forward(1000)
-    expect(page.locator("#notice")).to_contain_text("Too many are searching right now")
+    expect(page.locator("#notice")).to_contain_text("Too many people are searching right now")
     assert len(asked) == 5
     page.unroute("**/search")
     page.get_by_role("button", name="Try again").click()
@@ -757,7 +757,7 @@ def test_another_index_is_not_mixed_with_the_one_before(visit: Open) -> None:
     expect(page.locator(".card")).to_have_count(47)
     assert set(found(page)) == {"new"}
     assert offsets == [24, 0]
-    expect(page.locator("#found-summary")).to_have_text("The 47 most alike of 99 pictures.")
+    expect(page.locator("#found-summary")).to_have_text("The 47 most similar of 99 pictures.")
 
 
 def test_what_is_not_in_the_catalogue_is_said_kindly(
@@ -767,7 +767,7 @@ def test_what_is_not_in_the_catalogue_is_said_kindly(
     give(page, two_shapes)
     assert len(found(page)) == 24
     expect(page.locator("#notice")).to_contain_text("Probably not in this catalogue")
-    expect(page.locator("#notice")).to_contain_text("Draw a frame around that")
+    expect(page.locator("#notice")).to_contain_text("Draw a frame around one")
     expect(page.locator(".divider")).to_have_count(0)
     accessible(page)
 
@@ -812,7 +812,7 @@ def test_a_picture_that_is_gone_leaves_its_name(visit: Open) -> None:
     page.goto(page.url + "?like=red-disc-0.png")
     found(page)
     expect(page.locator(".card").first.locator(".without")).to_be_visible()
-    expect(page.locator(".card a").first).to_have_accessible_name("99 % alike red-triangle")
+    expect(page.locator(".card a").first).to_have_accessible_name("99% similar red-triangle")
 
 
 def test_a_key_is_asked_for_and_kept(
@@ -820,14 +820,14 @@ def test_a_key_is_asked_for_and_kept(
 ) -> None:
     with running(searcher, replace(settings, api_keys=("open-sesame",))) as address:
         page = visit("?like=red-disc-0.png", at=address)
-        dialog = page.get_by_role("dialog", name="This search asks for a key")
+        dialog = page.get_by_role("dialog", name="This search needs a key")
         expect(dialog).to_be_visible()
         accessible(page)
         page.keyboard.press("Escape")
-        expect(page.get_by_role("heading", level=1)).to_have_text("This search asks for a key")
+        expect(page.get_by_role("heading", level=1)).to_have_text("This search needs a key")
         page.get_by_role("button", name="Enter the key").click()
         page.get_by_label("API key").fill("wrong")
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Continue").click()
         expect(dialog).to_contain_text("This key was not accepted")
         page.get_by_label("API key").fill("open-sesame")
         page.keyboard.press("Enter")
