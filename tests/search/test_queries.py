@@ -109,7 +109,9 @@ def test_searching_together_skips_broken_pictures_and_leaves_out_the_own_item(se
 
 
 def test_queries_without_a_known_item_are_counted(searcher, photos, capsys):
-    queries = collect_queries([photos / "red"])  # without the folder, the filenames are not those of the index
+    queries = collect_queries(
+        [photos / "red"]
+    )  # without the folder, the filenames are not those of the index
     list(search_each(searcher, queries, 1, [], exclude_own_item=True))
     assert "no known item for 2 queries" in capsys.readouterr().err
     list(
