@@ -1,4 +1,4 @@
-"""The Parquet files of an embedding store: `part-00000.parquet`, `part-00001.parquet`, …"""
+"""Read and write the Parquet files of an embedding store, `part-00000.parquet` and so on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reaching a Ray cluster, or starting one on this machine, and leaving it as it was found."""
+"""Connect to a Ray cluster, or start one on this machine, and check its nodes."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from siamese.utils.text import pluralize
 from siamese.version import __version__
 
 CONNECT_SECONDS = 10.0
-"""How long a cluster may take to answer at all."""
+"""How long to wait for a cluster to accept a connection."""
 
-LOOK_SECONDS = 120.0
-"""How long a node may take to start a first process."""
+NODE_START_SECONDS = 120.0
+"""How long a node may take to start its first process."""
 
 BUSY_SECONDS = 5.0
-"""How long what another run held a moment ago may take to become free."""
+"""How long resources of a run that just ended may take to become free."""
 
 MAX_CORES = 16
-"""Of one worker: a Python process of its own for each so many. Taken, not measured."""
+"""Most cores per worker, each of which is a Python process. Chosen, not measured."""
 
 
-class Workers(NamedTuple):
-    """How a cluster is divided: so many actors, each of so many processors and GPUs."""
+class WorkerPlan(NamedTuple):
+    """How many workers a cluster gets, and how many cores and GPUs each of them."""
 
-    actors: int
+    workers: int
     cores: int
     gpus: int
 
 
 def require_ray() -> None:
-    """Refuse in one line where Ray Data is not installed."""
-    if find_spec("ray") is None or find_spec("fsspec") is None:  # Ray Data's, not Ray's
+    """Raise an error if Ray Data is not installed."""
+    if find_spec("ray") is None or find_spec("fsspec") is None:  # Ray Data needs fsspec, Ray not
         raise InputError(
             "--executor ray: Ray is not installed; pip install "
             "'keras-image-similarity-training[ray]', here and on every node"
@@ -53,24 +53,27 @@ def require_ray() -> None:
 
 @contextlib.contextmanager
 def connect_cluster(address: str | None) -> Iterator[None]:
-    """Connect to a cluster, quietly; a program that is connected already stays so.
+    """Connect to a cluster without Ray's own output.
+
+    If the program is connected to a cluster already, that one is used.
 
     Parameters
     ----------
-    address : ``host:6379``, or ``ray://host:10001`` from outside; None for the cluster that
-        RAY_ADDRESS names or this machine is part of, or else for one on this machine that ends
-        with the block
+    address : str or None
+        ``host:6379``, or ``ray://host:10001`` from outside the cluster. None for the cluster in
+        RAY_ADDRESS or the one this machine is part of, or else for a new one on this machine that
+        ends with the context.
 
     Raises
     ------
     InputError
-        One line: nothing answers there, or it is of another version.
+        If no cluster answers, or it has another version of Ray or Python.
     """
-    # Before Ray is imported: no report of its use to a server, no advice of its C++ parts.
+    # Before Ray is imported: no usage report to a server, no advice from its C++ parts.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    import ray.data  # which sets its loggers up
+    import ray.data  # which configures its loggers
 
     with _quiet_loggers("ray", "ray.data"):
         if ray.is_initialized():
@@ -79,7 +82,7 @@ def connect_cluster(address: str | None) -> Iterator[None]:
         if address is not None:
             _require_answer(address)
         problem = None
-        with suppress_stderr(), _own_signals():  # Ray sets a handler of its own
+        with suppress_stderr(), _preserve_sigterm():
             try:
                 ray.init(
                     address,
@@ -87,94 +90,104 @@ def connect_cluster(address: str | None) -> Iterator[None]:
                     logging_level=logging.CRITICAL,
                     log_to_driver=False,
                 )
-            except Exception as error:  # its own, RuntimeError, ConnectionError, ValueError
+            except Exception as error:  # Ray's own, RuntimeError, ConnectionError or ValueError
                 problem = error
         if problem is not None:
             where = "--executor ray" if address is None else f"--ray-address {address}"
-            raise InputError(f"{where}: {one_line(problem)}") from problem
+            raise InputError(f"{where}: {last_line(problem)}") from problem
         try:
             yield
         finally:
             ray.shutdown()
 
 
-def workers(gpu: bool) -> Workers:
-    """Divide the cluster: a worker a GPU where there are any, or else a worker about a node.
+def plan_workers(use_gpus: bool) -> WorkerPlan:
+    """Divide the connected cluster into workers.
 
-    Workers are all of one size, so that any of them can be started again on any node. That is the
-    largest with which nine of ten processors have work.
+    There is one worker per GPU if there are GPUs, otherwise about one per node. All workers have
+    the same size, so that any of them can be restarted on any node: the largest size that uses at
+    least nine of ten cores.
 
     Parameters
     ----------
-    gpu : whether a GPU is of use
+    use_gpus : bool
+        Whether the runtime can use GPUs.
+
+    Returns
+    -------
+    WorkerPlan
 
     Raises
     ------
     InputError
-        The cluster has no processors to give.
+        If the cluster has no CPUs.
     """
-    sizes = [(int(cpus), int(gpus)) for cpus, gpus in map(_resources, _nodes())]
-    with_gpu = [(cpus, gpus) for cpus, gpus in sizes if cpus and gpus] if gpu else []
-    if with_gpu:
-        cores = max(1, min(MAX_CORES, *(cpus // gpus for cpus, gpus in with_gpu)))
-        return Workers(sum(gpus for _, gpus in with_gpu), cores, 1)
+    sizes = [(int(cpus), int(gpus)) for cpus, gpus in map(_resources, _live_nodes())]
+    with_gpus = [(cpus, gpus) for cpus, gpus in sizes if cpus and gpus] if use_gpus else []
+    if with_gpus:
+        cores = max(1, min(MAX_CORES, *(cpus // gpus for cpus, gpus in with_gpus)))
+        return WorkerPlan(sum(gpus for _, gpus in with_gpus), cores, 1)
     nodes = [cpus for cpus, _ in sizes if cpus]
     if not nodes:
-        raise InputError("the Ray cluster has no CPUs; start a node of it with some (--num-cpus)")
+        raise InputError("the Ray cluster has no CPUs; start one of its nodes with --num-cpus")
 
-    def used(cores: int) -> int:
+    def used_cores(cores: int) -> int:
         return sum(cpus // cores * cores for cpus in nodes)
 
     choices = sorted({min(cpus, MAX_CORES) for cpus in nodes}, reverse=True)
-    enough = min(0.9 * sum(nodes), max(map(used, choices)))
-    cores = next(cores for cores in choices if used(cores) >= enough)
-    return Workers(used(cores) // cores, cores, 0)
+    enough = min(0.9 * sum(nodes), max(map(used_cores, choices)))
+    cores = next(cores for cores in choices if used_cores(cores) >= enough)
+    return WorkerPlan(used_cores(cores) // cores, cores, 0)
 
 
-def require_nodes(sample: Sequence[File]) -> None:
-    """Look around on every node before long work.
+def require_ready_nodes(sample: Sequence[File]) -> None:
+    """Check, before long work, that every node can embed.
 
     Parameters
     ----------
-    sample : files that are there; each node must see one
+    sample : sequence of File
+        Existing files; every node must see at least one.
 
     Raises
     ------
     InputError
-        A line a node that cannot embed.
+        One line per node that cannot embed.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from siamese.embedding.ray.worker import look
+    from siamese.embedding.ray.worker import find_problem
 
-    asked = []
-    for node in [node for node in _nodes() if any(_resources(node))]:
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        task = ray.remote(look).options(num_cpus=0, scheduling_strategy=there)
-        asked.append((node["NodeManagerAddress"], task.remote(__version__, list(sample))))
+    pending = []
+    for node in [node for node in _live_nodes() if any(_resources(node))]:
+        on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        task = ray.remote(find_problem).options(num_cpus=0, scheduling_strategy=on_node)
+        pending.append((node["NodeManagerAddress"], task.remote(__version__, list(sample))))
     problems = []
-    for node, answer in asked:
+    for address, result in pending:
         try:
-            problem = ray.get(answer, timeout=LOOK_SECONDS)
+            problem = ray.get(result, timeout=NODE_START_SECONDS)
         except ray.exceptions.GetTimeoutError:
-            problem = f"has not answered in {LOOK_SECONDS:.0f} seconds"
+            problem = f"did not answer within {NODE_START_SECONDS:.0f} seconds"
         except ray.exceptions.RayError as error:
             problem = (
-                f"cannot run this package ({one_line(error)}); install version {__version__} on "
+                f"cannot run this package ({last_line(error)}); install version {__version__} on "
                 "every node"
             )
         if problem is not None:
-            problems.append(f"node {node}: {problem}")
+            problems.append(f"node {address}: {problem}")
     if problems:
         raise InputError(problems)
 
 
-def say_if_busy(divided: Workers) -> None:
-    """Say on standard error where others have all that a worker needs: it then waits, unheard."""
+def warn_if_busy(plan: WorkerPlan) -> None:
+    """Print a note if other programs hold the cores or GPUs that a worker needs.
+
+    Ray waits for them without a message.
+    """
     import ray
 
-    kind, needed = ("GPU", divided.gpus) if divided.gpus else ("CPU", divided.cores)
+    kind, needed = ("GPU", plan.gpus) if plan.gpus else ("CPU", plan.cores)
     until = time.monotonic() + BUSY_SECONDS
     while ray.available_resources().get(kind, 0) < needed:
         if time.monotonic() > until:
@@ -183,24 +196,25 @@ def say_if_busy(divided: Workers) -> None:
         time.sleep(0.2)
 
 
-def one_line(error: BaseException) -> str:
-    """The last line that says something: Ray puts a traceback before it."""
+def last_line(error: BaseException) -> str:
+    """Return the last line of a message that is not empty: in Ray's, a traceback comes first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__
 
 
-def _nodes() -> list[dict[str, Any]]:
+def _live_nodes() -> list[dict[str, Any]]:
     import ray
 
     return [node for node in ray.nodes() if node["Alive"]]
 
 
 def _resources(node: dict[str, Any]) -> tuple[float, float]:
+    """Return the numbers of CPUs and GPUs of a node."""
     return node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0)
 
 
 def _require_answer(address: str) -> None:
-    """Ray itself would try for a minute, and say it in many lines."""
+    """Raise an error if nothing listens at an address; Ray would try for a minute."""
     if address in ("auto", "local"):
         return
     parts = urlsplit(address if "://" in address else f"//{address}")
@@ -209,20 +223,22 @@ def _require_answer(address: str) -> None:
     except ValueError:
         host, port = None, None
     if host is None or port is None:
-        raise InputError(f"--ray-address {address}: give HOST:PORT, as ray start --head says it")
+        raise InputError(
+            f"--ray-address {address}: give HOST:PORT, as `ray start --head` prints it"
+        )
     try:
         with socket.create_connection((host, port), CONNECT_SECONDS):
             pass
     except OSError as error:
         raise UnavailableError(
             f"--ray-address {address}: no Ray cluster answers there ({error.strerror or error}); "
-            "start it, or correct the address"
+            "start one, or correct the address"
         ) from None
 
 
 @contextlib.contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep what is to happen at SIGTERM as it was."""
+def _preserve_sigterm() -> Iterator[None]:
+    """Restore the handler of SIGTERM, which Ray replaces."""
     handler = signal.getsignal(signal.SIGTERM)
     try:
         yield

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING
 from siamese.data.remote_files import file_exists
 from siamese.embedding.executor import EmbeddedBatch
 from siamese.embedding.ray.cluster import (
-    Workers,
+    WorkerPlan,
     connect_cluster,
-    one_line,
-    require_nodes,
+    last_line,
+    plan_workers,
     require_ray,
-    say_if_busy,
-    workers,
+    require_ready_nodes,
+    warn_if_busy,
 )
-from siamese.embedding.ray.tables import files_table, read_outcomes
-from siamese.embedding.ray.worker import MODEL, Job, Tries, Worker
+from siamese.embedding.ray.tables import files_to_table, table_to_outcomes
+from siamese.embedding.ray.worker import MODEL_FILENAME, AttemptCounter, Job, Worker
 from siamese.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ class RayExecutor:
             return
         with connect_cluster(self.address):
             sample = _sample(files)
-            require_nodes(sample)
-            divided = workers(gpu=embedder.requested_runtime != "openvino")
-            say_if_busy(divided)
+            require_ready_nodes(sample)
+            plan = plan_workers(use_gpus=embedder.requested_runtime != "openvino")
+            warn_if_busy(plan)
             job = Job(
                 model=_checkpoint(embedder),
                 name=embedder.facts.name,
@@ -96,43 +96,42 @@ class RayExecutor:
                 runtime=embedder.requested_runtime,
                 precision=embedder.requested_precision,
                 batch_size=batch_size,
-                cores=divided.cores,
+                cores=plan.cores,
                 sample=sample,
             )
-            size = _task_size(len(filenames), divided.actors, batch_size)
+            size = _task_size(len(filenames), plan.workers, batch_size)
             tables = [
-                files_table(files, filenames[start : start + size])
+                files_to_table(files, filenames[start : start + size])
                 for start in range(0, len(filenames), size)
             ]
-            with closing(_outcomes(job, tables, divided)) as outcomes:
+            with closing(_run(job, tables, plan)) as outcomes:
                 for table in outcomes:
-                    yield EmbeddedBatch(*read_outcomes(table))
+                    yield EmbeddedBatch(*table_to_outcomes(table))
 
 
-def _outcomes(
-    job: Job, tables: Sequence[pyarrow.Table], divided: Workers
-) -> Generator[pyarrow.Table]:
+def _run(job: Job, tables: Sequence[pyarrow.Table], plan: WorkerPlan) -> Generator[pyarrow.Table]:
     """Run a job over tables of files and yield tables of outcomes as they arrive."""
     import ray
     import ray.data
 
     # The cluster frees both as soon as no reference is left here.
-    shared = ray.put(job)
-    tries = ray.remote(Tries).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
-    most = min(divided.actors, len(tables))
+    job_reference = ray.put(job)
+    counter = ray.remote(AttemptCounter)
+    attempts = counter.options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
+    workers = min(plan.workers, len(tables))
     files = ray.data.from_arrow(list(tables))
     files.context.enable_progress_bars = False
     files.context.print_on_execution_start = False
     files.context.raise_original_map_exception = True
     outcomes = files.map_batches(
         Worker,
-        fn_constructor_args=[shared, tries],
+        fn_constructor_args=[job_reference, attempts],
         # Fewer if a worker is lost and cannot be replaced, or when little work is left.
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
         batch_size=max(map(len, tables)),
         batch_format="pyarrow",
-        num_cpus=None if divided.gpus else divided.cores,
-        num_gpus=divided.gpus or None,
+        num_cpus=None if plan.gpus else plan.cores,
+        num_gpus=plan.gpus or None,
     )
     try:
         yield from outcomes.iter_batches(
@@ -140,7 +139,7 @@ def _outcomes(
         )
     except ray.exceptions.RayError as error:
         raise InputError(
-            f"--executor ray: {one_line(error)} ({type(error).__name__}); the vectors so far are "
+            f"--executor ray: {last_line(error)} ({type(error).__name__}); the vectors so far are "
             "stored: run the same command to continue"
         ) from error
 
@@ -151,7 +150,7 @@ def _checkpoint(embedder: Embedder) -> bytes:
     from siamese.models.checkpoints import save_model
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, MODEL)
+        path = Path(folder, MODEL_FILENAME)
         save_model(model, path)
         return path.read_bytes()
 

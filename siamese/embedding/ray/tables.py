@@ -1,7 +1,6 @@
-"""What travels between the driver of a Ray cluster and its workers, as Arrow tables.
+"""Arrow tables that the driver and the workers of a Ray cluster exchange.
 
-Files there, outcomes back, a row a picture: the one is written by the driver and read by a worker,
-the other the other way round.
+The driver sends tables of files, and the workers return tables of outcomes, one row per picture.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
     from siamese.data.remote_files import File
 
 
-def files_table(files: Mapping[str, File], filenames: Sequence[str]) -> pyarrow.Table:
-    """The files of some filenames; a path travels as it is, whatever kind of path it is."""
+def files_to_table(files: Mapping[str, File], filenames: Sequence[str]) -> pyarrow.Table:
+    """Make a table of the files of some filenames, which may be of any type of path."""
     import pyarrow as pa
 
     paths = [pickle.dumps(files[filename]) for filename in filenames]
@@ -32,66 +31,85 @@ def files_table(files: Mapping[str, File], filenames: Sequence[str]) -> pyarrow.
     )
 
 
-def read_files(table: pyarrow.Table) -> dict[str, File]:
-    """What `files_table` was given."""
+def table_to_files(table: pyarrow.Table) -> dict[str, File]:
+    """Return the files of a table that `files_to_table` made."""
     names, paths = (table[name].to_pylist() for name in ("filename", "path"))
     return dict(zip(names, map(pickle.loads, paths), strict=True))
 
 
-def outcomes_table(entries: Sequence[StoredOutcome], runtime: str, precision: str) -> pyarrow.Table:
-    """What became of pictures, and what embedded them."""
+def outcomes_to_table(
+    outcomes: Sequence[StoredOutcome], runtime: str, precision: str
+) -> pyarrow.Table:
+    """Make a table of outcomes and of the runtime and precision that computed them."""
     import pyarrow as pa
 
-    states = [(None, None, None) if one.state is None else one.state for one in entries]
+    states = [outcome.state or (None, None, None) for outcome in outcomes]
     sizes, times, contents = zip(*states, strict=True) if states else ((), (), ())
-    vectors = [None if isinstance(one.outcome, str) else one.outcome for one in entries]
-    errors = [one.outcome if isinstance(one.outcome, str) else None for one in entries]
+    results = [outcome.outcome for outcome in outcomes]
+    vectors = [None if isinstance(result, str) else result for result in results]
+    errors = [result if isinstance(result, str) else None for result in results]
     return pa.table(
         {
-            "filename": pa.array([one.filename for one in entries], pa.string()),
+            "filename": pa.array([outcome.filename for outcome in outcomes], pa.string()),
             "size": pa.array(sizes, pa.int64()),
             "modified": pa.array(times, pa.int64()),
             "content": pa.array(contents, pa.binary(16)),
             "vector": pa.array(vectors, pa.list_(pa.float32())),
             "error": pa.array(errors, pa.string()),
-            "ran": pa.array([f"{runtime} {precision}"] * len(entries), pa.string()),
+            "ran": pa.array([f"{runtime} {precision}"] * len(outcomes), pa.string()),
         }
     )
 
 
-def refusal_table(reason: str) -> pyarrow.Table:
-    """Why a worker can embed nothing, in the form of outcomes: Ray would bury an exception."""
+def error_to_table(reason: str) -> pyarrow.Table:
+    """Make a table of outcomes that says why a worker cannot embed.
+
+    Ray would bury an exception in its own messages.
+    """
     import pyarrow as pa
 
-    none = {"filename": None, "size": None, "modified": None, "content": None, "vector": None}
-    schema = outcomes_table([], "", "").schema
-    return pa.Table.from_pylist([{**none, "error": reason, "ran": None}], schema)
+    schema = outcomes_to_table([], "", "").schema
+    return pa.Table.from_pylist([{**dict.fromkeys(schema.names), "error": reason}], schema)
 
 
-def read_outcomes(table: pyarrow.Table) -> tuple[list[StoredOutcome], set[tuple[str, str]]]:
-    """What `outcomes_table` was given: the entries, and every (runtime, precision) among them.
+def table_to_outcomes(table: pyarrow.Table) -> tuple[list[StoredOutcome], set[tuple[str, str]]]:
+    """Return the content of a table that `outcomes_to_table` made.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+
+    Returns
+    -------
+    outcomes : list of StoredOutcome
+    ran : set of (str, str)
+        Every pair of runtime and precision.
 
     Raises
     ------
     InputError
-        It is a `refusal_table`.
+        If `error_to_table` made the table.
     """
     if table["filename"].null_count:
         raise InputError(table["error"].to_pylist()[0])
+    column = table["vector"].combine_chunks()
+    count = len(column) - column.null_count
+    # Rows of one array, not a list of floats per picture.
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    vectors = iter(values.reshape(count, -1) if count else np.empty((0, 0), np.float32))
 
-    def entry(
+    def make_outcome(
         filename: str, size: int | None, modified: int, content: bytes, error: str | None
     ) -> StoredOutcome:
         state = None if size is None else FileState(size, modified, content)
-        outcome: Outcome = next(whole) if error is None else error
-        return StoredOutcome(filename, state, outcome)
+        result: Outcome = next(vectors) if error is None else error
+        return StoredOutcome(filename, state, result)
 
-    vectors = table["vector"].combine_chunks()
-    count = len(vectors) - vectors.null_count
-    # The rows of one array, not a list of floats a picture.
-    flat = vectors.flatten().to_numpy(zero_copy_only=False)
-    whole = iter(flat.reshape(count, -1) if count else np.empty((0, 0), np.float32))
-    columns = ("filename", "size", "modified", "content", "error")
-    entries = list(starmap(entry, zip(*(table[one].to_pylist() for one in columns), strict=True)))
-    ran = {(one.split()[0], one.split()[1]) for one in table["ran"].unique().to_pylist()}
-    return entries, ran
+    names = ("filename", "size", "modified", "content", "error")
+    rows = zip(*(table[name].to_pylist() for name in names), strict=True)
+    outcomes = list(starmap(make_outcome, rows))
+    ran = set()
+    for value in table["ran"].unique().to_pylist():
+        runtime, precision = value.split()
+        ran.add((runtime, precision))
+    return outcomes, ran

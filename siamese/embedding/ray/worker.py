@@ -1,4 +1,4 @@
-"""What runs on the nodes of a Ray cluster: a model in an actor, and a look around beforehand."""
+"""Code that runs on the nodes of a Ray cluster: the workers, and the check before them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from siamese.data.remote_files import file_exists
 from siamese.embedding.executor import LocalExecutor
-from siamese.embedding.ray.tables import outcomes_table, read_files, refusal_table
+from siamese.embedding.ray.tables import error_to_table, outcomes_to_table, table_to_files
 from siamese.errors import InputError
 from siamese.utils.text import pluralize
 from siamese.utils.threads import limit_cores
@@ -25,24 +25,31 @@ if TYPE_CHECKING:
     from siamese.embedding.embedder import Embedder
     from siamese.embedding.runtimes.runtime import PrecisionName, RuntimeName
 
-MODEL = "model.hdf5"
+MODEL_FILENAME = "model.hdf5"
 
-MAX_TRIES = 4
-"""So often the same pictures are begun. Nodes come and go; what ends a worker every time is bad."""
+MAX_ATTEMPTS = 4
+"""How often a table is started before the run fails. Nodes come and go, but a table that ends every
+worker is at fault itself."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker needs; put into the cluster once, and fetched once by each node.
+    """What every worker needs to know. It is put into the cluster once.
 
     Attributes
     ----------
-    model : the bytes of a checkpoint
-    name, fingerprint : what it must turn out to be
-    runtime, precision : what is to run it, and how; see `siamese.embedding.runtimes.choose.open_runtime`
-    batch_size : pictures at once
-    cores : that a worker may keep busy
-    sample : files of which a node must see one
+    model : bytes
+        A checkpoint.
+    name, fingerprint : str
+        Facts of the model.
+    runtime, precision : str
+        See `siamese.embedding.runtimes.choose.open_runtime`.
+    batch_size : int
+        Pictures per call of the model.
+    cores : int
+        Cores that a worker may use.
+    sample : sequence of File
+        Existing files; every node must see at least one.
     """
 
     model: bytes = field(repr=False)
@@ -56,89 +63,99 @@ class Job:
 
 
 class Worker:
-    """Embeds the pictures of one table after the other; Ray Data makes actors of it.
+    """Embeds tables of files, as an actor of Ray Data.
 
-    Nothing is done before the first table, so that whatever goes wrong, also with the model, counts
-    as a try of those pictures.
+    The model is loaded with the first table, so that a crash while loading counts as an attempt at
+    that table.
 
     Parameters
     ----------
-    job : Ray's reference to a `Job`
-    tries : the actor of a `Tries`
+    job : ray.ObjectRef
+        Reference to a `Job`.
+    attempts : ray.actor.ActorHandle
+        Actor of an `AttemptCounter`.
     """
 
-    def __init__(self, job: Any, tries: Any) -> None:
+    def __init__(self, job: Any, attempts: Any) -> None:
         self._job = job
-        self._tries = tries
-        self._ready: tuple[Job, Embedder] | None = None
+        self._attempts = attempts
+        self._loaded: tuple[Job, Embedder] | None = None
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
-        """Turn `siamese.embedding.ray.tables.files_table` into `outcomes_table` or `refusal_table`."""
-        if not len(table):  # Ray Data asks with none for what comes of none
-            return outcomes_table([], "", "")
+        """Embed a table from `files_to_table`; return one from `outcomes_to_table` or an error."""
+        if not len(table):  # Ray Data calls with an empty table to learn the schema
+            return outcomes_to_table([], "", "")
         try:
-            return self._outcomes(table)
+            return self._embed(table)
         except InputError as error:
-            return refusal_table(str(error))
+            return error_to_table(str(error))
 
-    def _outcomes(self, table: pyarrow.Table) -> pyarrow.Table:
+    def _embed(self, table: pyarrow.Table) -> pyarrow.Table:
         import ray
 
         first = table["filename"][0].as_py()
-        if ray.get(self._tries.begin.remote(first)) > MAX_TRIES:
+        if ray.get(self._attempts.add.remote(first)) > MAX_ATTEMPTS:
             raise InputError(
-                f"{pluralize(len(table), 'picture')} from {first} on: ended the worker each of the "
-                f"{MAX_TRIES} times they were begun; is it out of memory? Give a smaller "
-                "--batch-size, or start Ray with fewer --num-cpus"
+                f"{pluralize(len(table), 'picture')} from {first} on: crashed the worker in each "
+                f"of {MAX_ATTEMPTS} attempts, perhaps out of memory; give a smaller --batch-size, "
+                "or start Ray with a smaller --num-cpus"
             )
-        if self._ready is None:
+        if self._loaded is None:
             job = ray.get(self._job)
-            self._ready = job, _embedder(job)
-        job, embedder = self._ready
-        files = read_files(table)
+            self._loaded = job, _load_embedder(job)
+        job, embedder = self._loaded
+        files = table_to_files(table)
         batches = LocalExecutor().embed_files(embedder, files, job.batch_size)
         outcomes = list(chain.from_iterable(batch.outcomes for batch in batches))
-        return outcomes_table(outcomes, embedder.runtime.name, embedder.runtime.precision)
+        return outcomes_to_table(outcomes, embedder.runtime.name, embedder.runtime.precision)
 
 
-class Tries:
-    """How often each table was begun, by its first filename. An actor of its own: workers die."""
+class AttemptCounter:
+    """Counts how often each table was started. It is an actor of its own, because workers crash."""
 
     def __init__(self) -> None:
-        self._begun: Counter[str] = Counter()
+        self._attempts: Counter[str] = Counter()
 
-    def begin(self, first: str) -> int:
-        """Count one more."""
-        self._begun[first] += 1
-        return self._begun[first]
+    def add(self, first_filename: str) -> int:
+        """Count an attempt at the table with this first filename, and return the number so far."""
+        self._attempts[first_filename] += 1
+        return self._attempts[first_filename]
 
 
-def look(version: str, sample: Sequence[File]) -> str | None:
-    """Say what keeps this node from embedding; None where nothing does."""
+def find_problem(version: str, sample: Sequence[File]) -> str | None:
+    """Return why this node cannot embed, or None if it can.
+
+    Parameters
+    ----------
+    version : str
+        Version of this package on the driver.
+    sample : sequence of File
+        Existing files; the node must see at least one.
+    """
     if __version__ != version:
         return (
-            f"has version {__version__} of this package, not {version}; install the same "
+            f"has version {__version__} of this package, not {version}; install the same version "
             "on every node"
         )
     if sample and not any(map(file_exists, sample)):
         return (
-            f"sees no pictures: {sample[0]} is not there, nor are others; mount the same folder at "
+            f"sees no pictures: {sample[0]} and others are missing there; mount the same folder at "
             "the same path on every node"
         )
     return None
 
 
-def _embedder(job: Job) -> Embedder:
-    """The model of a job, made ready.
+def _load_embedder(job: Job) -> Embedder:
+    """Load the model of a job.
 
     Raises
     ------
     InputError
-        It is another one here, or this node does not see the pictures.
+        If this node cannot embed, or loads another model than the driver.
     """
-    if problem := look(__version__, job.sample):  # a node that came later
-        raise InputError(f"node {this_node()}: {problem}")
-    limit_cores(job.cores)  # and leave the others to the other workers of the node
+    if problem := find_problem(__version__, job.sample):  # a node that joined later
+        raise InputError(f"node {node_address()}: {problem}")
+    limit_cores(job.cores)  # the others belong to the other workers of the node
     from siamese.utils.keras_import import import_keras
 
     import_keras()
@@ -146,23 +163,23 @@ def _embedder(job: Job) -> Embedder:
     from siamese.models.checkpoints import load_model
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, MODEL)
+        path = Path(folder, MODEL_FILENAME)
         path.write_bytes(job.model)
-        # Without a path: what OpenVINO makes of it is kept in the node's cache folder.
+        # Without a path, so that the converted model goes to the cache folder of the node.
         embedder = Embedder.from_model(
             load_model(path), job.name, runtime=job.runtime, precision=job.precision
         )
     if embedder.facts.fingerprint != job.fingerprint:
         raise InputError(
-            f"node {this_node()}: {job.name} is another model there (fingerprint "
+            f"node {node_address()}: {job.name} is another model there (fingerprint "
             f"{embedder.facts.fingerprint[:12]!r}, not {job.fingerprint[:12]!r}); install the same "
             "versions of this package and of Keras on every node"
         )
     return embedder
 
 
-def this_node() -> str:
-    """The address of the node that this runs on."""
+def node_address() -> str:
+    """Return the address of the node that runs this process."""
     import ray
 
     return str(ray.util.get_node_ip_address())
