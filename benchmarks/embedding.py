@@ -1,22 +1,23 @@
-"""From JPEG files to vectors: pictures a second, this project beside others, on the same files.
+"""Compare how fast this project and others turn JPEG files into vectors, in pictures per second.
 
     python benchmarks/embedding.py grocery/images --pictures 1000 --large
     python benchmarks/embedding.py grocery/images --models ResNet50 --weights none --peers
 
-Ways, each with the same architecture at the same picture size:
+The methods, all with the same architecture and picture size:
 
-- **one by one**: Pillow opens, pads and resizes each picture, `model.predict` embeds batches of 32;
-- **Keras**: `keras.utils.image_dataset_from_directory`, padded as here, through `model.predict`;
-- **torch** (with `--peers`): a `DataLoader` with a worker a core, and timm's model. It lives in an
-  environment of its own, which is made in the work folder when it is first needed;
-- **ours**: `embed_into_store` into an empty store, files hashed and vectors written.
+- **one by one**: Pillow opens, pads and resizes each picture, and `model.predict` embeds batches
+  of 32;
+- **Keras**: `keras.utils.image_dataset_from_directory` with padding, and `model.predict`;
+- **torch** (with `--peers`): a `DataLoader` with one worker per core, and timm's model. It has its
+  own environment in the work folder, which is created when it is first needed;
+- **ours**: `embed_into_store` with an empty store, including hashing files and writing vectors.
 
-Beside them two limits, measured in the same run with all cores: decoding alone, and the model alone
-on pictures in memory. What is shown against them is 1 / (1 / decoding + 1 / model).
+Two limits are measured in the same run on all cores: decoding alone, and the model alone on
+pictures in memory. Together they allow 1 / (1 / decoding + 1 / model) pictures per second.
 
-Loading a model, and its first batch, are not counted. Each figure is the best of `--repeats`, each
-way's in turn, so that a busy minute does not fall on one alone. With `--large` the same is measured
-on 1024 × 768 photos made of the files. Prints Markdown.
+Loading a model and its first batch are not timed. Each result is the best of `--repeats`. The
+methods take turns, so that a busy minute of the machine does not hit only one. `--large` also
+measures the photos enlarged to 1024 × 768. It prints Markdown.
 """
 
 from __future__ import annotations
@@ -54,13 +55,13 @@ TIMM = {
     "MobileNetV3Large": "mobilenetv3_large_100",
     "ResNet50": "resnet50",
 }
-"""timm's name of each architecture."""
+"""Name of each architecture in timm."""
 SIZE, BATCH = 224, 32
 LARGE = (1024, 768)
 
 
-def one_by_one(embedder: Embedder, folder: Path) -> None:
-    """As the original toolkit did it."""
+def embed_one_by_one(embedder: Embedder, folder: Path) -> None:
+    """Embed as the original toolkit did."""
     paths = sorted(folder.glob("*.jpg"))
     for first in range(0, len(paths), BATCH):
         squares = []
@@ -73,8 +74,8 @@ def one_by_one(embedder: Embedder, folder: Path) -> None:
         embedder.model.predict(to_network_input(np.stack(squares)), verbose=0)
 
 
-def by_keras(embedder: Embedder, folder: Path) -> None:
-    """As Keras' documentation does it."""
+def embed_with_keras(embedder: Embedder, folder: Path) -> None:
+    """Embed as Keras' documentation does."""
     import keras
     import tensorflow as tf
 
@@ -91,72 +92,72 @@ def by_keras(embedder: Embedder, folder: Path) -> None:
     embedder.model.predict(ready, verbose=0)
 
 
-def ours(embedder: Embedder, folder: Path) -> None:
-    """As `siamese embed` does it."""
+def embed_with_siamese(embedder: Embedder, folder: Path) -> None:
+    """Embed as `siamese embed` does."""
     catalogue = Catalogue.read(folder / "items.json")
     with tempfile.TemporaryDirectory() as store:
-        done = embed_into_store(embedder, EmbeddingStore(store), catalogue, batch_size=BATCH)
-    if done.skipped:
-        raise InputError(f"{one.filename}: {one.reason}" for one in done.skipped)
+        run = embed_into_store(embedder, EmbeddingStore(store), catalogue, batch_size=BATCH)
+    if run.skipped:
+        raise InputError(f"{picture.filename}: {picture.reason}" for picture in run.skipped)
 
 
-def decoding(embedder: Embedder, folder: Path) -> None:
-    """The limit of what opens pictures, with all cores."""
+def decode_only(embedder: Embedder, folder: Path) -> None:
+    """Decode the pictures on all cores."""
     for _ in map_in_threads(
         lambda path: square_picture(path, SIZE), folder.glob("*.jpg"), ahead=64
     ):
         pass
 
 
-def model_alone(embedder: Embedder, folder: Path) -> None:
-    """The limit of what embeds them, with all cores."""
+def run_model_only(embedder: Embedder, folder: Path) -> None:
+    """Run the model on as many pictures in memory, on all cores."""
     count = len(list(folder.glob("*.jpg")))
     squares = np.random.default_rng(0).integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8)
     for first in range(0, count, BATCH):
         embedder.runtime.embed_squares(squares[: count - first])
 
 
-WAYS: dict[str, Callable[[Embedder, Path], None]] = {
-    "one by one": one_by_one,
-    "Keras": by_keras,
-    "ours": ours,
-    "decoding": decoding,
-    "model": model_alone,
+METHODS: dict[str, Callable[[Embedder, Path], None]] = {
+    "one by one": embed_one_by_one,
+    "Keras": embed_with_keras,
+    "ours": embed_with_siamese,
+    "decoding": decode_only,
+    "model": run_model_only,
 }
 
 
-def measured(embedder: Embedder, folder: Path, repeats: int) -> dict[str, float]:
-    """Pictures a second of each way."""
+def measure_methods(embedder: Embedder, folder: Path, repeats: int) -> dict[str, float]:
+    """Measure the pictures per second of each method."""
     count = len(list(folder.glob("*.jpg")))
     embedder.model.predict(np.zeros((BATCH, SIZE, SIZE, 3), np.float32), verbose=0)
     embedder.runtime.embed_squares(np.zeros((BATCH, SIZE, SIZE, 3), np.uint8))
     best: dict[str, float] = {}
     for _ in range(repeats):
-        for name, way in WAYS.items():
-            began = time.perf_counter()
-            way(embedder, folder)
-            best[name] = max(best.get(name, 0.0), count / (time.perf_counter() - began))
+        for name, embed in METHODS.items():
+            start = time.perf_counter()
+            embed(embedder, folder)
+            best[name] = max(best.get(name, 0.0), count / (time.perf_counter() - start))
     return best
 
 
-def by_torch(python: Path, architecture: str, folder: Path, repeats: int) -> float:
-    """Pictures a second of the peer."""
+def measure_torch(python: Path, architecture: str, folder: Path, repeats: int) -> float:
+    """Measure the pictures per second of the peer."""
     names = "\n".join(str(path) for path in sorted(folder.glob("*.jpg")))
-    words = [python, PEER, TIMM[architecture], SIZE, BATCH, repeats]
-    done = subprocess.run(
-        [str(word) for word in words],
+    command = [python, PEER, TIMM[architecture], SIZE, BATCH, repeats]
+    process = subprocess.run(
+        [str(word) for word in command],
         input=names,
         capture_output=True,
         text=True,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
     )
-    if done.returncode:
-        raise InputError(f"{PEER.name}: {done.stderr.strip().splitlines()[-1]}")
-    return float(done.stdout)
+    if process.returncode:
+        raise InputError(f"{PEER.name}: {process.stderr.strip().splitlines()[-1]}")
+    return float(process.stdout)
 
 
-def torch_environment(work: Path, python: str) -> Path:
-    """The Python of the peer's environment, which is made where it is not there yet."""
+def create_torch_environment(work: Path, python: str) -> Path:
+    """Create the environment of the peer unless it exists, and return its Python."""
     folder = work / "environments" / "torch"
     made_for, pins = folder / "made-for.txt", "\n".join(PEER_NEEDS)
     if not made_for.is_file() or made_for.read_text() != pins:
@@ -168,14 +169,14 @@ def torch_environment(work: Path, python: str) -> Path:
     return folder / "bin" / "python"
 
 
-def prepared(image_dir: Path, count: int, work: Path, large: bool) -> Path:
-    """A folder of so many JPEGs and their items.json, copied or made larger."""
+def prepare_pictures(image_dir: Path, count: int, work: Path, large: bool) -> Path:
+    """Copy or enlarge some JPEGs into a folder, with an items.json, and return the folder."""
     paths = sorted(
         path for path in image_dir.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")
     )
     if not paths:
-        raise InputError(f"{image_dir}: no .jpg in it")
-    # Some of everything, where the folders are sorted by what they show.
+        raise InputError(f"{image_dir}: no .jpg in it; give a folder of JPEG files")
+    # Spread the sample over the folders, which may be sorted by content.
     paths = paths[:: max(1, len(paths) // count)][:count]
     folder = work / f"{'large' if large else 'as-they-are'}-{len(paths)}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -195,7 +196,7 @@ def prepared(image_dir: Path, count: int, work: Path, large: bool) -> Path:
 
 
 def print_table(rows: list[tuple[str, str, dict[str, float]]]) -> None:
-    """One row an architecture and a set of pictures; ratios are to the way one by one."""
+    """Print a row per architecture and set of pictures, with ratios to "one by one"."""
     others = [name for name in ("Keras", "torch", "ours") if any(name in row[2] for row in rows)]
     heads = ["pictures", "architecture", "one by one", *others, "decoding", "model", "ours : limit"]
     print("| " + " | ".join(heads) + " |")
@@ -213,8 +214,8 @@ def print_table(rows: list[tuple[str, str, dict[str, float]]]) -> None:
         print("| " + " | ".join(cells) + " |")
 
 
-def embedder_of(architecture: str, weights: str, precision: Any) -> Embedder:
-    """The architecture in our embedder, with random weights where that is asked for."""
+def load_embedder(architecture: str, weights: str, precision: Any) -> Embedder:
+    """Load an architecture with pretrained weights, or with random ones for weights "none"."""
     from siamese.models.embedding_model import embedding_model
 
     if weights == "none" and architecture != "EfficientNetLite0":
@@ -224,13 +225,13 @@ def embedder_of(architecture: str, weights: str, precision: Any) -> Embedder:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("image_dir", type=Path, help="JPEG files, in folders or not")
-    parser.add_argument("--pictures", type=int, default=1000)
-    parser.add_argument("--large", action="store_true", help="also 1024 × 768")
+    parser.add_argument("image_dir", type=Path, help="folder of JPEG files, searched recursively")
+    parser.add_argument("--pictures", type=int, default=1000, help="number of JPEG files")
+    parser.add_argument("--large", action="store_true", help="also measure on photos of 1024 × 768")
     parser.add_argument(
         "--models",
         nargs="+",
@@ -238,33 +239,46 @@ def main() -> None:
         choices=TIMM,
     )
     parser.add_argument(
-        "--weights", choices=["imagenet", "none"], default="imagenet", help="none: random, as fast"
+        "--weights",
+        choices=["imagenet", "none"],
+        default="imagenet",
+        help="none: random weights, which are as fast",
     )
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--peers", action="store_true", help="torch too")
-    parser.add_argument("--python", default=sys.executable, help="for the peer's environment")
+    parser.add_argument("--peers", action="store_true", help="also measure torch")
+    parser.add_argument(
+        "--python", default=sys.executable, help="Python for the peer's environment"
+    )
     parser.add_argument("--work", type=Path, default=Path("embedding-benchmark"))
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with report_errors():
         import_keras()
-        peer = torch_environment(given.work, given.python) if given.peers else None
-        sets = {"as they are": prepared(given.image_dir, given.pictures, given.work, False)}
-        if given.large:
-            sets["1024 × 768"] = prepared(given.image_dir, given.pictures, given.work, True)
+        peer = (
+            create_torch_environment(arguments.work, arguments.python) if arguments.peers else None
+        )
+        sets = {
+            "as they are": prepare_pictures(
+                arguments.image_dir, arguments.pictures, arguments.work, False
+            )
+        }
+        if arguments.large:
+            sets["1024 × 768"] = prepare_pictures(
+                arguments.image_dir, arguments.pictures, arguments.work, True
+            )
         rows = []
         runtimes = set()
-        for architecture in given.models:
-            embedder = embedder_of(architecture, given.weights, given.precision)
+        for architecture in arguments.models:
+            embedder = load_embedder(architecture, arguments.weights, arguments.precision)
             runtimes.add(f"{embedder.runtime.name} in {embedder.runtime.precision}")
             for name, folder in sets.items():
-                rates = measured(embedder, folder, given.repeats)
+                rates = measure_methods(embedder, folder, arguments.repeats)
                 if peer is not None:
-                    rates["torch"] = by_torch(peer, architecture, folder, given.repeats)
+                    rates["torch"] = measure_torch(peer, architecture, folder, arguments.repeats)
                 rows.append((name, architecture, rates))
         print(
-            f"Pictures a second, {given.pictures:,} JPEGs, {SIZE} px, {os.cpu_count()} cores; ours "
-            f"by {', '.join(sorted(runtimes))}.\n"
+            f"Pictures per second, {arguments.pictures:,} JPEGs, {SIZE} px, {os.cpu_count()} "
+            f"cores; ours by {', '.join(sorted(runtimes))}.\n"
         )
         print_table(rows)
 

@@ -1,15 +1,15 @@
-"""Retrieval quality at equal cost: this project and its peers on the same pictures.
+"""Compare retrieval quality at equal cost: this project and its peers on the same pictures.
 
-Every method gets the same catalogue, split, square pictures, starting weights (MobileNet 1.0 of
-ImageNet) and number of training pictures seen, on the CPU; each trains with its own documented
-recipe, and is measured by `siamese.evaluation.metrics.retrieval_metrics` on items it was not trained on. Each
-peer lives in an environment of its own, which is made in the work folder when it is first needed::
+Every method gets the same catalogue, split, square pictures, starting weights (MobileNet 1.0
+trained on ImageNet) and number of training pictures, on the CPU. Each trains with its documented
+recipe, and `siamese.retrieval_metrics` measures it on items that it was not trained on. Each peer
+has its own environment in the work folder, which is created when it is first needed::
 
     python benchmarks/quality.py --weights mobilenet_1_0_224_tf_no_top.h5 --pictures-seen 10240 \
         --catalogue emoji=emoji/train.json,emoji/test.json,emoji
 
-Prints one table a catalogue, as Markdown. A finished run is kept in the work folder and not
-repeated; remove its folder to have it measured anew. docs/quality.md tells of the recipes.
+It prints a Markdown table per catalogue. Finished runs are kept in the work folder; to repeat
+one, remove its folder. docs/quality.md describes the recipes.
 """
 
 from __future__ import annotations
@@ -60,18 +60,22 @@ ENVIRONMENTS = {
     # The last TensorFlow whose own Keras is Keras 2, which this peer needs; for Python 3.11.
     "tfsim": ("tensorflow-similarity==0.17.1", "tensorflow==2.15.1"),
 }
-"""What is installed for each peer."""
+"""Packages of each peer's environment."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table.
+    """Row of the table.
 
     Attributes
     ----------
-    title : what the table says
-    peer : the environment, and its script `quality_peers/train_{peer}.py`; None for this project
-    recipe : of the script; or flags of `siamese train`, or None for no training
+    title : str
+        Name in the table.
+    peer : str or None
+        Environment of the peer, with the script `quality_peers/train_{peer}.py`. None for this
+        project.
+    recipe : str, tuple of str or None
+        Recipe of the script, or flags of `siamese train`. None for no training.
     """
 
     title: str
@@ -99,15 +103,30 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A catalogue, ready for everybody, and what holds for all its runs.
+    """Catalogue prepared for all methods, and the settings of its runs.
 
     Attributes
     ----------
-    name : of the catalogue
-    train, test : the two JSON files
-    image_dir : the folder of their pictures
-    pictures : the folder of what `prepare` made of them
-    test_items : the item of each test picture
+    name : str
+        Name of the catalogue.
+    train, test : Path
+        JSON files of the two parts.
+    image_dir : Path
+        Folder of the pictures.
+    pictures : Path
+        Folder of the arrays written by `prepare`.
+    test_items : list of str
+        Item of each test picture.
+    weights : Path
+        Keras' file of MobileNet's weights.
+    picture_size : int
+        Side length of the pictures in pixels.
+    pictures_seen : int
+        Requested number of training pictures, repetitions counted.
+    work : Path
+        Work folder.
+    python : str
+        Python for the peers' environments.
     """
 
     name: str
@@ -123,17 +142,18 @@ class Benchmark:
     python: str
 
     def run(self, method: str, seed: int) -> dict[str, Any]:
-        """Train a method once, embed, measure; or read what an earlier run has left.
+        """Train a method and measure it on the test pictures, or read the result of a finished run.
 
         Returns
         -------
-        `figures` as of `retrieval_metrics`; and, but for the untrained, `seconds` (from the start
-        of Python to the trained model), `pictures_seen` and `versions`
+        dict
+            ``figures``, the metrics of `retrieval_metrics`; and, unless untrained, ``seconds``
+            (from the start of Python to the trained model), ``pictures_seen`` and ``versions``.
 
         Raises
         ------
         InputError
-            The run failed; its log is named.
+            If the run fails. The message names its log.
         """
         size = f"{self.picture_size}px-{self.pictures_seen}"
         folder = self.work / "runs" / self.name / size / method / f"seed-{seed}"
@@ -157,29 +177,29 @@ class Benchmark:
             temporary.write_text(json.dumps(facts, indent=1))
         return facts
 
-    def planned(self, seed: int) -> tuple[int, int]:
-        """The epochs of `siamese train`, and the pictures that everybody is then shown.
+    def plan(self, seed: int) -> tuple[int, int]:
+        """Return the epochs of `siamese train`, and the pictures that every method is shown.
 
-        Ours shows whole epochs only, so the number asked for is rounded to them.
+        `siamese train` shows whole epochs, so `pictures_seen` is rounded to them.
         """
         batch_size = Recipe.batch_size
-        an_epoch = -(-self._learnt_from(seed) // batch_size) * batch_size
-        epochs = round(self.pictures_seen / an_epoch)
-        if epochs == 0:  # a trial of the peers alone: ours cannot show so few
+        per_epoch = -(-self._count_training_pictures(seed) // batch_size) * batch_size
+        epochs = round(self.pictures_seen / per_epoch)
+        if epochs == 0:  # less than an epoch is only for a trial of the peers
             return 1, self.pictures_seen
-        return epochs, epochs * an_epoch
+        return epochs, epochs * per_epoch
 
-    def _learnt_from(self, seed: int) -> int:
-        """The pictures of the items that `siamese train` does not hold out."""
-        learnt_from, _ = Catalogue.read(self.train, self.image_dir).split(1 - Recipe.held_out, seed)
-        return len(learnt_from.pictures)
+    def _count_training_pictures(self, seed: int) -> int:
+        """Count the pictures of the items that `siamese train` does not hold out."""
+        trained_on, _ = Catalogue.read(self.train, self.image_dir).split(1 - Recipe.held_out, seed)
+        return len(trained_on.pictures)
 
     def _train_siamese(self, flags: Sequence[str] | str, seed: int, folder: Path) -> dict[str, Any]:
-        epochs, pictures_seen = self.planned(seed)
+        epochs, pictures_seen = self.plan(seed)
         random_pairs = "random-pairs" in flags
-        if random_pairs:  # an epoch shows every picture with another one, in whole batches of pairs
-            an_epoch = 2 * (self._learnt_from(seed) // Recipe.batch_size) * Recipe.batch_size
-            epochs = max(1, round(pictures_seen / max(1, an_epoch)))
+        if random_pairs:  # an epoch pairs every picture with another one, in whole batches
+            batches = self._count_training_pictures(seed) // Recipe.batch_size
+            epochs = max(1, round(pictures_seen / max(1, 2 * batches * Recipe.batch_size)))
         checkpoints = folder / "checkpoints"
         call: list[object] = [sys.executable, "-m", "siamese", "train", *flags]
         call += ["--labeled-data", self.train, "--image-dir", self.image_dir]
@@ -187,9 +207,9 @@ class Benchmark:
         call += ["--picture-size", self.picture_size, "--output", checkpoints]
         call += ["--epochs", epochs, "--seed", seed]
         start = time.perf_counter()
-        logged(call, folder / "log.txt")
+        run_logged(call, folder / "log.txt")
         seconds = time.perf_counter() - start
-        # The steps that were really made are in the optimizer's state.
+        # The optimizer's state has the number of steps taken.
         with h5py.File(checkpoints / "training_state.hdf5", "r") as file:
             steps = int(file["training_optimizer/0"][()])
             batch_size = json.loads(file["training_state"][()])["recipe"]["batch_size"]
@@ -200,39 +220,44 @@ class Benchmark:
         return {"pictures_seen": seen, "seconds": seconds, "versions": {}}
 
     def _train_peer(self, peer: str, recipe: str, seed: int, folder: Path) -> None:
-        call: list[object] = [environment(peer, self.work, self.python), PEERS / f"train_{peer}.py"]
+        call: list[object] = [
+            create_environment(peer, self.work, self.python),
+            PEERS / f"train_{peer}.py",
+        ]
         call += ["--recipe", recipe, "--pictures", self.pictures, "--weights", self.weights]
-        call += ["--pictures-seen", self.planned(seed)[1], "--seed", seed, "--output", folder]
-        logged(call, folder / "log.txt")
+        call += ["--pictures-seen", self.plan(seed)[1], "--seed", seed, "--output", folder]
+        run_logged(call, folder / "log.txt")
 
     def embed(self, output: Path, log: Path, *model: str | Path) -> None:
-        """Embed the test pictures with a model of this project, in a process of its own."""
+        """Embed the test pictures with a model of this project, in a separate process."""
         call: list[object] = [
             sys.executable,
             PEERS / "embed_siamese.py",
             self.pictures / "test.npy",
         ]
-        logged([*call, output, *model], log)
+        run_logged([*call, output, *model], log)
 
 
-def prepare(
-    name: str, files: Sequence[Path], given: argparse.Namespace, picture_size: int
-) -> Benchmark:
-    """Make the square pictures that everybody gets, and the features that everybody starts with.
+def prepare(name: str, files: Sequence[Path], arguments: argparse.Namespace) -> Benchmark:
+    """Write the square pictures that all methods get, and the features before training.
 
-    In `pictures/NAME-SIZEpx` of the work folder: `train.npy` and `test.npy`, uint8 (n, s, s, 3);
-    `train_items.npy`, int (n,); `test_items.json`; `untrained.npy`, float32 (m, 1024), which the
-    untrained MobileNet makes of the test pictures in Keras.
+    The folder `pictures/NAME-SIZEpx` of the work folder then holds `train.npy` and `test.npy`,
+    uint8 (n, s, s, 3); `train_items.npy`, int (n,); `test_items.json`; and `untrained.npy`,
+    float32 (m, 1024), the test pictures embedded by the untrained MobileNet in Keras.
     """
     train, test, image_dir = files
-    folder = given.work_dir / "pictures" / f"{name}-{picture_size}px"
+    folder = arguments.work_dir / "pictures" / f"{name}-{arguments.picture_size}px"
     if not folder.is_dir():
         with atomic_path(folder) as temporary:
             temporary.mkdir()
-            items = _squares(Catalogue.read(train, image_dir), picture_size, temporary / "train")
+            items = _write_squares(
+                Catalogue.read(train, image_dir), arguments.picture_size, temporary / "train"
+            )
             numbers = {item: number for number, item in enumerate(dict.fromkeys(items))}
             np.save(temporary / "train_items.npy", [numbers[item] for item in items])
-            items = _squares(Catalogue.read(test, image_dir), picture_size, temporary / "test")
+            items = _write_squares(
+                Catalogue.read(test, image_dir), arguments.picture_size, temporary / "test"
+            )
             (temporary / "test_items.json").write_text(json.dumps(items))
     benchmark = Benchmark(
         name,
@@ -241,22 +266,22 @@ def prepare(
         image_dir,
         folder,
         json.loads((folder / "test_items.json").read_text()),
-        given.weights,
-        picture_size,
-        given.pictures_seen,
-        given.work_dir,
-        given.python,
+        arguments.weights,
+        arguments.picture_size,
+        arguments.pictures_seen,
+        arguments.work_dir,
+        arguments.python,
     )
     if not (folder / "untrained.npy").is_file():
         with atomic_path(folder / "untrained.npy") as temporary:
-            benchmark.embed(temporary, folder / "log.txt", "--weights", given.weights)
+            benchmark.embed(temporary, folder / "log.txt", "--weights", arguments.weights)
     return benchmark
 
 
-def _squares(catalogue: Catalogue, size: int, path: Path) -> list[str]:
-    """Write a catalogue's pictures as one array; returns the item of each, without broken ones."""
+def _write_squares(catalogue: Catalogue, size: int, path: Path) -> list[str]:
+    """Write the readable pictures of a catalogue as one array, and return the item of each."""
 
-    def square(file: Path) -> np.ndarray | None:
+    def read_square(file: Path) -> np.ndarray | None:
         try:
             return square_picture(file, size)
         except PictureError:
@@ -265,8 +290,8 @@ def _squares(catalogue: Catalogue, size: int, path: Path) -> list[str]:
     squares, items = [], []
     paths = [catalogue.path_of(picture) for picture in catalogue.pictures]
     with progress_bar(f"preparing {path.name}", len(paths)) as bar:
-        made = map_in_threads(square, paths, ahead=64)
-        for picture, array in zip(catalogue.pictures, made, strict=True):
+        arrays = map_in_threads(read_square, paths, ahead=64)
+        for picture, array in zip(catalogue.pictures, arrays, strict=True):
             bar.update()
             if array is not None:
                 squares.append(array)
@@ -275,8 +300,8 @@ def _squares(catalogue: Catalogue, size: int, path: Path) -> list[str]:
     return items
 
 
-def environment(peer: str, work: Path, python: str) -> Path:
-    """The Python of a peer's environment, which is made where it is not there yet."""
+def create_environment(peer: str, work: Path, python: str) -> Path:
+    """Create the environment of a peer unless it exists, and return its Python."""
     folder = work / "environments" / peer
     pins = "\n".join(ENVIRONMENTS[peer])
     made_for = folder / "made-for.txt"
@@ -284,19 +309,19 @@ def environment(peer: str, work: Path, python: str) -> Path:
         print(f"setting up {peer}: {', '.join(ENVIRONMENTS[peer])} …", file=sys.stderr, flush=True)
         log = work / "environments" / f"{peer}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
-        logged([python, "-m", "venv", "--clear", folder], log)
-        logged([folder / "bin" / "python", "-m", "pip", "install", *ENVIRONMENTS[peer]], log)
+        run_logged([python, "-m", "venv", "--clear", folder], log)
+        run_logged([folder / "bin" / "python", "-m", "pip", "install", *ENVIRONMENTS[peer]], log)
         made_for.write_text(pins)
     return folder / "bin" / "python"
 
 
-def logged(call: Sequence[object], log: Path) -> None:
-    """Run a command on the CPU, with what it prints added to a file.
+def run_logged(call: Sequence[object], log: Path) -> None:
+    """Run a command on the CPU, and append its output to a log.
 
     Raises
     ------
     InputError
-        It failed: its last line, and where the others are.
+        If the command fails. The message names the log and quotes its last line.
     """
     quiet = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
     with log.open("a") as file:
@@ -311,12 +336,13 @@ def logged(call: Sequence[object], log: Path) -> None:
         raise InputError(f"{log}: {last}")
 
 
-def table(results: dict[str, list[dict[str, Any]]]) -> str:
-    """The runs of a catalogue as a Markdown table: mean ± standard deviation over the seeds.
+def format_table(results: dict[str, list[dict[str, Any]]]) -> str:
+    """Format the runs of a catalogue as Markdown: mean ± standard deviation over the seeds.
 
     Parameters
     ----------
-    results : the results of `Benchmark.run` by method
+    results : dict of str to list of dict
+        Results of `Benchmark.run` by method.
     """
     lines = [
         "| method | recall@1 | MAP@R | pictures seen | seconds | pictures/s |",
@@ -324,30 +350,32 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
     ]
     for method, runs in results.items():
         quality = [
-            _spread([run["figures"][figure] for run in runs], _share)
-            for figure in ("recall@1", "map@r")
+            _format_spread([run["figures"][metric] for run in runs], _format_fraction)
+            for metric in ("recall@1", "map@r")
         ]
         cost = ["–"] * 3
         if METHODS[method].recipe is not None:
             seen = statistics.mean(run["pictures_seen"] for run in runs)
             speed = statistics.mean(run["pictures_seen"] / run["seconds"] for run in runs)
-            seconds = _spread([run["seconds"] for run in runs], lambda value: f"{value:,.0f}")
+            seconds = _format_spread(
+                [run["seconds"] for run in runs], lambda value: f"{value:,.0f}"
+            )
             cost = [f"{seen:,.0f}", seconds, f"{speed:.0f}"]
         lines.append(f"| {' | '.join([METHODS[method].title, *quality, *cost])} |")
     return "\n".join(lines)
 
 
-def _spread(values: Sequence[float], shown: Callable[[float], str]) -> str:
-    mean = shown(statistics.mean(values))
-    return f"{mean} ± {shown(statistics.stdev(values))}" if len(values) > 1 else mean
+def _format_spread(values: Sequence[float], format_value: Callable[[float], str]) -> str:
+    mean = format_value(statistics.mean(values))
+    return f"{mean} ± {format_value(statistics.stdev(values))}" if len(values) > 1 else mean
 
 
-def _share(value: float) -> str:
+def _format_fraction(value: float) -> str:
     return f"{value:.3f}".removeprefix("0")
 
 
-def named_catalogue(text: str) -> tuple[str, list[Path]]:
-    """``NAME=TRAIN.json,TEST.json,FOLDER``."""
+def parse_catalogue(text: str) -> tuple[str, list[Path]]:
+    """Parse ``NAME=train.json,test.json,image_dir``."""
     name, _, files = text.partition("=")
     paths = [Path(file).absolute() for file in files.split(",")]
     if not name or len(paths) != 3:
@@ -355,28 +383,28 @@ def named_catalogue(text: str) -> tuple[str, list[Path]]:
     return name, paths
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--catalogue",
         dest="catalogues",
-        type=named_catalogue,
+        type=parse_catalogue,
         action="append",
         required=True,
         metavar="NAME=train.json,test.json,image_dir",
-        help="may be given several times",
+        help="catalogue to measure on; may be repeated",
     )
     parser.add_argument(
         "--weights",
         type=Path,
         required=True,
-        help="Keras' file of MobileNet 1.0's ImageNet weights, without its classifier",
+        help="Keras' file of MobileNet 1.0's ImageNet weights without the classifier",
     )
     parser.add_argument(
         "--pictures-seen",
         type=int,
         default=10_240,
-        help="training pictures, repetitions counted; rounded to whole epochs of siamese train",
+        help="training pictures, repetitions counted, rounded to whole epochs of siamese train",
     )
     parser.add_argument("--picture-size", type=int, default=128)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -385,24 +413,29 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--python", default=sys.executable, help="Python 3.11 for the peers' environments"
     )
-    given = parser.parse_args()
-    given.only = [method for method in METHODS if method in given.only]
-    given.work_dir, given.weights = given.work_dir.absolute(), given.weights.absolute()
-    return given
+    arguments = parser.parse_args()
+    arguments.only = [method for method in METHODS if method in arguments.only]
+    arguments.work_dir, arguments.weights = (
+        arguments.work_dir.absolute(),
+        arguments.weights.absolute(),
+    )
+    return arguments
 
 
 def main() -> None:
-    """Run what is not done yet, and print the tables."""
-    given = _arguments()
+    """Run what is missing, and print the tables."""
+    arguments = _parse_arguments()
     failures: list[str] = []
     with report_errors():
-        if not given.weights.is_file():
-            raise InputError(f"{given.weights}: no such file; give MobileNet's as --weights")
-        for name, files in given.catalogues:
-            benchmark = prepare(name, files, given, given.picture_size)
-            results: dict[str, list[dict[str, Any]]] = {method: [] for method in given.only}
-            for seed in given.seeds:
-                for method in given.only:
+        if not arguments.weights.is_file():
+            raise InputError(
+                f"{arguments.weights}: no such file; give Keras' MobileNet weights as --weights"
+            )
+        for name, files in arguments.catalogues:
+            benchmark = prepare(name, files, arguments)
+            results: dict[str, list[dict[str, Any]]] = {method: [] for method in arguments.only}
+            for seed in arguments.seeds:
+                for method in arguments.only:
                     try:
                         results[method].append(benchmark.run(method, seed))
                     except InputError as error:
@@ -411,7 +444,7 @@ def main() -> None:
                         ]
                         print(f"error: {failures[-1]}", file=sys.stderr)
             print(f"\n### {name}\n")
-            print(table({method: runs for method, runs in results.items() if runs}))
+            print(format_table({method: runs for method, runs in results.items() if runs}))
         if failures:
             raise InputError(failures)
 

@@ -37,7 +37,7 @@ def photos(catalogue, tmp_path):
 
 def test_the_pictures_are_copied_or_made_larger(benchmark, photos, tmp_path):
     for large, size in ((False, (48, 40)), (True, (1024, 768))):
-        folder = benchmark.prepared(photos, 6, tmp_path / "work", large)
+        folder = benchmark.prepare_pictures(photos, 6, tmp_path / "work", large)
         names = sorted(path.name for path in folder.glob("*.jpg"))
         assert len(names) == 6
         assert Image.open(folder / names[0]).size == size
@@ -47,23 +47,23 @@ def test_the_pictures_are_copied_or_made_larger(benchmark, photos, tmp_path):
 
 def test_no_jpegs_is_one_line(benchmark, tmp_path):
     with pytest.raises(InputError, match=r"no \.jpg in it"):
-        benchmark.prepared(tmp_path, 6, tmp_path / "work", False)
+        benchmark.prepare_pictures(tmp_path, 6, tmp_path / "work", False)
 
 
 def test_every_way_embeds_every_picture(benchmark, photos, tmp_path, checkpoint, monkeypatch):
     monkeypatch.setattr(benchmark, "SIZE", 32)
-    folder = benchmark.prepared(photos, 20, tmp_path / "work", False)
-    rates = benchmark.measured(Embedder.load(checkpoint), folder, 1)
+    folder = benchmark.prepare_pictures(photos, 20, tmp_path / "work", False)
+    rates = benchmark.measure_methods(Embedder.load(checkpoint), folder, 1)
     assert set(rates) == {"one by one", "Keras", "ours", "decoding", "model"}
     assert all(rate > 0 for rate in rates.values())
 
 
 def test_a_broken_picture_is_no_figure(benchmark, photos, tmp_path, checkpoint, monkeypatch):
     monkeypatch.setattr(benchmark, "SIZE", 32)
-    folder = benchmark.prepared(photos, 6, tmp_path / "work", False)
+    folder = benchmark.prepare_pictures(photos, 6, tmp_path / "work", False)
     (folder / "000002.jpg").write_text("no picture")
     with pytest.raises(InputError, match=r"000002\.jpg: not a picture"):
-        benchmark.ours(Embedder.load(checkpoint), folder)
+        benchmark.embed_with_siamese(Embedder.load(checkpoint), folder)
 
 
 def test_ratios_are_to_the_way_one_by_one_and_to_the_limit(benchmark, capsys):

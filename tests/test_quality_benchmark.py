@@ -38,7 +38,7 @@ def test_the_table_says_mean_and_deviation(quality: ModuleType) -> None:
         for recall, seconds in ((0.6, 50), (0.7, 100), (0.8, 150))
     ]
     untrained = [{"figures": {"recall@1": 0.25, "map@r": 0.125}}]
-    rows = quality.table({"untrained": untrained, "siamese": runs}).splitlines()[2:]
+    rows = quality.format_table({"untrained": untrained, "siamese": runs}).splitlines()[2:]
     assert rows == [
         "| no training | .250 | .125 | – | – | – |",
         # 1000/50, 1000/100, 1000/150: 12.2 on average
@@ -70,13 +70,13 @@ def test_pictures_seen_are_whole_epochs_of_ours(quality: ModuleType, tmp_path: P
     train.write_text(json.dumps(form))
     assert (Recipe.held_out, Recipe.batch_size) == (0.1, 128)
 
-    def planned(pictures_seen: int) -> tuple[int, int]:
+    def plan(pictures_seen: int) -> tuple[int, int]:
         facts = [tmp_path, tmp_path, [], tmp_path, 32, pictures_seen, tmp_path, "python"]
-        return quality.Benchmark("some", train, train, *facts).planned(seed=0)
+        return quality.Benchmark("some", train, train, *facts).plan(seed=0)
 
-    assert planned(384 * 5 + 100) == (5, 384 * 5)
-    assert planned(384 * 5 - 100) == (5, 384 * 5)
-    assert planned(100) == (1, 100)
+    assert plan(384 * 5 + 100) == (5, 384 * 5)
+    assert plan(384 * 5 - 100) == (5, 384 * 5)
+    assert plan(100) == (1, 100)
 
 
 def test_pictures_are_prepared_without_the_broken_ones(
@@ -92,6 +92,6 @@ def test_pictures_are_prepared_without_the_broken_ones(
     }
     (tmp_path / "items.json").write_text(json.dumps(form))
     items = Catalogue.read(tmp_path / "items.json")
-    assert quality._squares(items, 16, tmp_path / "train") == ["good", "good", "half"]
+    assert quality._write_squares(items, 16, tmp_path / "train") == ["good", "good", "half"]
     squares = np.load(tmp_path / "train.npy")
     assert (squares.shape, squares.dtype) == ((3, 16, 16, 3), np.uint8)

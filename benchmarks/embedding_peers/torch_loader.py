@@ -1,9 +1,9 @@
-"""Embed the pictures of a list as PyTorch users do: a DataLoader of workers, a model of timm.
+"""Embed pictures as PyTorch users do, with the workers of a DataLoader and a model of timm.
 
     torch_loader.py tf_efficientnet_lite0 224 32 2 < names
 
-Prints the pictures a second, the start of the workers included, the loading of the model not.
-Weights are random: they do not change how long it takes.
+It prints the pictures per second. Starting the workers is timed, loading the model is not. The
+weights are random, which does not change the speed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import library
 try:
     import torchvision  # noqa: F401
 except RuntimeError:
-    # Torchvision's compiled part, as PyPI has it, is for CUDA and does not load beside a torch for
-    # the CPU alone. Its transforms do without, but its import wants two operators to have a name.
+    # The compiled part of PyPI's torchvision needs CUDA, so it does not load with a CPU-only torch.
+    # The transforms work without it, but the import expects these two operators to be defined.
     for operator in ("nms", "qnms"):
         library.define(f"torchvision::{operator}", "(Tensor boxes, Tensor scores) -> Tensor")
 import timm
@@ -29,7 +29,7 @@ from torchvision.transforms import v2
 
 
 class Pictures(Dataset):
-    """Files, each padded with white to a square and resized."""
+    """Pictures of files, padded with white to a square and resized."""
 
     def __init__(self, names: list[str], size: int) -> None:
         self.names = names
@@ -54,7 +54,7 @@ class Pictures(Dataset):
 
 
 def main() -> None:
-    """Measure once."""
+    """Print the best of several repeats."""
     name, size, batch, repeats = sys.argv[1], *map(int, sys.argv[2:5])
     names = sys.stdin.read().splitlines()
     torch.set_num_threads(os.cpu_count() or 1)
@@ -65,7 +65,7 @@ def main() -> None:
     with torch.inference_mode():
         model(torch.zeros(batch, 3, size, size).contiguous(memory_format=torch.channels_last))
         for _ in range(repeats):
-            began = time.perf_counter()
+            start = time.perf_counter()
             vectors = [
                 torch.nn.functional.normalize(
                     model(pictures.contiguous(memory_format=torch.channels_last))
@@ -73,8 +73,8 @@ def main() -> None:
                 for pictures in loader
             ]
             if sum(map(len, vectors)) != len(names):
-                raise RuntimeError(f"{sum(map(len, vectors))} vectors of {len(names)} pictures")
-            best = max(best, len(names) / (time.perf_counter() - began))
+                raise RuntimeError(f"{sum(map(len, vectors))} vectors for {len(names)} pictures")
+            best = max(best, len(names) / (time.perf_counter() - start))
     print(best)
 
 

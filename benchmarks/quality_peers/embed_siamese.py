@@ -1,4 +1,4 @@
-"""Embed square pictures with a model of this project: a trained one, or MobileNet as it is."""
+"""Embed square pictures with a trained model of this project, or with the untrained MobileNet."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from siamese.embedding.embedder import Embedder
 
 
 def main() -> None:
-    """Read uint8 (n, s, s, 3), write float32 (n, d)."""
+    """Read pictures, uint8 (n, s, s, 3), and write embeddings, float32 (n, n_dimensions)."""
     parser = argparse.ArgumentParser()
     parser.add_argument("pictures", type=Path)
     parser.add_argument("output", type=Path)
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--keras-model", type=Path)
-    model.add_argument("--weights", help="of MobileNet, which is then not trained")
-    given = parser.parse_args()
+    model.add_argument("--weights", help="weights of MobileNet, used without training")
+    arguments = parser.parse_args()
 
-    pictures = np.load(given.pictures)
-    if given.keras_model:
-        embedder = Embedder.load(given.keras_model)
+    pictures = np.load(arguments.pictures)
+    if arguments.keras_model:
+        embedder = Embedder.load(arguments.keras_model)
     else:
-        embedder = Embedder.pretrained("MobileNet", pictures.shape[1], given.weights)
+        embedder = Embedder.pretrained("MobileNet", pictures.shape[1], arguments.weights)
     batches = np.array_split(pictures, -(-len(pictures) // 64))
     vectors = [embedder.model.predict_on_batch(to_network_input(batch)) for batch in batches]
-    np.save(given.output, np.concatenate(vectors))
+    np.save(arguments.output, np.concatenate(vectors))
 
 
 if __name__ == "__main__":

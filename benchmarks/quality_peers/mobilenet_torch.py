@@ -1,4 +1,4 @@
-"""Keras' MobileNet 1.0 in torch, with the weights of Keras' own file, for the peers on torch."""
+"""Keras' MobileNet 1.0 in torch, with the weights of Keras' file, for the peers that use torch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 try:
     import torchvision  # noqa: F401
 except RuntimeError:
-    # Torchvision's compiled part, as PyPI has it, is for CUDA and does not load beside a torch for
-    # the CPU alone. Its transforms do without, but its import wants two operators to have a name.
+    # The compiled part of PyPI's torchvision needs CUDA, so it does not load with a CPU-only torch.
+    # The transforms work without it, but the import expects these two operators to be defined.
     for operator in ("nms", "qnms"):
         library.define(f"torchvision::{operator}", "(Tensor boxes, Tensor scores) -> Tensor")
 from torchvision.transforms import v2
@@ -37,21 +37,22 @@ BLOCKS = (
     (1024, 2),
     (1024, 1),
 )
-"""Channels out and stride of each depthwise separable block."""
+"""Output channels and stride of each depthwise separable block."""
 
-# [0, 1] → [-1, 1], MobileNet's own scaling, where a peer's example scales for another network.
-to_scaled = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)]
+# MobileNet's scaling to [-1, 1], which replaces the scaling of the peers' examples.
+SCALING = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)]
 
 
 class MobileNet(nn.Sequential):
-    """float32 (n, 3, s, s) in [-1, 1], s even → pooled features (n, 1024).
+    """MobileNet from pictures, float32 (n, 3, s, s) in [-1, 1], to pooled features, (n, 1024).
 
-    TensorFlow's 'same' padding of a stride of 2 puts the odd pixel behind, and its batch norm has
-    an epsilon of 1e-3; all else is as in any MobileNet.
+    Two details follow TensorFlow: for a stride of 2, 'same' padding adds the odd pixel at the end,
+    and batch norm has an epsilon of 1e-3. The side length s must be even.
 
     Parameters
     ----------
-    weights : Keras' HDF5 file of the weights without the classifier
+    weights : Path
+        Keras' HDF5 file of the weights without the classifier.
     """
 
     size = 1024
@@ -82,7 +83,7 @@ class MobileNet(nn.Sequential):
         norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
         with h5py.File(weights, "r") as file:
             for name, convolution, norm in zip(names, convolutions, norms, strict=True):
-                _load(file, name, convolution, norm)
+                _load_layer(file, name, convolution, norm)
         # A fifth faster on a CPU.
         self.to(memory_format=torch.channels_last)
 
@@ -90,11 +91,11 @@ class MobileNet(nn.Sequential):
         return super().forward(pictures.contiguous(memory_format=torch.channels_last))
 
 
-def _load(file: h5py.File, name: str, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    (kernel,) = _arrays(file[name]).values()
-    # Keras: (height, width, in, out), or of a depthwise one (height, width, channel, 1).
+def _load_layer(file: h5py.File, name: str, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    (kernel,) = _read_arrays(file[name]).values()
+    # Keras: (height, width, in, out), or (height, width, channel, 1) for a depthwise kernel.
     order = (2, 3, 0, 1) if convolution.groups > 1 else (3, 2, 0, 1)
-    stored = _arrays(file[f"{name}_bn"])
+    stored = _read_arrays(file[f"{name}_bn"])
     with torch.no_grad():
         convolution.weight.copy_(torch.from_numpy(kernel.transpose(order)))
         norm.weight.copy_(torch.from_numpy(stored["gamma"]))
@@ -103,16 +104,16 @@ def _load(file: h5py.File, name: str, convolution: nn.Conv2d, norm: nn.BatchNorm
         norm.running_var.copy_(torch.from_numpy(stored["moving_variance"]))
 
 
-def _arrays(group: h5py.Group) -> dict[str, np.ndarray]:
-    """The arrays of a layer by their last name, without the ``:0`` of older files."""
-    found: dict[str, np.ndarray] = {}
+def _read_arrays(group: h5py.Group) -> dict[str, np.ndarray]:
+    """Read the arrays of a layer by their last name, without the ``:0`` of older files."""
+    arrays: dict[str, np.ndarray] = {}
 
-    def keep(path: str, entry: object) -> None:
+    def add(path: str, entry: object) -> None:
         if isinstance(entry, h5py.Dataset):
-            found[path.rsplit("/", 1)[-1].split(":")[0]] = entry[()]
+            arrays[path.rsplit("/", 1)[-1].split(":")[0]] = entry[()]
 
-    group.visititems(keep)
-    return found
+    group.visititems(add)
+    return arrays
 
 
 class Pictures(Dataset):
@@ -120,9 +121,12 @@ class Pictures(Dataset):
 
     Parameters
     ----------
-    pictures : uint8 (n, s, s, 3)
-    items : int (n,)
-    transform : uint8 (3, s, s) → float32 (3, s, s) in [-1, 1]
+    pictures : uint8 array of shape (n, s, s, 3)
+        Pictures.
+    items : int array of shape (n,)
+        Item of each picture.
+    transform : callable
+        From a picture, uint8 (3, s, s), to the network's input, float32 (3, s, s) in [-1, 1].
     """
 
     def __init__(
@@ -140,15 +144,15 @@ class Pictures(Dataset):
 
 
 def set_up(seed: int) -> None:
-    """Use all cores, and draw as the seed decides."""
+    """Use all cores, and seed all random generators."""
     torch.set_num_threads(os.cpu_count() or 1)
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
 
 
-def embedder(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from pictures, float32 (n, s, s, 3), to what the network makes of them."""
+def make_embed(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from pictures, float32 (n, s, s, 3), to the output of a network."""
 
     def embed(pictures: np.ndarray) -> np.ndarray:
         network.eval()

@@ -1,6 +1,6 @@
-"""What every script here shares: the task that `benchmarks/quality.py` sets, and the answer.
+"""Task that `benchmarks/quality.py` gives to the peers' scripts, and their answer.
 
-Only numpy is used, because each script runs in an environment of its own.
+It uses only numpy, because each peer has its own environment.
 """
 
 from __future__ import annotations
@@ -16,28 +16,37 @@ from pathlib import Path
 import numpy as np
 
 STARTED = time.perf_counter()
-"""Before the peer's own imports, which count as its time."""
+"""Start of the clock, before the imports of the peer, which count."""
 
 SAME_FEATURES = 0.9999
-"""Least cosine between a peer's features and Keras', before training."""
+"""Smallest allowed cosine between the features of a peer and of Keras before training."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a peer is to do.
+    """Task of a peer.
 
     Attributes
     ----------
-    recipe : which of the script's recipes
-    pictures : uint8 (n, s, s, 3), RGB, to train on
-    items : int (n,), which item each shows
-    test_pictures : uint8 (m, s, s, 3), to embed with the trained model
-    untrained : float32 (k, 1024), the length-1 features of the first k test pictures that the same
-        MobileNet with the same weights gives in Keras before training
-    weights : file of MobileNet's ImageNet weights, without its classifier
-    pictures_seen : how many pictures training may show, repetitions counted
-    seed : decides every draw
-    output : folder for the answer
+    recipe : str
+        Recipe of the script to train with.
+    pictures : uint8 array of shape (n, s, s, 3)
+        RGB pictures to train on.
+    items : int array of shape (n,)
+        Item of each picture.
+    test_pictures : uint8 array of shape (m, s, s, 3)
+        Pictures to embed with the trained model.
+    untrained : float32 array of shape (k, 1024)
+        Features of length 1 of the first k test pictures, by the same MobileNet in Keras before
+        training.
+    weights : Path
+        Keras' file of MobileNet's ImageNet weights without the classifier.
+    pictures_seen : int
+        Number of pictures to train on, repetitions counted.
+    seed : int
+        Seed of all random generators.
+    output : Path
+        Folder for the answer.
     """
 
     recipe: str
@@ -50,23 +59,25 @@ class Task:
     seed: int
     output: Path
 
-    def steps(self, batch_size: int) -> int:
-        """How many batches show `pictures_seen` pictures, to the nearest batch."""
+    def count_steps(self, batch_size: int) -> int:
+        """Return the number of batches that comes closest to `pictures_seen` pictures."""
         return max(1, round(self.pictures_seen / batch_size))
 
     def require_same_features(self, embed: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Make sure that the peer starts where everyone starts.
+        """Require that the peer starts from the same features as Keras.
 
         Parameters
         ----------
-        embed : float32 (k, s, s, 3) in [-1, 1] → the peer's pooled features (k, 1024)
+        embed : callable
+            From pictures, float32 (k, s, s, 3) in [-1, 1], to the peer's pooled features,
+            (k, 1024).
         """
-        features = embed(scaled(self.test_pictures[: len(self.untrained)]))
+        features = embed(scale(self.test_pictures[: len(self.untrained)]))
         features /= np.linalg.norm(features, axis=1, keepdims=True)
         cosine = (features * self.untrained).sum(axis=1).min()
         assert cosine > SAME_FEATURES, f"the features before training differ: cosine {cosine:.5f}"
 
-    def answer(
+    def write_answer(
         self,
         embed: Callable[[np.ndarray], np.ndarray],
         pictures_seen: int,
@@ -76,13 +87,16 @@ class Task:
 
         Parameters
         ----------
-        embed : float32 (k, s, s, 3) in [-1, 1] → embeddings (k, d)
-        pictures_seen : as they were really shown
-        packages : whose versions are noted
+        embed : callable
+            From pictures, float32 (k, s, s, 3) in [-1, 1], to embeddings, (k, n_dimensions).
+        pictures_seen : int
+            Number of pictures that were shown.
+        packages : list of str
+            Packages whose versions to record.
         """
         seconds = time.perf_counter() - STARTED
         batches = np.array_split(self.test_pictures, -(-len(self.test_pictures) // 64))
-        vectors = np.concatenate([embed(scaled(batch)) for batch in batches])
+        vectors = np.concatenate([embed(scale(batch)) for batch in batches])
         np.save(self.output / "vectors.npy", vectors.astype(np.float32))
         facts = {
             "pictures_seen": pictures_seen,
@@ -101,20 +115,20 @@ def read_task() -> Task:
     parser.add_argument("--pictures-seen", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     return Task(
-        given.recipe,
-        np.load(given.pictures / "train.npy"),
-        np.load(given.pictures / "train_items.npy"),
-        np.load(given.pictures / "test.npy"),
-        np.load(given.pictures / "untrained.npy")[:16],
-        given.weights,
-        given.pictures_seen,
-        given.seed,
-        given.output,
+        arguments.recipe,
+        np.load(arguments.pictures / "train.npy"),
+        np.load(arguments.pictures / "train_items.npy"),
+        np.load(arguments.pictures / "test.npy"),
+        np.load(arguments.pictures / "untrained.npy")[:16],
+        arguments.weights,
+        arguments.pictures_seen,
+        arguments.seed,
+        arguments.output,
     )
 
 
-def scaled(pictures: np.ndarray) -> np.ndarray:
-    """Turn uint8 0…255 into the float32 [-1, 1] that MobileNet takes."""
+def scale(pictures: np.ndarray) -> np.ndarray:
+    """Scale uint8 pictures to float32 in [-1, 1], the input of MobileNet."""
     return pictures / np.float32(127.5) - np.float32(1)

@@ -1,13 +1,13 @@
 """Train with open-metric-learning, as its README and its pipeline for SOP do.
 
-Sources, of OML-Team/open-metric-learning: the example "Train + Validation" of README.md
+Sources, in OML-Team/open-metric-learning: the example "Train + Validation" of README.md
 (docs/readme/examples_source/extractor/train_val_img_txt.md) and
 pipelines/features_extraction/extractor_sop/train_sop.yaml, products with a few pictures each.
 """
 
 from __future__ import annotations
 
-# First of all: its clock starts before the imports below.
+# The first import, because it starts the clock.
 from peer import read_task  # isort: skip
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from itertools import chain, islice, repeat
 
 import numpy as np
 import torch
-from mobilenet_torch import MobileNet, Pictures, embedder, set_up, to_scaled
+from mobilenet_torch import SCALING, MobileNet, Pictures, make_embed, set_up
 from oml.interfaces.miners import ITripletsMiner
 from oml.losses import TripletLossWithMiner
 from oml.miners import AllTripletsMiner, HardTripletsMiner
@@ -39,23 +39,23 @@ class Extractor(nn.Module):
         return nn.functional.normalize(features) if self.normalise_features else features
 
 
-def as_they_are(size: int) -> Callable[[Tensor], Tensor]:
-    """The README's transform: resized, which they are, and scaled."""
-    return v2.Compose(to_scaled)
+def no_augmentation(size: int) -> Callable[[Tensor], Tensor]:
+    """Return the README's transform without its resizing: the pictures have the right size."""
+    return v2.Compose(SCALING)
 
 
 def augs_hypvit(size: int) -> Callable[[Tensor], Tensor]:
-    """The pipeline's `augs_hypvit_torch`."""
+    """Return the pipeline's `augs_hypvit_torch`."""
     crop = v2.RandomResizedCrop(size, scale=(0.2, 1), interpolation=InterpolationMode.BICUBIC)
-    return v2.Compose([crop, v2.RandomHorizontalFlip(), *to_scaled])
+    return v2.Compose([crop, v2.RandomHorizontalFlip(), *SCALING])
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What differs between the two."""
+    """Settings in which the recipes differ."""
 
-    items_a_batch: int
-    pictures_an_item: int
+    items_per_batch: int
+    pictures_per_item: int
     margin: float
     miner: Callable[[], ITripletsMiner]
     normalise_features: bool
@@ -63,13 +63,13 @@ class Recipe:
 
 
 RECIPES = {
-    "documented": Recipe(2, 2, 0.1, AllTripletsMiner, False, as_they_are),
-    # The pipeline draws from 3 categories, 32 items × 6 pictures of each, at a learning rate of
-    # 1e-5 for as long as it takes. Here: 32 items × 4, for more steps, at the README's rate.
+    "documented": Recipe(2, 2, 0.1, AllTripletsMiner, False, no_augmentation),
+    # The pipeline's batches have 3 categories × 32 items × 6 pictures, and its learning rate of
+    # 1e-5 is for very long trainings. 32 items × 4 allow more steps, at the README's rate.
     "sop": Recipe(32, 4, 0.15, HardTripletsMiner, True, augs_hypvit),
 }
 LEARNING_RATE = 1e-4
-"""The README's, of Adam."""
+"""Of Adam, from the README."""
 
 
 def main() -> None:
@@ -78,26 +78,26 @@ def main() -> None:
     recipe = RECIPES[task.recipe]
     set_up(task.seed)
     trunk = MobileNet(task.weights)
-    task.require_same_features(embedder(trunk))
+    task.require_same_features(make_embed(trunk))
     model = Extractor(trunk, recipe.normalise_features).train()
 
-    # The sampler refuses items of one picture.
+    # The sampler rejects items with one picture.
     counts = np.bincount(task.items)
     paired = counts[task.items] > 1
     transform = recipe.transform(task.pictures.shape[1])
     train = Pictures(task.pictures[paired], task.items[paired], transform)
-    sampler = BalanceSampler(train.items, recipe.items_a_batch, recipe.pictures_an_item)
+    sampler = BalanceSampler(train.items, recipe.items_per_batch, recipe.pictures_per_item)
     loader = DataLoader(train, batch_sampler=sampler)
     criterion = TripletLossWithMiner(recipe.margin, recipe.miner(), need_logs=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    batch_size = recipe.items_a_batch * recipe.pictures_an_item
-    steps = task.steps(batch_size)
+    batch_size = recipe.items_per_batch * recipe.pictures_per_item
+    steps = task.count_steps(batch_size)
     for pictures, items in islice(chain.from_iterable(repeat(loader)), steps):
         loss = criterion(model(pictures), items)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    task.answer(embedder(model), steps * batch_size, ["open-metric-learning", "torch"])
+    task.write_answer(make_embed(model), steps * batch_size, ["open-metric-learning", "torch"])
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
 """Train with pytorch-metric-learning, as its example MetricLossOnly does.
 
-Source: examples/notebooks/MetricLossOnly.ipynb of KevinMusgrave/pytorch-metric-learning. Taken
-over from there: TripletMarginLoss(margin=0.1), MultiSimilarityMiner(epsilon=0.1),
-MPerClassSampler(m=4), 32 pictures a batch, Adam with a weight decay of 1e-4 and learning rates of
+Source: examples/notebooks/MetricLossOnly.ipynb in KevinMusgrave/pytorch-metric-learning. Its
+settings: TripletMarginLoss(margin=0.1), MultiSimilarityMiner(epsilon=0.1),
+MPerClassSampler(m=4), 32 pictures per batch, Adam with a weight decay of 1e-4 and learning rates of
 1e-5 (trunk) and 1e-4 (embedder), a linear embedder of 64 dimensions, RandomResizedCrop with
-scale (0.16, 1) and ratio (0.75, 1.33), RandomHorizontalFlip. The example shows 120,000 pictures.
+scale (0.16, 1) and ratio (0.75, 1.33), RandomHorizontalFlip. It trains on 120,000 pictures.
 """
 
 from __future__ import annotations
 
-# First of all: its clock starts before the imports below.
+# The first import, because it starts the clock.
 from peer import read_task  # isort: skip
 
 from dataclasses import dataclass
 
 import torch
-from mobilenet_torch import MobileNet, Pictures, embedder, set_up, to_scaled
+from mobilenet_torch import SCALING, MobileNet, Pictures, make_embed, set_up
 from pytorch_metric_learning import losses, miners, samplers, trainers
 from torch import nn
 from torchvision.transforms import v2
@@ -25,7 +25,7 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class Recipe:
-    """What differs between the recipes: the learning rates, and whether there is an embedder."""
+    """Settings in which the recipes differ. Without `embedder_rate` there is no embedder."""
 
     trunk_rate: float
     embedder_rate: float | None
@@ -33,9 +33,9 @@ class Recipe:
 
 RECIPES = {
     "documented": Recipe(trunk_rate=1e-5, embedder_rate=1e-4),
-    # The example's rates are meant for ten times as many pictures.
+    # The example's rates are for about ten times as many pictures.
     "faster": Recipe(trunk_rate=1e-4, embedder_rate=1e-3),
-    # The trainer takes the trunk's features as they are where no embedder is given.
+    # Without an embedder, the trainer uses the features of the trunk.
     "no-embedder": Recipe(trunk_rate=1e-4, embedder_rate=None),
 }
 
@@ -46,7 +46,7 @@ def main() -> None:
     recipe = RECIPES[task.recipe]
     set_up(task.seed)
     trunk = MobileNet(task.weights)
-    task.require_same_features(embedder(trunk))
+    task.require_same_features(make_embed(trunk))
 
     def adam(model: nn.Module, rate: float) -> torch.optim.Adam:
         return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=1e-4)
@@ -61,10 +61,10 @@ def main() -> None:
         [
             v2.RandomResizedCrop(size, scale=(0.16, 1), ratio=(0.75, 1.33)),
             v2.RandomHorizontalFlip(0.5),
-            *to_scaled,
+            *SCALING,
         ]
     )
-    steps = task.steps(BATCH_SIZE)
+    steps = task.count_steps(BATCH_SIZE)
     trainer = trainers.MetricLossOnly(
         models,
         optimizers,
@@ -79,9 +79,9 @@ def main() -> None:
     )
     trainer.train(num_epochs=1)
     network = nn.Sequential(trunk, trainer.models["embedder"])
-    task.answer(embedder(network), steps * BATCH_SIZE, ["pytorch-metric-learning", "torch"])
+    task.write_answer(make_embed(network), steps * BATCH_SIZE, ["pytorch-metric-learning", "torch"])
 
 
-# The loader's workers import this file again where processes are not forked.
+# Workers of the data loader import this file again on systems that do not fork.
 if __name__ == "__main__":
     main()

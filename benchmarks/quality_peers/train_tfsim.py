@@ -1,13 +1,13 @@
 """Train with TensorFlow Similarity, as its examples for digits and for birds do.
 
-Sources, of tensorflow/similarity: examples/supervised_hello_world.ipynb (MNIST) and
-examples/cars196.ipynb (which trains on photos of birds). Both train under MultiSimilarityLoss
-with the cosine distance and its default parameters.
+Sources, in tensorflow/similarity: examples/supervised_hello_world.ipynb (MNIST) and
+examples/cars196.ipynb (which trains on photos of birds). Both use MultiSimilarityLoss with
+the cosine distance and default parameters.
 """
 
 from __future__ import annotations
 
-# First of all: its clock starts before the imports below.
+# The first import, because it starts the clock.
 from peer import read_task  # isort: skip
 
 from collections.abc import Callable
@@ -21,10 +21,10 @@ from tensorflow_similarity.models import SimilarityModel
 from tensorflow_similarity.samplers import MultiShotMemorySampler
 
 
-def crops(
+def crop_and_flip(
     pictures: tf.Tensor, items: tf.Tensor, examples_per_class: int, is_warmup: bool
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The birds' `train_augmentation`: a square of 0.15 to 1 of the side, flipped or not."""
+    """Apply the birds' `train_augmentation`: a square crop of 0.15 to 1 of the side, and a flip."""
     count, size = len(pictures), pictures.shape[1]
     side = tf.random.uniform((count, 1), 0.15, 1)
     start = tf.random.uniform((count, 2)) * (1 - side)
@@ -35,10 +35,10 @@ def crops(
 
 @dataclass(frozen=True)
 class Recipe:
-    """What differs between the two."""
+    """Settings in which the recipes differ."""
 
-    items_a_batch: int
-    pictures_an_item: int
+    items_per_batch: int
+    pictures_per_item: int
     embedding_size: int
     frozen_batch_norm: bool
     augmenter: Callable[..., tuple[tf.Tensor, tf.Tensor]] | None
@@ -46,11 +46,11 @@ class Recipe:
 
 RECIPES = {
     "documented": Recipe(6, 6, 64, False, None),
-    # The example's learning rate falls from 3e-5 over 240,000 pictures. Here: that of the digits.
-    "birds": Recipe(16, 5, 512, True, crops),
+    # The example's learning rate falls from 3e-5 over 240,000 pictures; this uses the digits' rate.
+    "birds": Recipe(16, 5, 512, True, crop_and_flip),
 }
 LEARNING_RATE = 1e-4
-"""The digits', of Adam."""
+"""Of Adam, from the example for digits."""
 
 
 def main() -> None:
@@ -72,13 +72,13 @@ def main() -> None:
     model = SimilarityModel(inputs, outputs)
     model.compile(tf.keras.optimizers.Adam(LEARNING_RATE), MultiSimilarityLoss(distance="cosine"))
 
-    batch_size = recipe.items_a_batch * recipe.pictures_an_item
-    steps = task.steps(batch_size)
+    batch_size = recipe.items_per_batch * recipe.pictures_per_item
+    steps = task.count_steps(batch_size)
     sampler = MultiShotMemorySampler(
         task.pictures,
         task.items,
-        classes_per_batch=recipe.items_a_batch,
-        examples_per_class_per_batch=recipe.pictures_an_item,
+        classes_per_batch=recipe.items_per_batch,
+        examples_per_class_per_batch=recipe.pictures_per_item,
         steps_per_epoch=steps,
         augmenter=recipe.augmenter,
     )
@@ -87,7 +87,7 @@ def main() -> None:
     def embed(pictures: np.ndarray) -> np.ndarray:
         return model.predict_on_batch((pictures + 1) * 127.5)
 
-    task.answer(embed, steps * batch_size, ["tensorflow-similarity", "tensorflow"])
+    task.write_answer(embed, steps * batch_size, ["tensorflow-similarity", "tensorflow"])
 
 
 if __name__ == "__main__":
