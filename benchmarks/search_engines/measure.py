@@ -111,7 +111,7 @@ def ask(
         done["seldom"] = figures(engine.seldom_query, engine.rows, queries, exact, seconds)
     done.update(resident_mb=resident(), peak_mb=resident("VmHWM"))
     if isinstance(engine, Ours):
-        done["found"] = str(getattr(engine.index, "found", "")) or None
+        done["found"] = str(getattr(engine.index, "layout", "")) or None
         done["search_vectors"] = end_to_end(engine.index, queries, seconds)
     return done
 

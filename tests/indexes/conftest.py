@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from siamese.indexes import BallTreeIndex, Index, open_index
-from siamese.indexes.faiss import vectors as faiss_vectors
+from siamese.indexes.faiss import layout as faiss_layout
 from siamese.indexes.faiss.index import FaissIndex
 from siamese.models.facts import ModelFacts
 
@@ -89,9 +89,9 @@ def make(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
             BallTreeIndex.build(vectors, metadata, model).save(place)
         else:
             if "graph" in engine:
-                monkeypatch.setattr(faiss_vectors, "EXACT_PICTURES", 40)
+                monkeypatch.setattr(faiss_layout, "MAX_EXACT", 40)
             if "8 bits" in engine:
-                monkeypatch.setattr(faiss_vectors, "HALF_BYTES", 0)
+                monkeypatch.setattr(faiss_layout, "MAX_HALF_BYTES", 0)
             place = tmp_path / f"{len(made)}.faiss"
             FaissIndex.build(vectors, metadata, model, files, min_recall=0.95).save(place)
         index = open_index(place)

@@ -361,8 +361,8 @@ def test_what_does_not_go_together_is_said_at_once(embedder, catalogue, tmp_path
             "this is a folder; add the name of the index, such as search_index.faiss",
         ),
         (catalogue.image_dir, {"backend": "milvus"}, "is a folder with files in it"),
-        (catalogue.image_dir, {"backend": "faiss"}, "holds what is no part of an index"),
-        ("m.milvus", {"collection": "../x"}, "no name of a collection"),
+        (catalogue.image_dir, {"backend": "faiss"}, "has other files in it"),
+        ("m.milvus", {"collection": "../x"}, "invalid name"),
     ):
         with pytest.raises(InputError, match=line):  # before anything is embedded
             build(None, catalogue, output, **words)

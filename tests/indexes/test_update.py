@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from siamese.indexes import BACKENDS, LabelFilter, open_index
-from siamese.indexes.faiss import vectors as faiss_vectors
+from siamese.indexes.faiss import layout as faiss_layout
 from siamese.indexes.update import bring_up_to_date
 from tests.indexes.conftest import facts
 
@@ -131,7 +131,7 @@ class Living(RuleBasedStateMachine):
 )
 def test_any_sequence_of_changes(engine, examples, tolerance, monkeypatch):
     if engine == "faiss graph":
-        monkeypatch.setattr(faiss_vectors, "EXACT_PICTURES", 8)
+        monkeypatch.setattr(faiss_layout, "MAX_EXACT", 8)
     kind = type("Living", (Living,), {"backend": engine.split()[0], "tolerance": tolerance})
     case = kind.TestCase
     case.settings = settings(

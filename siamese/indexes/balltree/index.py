@@ -100,7 +100,7 @@ class BallTreeIndex:
 
         data = np.ascontiguousarray(vectors, np.float64)
         if not data.size:
-            raise InputError("no picture to index")
+            raise InputError("no pictures to index")
         checked = given_parts(data, metadata, model, "nothing indexed")
         tree = BallTree(data, metric="euclidean")
         return cls(tree, checked, model, "the index", augmented=augmented)

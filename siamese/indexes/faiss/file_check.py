@@ -1,7 +1,7 @@
-"""The files that FAISS writes, looked through before FAISS reads them: it trusts what they say.
+"""Check the files of FAISS before FAISS reads them, because it trusts their contents.
 
-Of its many kinds only the two of `siamese.indexes.faiss.vectors` are let through, and of these only
-what can be searched without leaving the file's own arrays. What is wrong is a `ValueError`.
+Only the two types of `siamese.indexes.faiss.layout` are accepted, and only if a search of them
+stays within the arrays of the file. Every error is a `ValueError`.
 """
 
 from __future__ import annotations
@@ -12,155 +12,149 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-L2 = 1
-BITS_OF_KIND = {0: 8, 4: 16}
-"""Of the scalar quantizers: QT_8bit and QT_fp16."""
+METRIC_L2 = 1
+QUANTIZER_BITS = {0: 8, 4: 16}
+"""Bits per number, by type of scalar quantizer: QT_8bit and QT_fp16."""
 
 
-def check_layout(path: Path) -> None:
-    """Prove that a file is one that FAISS can read and search safely.
+def check_file(path: Path) -> None:
+    """Check that FAISS can read and search a file safely.
 
     Raises
     ------
     ValueError
-        Saying what is not as it must be.
+        If it cannot.
     """
     if not path.stat().st_size:
-        raise ValueError("its vectors are an empty file")
-    fields = _Fields(path)
-    if fields.kind() == b"IxF2":
-        _check_flat(fields)
+        raise ValueError("the file of its vectors is empty")
+    reader = _Reader(path)
+    if reader.peek_type() == b"IxF2":
+        _check_flat(reader)
     else:
-        _check_graph(fields)
+        _check_graph(reader)
 
 
-class _Fields:
-    """The fields of a file, one after the other."""
+class _Reader:
+    """Reads the fields of a file one after the other."""
 
     def __init__(self, path: Path) -> None:
         self._data = np.memmap(path, np.uint8, "r").view(np.ndarray)
-        self._at = 0
+        self._position = 0
 
-    def kind(self) -> bytes:
-        """The four letters at this place, which stay."""
-        return bytes(self._data[self._at : self._at + 4])
+    def peek_type(self) -> bytes:
+        """Return the next four letters without moving on."""
+        return bytes(self._data[self._position : self._position + 4])
 
-    def one(self, dtype: str) -> Any:
-        """A number."""
-        return self.some(1, dtype)[0]
+    def number(self, dtype: str) -> Any:
+        return self.numbers(1, dtype)[0]
 
-    def some(self, count: int, dtype: DTypeLike) -> NDArray[Any]:
-        """So many numbers."""
-        end = self._at + count * np.dtype(dtype).itemsize
+    def numbers(self, count: int, dtype: DTypeLike) -> NDArray[Any]:
+        end = self._position + count * np.dtype(dtype).itemsize
         if end > len(self._data):
-            raise ValueError("it ends too early")
-        found = self._data[self._at : end].view(dtype)
-        self._at = end
-        return found
+            raise ValueError("its vectors are cut off")
+        numbers = self._data[self._position : end].view(dtype)
+        self._position = end
+        return numbers
 
-    def vector(self, dtype: str) -> NDArray[Any]:
-        """How many numbers, and then these."""
-        return self.some(int(self.one("<u8")), dtype)
+    def sized_array(self, dtype: str) -> NDArray[Any]:
+        """Read a count, then as many numbers."""
+        return self.numbers(int(self.number("<u8")), dtype)
 
-    def expect(self, holds: Any, what: str) -> None:
-        """A `ValueError` where something does not hold."""
-        if not holds:
-            raise ValueError(what)
+    def header(self, type_name: bytes) -> tuple[int, int]:
+        """Read the header of an index, and return the number of vectors and of dimensions."""
+        _require(self.peek_type() == type_name, "its vectors are of an unknown type")
+        self.numbers(4, "u1")
+        size, count = int(self.number("<i4")), int(self.number("<i8"))
+        self.numbers(2, "<i8")
+        is_trained, metric = self.number("u1"), self.number("<i4")
+        _require(
+            0 < size < 2**20 and 0 <= count < 2**31 and is_trained == 1 and metric == METRIC_L2,
+            "its vectors are stored in an unknown way",
+        )
+        return count, size
 
-    def end(self) -> None:
-        """Nothing must follow."""
-        self.expect(self._at == len(self._data), "something follows its vectors")
-
-
-def _header(fields: _Fields, kind: bytes) -> tuple[int, int]:
-    """The count and the size of vectors, after the letters of a kind."""
-    fields.expect(fields.kind() == kind, "it is of an unknown kind")
-    fields.some(4, "u1")
-    size, count = int(fields.one("<i4")), int(fields.one("<i8"))
-    fields.some(2, "<i8")
-    trained, metric = fields.one("u1"), fields.one("<i4")
-    fields.expect(
-        0 < size < 2**20 and 0 <= count < 2**31 and trained == 1 and metric == L2,
-        "its vectors are kept in an unknown way",
-    )
-    return count, size
+    def require_end(self) -> None:
+        _require(self._position == len(self._data), "its vectors are followed by other data")
 
 
-def _check_flat(fields: _Fields) -> None:
-    count, size = _header(fields, b"IxF2")
-    numbers = fields.vector("<f4")
-    fields.expect(len(numbers) == count * size, "its vectors do not fit to their number")
+def _require(condition: Any, problem: str) -> None:
+    if not condition:
+        raise ValueError(problem)
+
+
+def _check_flat(reader: _Reader) -> None:
+    count, size = reader.header(b"IxF2")
+    numbers = reader.sized_array("<f4")
+    _require(len(numbers) == count * size, "the number of its vectors is wrong")
     vectors = numbers.reshape(count, size)
     lengths = np.einsum("ij,ij->i", vectors, vectors)
-    # Of a graph's vectors, which may be gigabytes, only the number is looked at.
-    fields.expect((np.abs(lengths - 1) < 1e-3).all(), "its vectors are not of length 1")
-    fields.end()
+    # Not checked for a graph, whose vectors may take gigabytes.
+    _require((np.abs(lengths - 1) < 1e-3).all(), "its vectors are not of length 1")
+    reader.require_end()
 
 
-def _check_graph(fields: _Fields) -> None:
-    count, size = _header(fields, b"IHNs")
-    shares = fields.vector("<f8")
-    widths = fields.vector("<i4").astype(np.int64)
-    levels = fields.vector("<i4")
-    starts = fields.vector("<u8")
-    links = fields.vector("<i4")
-    entry, top, _, effort, _ = (int(number) for number in fields.some(5, "<i4"))
-    _check_links(count, shares, widths, levels, starts, links, entry, top)
-    fields.expect(0 < effort < 2**20, "its graph asks for an odd effort")
+def _check_graph(reader: _Reader) -> None:
+    count, size = reader.header(b"IHNs")
+    probabilities = reader.sized_array("<f8")
+    offsets = reader.sized_array("<i4").astype(np.int64)
+    levels = reader.sized_array("<i4")
+    starts = reader.sized_array("<u8")
+    links = reader.sized_array("<i4")
+    entry, top_level, _, ef_search, _ = (int(number) for number in reader.numbers(5, "<i4"))
+    _require(len(probabilities) < len(offsets), "the levels of its graph are inconsistent")
+    _check_links(count, offsets, levels, starts, links, entry, top_level)
+    _require(0 < ef_search < 2**20, "the efSearch of its graph is out of range")
 
-    fields.expect(_header(fields, b"IxSQ") == (count, size), "its vectors do not fit to its graph")
-    bits = BITS_OF_KIND.get(int(fields.one("<i4")))
-    fields.some(2, "<i4")
-    sq_size, code_size = int(fields.one("<u8")), int(fields.one("<u8"))
-    ranges = fields.vector("<f4")
-    codes = fields.vector("u1")
-    fields.expect(
+    _require(reader.header(b"IxSQ") == (count, size), "its vectors do not match its graph")
+    bits = QUANTIZER_BITS.get(int(reader.number("<i4")))
+    reader.numbers(2, "<i4")
+    quantizer_size, code_size = int(reader.number("<u8")), int(reader.number("<u8"))
+    ranges = reader.sized_array("<f4")
+    codes = reader.sized_array("u1")
+    _require(
         bits is not None
-        and sq_size == size
+        and quantizer_size == size
         and code_size == size * bits // 8
         and len(ranges) == (2 * size if bits == 8 else 0)
         and np.isfinite(ranges).all()
         and len(codes) == count * code_size,
-        "its vectors are kept in an unknown way",
+        "its vectors are stored in an unknown way",
     )
-    fields.end()
+    reader.require_end()
 
 
 def _check_links(
     count: int,
-    shares: NDArray[Any],
-    widths: NDArray[np.int64],
+    offsets: NDArray[np.int64],
     levels: NDArray[Any],
     starts: NDArray[Any],
     links: NDArray[Any],
     entry: int,
-    top: int,
+    top_level: int,
 ) -> None:
-    """Every link leads to a vector that has links on that level, or a `ValueError`.
+    """Check that every link leads to a vector that has links on the same level.
 
-    A vector i is on the levels 0 … levels[i] - 1; its links on level l are those from
-    ``starts[i] + widths[l]`` to ``starts[i] + widths[l + 1]``, -1 for none.
+    Vector i is on the levels 0 … levels[i] - 1; its links on level l are those from
+    ``starts[i] + offsets[l]`` to ``starts[i] + offsets[l + 1]``, and -1 is no link.
     """
-    fits = (
+    is_valid = (
         0 < count == len(levels) == len(starts) - 1
-        and 1 < len(widths) <= 64
-        and len(shares) < len(widths)
-        and widths[0] == 0
-        and (np.diff(widths) > 0).all()
-        and 0 <= top < len(widths) - 1
+        and 1 < len(offsets) <= 64
+        and offsets[0] == 0
+        and (np.diff(offsets) > 0).all()
+        and 0 <= top_level < len(offsets) - 1
         and levels.min() >= 1
-        and levels.max() == top + 1
+        and levels.max() == top_level + 1
         and 0 <= entry < count
-        and levels[entry] == top + 1
+        and levels[entry] == top_level + 1
         and starts[0] == 0
         and starts[-1] == len(links)
-        and (np.diff(starts) == widths[levels].astype(np.uint64)).all()
+        and (np.diff(starts) == offsets[levels].astype(np.uint64)).all()
         and links.min() >= -1
         and links.max() < count
     )
-    for level in range(1, top + 1 if fits else 0):
-        above = starts[:-1][levels > level].astype(np.int64)
-        found = links[above[:, None] + np.arange(widths[level], widths[level + 1])]
-        fits = fits and (levels[found[found >= 0]] > level).all()
-    if not fits:
-        raise ValueError("the links of its graph do not fit together")
+    for level in range(1, top_level + 1 if is_valid else 0):
+        starts_above = starts[:-1][levels > level].astype(np.int64)
+        targets = links[starts_above[:, None] + np.arange(offsets[level], offsets[level + 1])]
+        is_valid = is_valid and (levels[targets[targets >= 0]] > level).all()
+    _require(is_valid, "the links of its graph are inconsistent")

@@ -7,64 +7,76 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.indexes.faiss import vectors as faiss_vectors
+from siamese.indexes.faiss.vectors import is_graph, select, storage_of
 
 if TYPE_CHECKING:
     import faiss
 
-FEW = 0.1
-"""Up to this share of the vectors, those that a filter keeps are copied, so that comparing with all
-of them need not pass by the others."""
+COPIED_SHARE = 0.1
+"""Up to this share of all vectors, those that a filter keeps are copied, which makes comparing all
+of them faster."""
 
 
-class Part:
-    """Some of the vectors of an index, searched in the way that suits them.
+class FilteredView:
+    """Some vectors of an index, searched in the way that suits them.
 
-    Those that a filter keeps are all compared. A graph is followed from what is near the query to
-    what is nearer, and what a filter keeps may be elsewhere: of 2,000 photos of groceries, asked
-    with any of them for the nearest apples and bananas, it found 70 % of the right ones.
+    The vectors that a filter keeps are all compared. A search of the graph moves from vectors near
+    the query to nearer ones, and would miss what a filter keeps elsewhere: for the nearest apples
+    and bananas of any of 2,000 photos of groceries, it found 70 % of the right ones.
 
     Parameters
     ----------
-    index : see `siamese.indexes.faiss.vectors.build`
-    mask : bool (n,), which of its vectors may be found
-    effort : see `siamese.indexes.faiss.vectors.Found`
-    filtered : whether it is a filter that leaves the others out; else they were removed
+    index : faiss.Index
+    mask : bool array of shape (n,)
+        The vectors that a search may find.
+    ef_search : int
+        See `siamese.indexes.faiss.layout.Layout`.
+    is_filtered : bool
+        Whether a filter leaves out the other vectors; otherwise they have been removed.
 
     Attributes
     ----------
-    count : how many they are
+    count : int
+        Number of vectors that a search may find.
     """
 
     def __init__(
-        self, index: faiss.Index, mask: NDArray[np.bool_], effort: int, *, filtered: bool
+        self, index: faiss.Index, mask: NDArray[np.bool_], ef_search: int, *, is_filtered: bool
     ) -> None:
         import faiss
 
         self.count = int(mask.sum())
         self._index = index
         self._total = len(mask)
-        self._effort = effort
-        self._filtered = filtered
-        self._only: Any = None
+        self._ef_search = ef_search
+        self._is_filtered = is_filtered
         self._copy: Any = None
-        if self.count < self._total:
-            if not faiss_vectors.is_graph(index) or self.count <= FEW * self._total:
-                self._rows = np.flatnonzero(mask)
-                self._copy = faiss_vectors.some_of(index, self._rows)
-            else:
-                self._bits = np.packbits(mask, bitorder="little")
-                self._only = faiss.IDSelectorBitmap(self._bits)
+        self._selector: Any = None
+        if self.count == self._total:
+            return
+        if not is_graph(index) or self.count <= COPIED_SHARE * self._total:
+            self._rows = np.flatnonzero(mask)
+            self._copy = select(index, self._rows)
+        else:
+            self._bits = np.packbits(mask, bitorder="little")  # which the selector refers to
+            self._selector = faiss.IDSelectorBitmap(self._bits)
 
-    def nearest(
+    def search(
         self, X: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Find the k nearest, k being at most `count`.
+        """Find the k nearest vectors.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+        k : int
+            At most `count`.
 
         Returns
         -------
-        distances : float32 (n, k), squared, ascending in each row
-        rows : int (n, k)
+        distances : float32 array of shape (n, k)
+            Squared distances in ascending order.
+        rows : int array of shape (n, k)
         """
         import faiss
 
@@ -73,24 +85,23 @@ class Part:
         if self._copy is not None:
             distances, rows = self._copy.search(X, k)
             return distances, self._rows[rows]
-        if not faiss_vectors.is_graph(self._index):
+        if not is_graph(self._index):
             return self._index.search(X, k)
-        if self._filtered or k > FEW * self._total:
-            return self._compared(X, k)
-        # Where some were removed, so many more are looked at that as many as before count.
-        effort = max(self._effort * self._total // self.count, 2 * k)
-        asked = faiss.SearchParametersHNSW(efSearch=effort, sel=self._only)
-        distances, rows = self._index.search(X, k, params=asked)
-        (short,) = np.nonzero(rows[:, -1] < 0)  # a group of equal vectors can cut a graph in two
+        if self._is_filtered or k > COPIED_SHARE * self._total:
+            return self._compare_all(X, k)
+        # Enough candidates that `ef_search` of them have not been removed.
+        ef_search = max(self._ef_search * self._total // self.count, 2 * k)
+        parameters = faiss.SearchParametersHNSW(efSearch=ef_search, sel=self._selector)
+        distances, rows = self._index.search(X, k, params=parameters)
+        (short,) = np.nonzero(rows[:, -1] < 0)  # many equal vectors can cut a graph in two
         if len(short):
-            distances[short], rows[short] = self._compared(X[short], k)
+            distances[short], rows[short] = self._compare_all(X[short], k)
         return distances, rows
 
-    def _compared(
+    def _compare_all(
         self, X: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """By comparing with all."""
         import faiss
 
-        store = faiss_vectors.store_of(self._index)
-        return store.search(X, k, params=faiss.SearchParameters(sel=self._only))
+        parameters = faiss.SearchParameters(sel=self._selector)
+        return storage_of(self._index).search(X, k, params=parameters)

@@ -1,7 +1,7 @@
-"""An index as a folder: a manifest that names its files and their sums.
+"""A folder with a manifest that names its files and their checksums.
 
-The files of a new state get new names; then the manifest is replaced, and only then do the old
-files go. So a reader finds one state or the other, and a stop in between loses nothing.
+A new version of the files gets new names. Then the manifest is replaced, and only then are the old
+files deleted. So a reader finds either version, and a stop in between loses nothing.
 """
 
 from __future__ import annotations
@@ -17,21 +17,30 @@ from typing import TypeVar
 import msgspec
 
 from siamese.errors import InputError
-from siamese.indexes.faiss.vectors import Found
+from siamese.indexes.faiss.layout import Layout
 from siamese.models.facts import ModelFacts
 from siamese.utils.artefacts import INDEXES, MANIFEST, require_artefact
 from siamese.utils.files import atomic_path, lock_folder, require_writable
 
 FORMAT = 1
-"""Of the folder; a newer one is refused."""
+"""Version of the format; a newer one is refused."""
 
 T = TypeVar("T")
 
 
-class File(msgspec.Struct, frozen=True):
-    """A file of the folder: its name, its size in bytes, its XXH3 (64 bits, in hex).
+class ManifestFile(msgspec.Struct, frozen=True):
+    """A file of the folder.
 
-    The sum finds damage. It keeps nobody out: what is read must be safe whatever it holds.
+    Its checksum finds damage, but does not protect from an attacker: readers must be safe whatever
+    the file holds.
+
+    Attributes
+    ----------
+    name : str
+    bytes : int
+        Size of the file.
+    xxh3 : str
+        64-bit XXH3 checksum in hexadecimal digits.
     """
 
     name: str
@@ -40,21 +49,34 @@ class File(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What the folder holds, as JSON.
+    """The contents of ``manifest.json``.
 
     Attributes
     ----------
-    backend : "faiss"
-    metric : "euclidean"
-    pictures : how many there are; `rows` counts those that were removed, too
-    unmeasured : rows that were added since recall was measured
-    embedding_size : dimensions of the vectors
-    model : whose vectors they are
-    found : see `Found`
-    min_recall : the floor that `found.recall` is kept above
-    augmented : whether the vectors are mixed with their neighbours
-    versions : of the packages that wrote it
-    files : "vectors" and "pictures"
+    format : int
+    backend : str
+        "faiss".
+    metric : str
+        "euclidean".
+    pictures : int
+        Number of pictures.
+    rows : int
+        Number of rows, including those of removed pictures.
+    unmeasured : int
+        Number of rows that were added since recall was measured.
+    embedding_size : int
+        Number of dimensions.
+    model : ModelFacts
+        Facts about the model that computed the vectors.
+    layout : Layout
+    min_recall : float
+        The least recall that `layout` must have.
+    augmented : bool
+        Whether each vector is mixed with its neighbours.
+    versions : dict of str to str
+        Versions of the packages that wrote the folder.
+    files : dict of str to ManifestFile
+        "vectors" and "pictures".
     """
 
     format: int
@@ -65,182 +87,148 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     unmeasured: int
     embedding_size: int
     model: ModelFacts
-    found: Found
+    layout: Layout = msgspec.field(name="found")
     min_recall: float
     augmented: bool
     versions: dict[str, str]
-    files: dict[str, File]
+    files: dict[str, ManifestFile]
 
 
 def is_index_folder(path: Path) -> bool:
-    """Tell whether a folder is one of these."""
+    """Check whether a folder has a manifest."""
     return (path / MANIFEST).is_file()
 
 
 def read_folder(
     folder: Path, names: tuple[str, ...], read: Callable[[Manifest, list[Path]], T]
 ) -> T:
-    """Read the manifest, prove that the files are whole, and read them.
+    """Read the manifest, check the files and read them.
 
     Parameters
     ----------
-    names : of the files that there must be
-    read : makes something of the manifest and the paths, in the order of `names`; its ValueErrors
-        are told as damage
+    folder : Path
+    names : tuple of str
+        Names of the required files in the manifest.
+    read : callable
+        Reads the files, given the manifest and the paths in the order of `names`. A `ValueError`
+        is reported as damage.
+
+    Returns
+    -------
+    The result of `read`.
 
     Raises
     ------
     InputError
-        One line: what is missing, damaged, or of a newer version.
+        If a file is missing or damaged, or the folder is of a newer version.
     """
     require_artefact(folder, "an index", *INDEXES)
     while True:
-        manifest = _manifest(folder)
+        manifest = _read_manifest(folder)
         try:
-            # What is read is safe whatever it holds, so that it need not wait for the sums.
+            # Files are safe to read whatever they hold, so reading need not wait for checksums.
             with ThreadPoolExecutor() as pool:
-                sums = [pool.submit(_whole, folder, manifest, name) for name in names]
+                checks = [pool.submit(_check_file, folder, manifest, name) for name in names]
                 try:
-                    made = read(manifest, [_path(folder, manifest, name) for name in names])
+                    result = read(manifest, [_file_path(folder, manifest, name) for name in names])
                 finally:
-                    for whole in sums:
-                        whole.result()  # the better reason, where both fail
-            return made
+                    for check in checks:
+                        check.result()  # the better explanation if both fail
+            return result
         except (OSError, ValueError) as error:
-            if manifest != _manifest(folder):
-                continue  # replaced while it was read
+            if manifest != _read_manifest(folder):
+                continue  # it was replaced during reading
             if isinstance(error, FileNotFoundError):
-                why = f"{Path(error.filename).name} is missing"
+                reason = f"{Path(error.filename).name} is missing"
             elif isinstance(error, OSError):
-                raise InputError(f"{folder}: unreadable ({error.strerror or error})") from None
+                raise InputError(
+                    f"{folder}: cannot be read ({error.strerror or error}); index again"
+                ) from None
             else:
-                why = str(error)
-            raise _damaged(folder, why) from None
+                reason = str(error)
+            raise _damage(folder, reason) from None
 
 
 def require_index_folder(folder: Path) -> None:
-    """Prove that an index can be written to a folder, before the long work.
+    """Check, before long work, that an index can be written to a folder.
 
     Raises
     ------
     InputError
-        The folder cannot be written to, or holds something else.
+        If the folder cannot be written to, or has other files in it.
     """
     require_artefact(folder, "an index", *INDEXES)
     require_writable(folder / MANIFEST)
-    unknown = [
+    others = [
         path.name
         for path in folder.iterdir()
-        if path.name != MANIFEST and not _OURS.fullmatch(path.name)
+        if path.name != MANIFEST and not _OWN_FILE.fullmatch(path.name)
     ]
-    if unknown:
+    if others:
         raise InputError(
-            f"{folder}: holds what is no part of an index, {min(unknown)} for one; choose another "
-            "place"
+            f"{folder}: has other files in it, such as {min(others)}; choose another path"
         )
 
 
 def write_folder(
     folder: Path,
-    manifest: Callable[[dict[str, File]], Manifest],
+    create_manifest: Callable[[dict[str, ManifestFile]], Manifest],
     writers: Mapping[str, tuple[str, Callable[[Path], None]]],
     *,
     replaces: str | None = None,
 ) -> Manifest:
-    """Write files and the manifest that names them.
+    """Write files, and the manifest that names them.
 
     Parameters
     ----------
-    manifest : makes it of the files
-    writers : by the name in the manifest: the suffix of a file, and what writes it to a path
-    replaces : the file of vectors in the state that was changed; None where it does not matter
+    folder : Path
+    create_manifest : callable
+        Creates the manifest, given its files.
+    writers : mapping of str to (str, callable)
+        For each name in the manifest, the suffix of the file and a function that writes it.
+    replaces : str, optional
+        The file of vectors that the folder must have, to refuse a folder that has changed.
 
     Returns
     -------
-    The manifest that was written.
+    Manifest
 
     Raises
     ------
     InputError
-        The folder cannot be written to, is being written by another run, was written by one since,
-        or is no index.
+        If the folder cannot be written to, is in use by another run or was changed by one, or has
+        other files in it.
     """
     require_index_folder(folder)
     with lock_folder(folder):
-        for left_over in folder.glob(".*.tmp"):  # by a run that was killed
-            shutil.rmtree(left_over, ignore_errors=True)
-        if replaces is not None and _manifest(folder).files["vectors"].name != replaces:
-            raise InputError(f"{folder}: changed by another run meanwhile; do it again")
-        taken = [int(match[1]) for path in folder.iterdir() if (match := _NUMBER.search(path.name))]
-        number = max(taken, default=0) + 1
+        for temporary in folder.glob(".*.tmp"):  # of a killed run
+            shutil.rmtree(temporary, ignore_errors=True)
+        if replaces is not None and _read_manifest(folder).files["vectors"].name != replaces:
+            raise InputError(
+                f"{folder}: another run has changed it since it was opened; run the command again"
+            )
+        matches = [_NUMBERED_FILE.search(path.name) for path in folder.iterdir()]
+        number = 1 + max((int(match[1]) for match in matches if match), default=0)
         files = {}
         for name, (suffix, write) in writers.items():
             path = folder / f"{name}-{number:05}{suffix}"
             with atomic_path(path) as temporary:
                 write(temporary)
-            files[name] = File(path.name, path.stat().st_size, _sum(path))
-        made = manifest(files)
+            files[name] = ManifestFile(path.name, path.stat().st_size, checksum(path))
+        manifest = create_manifest(files)
         with atomic_path(folder / MANIFEST) as temporary:
-            encoded = msgspec.json.encode(made)
+            encoded = msgspec.json.encode(manifest)
             temporary.write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
-        kept = {file.name for file in files.values()}
+        current = {file.name for file in files.values()}
         for path in folder.iterdir():
-            if _NUMBER.search(path.name) and path.name not in kept:
+            if _NUMBERED_FILE.search(path.name) and path.name not in current:
                 with contextlib.suppress(OSError):
                     path.unlink()
-        return made
+        return manifest
 
 
-_NUMBER = re.compile(r"-(\d{5,9})\.[a-z]+$")
-_OURS = re.compile(r"[a-z]+-\d{5,9}\.[a-z]+|\.lock|\..*\.tmp")
-
-
-def _manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    try:
-        content = path.read_bytes()
-        number = msgspec.json.decode(content, type=dict[str, msgspec.Raw]).get("format")
-        number = None if number is None else msgspec.json.decode(number)
-    except OSError as error:
-        raise InputError(f"{path}: unreadable ({error.strerror or error})") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise _damaged(folder, f"{MANIFEST} is no JSON") from None
-    if isinstance(number, int) and number > FORMAT:
-        raise InputError(
-            f"{folder}: written by a newer version (format {number}); update this one, or make the "
-            "index again"
-        )
-    try:
-        manifest = msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _damaged(folder, f"{MANIFEST}: {error}") from None
-    if (manifest.format, manifest.backend, manifest.metric) != (FORMAT, "faiss", "euclidean"):
-        raise _damaged(folder, f"{MANIFEST} is of another kind of index")
-    return manifest
-
-
-def _path(folder: Path, manifest: Manifest, name: str) -> Path:
-    """The path of a file that the manifest names, or a `ValueError`."""
-    file = manifest.files.get(name)
-    if file is None:
-        raise ValueError(f"{MANIFEST} names no file of {name}")
-    # A name alone, so that no path leads out of the folder; and no link, for the same reason.
-    if not _OURS.fullmatch(file.name) or (path := folder / file.name).is_symlink():
-        raise ValueError(f"{MANIFEST} names {file.name!r}, which is no file of an index")
-    if path.exists() and not path.is_file():  # a pipe would be read for ever
-        raise ValueError(f"{file.name} is no file")
-    return path
-
-
-def _whole(folder: Path, manifest: Manifest, name: str) -> None:
-    """A `ValueError` where a file is not as the manifest says."""
-    path, file = _path(folder, manifest, name), manifest.files[name]
-    if path.stat().st_size != file.bytes or _sum(path) != file.xxh3:
-        raise ValueError(f"{file.name} is not as it was written")
-
-
-def _sum(path: Path) -> str:
-    """XXH3 of a file: read, not mapped, so that it does not count as this process's memory."""
+def checksum(path: Path) -> str:
+    """Return the XXH3 of a file; reading it in parts does not count as memory of this process."""
     import xxhash
 
     digest = xxhash.xxh3_64()
@@ -251,5 +239,56 @@ def _sum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _damaged(folder: Path, why: str) -> InputError:
-    return InputError(f"{folder}: damaged ({' '.join(why.split())}); make the index again")
+_NUMBERED_FILE = re.compile(r"-(\d{5,9})\.[a-z]+$")
+_OWN_FILE = re.compile(r"[a-z]+-\d{5,9}\.[a-z]+|\.lock|\..*\.tmp")
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    try:
+        content = path.read_bytes()
+        number = msgspec.json.decode(content, type=dict[str, msgspec.Raw]).get("format")
+        number = None if number is None else msgspec.json.decode(number)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); index again"
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise _damage(folder, f"{MANIFEST} is not JSON") from None
+    if isinstance(number, int) and number > FORMAT:
+        raise InputError(
+            f"{folder}: written by a newer version (format {number}); update this package, or "
+            "index again"
+        )
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _damage(folder, f"{MANIFEST}: {error}") from None
+    if (manifest.format, manifest.backend, manifest.metric) != (FORMAT, "faiss", "euclidean"):
+        raise _damage(folder, f"{MANIFEST} is of another type of index")
+    return manifest
+
+
+def _file_path(folder: Path, manifest: Manifest, name: str) -> Path:
+    """Return the path of a file in the manifest, or raise a `ValueError` if it is not allowed."""
+    file = manifest.files.get(name)
+    if file is None:
+        raise ValueError(f"{MANIFEST} has no {name} file")
+    # Only a plain name that is not a link, so that no path leads out of the folder.
+    path = folder / file.name
+    if not _OWN_FILE.fullmatch(file.name) or path.is_symlink():
+        raise ValueError(f"{MANIFEST} names {file.name!r}, which is not a file of an index")
+    if path.exists() and not path.is_file():  # reading a pipe would wait forever
+        raise ValueError(f"{file.name} is not a regular file")
+    return path
+
+
+def _check_file(folder: Path, manifest: Manifest, name: str) -> None:
+    """Raise a `ValueError` if a file does not have the size and checksum in the manifest."""
+    path, file = _file_path(folder, manifest, name), manifest.files[name]
+    if path.stat().st_size != file.bytes or checksum(path) != file.xxh3:
+        raise ValueError(f"{file.name} has another checksum than when it was written")
+
+
+def _damage(folder: Path, reason: str) -> InputError:
+    return InputError(f"{folder}: damaged ({' '.join(reason.split())}); index again")

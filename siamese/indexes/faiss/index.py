@@ -1,4 +1,4 @@
-"""The index for many pictures: FAISS on disk, mapped into memory, changed without a rebuild."""
+"""The index for many pictures: FAISS on disk, mapped into memory, updated without a rebuild."""
 
 from __future__ import annotations
 
@@ -12,10 +12,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import InputError
-from siamese.indexes.faiss import vectors as faiss_vectors
-from siamese.indexes.faiss.filtered_view import Part
-from siamese.indexes.faiss.folder import FORMAT, File, Manifest, read_folder, write_folder
+from siamese.indexes.faiss import layout as faiss_layout
+from siamese.indexes.faiss.filtered_view import FilteredView
+from siamese.indexes.faiss.folder import (
+    FORMAT,
+    Manifest,
+    ManifestFile,
+    read_folder,
+    write_folder,
+)
+from siamese.indexes.faiss.layout import Layout, RecallSample, build_vectors, tune_graph
 from siamese.indexes.faiss.picture_table import PictureTable
+from siamese.indexes.faiss.vectors import (
+    copy_to_memory,
+    decode,
+    faiss_version,
+    is_graph,
+    read_vectors,
+    write_vectors,
+)
 from siamese.indexes.index import IndexedPicture, Metadata
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.indexes.validate import checked_queries, given_parts
@@ -27,27 +42,36 @@ if TYPE_CHECKING:
     import faiss
 
 MIN_RECALL = 0.98
-PARTS = 8
-"""Filters whose pictures are kept at hand."""
+"""The recall that an index has at least by default."""
+
+CACHED_VIEWS = 8
+"""Number of filters whose view of the vectors is cached."""
+
 MANY_REMOVED = 0.2
-"""From this share of removed rows on, a graph is linked anew when it is saved."""
+"""Share of removed rows from which `FaissIndex.save` builds the graph again."""
+
 MANY_ADDED = 0.05
-"""From this share of new rows on, recall is measured again when it is saved."""
+"""Share of added rows from which `FaissIndex.save` measures recall again."""
 
 
 class FaissIndex:
-    """Nearest neighbours in a folder, exact for few pictures, by a graph for many; see `Index`.
+    """Index in a folder, exact for few pictures, a graph for many; see `Index`.
 
-    Made by `build` or `open`. What is removed keeps its row, unfound, until `save` makes the index
-    anew because there is much of it.
+    Created by `build` or `open`. A removed picture keeps its row, which no search finds, until
+    `save` builds the index again because many were removed.
 
     Attributes
     ----------
-    name : what to call the index in a message: its folder, once it has one
-    model : facts about the model whose vectors these are
-    found : how the vectors are laid out, and how well they are found
-    min_recall : the share of the nearest pictures that is to be found
-    augmented : whether the vectors are mixed with their neighbours
+    name : str
+        Name of the index for messages: its folder, once it has one.
+    model : ModelFacts
+        Facts about the model that computed the vectors.
+    layout : Layout
+        How the vectors are stored and searched, with the measured recall.
+    min_recall : float
+        The least share of the nearest pictures that a search must find; `save` ensures it.
+    augmented : bool
+        Whether each vector is mixed with its neighbours.
     """
 
     def __init__(
@@ -55,25 +79,25 @@ class FaissIndex:
         vectors: faiss.Index,
         pictures: PictureTable,
         model: ModelFacts,
-        found: faiss_vectors.Found,
+        layout: Layout,
         *,
         min_recall: float,
         augmented: bool,
         unmeasured: int = 0,
         folder: Path | None = None,
-        state: str | None = None,
+        vectors_file: str | None = None,
     ) -> None:
         self.model = model
-        self.found = found
+        self.layout = layout
         self.min_recall = min_recall
         self.augmented = augmented
         self._unmeasured = unmeasured
         self._folder = folder
-        self._state = state
+        self._vectors_file = vectors_file
         self._vectors: faiss.Index
         self._pictures: PictureTable
-        self._mapped: bool
-        self._become(vectors, pictures, mapped=folder is not None)
+        self._is_mapped: bool
+        self._set(vectors, pictures, is_mapped=folder is not None)
 
     @classmethod
     def build(
@@ -86,82 +110,90 @@ class FaissIndex:
         min_recall: float = MIN_RECALL,
         augmented: bool = False,
     ) -> FaissIndex:
-        """Index vectors of length 1, and say on standard error how.
+        """Build an index in memory, and report its layout on standard error.
 
         Parameters
         ----------
-        vectors : (n, d)
-        metadata : (n,), the `Metadata` of each vector
-        model : whose vectors they are
-        contents : (n,), see `Entry.content`
-        min_recall : the share of the 10 nearest pictures to be found, from 0 to 1
-        augmented : whether the vectors are mixed with their neighbours
+        vectors : array-like of shape (n, d)
+            Vectors of length 1.
+        metadata : sequence of n Metadata
+        model : ModelFacts
+            Facts about the model that computed the vectors.
+        contents : sequence of n bytes, optional
+            See `IndexedPicture`.
+        min_recall : float, default 0.98
+            The least share of the 10 nearest pictures that a search must find.
+        augmented : bool, default False
+            Whether each vector is mixed with its neighbours.
+
+        Returns
+        -------
+        FaissIndex
 
         Raises
         ------
         InputError
-            If there is nothing to index, what is given does not fit together, or no setting finds
-            as many.
+            If there are no pictures, the arguments do not match, or no graph finds enough.
         """
         data = np.asarray(vectors, np.float32)
         if not data.size:
-            raise InputError("no picture to index")
-        known = given_parts(data, metadata, model, "nothing indexed", contents)
-        laid_out, found = faiss_vectors.build(data, min_recall)
-        print(f"{pluralize(len(data), 'picture')}: {found}", file=sys.stderr)
+            raise InputError("no pictures to index")
+        pictures = given_parts(data, metadata, model, "nothing indexed", contents)
+        index, layout = build_vectors(data, min_recall)
+        print(f"{pluralize(len(data), 'picture')}: {layout}", file=sys.stderr)
         return cls(
-            laid_out,
-            PictureTable.from_metadata(known, contents),
+            index,
+            PictureTable.from_metadata(pictures, contents),
             model,
-            found,
+            layout,
             min_recall=min_recall,
             augmented=augmented,
         )
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FaissIndex:
-        """Open a folder; its vectors stay in the file, of which the system reads what is asked for.
+        """Open a folder, without reading its vectors into memory.
 
         Raises
         ------
         InputError
-            If the folder is missing, damaged, no index, or of a newer version.
+            If the folder is missing, damaged, not an index, or of a newer version.
         """
         folder = Path(path)
 
         def read(manifest: Manifest, paths: list[Path]) -> FaissIndex:
-            vectors = faiss_vectors.read(paths[0])
+            vectors = read_vectors(paths[0])
             pictures = PictureTable.open(paths[1])
             if not (
                 len(pictures) == vectors.ntotal == manifest.rows
-                and pictures.here.sum() == manifest.pictures
+                and pictures.is_present.sum() == manifest.pictures
                 and vectors.d == manifest.embedding_size == manifest.model.embedding_size
-                and faiss_vectors.is_graph(vectors) == (manifest.found.kind == "graph")
+                and is_graph(vectors) == (manifest.layout.kind == "graph")
                 and 0 <= manifest.min_recall <= 1
             ):
-                raise ValueError("its files do not fit together")
+                raise ValueError("its files do not match")
             return cls(
                 vectors,
                 pictures,
                 manifest.model,
-                manifest.found,
+                manifest.layout,
                 min_recall=manifest.min_recall,
                 augmented=manifest.augmented,
                 unmeasured=manifest.unmeasured,
                 folder=folder,
-                state=manifest.files["vectors"].name,
+                vectors_file=manifest.files["vectors"].name,
             )
 
         return read_folder(folder, ("vectors", "pictures"), read)
 
     @property
     def name(self) -> str:
-        """Its folder, once it has one."""
+        """Name of the index for messages: its folder, once it has one."""
         return "the index" if self._folder is None else str(self._folder)
 
     @property
     def embedding_size(self) -> int:
-        """Dimensions of the vectors."""
+        """Number of dimensions."""
         return self._vectors.d
 
     def __len__(self) -> int:
@@ -170,37 +202,41 @@ class FaissIndex:
     def query(
         self, X: ArrayLike, k: int = 10, labels: LabelFilter = EVERYTHING
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """See `Index.query`; by a graph, about `found.recall` of the nearest are found.
+        """Find the nearest neighbours; see `Index.query`.
 
-        What labels keep is all compared, so that nothing is missed.
+        A graph finds about `layout.recall` of the nearest pictures. With a filter all pictures
+        that it keeps are compared, so that none is missed.
         """
         X = checked_queries(np.ascontiguousarray(X, np.float32), k, self)
-        part = self._part(labels)
-        distances, rows = part.nearest(X, min(k, part.count))
+        view = self._view(labels)
+        distances, rows = view.search(X, min(k, view.count))
         return np.sqrt(np.maximum(distances, 0, dtype=np.float64)), rows
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
-        """See `Index.metadata_of`."""
+        """Return the metadata of some rows; see `Index.metadata_of`."""
         return self._pictures.metadata_of(rows)
 
     def vectors(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """See `Index.vectors`; as exact as they are kept, to 11 bits or 8 in a graph."""
-        return faiss_vectors.decoded(self._vectors, np.asarray(rows, np.intp))
+        """Return the vectors of some rows; see `Index.vectors`.
+
+        A graph stores them with a precision of 11 or 8 bits.
+        """
+        return decode(self._vectors, np.asarray(rows, np.intp))
 
     def find(self, *, item_id: str | None = None, filename: str | None = None) -> NDArray[np.intp]:
-        """See `Index.find`."""
+        """Find rows by item and filename; see `Index.find`."""
         return self._pictures.find(item_id, filename)
 
     def item_sizes(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
-        """See `Index.item_sizes`."""
+        """Count the pictures of some items; see `Index.item_sizes`."""
         return self._pictures.item_sizes(item_ids)
 
     def label_counts(self) -> dict[str, int]:
-        """See `Index.label_counts`."""
+        """Count the pictures with each label; see `Index.label_counts`."""
         return self._pictures.label_counts()
 
     def entries(self) -> Iterator[IndexedPicture]:
-        """See `Index.entries`."""
+        """Iterate over all pictures; see `Index.entries`."""
         return self._pictures.entries()
 
     def add(
@@ -209,36 +245,38 @@ class FaissIndex:
         metadata: Sequence[Mapping[str, Any]],
         contents: Sequence[bytes] | None = None,
     ) -> NDArray[np.intp]:
-        """See `Index.add`; the vectors are linked to the graph that is there."""
+        """Add pictures, to the graph if there is one; see `Index.add`."""
         data = np.ascontiguousarray(vectors, np.float32)
-        otherwise = f"{self.name}: nothing added"
-        known = given_parts(data, metadata, self.model, otherwise, contents)
+        pictures = given_parts(data, metadata, self.model, f"{self.name}: nothing added", contents)
         count = len(self._pictures)
-        if self._mapped:  # a file is not written to while others read it
-            self._vectors = faiss_vectors.in_memory(self._vectors)
+        if self._is_mapped:  # other processes read the file
+            self._vectors = copy_to_memory(self._vectors)
         self._vectors.add(data)
         self._unmeasured += len(data)
-        self._become(self._vectors, self._pictures.with_more(known, contents), mapped=False)
+        self._set(self._vectors, self._pictures.append(pictures, contents), is_mapped=False)
         return np.arange(count, count + len(data))
 
     def remove(self, rows: ArrayLike) -> None:
-        """See `Index.remove`."""
-        self._become(self._vectors, self._pictures.without(rows), mapped=self._mapped)
+        """Remove the pictures of some rows; see `Index.remove`."""
+        self._set(self._vectors, self._pictures.remove(rows), is_mapped=self._is_mapped)
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
-        """See `Index.save`; the floor of recall is proven again where many vectors are new.
+        """Write the index; see `Index.save`.
+
+        If many pictures were added, recall is measured again; if it is too low, or many were
+        removed, the vectors are built again.
 
         Raises
         ------
         InputError
-            If it cannot be written, or was changed by another run since it was opened.
+            If it cannot be written, or another run has changed it since it was opened.
         """
         folder = self._folder if path is None else Path(path)
         if folder is None:
-            raise InputError("the index has no place yet; name its folder")
-        self._settle()
+            raise InputError("the index has no folder yet; give one")
+        self._rebuild_if_needed()
 
-        def manifest(files: dict[str, File]) -> Manifest:
+        def create_manifest(files: dict[str, ManifestFile]) -> Manifest:
             return Manifest(
                 format=FORMAT,
                 backend="faiss",
@@ -248,61 +286,61 @@ class FaissIndex:
                 unmeasured=self._unmeasured,
                 embedding_size=self.embedding_size,
                 model=self.model,
-                found=self.found,
+                layout=self.layout,
                 min_recall=self.min_recall,
                 augmented=self.augmented,
-                versions={"siamese": __version__, "faiss": faiss_vectors.version()},
+                versions={"siamese": __version__, "faiss": faiss_version()},
                 files=files,
             )
 
-        written = write_folder(
+        manifest = write_folder(
             folder,
-            manifest,
+            create_manifest,
             {
-                "vectors": (".faiss", lambda path: faiss_vectors.write(self._vectors, path)),
+                "vectors": (".faiss", lambda path: write_vectors(self._vectors, path)),
                 "pictures": (".arrow", self._pictures.write),
             },
-            replaces=self._state if folder == self._folder else None,
+            replaces=self._vectors_file if folder == self._folder else None,
         )
-        self._folder, self._state = folder, written.files["vectors"].name
+        self._folder, self._vectors_file = folder, manifest.files["vectors"].name
 
-    def _become(self, vectors: faiss.Index, pictures: PictureTable, *, mapped: bool) -> None:
-        self._vectors, self._pictures, self._mapped = vectors, pictures, mapped
-        self._count = int(pictures.here.sum())
-        self._parts: dict[LabelFilter, Part] = {}
+    def _set(self, vectors: faiss.Index, pictures: PictureTable, *, is_mapped: bool) -> None:
+        self._vectors, self._pictures, self._is_mapped = vectors, pictures, is_mapped
+        self._count = int(pictures.is_present.sum())
+        self._views: dict[LabelFilter, FilteredView] = {}
 
-    def _part(self, labels: LabelFilter) -> Part:
-        """What a search may find; the last ones are kept, because others ask for them again."""
-        parts = self._parts
-        if (part := parts.get(labels)) is None:
-            mask = self._pictures.here
+    def _view(self, labels: LabelFilter) -> FilteredView:
+        """Return the vectors that a search may find; those of the last filters are cached."""
+        views = self._views
+        if (view := views.get(labels)) is None:
+            mask = self._pictures.is_present
             if labels:
                 mask = mask & self._pictures.labels.mask(labels)
-            part = Part(self._vectors, mask, self.found.effort, filtered=bool(labels))
-            # Another dictionary each time, because other threads look into this one.
-            self._parts = dict([*parts.items()][1 - PARTS :]) | {labels: part}
-        return part
+            view = FilteredView(
+                self._vectors, mask, self.layout.ef_search, is_filtered=bool(labels)
+            )
+            # A new dictionary, because other threads may read the old one.
+            self._views = dict([*views.items()][1 - CACHED_VIEWS :]) | {labels: view}
+        return view
 
-    def _settle(self) -> None:
-        """Lay the vectors out anew where too much has changed since."""
-        rows, graph = len(self._pictures), faiss_vectors.is_graph(self._vectors)
+    def _rebuild_if_needed(self) -> None:
+        rows, has_graph = len(self._pictures), is_graph(self._vectors)
         removed = rows - self._count
-        grown = not graph and self._count > faiss_vectors.EXACT_PICTURES
-        if removed > (MANY_REMOVED * rows if graph else 0) or grown:
-            self._anew()
-        elif graph and (
-            self._unmeasured > MANY_ADDED * rows or self.found.recall < self.min_recall
+        needs_graph = not has_graph and self._count > faiss_layout.MAX_EXACT
+        if removed > (MANY_REMOVED * rows if has_graph else 0) or needs_graph:
+            self._rebuild()
+        elif has_graph and (
+            self._unmeasured > MANY_ADDED * rows or self.layout.recall < self.min_recall
         ):
-            sample = faiss_vectors.Sample(faiss_vectors.decoded(self._vectors))
-            self.found = faiss_vectors.measured(self._vectors, sample, self.min_recall)
+            sample = RecallSample(decode(self._vectors))
+            self.layout = tune_graph(self._vectors, sample, self.min_recall)
             self._unmeasured = 0
-            if self.found.recall < self.min_recall:
-                self._anew()
+            if self.layout.recall < self.min_recall:
+                self._rebuild()
 
-    def _anew(self) -> None:
-        here = np.flatnonzero(self._pictures.here)
-        vectors = faiss_vectors.decoded(self._vectors, here)
-        laid_out, self.found = faiss_vectors.build(vectors, self.min_recall)
-        print(f"{pluralize(len(here), 'picture')}: {self.found}", file=sys.stderr)
+    def _rebuild(self) -> None:
+        rows = np.flatnonzero(self._pictures.is_present)
+        vectors, self.layout = build_vectors(decode(self._vectors, rows), self.min_recall)
+        print(f"{pluralize(len(rows), 'picture')}: {self.layout}", file=sys.stderr)
         self._unmeasured = 0
-        self._become(laid_out, self._pictures.of_rows(here), mapped=False)
+        self._set(vectors, self._pictures.take(rows), is_mapped=False)

@@ -1,4 +1,4 @@
-"""What a folder index knows of its pictures: an Arrow file, mapped into memory, never parsed."""
+"""The pictures of an index: an Arrow file that is mapped into memory and never parsed."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NO_CONTENT = bytes(CONTENT_BYTES)
-"""Stands where it is not known which file was embedded."""
+"""Stands for an unknown hash."""
 
 
 class PictureTable:
-    """Item, filename, labels and content of each row; a removed row keeps its place.
+    """Item, filename, labels and content of each row; a removed picture keeps its row.
 
     Parameters
     ----------
-    table : as `schema` says
+    table : pyarrow.Table
+        See `table_schema`.
     """
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
         self._item, self._filename, self._labels, self._content, self._here = (
-            _one_chunk(column) for column in table.columns
+            _combine_chunks(column) for column in table.columns
         )
 
     @classmethod
     def from_metadata(
         cls, metadata: Sequence[Metadata], contents: Sequence[bytes] | None
     ) -> PictureTable:
-        """Make one of what is known of each row, none removed."""
+        """Create a table with one row per picture."""
         import pyarrow as pa
 
         contents = [NO_CONTENT] * len(metadata) if contents is None else contents
         columns = [
-            pa.array([known["item_id"] for known in metadata], pa.string()).dictionary_encode(),
-            [known["filename"] for known in metadata],
-            _label_lists(known["labels"] for known in metadata),
+            pa.array([picture["item_id"] for picture in metadata], pa.string()).dictionary_encode(),
+            [picture["filename"] for picture in metadata],
+            _encode_labels(picture["labels"] for picture in metadata),
             contents,
             np.ones(len(metadata), np.bool_),
         ]
-        return cls(pa.table(columns, schema=schema()))
+        return cls(pa.table(columns, schema=table_schema()))
 
     @classmethod
     def open(cls, path: Path) -> PictureTable:
@@ -58,40 +59,40 @@ class PictureTable:
         Raises
         ------
         ValueError
-            It is no such table, or one that does not hold together.
+            If it is not such a table, or is inconsistent.
         """
         import pyarrow as pa
 
         try:
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-            if not table.schema.equals(schema()):
+            if not table.schema.equals(table_schema()):
                 raise ValueError("its columns are not those of an index")
             table.validate(full=True)
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
-                raise  # the system's, which says nothing of the file's content
+                raise  # an error of the system, not of the contents
             raise ValueError(str(error).splitlines()[0]) from None
         if any(column.null_count for column in table.columns):
-            raise ValueError("a picture without one of its facts")
-        made = cls(table)
-        for names in (made._item.dictionary, made._labels.values.dictionary):
+            raise ValueError("a column of its pictures has a missing value")
+        pictures = cls(table)
+        for names in (pictures._item.dictionary, pictures._labels.values.dictionary):
             if names.null_count:
-                raise ValueError("an item or a label of no name")
-        return made
+                raise ValueError("an item or a label of its pictures has no name")
+        return pictures
 
     def write(self, path: Path) -> None:
-        """Write it as an Arrow file."""
+        """Write the table to an Arrow file."""
         import pyarrow as pa
 
-        with path.open("wb") as file, pa.ipc.new_file(file, schema()) as writer:
+        with path.open("wb") as file, pa.ipc.new_file(file, table_schema()) as writer:
             writer.write_table(self.table.combine_chunks())
 
     def __len__(self) -> int:
         return len(self.table)
 
     @cached_property
-    def here(self) -> NDArray[np.bool_]:
-        """Which rows are not removed, bool (n,)."""
+    def is_present(self) -> NDArray[np.bool_]:
+        """Whether the picture of each row has not been removed, a bool array of shape (n,)."""
         bits = np.frombuffer(self._here.buffers()[1] or b"", np.uint8)
         first, count = self._here.offset, len(self._here)
         return np.unpackbits(bits, bitorder="little")[first : first + count].view(np.bool_)
@@ -101,12 +102,12 @@ class PictureTable:
         """The labels of all rows."""
         return LabelTable(
             self._labels.values.dictionary.to_pylist(),
-            _numbers(self._labels.flatten().indices),
-            np.diff(_numbers(self._labels.offsets)),
+            _to_numpy(self._labels.flatten().indices),
+            np.diff(_to_numpy(self._labels.offsets)),
         )
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
-        """Return what is known of some rows."""
+        """Return the metadata of some rows."""
         item, filename, labels = self._item, self._filename, self._labels
         return [
             {
@@ -118,78 +119,80 @@ class PictureTable:
         ]
 
     def find(self, item_id: str | None, filename: str | None) -> NDArray[np.intp]:
-        """Return the rows of an item, a file, or both, that are not removed."""
+        """Return the present rows of an item, of a file, or of both."""
         import pyarrow.compute as pc
 
-        found = self.here
+        mask = self.is_present
         if item_id is not None:
-            found = found & (self._item_numbers == self._items.get(item_id, -1))
+            mask = mask & (self._item_numbers == self._number_of_item.get(item_id, -1))
         if filename is not None and not _is_utf8(filename):
             return np.empty(0, np.intp)
         if filename is not None:
-            found = found & pc.equal(self._filename, filename).to_numpy(zero_copy_only=False)
-        return np.flatnonzero(found)
+            mask = mask & pc.equal(self._filename, filename).to_numpy(zero_copy_only=False)
+        return np.flatnonzero(mask)
 
     def item_sizes(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
-        """Return how many pictures each of some items has."""
-        numbers = [self._items.get(item_id, -1) for item_id in item_ids]
+        """Count the present pictures of some items."""
+        numbers = [self._number_of_item.get(item_id, -1) for item_id in item_ids]
         return self._sizes[numbers]
 
     def entries(self) -> Iterator[IndexedPicture]:
-        """Walk over the rows that are not removed."""
+        """Iterate over the present pictures."""
         row = 0
         for batch in self.table.to_batches(max_chunksize=2**14):
-            columns = (batch.column(place).to_pylist() for place in range(5))
-            for item_id, filename, labels, content, here in zip(*columns, strict=True):
-                if here:
-                    known = Metadata(item_id=item_id, filename=filename, labels=labels)
-                    yield IndexedPicture(row, known, None if content == NO_CONTENT else content)
+            columns = (batch.column(number).to_pylist() for number in range(5))
+            for item_id, filename, labels, content, is_present in zip(*columns, strict=True):
+                if is_present:
+                    metadata = Metadata(item_id=item_id, filename=filename, labels=labels)
+                    yield IndexedPicture(row, metadata, None if content == NO_CONTENT else content)
                 row += 1
 
     def label_counts(self) -> dict[str, int]:
-        """See `Index.label_counts`."""
-        return self.labels.counts(self.here)
+        """Count the labels of the present pictures; see `Index.label_counts`."""
+        return self.labels.counts(self.is_present)
 
-    def with_more(
+    def append(
         self, metadata: Sequence[Metadata], contents: Sequence[bytes] | None
     ) -> PictureTable:
-        """Return one with further rows after these."""
+        """Return a table with further rows."""
         import pyarrow as pa
 
-        more = PictureTable.from_metadata(metadata, contents).table
-        joined = pa.concat_tables([self.table, more]).unify_dictionaries()
+        added = PictureTable.from_metadata(metadata, contents).table
+        joined = pa.concat_tables([self.table, added]).unify_dictionaries()
         return PictureTable(joined.combine_chunks())
 
-    def without(self, rows: ArrayLike) -> PictureTable:
-        """Return one with some rows removed, at their places."""
+    def remove(self, rows: ArrayLike) -> PictureTable:
+        """Return a table in which some rows are no longer present."""
         import pyarrow as pa
 
-        here = self.here.copy()
-        here[np.asarray(rows, np.intp)] = False
-        place = self.table.schema.get_field_index("here")
-        return PictureTable(self.table.set_column(place, "here", pa.array(here)))
+        is_present = self.is_present.copy()
+        is_present[np.asarray(rows, np.intp)] = False
+        number = self.table.schema.get_field_index("here")
+        return PictureTable(self.table.set_column(number, "here", pa.array(is_present)))
 
-    def of_rows(self, rows: NDArray[np.intp]) -> PictureTable:
-        """Return one with some of the rows, in that order."""
+    def take(self, rows: NDArray[np.intp]) -> PictureTable:
+        """Return a table of some rows, in their order."""
         return PictureTable(self.table.take(rows).combine_chunks())
 
     @cached_property
-    def _items(self) -> dict[str, int]:
+    def _number_of_item(self) -> dict[str, int]:
         names = self._item.dictionary.to_pylist()
         return {name: number for number, name in enumerate(names)}
 
     @cached_property
     def _item_numbers(self) -> NDArray[np.int32]:
-        return _numbers(self._item.indices)
+        return _to_numpy(self._item.indices)
 
     @cached_property
     def _sizes(self) -> NDArray[np.intp]:
-        """How many pictures each item has; the last one is of an item that is not there."""
-        return np.bincount(self._item_numbers[self.here], minlength=len(self._items) + 1)
+        """Number of pictures per item; the last one, 0, is of unknown items."""
+        return np.bincount(
+            self._item_numbers[self.is_present], minlength=len(self._number_of_item) + 1
+        )
 
 
-def schema() -> pa.Schema:
-    """The columns of the file."""
+def table_schema() -> pa.Schema:
+    """Return the columns of the file; ``here`` is False for a removed picture."""
     import pyarrow as pa
 
     name = pa.dictionary(pa.int32(), pa.string())
@@ -204,16 +207,16 @@ def schema() -> pa.Schema:
     )
 
 
-def _label_lists(labels: Iterable[list[str]]) -> pa.ListArray:
-    """Lists of numbered names; no label twice in a list."""
+def _encode_labels(labels: Iterable[list[str]]) -> pa.ListArray:
+    """Encode lists of labels as lists of numbers, without repeated labels in a list."""
     import pyarrow as pa
 
-    lists = pa.array([list(dict.fromkeys(of_row)) for of_row in labels], pa.list_(pa.string()))
+    lists = pa.array([list(dict.fromkeys(names)) for names in labels], pa.list_(pa.string()))
     return pa.ListArray.from_arrays(lists.offsets, lists.values.dictionary_encode())
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether a name can be in the table; one from the command line may be of other bytes."""
+    """Check whether a name can be in the table; one from the command line may have other bytes."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -221,14 +224,14 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _numbers(array: pa.Array) -> NDArray[np.int32]:
-    """An array of int32 without a copy; pyarrow's own way first imports pandas, if it is there."""
-    whole = np.frombuffer(array.buffers()[1] or b"", np.int32)
-    return whole[array.offset : array.offset + len(array)]
+def _to_numpy(array: pa.Array) -> NDArray[np.int32]:
+    """View int32 values without a copy; `to_numpy` would import pandas if it is installed."""
+    values = np.frombuffer(array.buffers()[1] or b"", np.int32)
+    return values[array.offset : array.offset + len(array)]
 
 
-def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array, without a copy where it is one."""
+def _combine_chunks(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array, without a copy if it has one chunk."""
     if column.num_chunks == 1:
         return column.chunk(0)
     import pyarrow as pa

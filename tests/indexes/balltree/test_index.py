@@ -138,7 +138,7 @@ def test_a_query_of_another_shape_or_not_finite_is_one_line():
 @pytest.mark.parametrize(
     ("vectors", "metadata", "model", "line"),
     [
-        (np.empty((0, 6)), [], MODEL, "no picture to index"),
+        (np.empty((0, 6)), [], MODEL, "no pictures to index"),
         (unit(3), rows(2), MODEL, "metadata of 2 pictures for 3 vectors"),
         (unit(3) * 2, rows(3), MODEL, "not of length 1"),
         (unit(3) * np.nan, rows(3), MODEL, "not of length 1"),

@@ -10,8 +10,9 @@ import faiss
 import numpy as np
 import pytest
 
-from siamese.indexes.faiss import vectors as faiss_vectors
-from siamese.indexes.faiss.file_check import check_layout
+from siamese.indexes.faiss.file_check import check_file
+from siamese.indexes.faiss.layout import build_graph
+from siamese.indexes.faiss.vectors import read_vectors, write_vectors
 from tests.indexes.conftest import SIZE, grouped
 
 COUNT = 60
@@ -26,9 +27,9 @@ def path(request, tmp_path):
         index = faiss.IndexFlatL2(SIZE)
         index.add(vectors)
     else:
-        index = faiss_vectors.linked(vectors, 16 if "16" in request.param else 8, 16)
+        index = build_graph(vectors, 16 if "16" in request.param else 8, 16)
     path = tmp_path / "vectors.faiss"
-    faiss_vectors.write(index, path)
+    write_vectors(index, path)
     return path
 
 
@@ -50,8 +51,8 @@ def mutated(good, rng):
 
 
 def test_what_faiss_writes_is_let_through(path):
-    check_layout(path)
-    index = faiss_vectors.read(path)
+    check_file(path)
+    index = read_vectors(path)
     assert index.ntotal == COUNT
     assert index.search(grouped(COUNT), 1)[1].ravel().tolist() == list(range(COUNT))
 
@@ -63,7 +64,7 @@ import sys
 import numpy as np
 from pathlib import Path
 sys.path.insert(0, ".")
-from siamese.indexes.faiss import vectors as faiss_vectors
+from siamese.indexes.faiss.vectors import decode, read_vectors
 from tests.indexes.conftest import grouped
 from tests.indexes.faiss.test_file_check import COUNT, mutated
 path = Path({str(path)!r})
@@ -71,13 +72,13 @@ good, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
 for _ in range(400):
     path.write_bytes(mutated(good, rng))
     try:
-        index = faiss_vectors.read(path)
+        index = read_vectors(path)
     except ValueError as error:
         assert str(error) and "\\n" not in str(error)
         refused += 1
         continue
     index.search(grouped(5, seed=1), 10)
-    faiss_vectors.decoded(index)
+    decode(index)
 print(refused)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -88,8 +89,8 @@ print(refused)
 @pytest.mark.parametrize(
     ("index", "line"),
     [
-        (faiss.IndexFlatIP(SIZE), "of an unknown kind"),
-        (faiss.IndexHNSWFlat(SIZE, 8), "of an unknown kind"),
+        (faiss.IndexFlatIP(SIZE), "of an unknown type"),
+        (faiss.IndexHNSWFlat(SIZE, 8), "of an unknown type"),
         (faiss.IndexHNSWSQ(SIZE, faiss.ScalarQuantizer.QT_4bit, 8), "in an unknown way"),
     ],
 )
@@ -98,7 +99,7 @@ def test_other_kinds_are_refused(index, line, tmp_path):
     index.add(grouped(COUNT))
     faiss.write_index(index, str(tmp_path / "vectors.faiss"))
     with pytest.raises(ValueError, match=line):
-        check_layout(tmp_path / "vectors.faiss")
+        check_file(tmp_path / "vectors.faiss")
 
 
 def test_vectors_that_are_compared_are_of_length_1(tmp_path):
@@ -107,7 +108,7 @@ def test_vectors_that_are_compared_are_of_length_1(tmp_path):
         index.add(wrong * grouped(COUNT))
         faiss.write_index(index, str(tmp_path / "vectors.faiss"))
         with pytest.raises(ValueError, match="not of length 1"):
-            check_layout(tmp_path / "vectors.faiss")
+            check_file(tmp_path / "vectors.faiss")
     (tmp_path / "vectors.faiss").write_bytes(b"")
-    with pytest.raises(ValueError, match="empty file"):
-        check_layout(tmp_path / "vectors.faiss")
+    with pytest.raises(ValueError, match="is empty"):
+        check_file(tmp_path / "vectors.faiss")

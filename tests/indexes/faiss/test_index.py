@@ -14,8 +14,8 @@ import pytest
 
 from siamese.errors import InputError
 from siamese.indexes import BACKENDS, LabelFilter, open_index
-from siamese.indexes.faiss import vectors as faiss_vectors
-from siamese.indexes.faiss.folder import _sum
+from siamese.indexes.faiss import layout as faiss_layout
+from siamese.indexes.faiss.folder import checksum
 from siamese.indexes.faiss.index import FaissIndex
 from tests.indexes.conftest import LABELS, SIZE, contents, facts, grouped, known
 
@@ -25,7 +25,7 @@ COUNT = 300
 @pytest.fixture
 def graphs(monkeypatch):
     """From 40 vectors on, a graph."""
-    monkeypatch.setattr(faiss_vectors, "EXACT_PICTURES", 40)
+    monkeypatch.setattr(faiss_layout, "MAX_EXACT", 40)
 
 
 def made(place, count=COUNT, **words):
@@ -36,7 +36,7 @@ def made(place, count=COUNT, **words):
 @pytest.fixture(params=["exact", "graph"])
 def folder(request, tmp_path, monkeypatch):
     if request.param == "graph":
-        monkeypatch.setattr(faiss_vectors, "EXACT_PICTURES", 40)
+        monkeypatch.setattr(faiss_layout, "MAX_EXACT", 40)
     made(tmp_path / "index", min_recall=0.9)
     return tmp_path / "index"
 
@@ -53,15 +53,17 @@ def test_the_kind_is_chosen_by_size_and_said(tmp_path, graphs, monkeypatch, caps
     made(tmp_path / "few", 40)
     assert manifest(tmp_path / "few")["found"]["kind"] == "exact"
     assert capsys.readouterr().err == (
-        "40 pictures: every picture is compared, because they are few\n"
+        "40 pictures: all pictures are compared, because there are few\n"
     )
     made(tmp_path / "many", 300)
     found = manifest(tmp_path / "many")["found"]
     assert (found["kind"], found["bits"], found["links"], found["effort"]) == ("graph", 16, 16, 64)
     assert found["recall"] > 0.98 and found["queries"] == 300
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("300 pictures: a graph of 16 links over vectors of 16 bits: finds ")
-    monkeypatch.setattr(faiss_vectors, "HALF_BYTES", 300 * SIZE)
+    assert said.startswith(
+        "300 pictures: a graph with 16 links per vector and 16 bits per number finds "
+    )
+    monkeypatch.setattr(faiss_layout, "MAX_HALF_BYTES", 300 * SIZE)
     made(tmp_path / "more", 300, min_recall=0.9)
     assert manifest(tmp_path / "more")["found"]["bits"] == 8
     sizes = [(tmp_path / name / "vectors-00001.faiss").stat().st_size for name in ("many", "more")]
@@ -69,27 +71,27 @@ def test_the_kind_is_chosen_by_size_and_said(tmp_path, graphs, monkeypatch, caps
 
 
 def test_below_the_floor_it_tries_more_and_then_fails(tmp_path, graphs, monkeypatch, capsys):
-    real = faiss_vectors.Sample.recall
+    real = faiss_layout.RecallSample.recall
     tried = []
 
     def poor(sample, rows):
         tried.append(real(sample, rows))
         return 0.5 + 0.01 * len(tried)
 
-    monkeypatch.setattr(faiss_vectors.Sample, "recall", poor)
-    with pytest.raises(InputError, match=r"finds 0\.64.* --min-recall asks for 0\.9"):
+    monkeypatch.setattr(faiss_layout.RecallSample, "recall", poor)
+    with pytest.raises(InputError, match=r"--min-recall 0\.9: a graph finds at most 0\.64"):
         made(tmp_path / "index", min_recall=0.9)
-    assert len(tried) == len(faiss_vectors.EFFORTS) * len(faiss_vectors.LINKS)
+    assert len(tried) == len(faiss_layout.EF_SEARCH) * len(faiss_layout.LINKS)
     assert not (tmp_path / "index").exists()
     tried.clear()
     made(tmp_path / "index", min_recall=0.575)
     assert manifest(tmp_path / "index")["found"]["links"] == 32
-    assert "below 0.575, so tried with more" in capsys.readouterr().err
+    assert "below 0.575, building a larger one" in capsys.readouterr().err
 
 
 def test_recall_is_measured_against_comparing_with_all():
     vectors = grouped(500)
-    sample = faiss_vectors.Sample(vectors)
+    sample = faiss_layout.RecallSample(vectors)
     every = np.linalg.norm(vectors - sample.queries[:, None], axis=2)
     nearest = np.argsort(every, axis=1)[:, :10]
     assert sample.recall(nearest) == 1
@@ -99,7 +101,7 @@ def test_recall_is_measured_against_comparing_with_all():
     assert sample.recall(np.full_like(nearest, -1)) == 0
     # Of equal vectors, each will do.
     twice = np.concatenate([vectors, vectors])
-    sample = faiss_vectors.Sample(twice)
+    sample = faiss_layout.RecallSample(twice)
     every = np.linalg.norm(twice - sample.queries[:, None], axis=2)
     first = np.argsort(every, axis=1, kind="stable")[:, :10]
     assert sample.recall((first + 500) % 1000) == 1
@@ -147,7 +149,7 @@ def test_who_has_it_open_keeps_what_he_opened(folder):
         "vectors-00002.faiss",
     ]
     reader.remove([0])
-    with pytest.raises(InputError, match="changed by another run meanwhile"):
+    with pytest.raises(InputError, match="another run has changed it since it was opened"):
         reader.save()
 
 
@@ -180,7 +182,10 @@ def test_flipped_bits_and_missing_ends_are_always_found(folder):
             data = bytearray(good)
             data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
             path.write_bytes(data)
-            with pytest.raises(InputError, match=f"damaged .{path.name} is not as it was written"):
+            with pytest.raises(
+                InputError,
+                match=f"damaged .{path.name} has another checksum than when it was written",
+            ):
                 open_index(folder)
         for length in (0, 1, len(good) // 2, len(good) - 1):
             path.write_bytes(good[:length])
@@ -228,7 +233,7 @@ def test_no_path_leads_out_of_the_folder(folder, name):
     files = manifest(folder)["files"]
     files["vectors"]["name"] = name
     rewritten(folder, files=files)
-    with pytest.raises(InputError, match="which is no file of an index"):
+    with pytest.raises(InputError, match="which is not a file of an index"):
         open_index(folder)
 
 
@@ -237,18 +242,18 @@ def test_what_does_not_fit_together_is_refused(folder):
     other = folder.parent / "other"
     made(other, 100, min_recall=0.9)
     for changes, line in (
-        ({"format": 2}, r"written by a newer version \(format 2\); update this one"),
-        ({"format": 0}, "of another kind"),
-        ({"backend": "annoy"}, "of another kind"),
-        ({"metric": "cosine"}, "of another kind"),
-        ({"pictures": COUNT + 1}, "do not fit together"),
-        ({"rows": COUNT - 1}, "do not fit together"),
-        ({"embedding_size": SIZE + 1}, "do not fit together"),
-        ({"model": facts(SIZE + 1).as_dict()}, "do not fit together"),
-        ({"min_recall": 2.0}, "do not fit together"),
+        ({"format": 2}, r"written by a newer version \(format 2\); update this package"),
+        ({"format": 0}, "of another type of index"),
+        ({"backend": "annoy"}, "of another type of index"),
+        ({"metric": "cosine"}, "of another type of index"),
+        ({"pictures": COUNT + 1}, "do not match"),
+        ({"rows": COUNT - 1}, "do not match"),
+        ({"embedding_size": SIZE + 1}, "do not match"),
+        ({"model": facts(SIZE + 1).as_dict()}, "do not match"),
+        ({"min_recall": 2.0}, "do not match"),
         ({"model": None}, "damaged"),
-        ({"files": {}}, "names no file of vectors"),
-        ({"files": {"vectors": good["files"]["vectors"]}}, "names no file of pictures"),
+        ({"files": {}}, "has no vectors file"),
+        ({"files": {"vectors": good["files"]["vectors"]}}, "has no pictures file"),
         (
             {
                 "files": dict(
@@ -267,7 +272,7 @@ def test_what_does_not_fit_together_is_refused(folder):
     files = good["files"]
     files["pictures"] = manifest(other)["files"]["pictures"]
     rewritten(folder, files=files)
-    with pytest.raises(InputError, match="do not fit together"):
+    with pytest.raises(InputError, match="do not match"):
         open_index(folder)
 
 
@@ -284,7 +289,7 @@ def test_nothing_is_executed(folder, capsys):
         files = manifest(folder)["files"]
         for file in files.values():
             if file["name"] == path.name:
-                file.update(bytes=len(evil), xxh3=_sum(path))
+                file.update(bytes=len(evil), xxh3=checksum(path))
         rewritten(folder, files=files)
         with pytest.raises(InputError, match="damaged"):
             open_index(folder)
@@ -295,10 +300,10 @@ def test_nothing_is_executed(folder, capsys):
 def test_what_is_no_index_is_not_written_into(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"precious")
-    with pytest.raises(InputError, match=r"holds what is no part of an index, a\.jpg for one"):
+    with pytest.raises(InputError, match=r"has other files in it, such as a\.jpg"):
         made(tmp_path / "photos", 20)
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["a.jpg"]
-    with pytest.raises(InputError, match="no place yet"):
+    with pytest.raises(InputError, match="no folder yet"):
         FaissIndex.build(grouped(5), known(5), facts()).save()
     for words, line in (
         ({"contents": [b"short"] * 5}, "contents that are not 5 times 16 bytes"),
@@ -306,7 +311,7 @@ def test_what_is_no_index_is_not_written_into(tmp_path):
     ):
         with pytest.raises(InputError, match=line):
             FaissIndex.build(grouped(5), known(5), facts(), **words)
-    with pytest.raises(InputError, match="no picture to index"):
+    with pytest.raises(InputError, match="no pictures to index"):
         FaissIndex.build(np.empty((0, SIZE)), [], facts())
 
 
@@ -337,7 +342,7 @@ def test_two_at_once_exclude_each_other(folder):
 
 def test_a_higher_floor_is_proven_when_it_is_saved(tmp_path, graphs):
     index = made(tmp_path / "index", min_recall=0.5)
-    index.found = msgspec.structs.replace(index.found, recall=0.6, queries=1)
+    index.layout = msgspec.structs.replace(index.layout, recall=0.6, queries=1)
     index.save()
     assert manifest(tmp_path / "index")["found"]["recall"] == 0.6  # enough for the old floor
     index.min_recall = 0.9
@@ -380,7 +385,7 @@ def test_what_labels_keep_is_found_wherever_the_query_is(tmp_path, graphs):
         for row in range(600)
     ]
     index = BACKENDS["faiss"].build(tmp_path / "i", vectors, metadata, contents(600), facts())
-    assert index.found.kind == "graph"
+    assert index.layout.kind == "graph"
     _, rows = index.query(vectors[:50], 10, LabelFilter.from_lists(["there"]))
     expected = 300 + np.argsort(-vectors[:50] @ vectors[300:].T, axis=1)[:, :10]
     agree = [len(set(one) & set(other)) for one, other in zip(rows, expected, strict=True)]
