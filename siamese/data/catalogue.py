@@ -10,14 +10,11 @@ catalogue is written. This module reads no picture; see `siamese.data.check` for
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import posixpath
 import random
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,12 +22,10 @@ from typing import Any
 
 import msgspec
 
+from siamese.data.catalogue_csv import parse_csv
 from siamese.data.catalogue_json import (
     Item,
     Problem,
-    decode_text,
-    find_filename_problem,
-    find_id_problem,
     parse_catalogue,
     read_bytes,
 )
@@ -218,27 +213,7 @@ class Catalogue:
         """
         path = Path(path)
         require_artefact(path, "a CSV file")
-        text, _ = decode_text(read_bytes(path, "CSV"), path)
-        items: dict[str, tuple[list[str], list[str]]] = {}
-        problems: list[str] = []
-        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-        try:
-            for cells in _read_rows(rows, path, problems):
-                item_id, filename = cells["item_id"].strip(), cells["filename"].strip()
-                for problem in (find_id_problem(item_id), find_filename_problem(filename)):
-                    if problem:
-                        problems.append(f"{path}: line {rows.line_num}: {problem.problem}")
-                filenames, labels = items.setdefault(item_id, ([], []))
-                filenames.append(filename)
-                for label in map(str.strip, re.split(r"[|;]", cells.get("labels", ""))):
-                    if label and label not in labels:
-                        labels.append(label)
-        except csv.Error as error:
-            problems.append(f"{path}: line {rows.line_num}: {error}")
-        if not items and not problems:
-            problems.append(f"{path}: no rows below the header")
-        if problems:
-            raise InputError(problems)
+        items = parse_csv(read_bytes(path, "CSV"), path)
         return cls._from_filenames(items, as_folder(image_dir or path.parent), str(path))
 
     @classmethod
@@ -405,22 +380,3 @@ def read_with_problems(
         if described is not None:
             problems = [Problem("catalogue", f"not labelled data but {described}")]
     return Catalogue(raw, items, as_folder(image_dir or path.parent)), problems
-
-
-def _read_rows(rows: Any, path: Path, problems: list[str]) -> Iterator[dict[str, str]]:
-    """Yield the rows below the header by column name; add malformed rows to `problems`."""
-    header = [name.strip() for name in next(rows, [])]
-    if missing := {"item_id", "filename"} - set(header):
-        raise InputError(
-            f"{path}: line 1: no column {' and no column '.join(sorted(missing))}; "
-            "the header must be item_id,filename,labels"
-        )
-    for row in rows:
-        if not row:
-            continue
-        if len(row) == len(header):
-            yield dict(zip(header, row, strict=True))
-        else:
-            problems.append(
-                f"{path}: line {rows.line_num}: {len(row)} columns, the header has {len(header)}"
-            )

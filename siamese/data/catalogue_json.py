@@ -159,7 +159,18 @@ def find_filename_problem(filename: str) -> Problem | None:
 
 
 def find_id_problem(item_id: str) -> Problem | None:
-    """Find the problem of an item id; return None for a valid one."""
+    """Find the problem of an item id.
+
+    Parameters
+    ----------
+    item_id : str
+        An item id.
+
+    Returns
+    -------
+    Problem or None
+        The problem; None for a valid item id.
+    """
     if not item_id.strip():
         return Problem("catalogue", "empty item id")
     if any(character < " " or "\x7f" <= character < "\xa0" for character in item_id):

@@ -170,7 +170,13 @@ def to_network_input(squares: np.ndarray) -> np.ndarray:
 
 
 def picture_suffixes() -> set[str]:
-    """Return the lowercase suffixes of the files that Pillow can open, such as ".jpg"."""
+    """List the suffixes of the files that Pillow can open.
+
+    Returns
+    -------
+    set of str
+        Lowercase suffixes, such as ".jpg".
+    """
     from PIL import Image
 
     return {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from siamese.data.remote_files import File, RemoteFile, RemoteStat
+from siamese.data.remote_files import File, RemoteFile
+from siamese.data.remote_requests import RemoteStat
 
 T = TypeVar("T")
 
@@ -38,7 +39,18 @@ class CachedFile(RemoteFile):
 
 
 def cache_file(file: File) -> File:
-    """Return a `CachedFile` for a remote file; a local file is returned as it is."""
+    """Cache a file that is read more than once.
+
+    Parameters
+    ----------
+    file : Path or RemoteFile
+        The file.
+
+    Returns
+    -------
+    Path or CachedFile
+        A `CachedFile` of a remote file; a local file itself.
+    """
     if not isinstance(file, RemoteFile):
         return file
     return CachedFile(file.folder, file.filename, file.cached_stat)

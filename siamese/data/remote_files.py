@@ -11,18 +11,17 @@ import io
 import os
 import posixpath
 import re
-import stat
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from functools import cache
-from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from siamese.data.remote_requests import (
     READER_THREADS,
+    RemoteStat,
     RequestSender,
     explain_error,
     make_os_error,
@@ -38,53 +37,6 @@ Place: TypeAlias = "str | os.PathLike[str] | RemoteFolder"
 
 MAX_FILE_BYTES = 2**30
 """Larger files are not read."""
-
-_VERSION_KEYS = (
-    "ETag",
-    "etag",
-    "md5Hash",
-    "generation",
-    "Content-MD5",
-    "content_md5",
-    "LastModified",
-    "Last-Modified",
-    "last_modified",
-    "updated",
-    "mtime",
-    "modified",
-    "created",
-)
-"""Keys under which file stores report what changes with a file, the most reliable first."""
-
-
-class RemoteStat(NamedTuple):
-    """Status of a remote file, with the names of `os.stat_result`.
-
-    Attributes
-    ----------
-    st_size : int
-        Size in bytes; -1 if the server does not report it.
-    st_mtime_ns : int
-        Not a time, but a number that changes whenever the file does; 0 if the server reports
-        nothing of the kind.
-    st_mode : int
-        Mode of a regular file.
-    """
-
-    st_size: int
-    st_mtime_ns: int
-    st_mode: int = stat.S_IFREG
-
-    @classmethod
-    def from_info(cls, info: Mapping[str, Any]) -> RemoteStat:
-        """Make the status of a file from what fsspec reports about it."""
-        size = info.get("size")
-        version = next((info[key] for key in _VERSION_KEYS if info.get(key)), None)
-        number = 0
-        if version is not None:
-            digest = blake2b(str(version).encode(), digest_size=8).digest()
-            number = int.from_bytes(digest, "big") >> 1 or 1  # fits into an int64
-        return cls(-1 if size is None else int(size), number)
 
 
 class RemoteFolder:
@@ -323,12 +275,34 @@ def as_folder(place: Place) -> Folder:
 
 @cache
 def get_remote_folder(url: str) -> RemoteFolder:
-    """Return the folder behind a URL: the same object, with its listing, for the same URL."""
+    """Return the folder behind a URL.
+
+    Parameters
+    ----------
+    url : str
+        The URL.
+
+    Returns
+    -------
+    RemoteFolder
+        The folder; the same object, with its listing, for the same URL.
+    """
     return RemoteFolder(url)
 
 
 def count_reader_threads(files: Iterable[File]) -> int | None:
-    """Return how many threads should read files like the first; None for one per core."""
+    """Choose the number of threads that read some files.
+
+    Parameters
+    ----------
+    files : iterable of Path or RemoteFile
+        The files, all of which are like the first.
+
+    Returns
+    -------
+    int or None
+        `READER_THREADS` for remote files; None, which means one per core, for local ones.
+    """
     return READER_THREADS if isinstance(next(iter(files), None), RemoteFile) else None
 
 
@@ -343,6 +317,11 @@ def stat_files(
         The files.
     threads : int or None
         Number of threads, see `count_reader_threads`; None for this thread alone.
+
+    Yields
+    ------
+    os.stat_result, RemoteStat or None
+        The status.
     """
     if threads is None:
         yield from map(_try_stat, files)
@@ -352,7 +331,18 @@ def stat_files(
 
 
 def file_exists(file: File) -> bool:
-    """Return whether a local or remote file exists and is accessible."""
+    """Return whether a file exists and is accessible.
+
+    Parameters
+    ----------
+    file : Path or RemoteFile
+        A local or remote file.
+
+    Returns
+    -------
+    bool
+        True if its status can be read.
+    """
     return _try_stat(file) is not None
 
 

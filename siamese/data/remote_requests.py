@@ -1,13 +1,15 @@
-"""Send requests to the servers of remote pictures: retry them, and explain their errors."""
+"""Send requests to the servers of remote pictures: retry, and interpret answers and errors."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from siamese.errors import InputError, UnavailableError
 
@@ -22,6 +24,63 @@ MAX_UNANSWERED = 50
 
 _DRIVERS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 _TIMEOUTS = {"sock_connect": 10.0, "sock_read": 60.0}
+_VERSION_KEYS = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "generation",
+    "Content-MD5",
+    "content_md5",
+    "LastModified",
+    "Last-Modified",
+    "last_modified",
+    "updated",
+    "mtime",
+    "modified",
+    "created",
+)
+"""Keys under which file stores report what changes with a file, the most reliable first."""
+
+
+class RemoteStat(NamedTuple):
+    """Status of a remote file, with the names of `os.stat_result`.
+
+    Attributes
+    ----------
+    st_size : int
+        Size in bytes; -1 if the server does not report it.
+    st_mtime_ns : int
+        Not a time, but a number that changes whenever the file does; 0 if the server reports
+        nothing of the kind.
+    st_mode : int
+        Mode of a regular file.
+    """
+
+    st_size: int
+    st_mtime_ns: int
+    st_mode: int = stat.S_IFREG
+
+    @classmethod
+    def from_info(cls, info: Mapping[str, Any]) -> RemoteStat:
+        """Make the status of a file.
+
+        Parameters
+        ----------
+        info : mapping of str to object
+            What fsspec reports about the file.
+
+        Returns
+        -------
+        RemoteStat
+            The status.
+        """
+        size = info.get("size")
+        version = next((info[key] for key in _VERSION_KEYS if info.get(key)), None)
+        number = 0
+        if version is not None:
+            digest = blake2b(str(version).encode(), digest_size=8).digest()
+            number = int.from_bytes(digest, "big") >> 1 or 1  # fits into an int64
+        return cls(-1 if size is None else int(size), number)
 
 
 class RequestSender:
@@ -156,12 +215,36 @@ def open_filesystem(url: str, name: str) -> tuple[Any, str]:
 
 
 def make_os_error(number: int, file: str) -> OSError:
-    """Make the `OSError` of an error number, of the matching subclass."""
+    """Make the `OSError` of an error number, such as `FileNotFoundError`.
+
+    Parameters
+    ----------
+    number : int
+        A number from `errno`.
+    file : str
+        URL of the file.
+
+    Returns
+    -------
+    OSError
+        The error.
+    """
     return OSError(number, os.strerror(number), file)
 
 
 def explain_error(error: BaseException) -> str:
-    """Explain in one line an error that an fsspec driver raised."""
+    """Explain an error that an fsspec driver raised.
+
+    Parameters
+    ----------
+    error : BaseException
+        The error.
+
+    Returns
+    -------
+    str
+        The explanation, in one line.
+    """
     status, kind = _http_status(error), type(error).__name__
     if "Credential" in kind or "Auth" in kind:
         return f"no credentials ({error}); see docs/remote-pictures.md"

@@ -15,6 +15,7 @@ from keras import layers, ops
 from siamese.errors import InputError
 from siamese.models.defaults import DEFAULT_BACKBONE
 from siamese.models.efficientnet_lite import efficientnet_lite0
+from siamese.utils.artefacts import MODELS, require_artefact
 
 
 @keras.saving.register_keras_serializable("siamese")
@@ -102,8 +103,10 @@ def build_backbone(
         return base_cnn(picture_size), PictureScaling([1.0] * 3, [0.0] * 3, name="scaling")
     if name not in backbone_names():
         raise InputError(f"--backbone {name}: unknown; one of {', '.join(backbone_names())}")
-    if weights not in (None, "imagenet") and not Path(str(weights)).is_file():
-        raise InputError(f"{weights}: no such weights file for --backbone {name}")
+    if weights not in (None, "imagenet"):
+        require_artefact(str(weights), "a weights file", *MODELS)
+        if not Path(str(weights)).is_file():
+            raise InputError(f"{weights}: no such weights file for --backbone {name}")
     shape = (picture_size, picture_size, 3)
     try:
         if name == DEFAULT_BACKBONE:

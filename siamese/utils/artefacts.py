@@ -54,7 +54,18 @@ MODELS = (Artefact.CHECKPOINT, Artefact.TRAINING_STATE)
 
 
 def find_artefact(path: str | os.PathLike[str]) -> Artefact | None:
-    """Return the kind of artefact at a path, or None if there is none or it cannot be read."""
+    """Recognise the artefact at a path.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A file or a folder.
+
+    Returns
+    -------
+    Artefact or None
+        Its kind; None for anything else, and for what cannot be read.
+    """
     path = Path(path)
     try:
         if path.is_dir():
@@ -125,7 +136,18 @@ def _find_in_folder(folder: Path) -> Artefact | None:
 
 
 def is_milvus_folder(folder: Path) -> bool:
-    """Return whether a folder has what Milvus Lite writes."""
+    """Return whether a folder has what Milvus Lite writes.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, which need not exist.
+
+    Returns
+    -------
+    bool
+        True for a folder of Milvus Lite.
+    """
     return (folder / "LOCK").is_file() and (folder / "collections").is_dir()
 
 

@@ -15,7 +15,13 @@ T = TypeVar("T")
 
 @cache
 def count_cores() -> int:
-    """Return the number of cores this process may use, given its affinity and any quota."""
+    """Count the cores that this process may use.
+
+    Returns
+    -------
+    int
+        Number of cores, given the process's affinity and a container's quota.
+    """
     import joblib
 
     return joblib.cpu_count()

@@ -94,6 +94,12 @@ def load_checkpoint(path: Path) -> None:
     load_model(path)
 
 
+def load_weights(path: Path) -> None:
+    from siamese.models.embedding_model import embedding_model
+
+    embedding_model("EfficientNetLite0", 32, weights=str(path))
+
+
 def open_store(path: Path) -> None:
     with EmbeddingStore(path).open(FACTS):
         pass
@@ -110,6 +116,7 @@ READERS: dict[str, tuple[Callable[[Path], Any], set[Artefact]]] = {
     "Catalogue.from_csv": (Catalogue.from_csv, set()),
     "Catalogue.from_folder": (Catalogue.from_folder, set()),
     "load_model": (load_checkpoint, {Artefact.CHECKPOINT, Artefact.TRAINING_STATE}),
+    "--weights": (load_weights, {Artefact.CHECKPOINT, Artefact.TRAINING_STATE}),
     "open_index": (open_index, INDEXES),
     "BallTreeIndex.open": (BallTreeIndex.open, INDEXES),
     "EmbeddingStore.open": (open_store, {Artefact.EMBEDDINGS}),
