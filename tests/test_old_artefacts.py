@@ -146,7 +146,7 @@ def no_model_runs(monkeypatch):
         raise AssertionError(f"{len(squares)} pictures are embedded again")
 
     for runtime in (KerasRuntime, OpenVinoRuntime):
-        monkeypatch.setattr(runtime, "vectors", refuse)
+        monkeypatch.setattr(runtime, "embed_squares", refuse)
 
 
 @every_index
