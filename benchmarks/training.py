@@ -41,7 +41,7 @@ def main(
     import keras
 
     from siamese.data.catalogue import Catalogue
-    from siamese.models.devices import device_line
+    from siamese.models.devices import describe_device
     from siamese.models.embedding_model import embedding_model
     from siamese.models.layer_walk import freeze_batch_norm
     from siamese.training.augmentation import RandomView
@@ -80,7 +80,7 @@ def main(
                 took = clock.seconds
             if number:  # the first round compiles
                 seconds[name].append(took / steps)
-    print(device_line())
+    print(describe_device())
     print(f"{backbone}, {picture_size} px, batches of {generator.batch_size}\n")
     memory, files = (float(np.median(times)) for times in seconds.values())
     print(f"{'':24}{'ms a step':>10}{'pictures/s':>12}")

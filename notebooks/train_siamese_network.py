@@ -24,7 +24,7 @@ from pathlib import Path
 import siamese
 from siamese.data.check import check_catalogue
 from siamese.evaluation.verification import evaluate_verification
-from siamese.models.devices import device_line
+from siamese.models.devices import describe_device
 from siamese.reports import (
     compare_embeddings,
     draw_collage,
@@ -36,7 +36,7 @@ from siamese.reports import (
 )
 from siamese.reports.notebook_display import LiveTrainingCurves, show, show_metrics
 
-print(device_line())
+print(describe_device())
 
 # %% [markdown]
 # ## The data

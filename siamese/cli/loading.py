@@ -37,12 +37,17 @@ def model_context(*, load_keras: bool = False) -> Iterator[None]:
     with contextlib.redirect_stdout(sys.stderr):
         if load_keras:
             import_keras()
-        from siamese.models.devices import device_line, gpu_conceivable, has_gpu, missing_gpu
+        from siamese.models.devices import (
+            describe_device,
+            explain_missing_gpu,
+            has_gpu,
+            may_have_gpu,
+        )
 
-        if gpu_conceivable():
+        if may_have_gpu():
             import_keras()
-            if has_gpu() or missing_gpu():
-                print(device_line())
+            if has_gpu() or explain_missing_gpu():
+                print(describe_device())
         yield
 
 

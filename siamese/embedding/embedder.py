@@ -121,9 +121,9 @@ class Embedder:
 
         def load_model() -> keras.Model:
             from siamese.models.checkpoints import load_model
-            from siamese.models.embedding_model import inner_embedding_model
+            from siamese.models.embedding_model import extract_embedding_model
 
-            return inner_embedding_model(load_model(path), path)
+            return extract_embedding_model(load_model(path), path)
 
         return cls._open(
             load_model,
@@ -219,11 +219,11 @@ class Embedder:
         -------
         Embedder
         """
-        from siamese.models.fingerprint import fingerprint
+        from siamese.models.fingerprint import compute_fingerprint
 
         facts = ModelFacts(
             name=name,
-            fingerprint=fingerprint(model),
+            fingerprint=compute_fingerprint(model),
             embedding_size=model.output_shape[1],
             picture_size=model.input_shape[1],
             path=None if path is None else str(path.resolve()),
@@ -285,10 +285,10 @@ class Embedder:
         with self._opening:
             if self._model is None:
                 model = self._load_model()
-                from siamese.models.devices import embedding_precision
+                from siamese.models.devices import choose_embedding_precision
                 from siamese.models.precision import set_precision
 
-                set_precision(model, embedding_precision())
+                set_precision(model, choose_embedding_precision())
                 self._model = model
             return self._model
 
@@ -409,9 +409,9 @@ class Embedder:
 
 def _require_fingerprint(model: keras.Model, facts: ModelFacts) -> keras.Model:
     """Return the model if it is still the one that the facts describe."""
-    from siamese.models.fingerprint import fingerprint
+    from siamese.models.fingerprint import compute_fingerprint
 
-    if fingerprint(model) != facts.fingerprint:
+    if compute_fingerprint(model) != facts.fingerprint:
         raise InputError(
             f"{facts.path or facts.name}: the model changed while it was in use; "
             "run the command again"

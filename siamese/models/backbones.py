@@ -72,7 +72,7 @@ def base_cnn(picture_size: int) -> keras.Model:
     return keras.Model(inputs, x, name="base_cnn")
 
 
-def backbone_names() -> list[str]:
+def list_backbones() -> list[str]:
     """The names `--backbone` takes: ours, and every model of `keras.applications`."""
     return [DEFAULT_BACKBONE, "base_cnn", *sorted(_applications())]
 
@@ -101,8 +101,8 @@ def build_backbone(
         if weights not in (None, "imagenet"):
             raise InputError(f"--weights {weights}: base_cnn has none; leave it out")
         return base_cnn(picture_size), PictureScaling([1.0] * 3, [0.0] * 3, name="scaling")
-    if name not in backbone_names():
-        raise InputError(f"--backbone {name}: unknown; one of {', '.join(backbone_names())}")
+    if name not in list_backbones():
+        raise InputError(f"--backbone {name}: unknown; one of {', '.join(list_backbones())}")
     if weights not in (None, "imagenet"):
         require_artefact(str(weights), "a weights file", *MODELS)
         if not Path(str(weights)).is_file():

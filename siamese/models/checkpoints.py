@@ -15,7 +15,7 @@ from absl import logging
 
 import siamese.losses  # noqa: F401 - registers the classes that a checkpoint names
 from siamese.errors import InputError
-from siamese.models.devices import grow_memory
+from siamese.models.devices import enable_memory_growth
 from siamese.models.precision import in_float32
 from siamese.utils.artefacts import MODELS, require_artefact
 from siamese.utils.files import atomic_path
@@ -70,7 +70,7 @@ def load_model(path: Path) -> keras.Model:
     require_artefact(path, "a model", *MODELS)
     if not path.is_file():
         raise InputError(f"{path}: no such model file")
-    grow_memory()
+    enable_memory_growth()
     try:
         with path.open("rb") as file:
             is_hdf5 = file.read(8) == b"\x89HDF\r\n\x1a\n"

@@ -18,7 +18,7 @@ Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 _DEVICES = Path("/dev")
 
 
-def gpu_conceivable() -> bool:
+def may_have_gpu() -> bool:
     """Whether there may be a GPU, or one was asked for; told without loading TensorFlow."""
     if sys.platform != "linux":
         return True
@@ -28,10 +28,10 @@ def gpu_conceivable() -> bool:
 
 def has_gpu() -> bool:
     """Whether TensorFlow sees a GPU."""
-    return gpu_conceivable() and bool(_gpus())
+    return may_have_gpu() and bool(_gpus())
 
 
-def grow_memory() -> None:
+def enable_memory_growth() -> None:
     """Take memory of the GPUs as it is needed, not all of it at once; before they are first used.
 
     Done twice, or too late, it changes nothing.
@@ -45,7 +45,7 @@ def grow_memory() -> None:
             return
 
 
-def training_precision() -> Precision:
+def choose_training_precision() -> Precision:
     """The precision to train in: the fastest that a GPU has units for, float32 on a CPU.
 
     bfloat16 has the range of float32 and so needs no loss scaling, which float16 does.
@@ -56,7 +56,7 @@ def training_precision() -> Precision:
     return "mixed_float16" if capability >= (7, 0) else "float32"
 
 
-def embedding_precision() -> Precision:
+def choose_embedding_precision() -> Precision:
     """The precision to embed in: float16 where a GPU has units for it, float32 on a CPU.
 
     Its 11 bits keep embeddings close to those of float32; bfloat16 has 8.
@@ -64,13 +64,13 @@ def embedding_precision() -> Precision:
     return "mixed_float16" if _compute_capability() >= (7, 0) else "float32"
 
 
-def device_line() -> str:
+def describe_device() -> str:
     """One line: the GPU that is used, or that there is none, and what to do if there should be."""
     import_keras()
     gpus = _gpus()
     if not gpus:
         line = f"no GPU: TensorFlow uses the CPU ({count_cores()} cores)"
-        remedy = missing_gpu()
+        remedy = explain_missing_gpu()
         return f"{line}; {remedy}" if remedy else line
     details = _details(gpus[0])
     line = f"GPU: {details.get('device_name', gpus[0].name)}"
@@ -78,10 +78,10 @@ def device_line() -> str:
         line += f" (compute capability {'.'.join(map(str, capability))})"
     if len(gpus) > 1:
         line += f", the first of {len(gpus)}"
-    return f"{line}, {training_precision()}"
+    return f"{line}, {choose_training_precision()}"
 
 
-def missing_gpu() -> str | None:
+def explain_missing_gpu() -> str | None:
     """What keeps TensorFlow from an NVIDIA GPU that seems to be wanted; None where none is."""
     there = any(_DEVICES.glob("nvidia[0-9]*"))
     if not there and not _gpu_wanted():
@@ -126,4 +126,4 @@ def _compute_capability() -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    print(device_line())
+    print(describe_device())

@@ -23,7 +23,7 @@ from siamese.models.backbones import (
     lite_scaling,
 )
 from siamese.models.defaults import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE, Pooling
-from siamese.models.devices import grow_memory
+from siamese.models.devices import enable_memory_growth
 from siamese.models.efficientnet_lite import efficientnet_lite0
 from siamese.models.pooling import apply_pooling
 
@@ -61,7 +61,7 @@ def embedding_model(
 
     Parameters
     ----------
-    backbone : one of `backbone_names()`
+    backbone : one of `list_backbones()`
     picture_size : pixels of a side
     embedding_size : d of a learned projection behind the pooled features; None leaves them as
         they are (1,280 for the default)
@@ -78,7 +78,7 @@ def embedding_model(
     InputError
         Unknown backbone, weights that cannot be had or do not fit, pictures too small for it.
     """
-    grow_memory()
+    enable_memory_growth()
     inputs = keras.Input((picture_size, picture_size, 3), name="input")
     features, scaling = build_backbone(backbone, picture_size, weights)
     x = features(scaling(inputs))
@@ -96,7 +96,7 @@ def pretrained_classifier(picture_size: int = DEFAULT_PICTURE_SIZE) -> keras.Mod
     -------
     float32 (n, s, s, 3), RGB in [-1, 1] → {"embedding": (n, 1280), "softmax": (n, 1000)}
     """
-    grow_memory()
+    enable_memory_growth()
     inputs = keras.Input((picture_size, picture_size, 3), name="input")
     classifier = efficientnet_lite0((picture_size, picture_size, 3), include_top=True)
     both = keras.Model(
@@ -124,7 +124,7 @@ def siamese_network(embedding_model: keras.Model) -> keras.Model:
     return keras.Model([anchor, other], distance, name="siamese_network")
 
 
-def inner_embedding_model(model: keras.Model, path: Path) -> keras.Model:
+def extract_embedding_model(model: keras.Model, path: Path) -> keras.Model:
     """The embedding model of a loaded checkpoint.
 
     Of a siamese network that is its layer `embedding_model`, otherwise the model itself; it must

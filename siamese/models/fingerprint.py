@@ -8,7 +8,7 @@ import json
 import keras
 
 
-def fingerprint(model: keras.Model) -> str:
+def compute_fingerprint(model: keras.Model) -> str:
     """SHA-256 over the layers' classes, their settings and their weights, in order.
 
     Names are left out, because Keras counts them up within a process, and so are initial values

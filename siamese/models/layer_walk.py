@@ -13,29 +13,29 @@ def allow_any_size(model: keras.Model) -> None:
 
     What it is made of must not depend on the size: convolutions and pooling do not.
     """
-    for one in submodels(model):
+    for one in walk_models(model):
         one.input_spec = None
 
 
 def freeze_batch_norm(model: keras.Model) -> None:
     """Keep the statistics of a pretrained backbone: small batches would only blur them."""
-    for layer in all_layers(model):
+    for layer in walk_layers(model):
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False
 
 
-def submodels(model: keras.Model) -> Iterator[keras.Model]:
+def walk_models(model: keras.Model) -> Iterator[keras.Model]:
     """The model and those inside it."""
     yield model
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from submodels(layer)
+            yield from walk_models(layer)
 
 
-def all_layers(model: keras.Model) -> Iterator[layers.Layer]:
+def walk_layers(model: keras.Model) -> Iterator[layers.Layer]:
     """The layers of a model and of the models in it, from the input on."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from all_layers(layer)
+            yield from walk_layers(layer)
         else:
             yield layer

@@ -12,7 +12,7 @@ from keras import layers
 from siamese.models.backbones import PictureScaling
 from siamese.models.devices import Precision
 from siamese.models.embedding_model import EuclideanDistance
-from siamese.models.layer_walk import submodels
+from siamese.models.layer_walk import walk_models
 from siamese.models.pooling import GeneralisedMean
 
 
@@ -29,7 +29,7 @@ def set_precision(model: keras.Model, precision: Precision) -> None:
         changed |= layer.dtype_policy.name != policy
         layer.dtype_policy = policy
     if changed:
-        for one in submodels(model):
+        for one in walk_models(model):
             # What it compiled when it was first called is in the precision of then.
             one.train_function = one.test_function = one.predict_function = None
 
@@ -48,7 +48,7 @@ def in_float32(model: keras.Model) -> Iterator[None]:
 
 
 def _layers_of_a_precision(model: keras.Model) -> Iterator[layers.Layer]:
-    for one in submodels(model):
+    for one in walk_models(model):
         for layer in one.layers:
             if layer.dtype_policy.name in get_args(Precision):
                 yield layer

@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from siamese.models.embedding_model import PROJECTION
-from siamese.models.layer_walk import all_layers
+from siamese.models.layer_walk import walk_layers
 from siamese.models.pooling import GeneralisedMean
 from siamese.training.proxies import ItemProxies
 from siamese.training.recipe import Recipe
@@ -92,7 +92,7 @@ def rates(fitted: keras.Model, recipe: Recipe) -> list[float]:
     """
     of_variable: dict[int, float] = {}
     others = []
-    for layer in all_layers(fitted):
+    for layer in walk_layers(fitted):
         if layer.name == PROJECTION:
             _set(of_variable, layer.trainable_variables, recipe.projection_rate)
         elif isinstance(layer, ItemProxies):

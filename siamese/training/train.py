@@ -17,13 +17,13 @@ from siamese.errors import InputError
 from siamese.evaluation.calibration import calibrate_on_retrieval, get_calibration_path
 from siamese.evaluation.metrics import measure_retrieval
 from siamese.models.checkpoints import FINAL_MODEL, load_model
-from siamese.models.devices import training_precision
+from siamese.models.devices import choose_training_precision
 from siamese.models.embedding_model import (
     EMBEDDING_MODEL,
     POOLING,
     PROJECTION,
     embedding_model,
-    inner_embedding_model,
+    extract_embedding_model,
     siamese_network,
 )
 from siamese.models.layer_walk import freeze_batch_norm
@@ -145,7 +145,7 @@ def train(
     )
     validation = None if held_out is None else _validation(held_out, recipe)
     freeze_batch_norm(model)
-    set_precision(network, training_precision())
+    set_precision(network, choose_training_precision())
     view = RandomView(recipe.seed, recipe.flip, recipe.erasing) if recipe.augmented else None
     callback = TrainingCallback(
         network, generator, validation, state, output, recipe, view, budget, watch
@@ -163,7 +163,7 @@ def train(
             callback.end_epoch(1, {"loss": losses[-1]})
             if recipe.layers == "head-then-all":
                 callback.embed = embed_pictures
-                set_precision(network, training_precision())
+                set_precision(network, choose_training_precision())
         if recipe.layers != "head" and not state["finished"]:
             _fit(callback, loss, state_path if resume else None)
     finally:
@@ -202,7 +202,7 @@ def _fit(callback: TrainingCallback, loss: keras.losses.Loss, resumed_from: Path
             epochs = recipe.epochs - (recipe.layers == "head-then-all")
             optimizer = make_optimizer(fitted, recipe, epochs * len(generator))
             optimizer.schedule.budget_used.assign(callback.budget.used)
-            if training_precision() == "mixed_float16":
+            if choose_training_precision() == "mixed_float16":
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
             callback.kept_variables = context.trainable_variables if context is not None else []
             if resumed_from is not None:
@@ -241,7 +241,7 @@ def _phases(recipe: Recipe, first: int) -> Iterator[tuple[int, int]]:
 
 def _fresh_embedding_model(recipe: Recipe, start: Path | None) -> keras.Model:
     if start is not None:
-        return inner_embedding_model(load_model(start), start)
+        return extract_embedding_model(load_model(start), start)
     head_size = HEAD_SIZE if recipe.layers != "all" else None
     return embedding_model(
         recipe.backbone,

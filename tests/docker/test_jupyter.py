@@ -116,7 +116,7 @@ def test_with_the_token_the_notebook_opens_and_runs_a_cell(jupyter: Jupyter):
     session = {"path": NOTEBOOK, "name": "", "type": "notebook", "kernel": {"name": "python3"}}
     kernel = jupyter.ask("api/sessions", session)["kernel"]["id"]
     assert jupyter.run_cell(kernel, "print(6 * 7)") == "42\n"
-    code = "from siamese.models.devices import device_line; print(device_line())"
+    code = "from siamese.models.devices import describe_device; print(describe_device())"
     assert "no GPU" in jupyter.run_cell(kernel, code)
     code = "import os; print(sorted(os.listdir('/data')))"
     assert "command-line.md" in jupyter.run_cell(kernel, code)

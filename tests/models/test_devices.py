@@ -9,12 +9,12 @@ import tensorflow as tf
 from siamese.cli.loading import model_context
 from siamese.models import devices
 from siamese.models.devices import (
-    device_line,
-    embedding_precision,
-    gpu_conceivable,
-    grow_memory,
+    choose_embedding_precision,
+    choose_training_precision,
+    describe_device,
+    enable_memory_growth,
     has_gpu,
-    training_precision,
+    may_have_gpu,
 )
 from siamese.utils.threads import count_cores
 
@@ -49,20 +49,20 @@ def nvidia(name, *capability):
 @pytest.mark.parametrize("name", ["nvidia0", "dxg", "kfd"])
 def test_a_gpu_is_conceivable_where_there_is_a_device(monkeypatch, tmp_path, name):
     monkeypatch.setattr(sys, "platform", "linux")
-    assert not gpu_conceivable()
+    assert not may_have_gpu()
     (tmp_path / name).touch()
-    assert gpu_conceivable()
+    assert may_have_gpu()
 
 
 def test_a_gpu_is_conceivable_where_one_was_asked_for(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "all")
-    assert gpu_conceivable()
+    assert may_have_gpu()
 
 
 def test_a_gpu_is_conceivable_on_a_system_where_it_has_no_file(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert gpu_conceivable()
+    assert may_have_gpu()
 
 
 @pytest.mark.parametrize(
@@ -82,27 +82,27 @@ def test_a_gpu_is_conceivable_on_a_system_where_it_has_no_file(monkeypatch):
 def test_precision_is_what_the_first_gpu_has_units_for(monkeypatch, details, training, embedding):
     pretend(monkeypatch, *details)
     assert has_gpu() == bool(details)
-    assert training_precision() == training
-    assert embedding_precision() == embedding
+    assert choose_training_precision() == training
+    assert choose_embedding_precision() == embedding
 
 
 def test_the_line_names_the_first_gpu(monkeypatch):
     h100 = nvidia("NVIDIA H100", 9, 0)
     pretend(monkeypatch, h100)
-    assert device_line() == "GPU: NVIDIA H100 (compute capability 9.0), mixed_bfloat16"
+    assert describe_device() == "GPU: NVIDIA H100 (compute capability 9.0), mixed_bfloat16"
     pretend(monkeypatch, nvidia("Tesla T4", 7, 5), h100)
     expected = "GPU: Tesla T4 (compute capability 7.5), the first of 2, mixed_float16"
-    assert device_line() == expected
+    assert describe_device() == expected
     pretend(monkeypatch, {})
-    assert device_line() == "GPU: /physical_device:GPU:0, float32"
+    assert describe_device() == "GPU: /physical_device:GPU:0, float32"
 
 
 def test_without_a_gpu_the_line_says_so(monkeypatch):
     expected = f"no GPU: TensorFlow uses the CPU ({count_cores()} cores)"
-    assert device_line() == expected
+    assert describe_device() == expected
     for nothing in ("", "void", "none"):
         monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", nothing)
-        assert device_line() == expected
+        assert describe_device() == expected
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_gpu_that_is_not_seen_has_a_remedy(
         if value is not None:
             monkeypatch.setenv(name, value)
     monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: cuda)
-    line = device_line()
+    line = describe_device()
     assert line.startswith("no GPU: ") and said in line and "\n" not in line
 
 
@@ -137,7 +137,7 @@ def test_memory_grows_on_every_gpu(monkeypatch):
     monkeypatch.setattr(
         tf.config.experimental, "set_memory_growth", lambda gpu, on: grown.append((gpu, on))
     )
-    grow_memory()
+    enable_memory_growth()
     assert grown == [(gpus[0], True), (gpus[1], True)]
 
 
@@ -147,7 +147,7 @@ def test_too_late_is_no_error(monkeypatch):
 
     pretend(monkeypatch, {})
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", refuse)
-    grow_memory()
+    enable_memory_growth()
 
 
 def test_a_command_names_its_gpu_on_standard_error(monkeypatch, capsys):
@@ -157,7 +157,7 @@ def test_a_command_names_its_gpu_on_standard_error(monkeypatch, capsys):
     pretend(monkeypatch, nvidia("NVIDIA H100", 9, 0))
     with model_context(load_keras=True):
         print("from Keras")
-    assert capsys.readouterr() == ("", f"{device_line()}\nfrom Keras\n")
+    assert capsys.readouterr() == ("", f"{describe_device()}\nfrom Keras\n")
 
 
 def test_as_a_program_it_prints_one_line():

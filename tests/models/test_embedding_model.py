@@ -9,12 +9,12 @@ import pytest
 from keras import layers
 
 from siamese.errors import InputError
-from siamese.models.backbones import _applications, _scaling_of, backbone_names, lite_scaling
+from siamese.models.backbones import _applications, _scaling_of, list_backbones, lite_scaling
 from siamese.models.checkpoints import load_model, save_model
 from siamese.models.embedding_model import (
     EMBEDDING_MODEL,
     embedding_model,
-    inner_embedding_model,
+    extract_embedding_model,
     siamese_network,
 )
 from siamese.models.layer_walk import freeze_batch_norm
@@ -72,7 +72,7 @@ def test_a_saved_network_answers_the_same(network, tmp_path, suffix):
         network.predict_on_batch([pictures, pictures[::-1]]),
     )
     np.testing.assert_array_equal(
-        inner_embedding_model(loaded, path).predict_on_batch(pictures),
+        extract_embedding_model(loaded, path).predict_on_batch(pictures),
         network.get_layer(EMBEDDING_MODEL).predict_on_batch(pictures),
     )
 
@@ -94,14 +94,14 @@ def small(*, normalised=False, name="mine", shape=(32, 32, 3)):
 
 
 def test_the_inner_model_of_a_siamese_network(network):
-    assert inner_embedding_model(network, SOMEWHERE) is network.get_layer(EMBEDDING_MODEL)
+    assert extract_embedding_model(network, SOMEWHERE) is network.get_layer(EMBEDDING_MODEL)
 
 
 @pytest.mark.parametrize("normalised", [True, False])
 @pytest.mark.parametrize("inside", [True, False], ids=["in a siamese network", "plain"])
 def test_a_model_of_another_maker_gives_vectors_of_length_one(normalised, inside, tmp_path):
     model = small(normalised=normalised, name=EMBEDDING_MODEL if inside else "theirs")
-    taken = inner_embedding_model(siamese_network(model) if inside else model, SOMEWHERE)
+    taken = extract_embedding_model(siamese_network(model) if inside else model, SOMEWHERE)
     pictures = random_pictures()
     raw = model.predict_on_batch(pictures)
     vectors = taken.predict_on_batch(pictures)
@@ -110,7 +110,7 @@ def test_a_model_of_another_maker_gives_vectors_of_length_one(normalised, inside
     # Trained further and saved, it is found again as it is.
     path = tmp_path / "again.hdf5"
     save_model(siamese_network(taken), path)
-    again = inner_embedding_model(load_model(path), path)
+    again = extract_embedding_model(load_model(path), path)
     assert [type(layer) for layer in again.layers] == [type(layer) for layer in taken.layers]
     np.testing.assert_allclose(again.predict_on_batch(pictures), vectors, atol=1e-6)
 
@@ -119,7 +119,7 @@ def test_a_sequential_model_is_taken():
     model = keras.Sequential(
         [keras.Input((32, 32, 3)), layers.Flatten(), layers.Dense(3, use_bias=False)]
     )
-    vectors = inner_embedding_model(model, SOMEWHERE).predict_on_batch(random_pictures())
+    vectors = extract_embedding_model(model, SOMEWHERE).predict_on_batch(random_pictures())
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
@@ -169,7 +169,7 @@ def feature_map():
 )
 def test_what_is_no_embedding_model_is_refused_in_one_line(build):
     with pytest.raises(InputError, match=r"some\.hdf5: is no embedding model") as raised:
-        inner_embedding_model(build(), SOMEWHERE)
+        extract_embedding_model(build(), SOMEWHERE)
     assert len(raised.value.lines) == 1 and "\n" not in raised.value.lines[0]
 
 
@@ -192,7 +192,7 @@ def test_backbones_that_cannot_be_built_are_one_line(tmp_path):
 
 
 def test_every_name_can_be_built_by():
-    names = backbone_names()
+    names = list_backbones()
     assert names[0] == "EfficientNetLite0" and "InceptionResNetV2" in names
     assert len(names) == len(set(names)) > 30
 

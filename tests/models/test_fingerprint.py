@@ -9,7 +9,7 @@ import siamese.models.devices
 from siamese.embedding.embedder import Embedder
 from siamese.models.backbones import PictureScaling
 from siamese.models.checkpoints import load_model, save_model
-from siamese.models.fingerprint import fingerprint
+from siamese.models.fingerprint import compute_fingerprint
 from siamese.models.precision import set_precision
 
 
@@ -24,8 +24,8 @@ def build(size=16, scale=1.0, pooling=layers.GlobalAveragePooling2D, activation=
 def test_the_same_model_built_again_is_the_same():
     one, other = build(), build()
     assert one.layers[1].name != other.layers[1].name, "Keras counted no name up"
-    assert fingerprint(one) == fingerprint(other)
-    assert len(fingerprint(one)) == 64
+    assert compute_fingerprint(one) == compute_fingerprint(other)
+    assert len(compute_fingerprint(one)) == 64
 
 
 @pytest.mark.parametrize("suffix", [".hdf5", ".keras"])
@@ -33,7 +33,7 @@ def test_a_model_loaded_again_is_the_same(tmp_path, network, suffix):
     for model in (build(), network):
         path = tmp_path / f"model{suffix}"
         save_model(model, path)
-        assert fingerprint(load_model(path)) == fingerprint(model)
+        assert compute_fingerprint(load_model(path)) == compute_fingerprint(model)
 
 
 def test_a_checkpoint_keeps_it_under_another_name(checkpoint, tmp_path):
@@ -46,29 +46,31 @@ def test_a_checkpoint_keeps_it_under_another_name(checkpoint, tmp_path):
 
 def test_training_settings_do_not_change_it():
     model = build()
-    before = fingerprint(model)
+    before = compute_fingerprint(model)
     model.layers[2].trainable = False
     model.compile("adam", "mse")
-    assert fingerprint(model) == before
+    assert compute_fingerprint(model) == before
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_precision_does_not_change_it(network, tmp_path, precision):
-    before = fingerprint(network)
+    before = compute_fingerprint(network)
     path = tmp_path / "model.hdf5"
     try:
         set_precision(network, precision)
-        assert fingerprint(network) == before
+        assert compute_fingerprint(network) == before
         save_model(network, path)
     finally:
         set_precision(network, "float32")
-    assert fingerprint(load_model(path)) == before
+    assert compute_fingerprint(load_model(path)) == before
 
 
 def test_an_index_made_on_a_gpu_is_searched_on_a_cpu(checkpoint, monkeypatch):
     on_cpu = Embedder.load(checkpoint)
     assert on_cpu.model.dtype_policy.name == "float32"
-    monkeypatch.setattr(siamese.models.devices, "embedding_precision", lambda: "mixed_float16")
+    monkeypatch.setattr(
+        siamese.models.devices, "choose_embedding_precision", lambda: "mixed_float16"
+    )
     on_gpu = Embedder.load(checkpoint)
     assert on_gpu.facts == on_cpu.facts
     pictures = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
@@ -88,16 +90,16 @@ def test_an_index_made_on_a_gpu_is_searched_on_a_cpu(checkpoint, monkeypatch):
     ids=str,
 )
 def test_what_changes_the_answer_changes_it(change):
-    assert fingerprint(build(**change)) != fingerprint(build())
+    assert compute_fingerprint(build(**change)) != compute_fingerprint(build())
 
 
 def test_a_single_changed_weight_changes_it():
     model = build()
-    before = fingerprint(model)
+    before = compute_fingerprint(model)
     kernel, bias = model.layers[2].get_weights()
     kernel[0, 0, 0, 0] += 1e-6
     model.layers[2].set_weights([kernel, bias])
-    assert fingerprint(model) != before
+    assert compute_fingerprint(model) != before
 
 
 def test_a_sequential_model_has_its_picture_size_too():
@@ -107,4 +109,4 @@ def test_a_sequential_model_has_its_picture_size_too():
             [keras.Input((size, size, 3)), layers.Conv2D(2, 3), layers.GlobalAveragePooling2D()]
         )
 
-    assert fingerprint(sequential(16)) != fingerprint(sequential(32))
+    assert compute_fingerprint(sequential(16)) != compute_fingerprint(sequential(32))

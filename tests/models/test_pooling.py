@@ -8,7 +8,7 @@ import pytest
 
 from siamese.models.checkpoints import load_model, save_model
 from siamese.models.embedding_model import embedding_model
-from siamese.models.layer_walk import all_layers
+from siamese.models.layer_walk import walk_layers
 from siamese.models.pooling import GeneralisedMean, apply_pooling
 
 
@@ -80,11 +80,11 @@ def test_each_pooling_is_what_it_is_called():
 @pytest.mark.parametrize("pooling", ["gem", "sum"])
 def test_a_checkpoint_keeps_it_with_what_it_learned(pooling, tmp_path):
     model = embedding_model("base_cnn", 16, pooling=pooling, weights=None)
-    (gem,) = (layer for layer in all_layers(model) if isinstance(layer, GeneralisedMean))
+    (gem,) = (layer for layer in walk_layers(model) if isinstance(layer, GeneralisedMean))
     gem.p.assign(1.75)
     save_model(model, tmp_path / "model.hdf5")
     again = load_model(tmp_path / "model.hdf5")
-    (kept,) = (layer for layer in all_layers(again) if isinstance(layer, GeneralisedMean))
+    (kept,) = (layer for layer in walk_layers(again) if isinstance(layer, GeneralisedMean))
     assert float(kept.p.numpy()) == 1.75 and kept.power == 3.0
     assert kept.dtype_policy.name == "float32"
     pictures = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)

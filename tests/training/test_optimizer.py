@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from siamese.models.embedding_model import embedding_model, siamese_network
-from siamese.models.layer_walk import all_layers, freeze_batch_norm
+from siamese.models.layer_walk import freeze_batch_norm, walk_layers
 from siamese.training.optimizer import (
     PROXY_RATE,
     AdamAtRates,
@@ -87,7 +87,7 @@ def test_a_budget_that_is_used_up_faster_takes_over():
 
 
 def trained_layers(model):
-    return [layer for layer in all_layers(model) if layer.trainable_variables]
+    return [layer for layer in walk_layers(model) if layer.trainable_variables]
 
 
 def test_rates_go_from_the_first_layer_to_the_last_evenly_in_the_logarithm():

@@ -244,7 +244,7 @@ def test_in_mixed_precision_a_training_is_stopped_and_goes_on(
 ):
     recipe = replace(RECIPE, epochs=2)
     plain = train(catalogue, recipe, tmp_path / "plain", start=start)
-    monkeypatch.setattr(siamese.training.train, "training_precision", lambda: precision)
+    monkeypatch.setattr(siamese.training.train, "choose_training_precision", lambda: precision)
     whole = train(catalogue, recipe, tmp_path / "whole", start=start)
     for one, other in zip(whole.history, plain.history, strict=True):
         assert one == pytest.approx(other, abs=0.05)

@@ -164,7 +164,7 @@ def test_the_average_of_the_weights_is_what_is_kept(
             after_steps.append(self.network.get_weights())
 
     monkeypatch.setattr(siamese.training.train, "TrainingCallback", Witness)
-    monkeypatch.setattr(siamese.training.train, "training_precision", lambda: precision)
+    monkeypatch.setattr(siamese.training.train, "choose_training_precision", lambda: precision)
     momentum = 0.7
     recipe = replace(RECIPE, epochs=1, weight_average=momentum)
     trained = train(catalogue, recipe, tmp_path, start=start, watch=watch_nothing)

@@ -85,20 +85,20 @@ def open_runtime(
 
 def needs_keras(runtime: RuntimeName) -> bool:
     """Return whether the Keras model is needed even if OpenVINO's form of it is in the cache."""
-    from siamese.models.devices import gpu_conceivable
+    from siamese.models.devices import may_have_gpu
 
-    if runtime == "tensorflow" or (runtime == "auto" and gpu_conceivable()):
+    if runtime == "tensorflow" or (runtime == "auto" and may_have_gpu()):
         return True
     return _keras_backend() != "tensorflow" or find_spec("openvino") is None
 
 
 def _open_keras(model: keras.Model, precision: PrecisionName) -> Runtime:
     from siamese.embedding.runtimes.keras_runtime import KerasRuntime
-    from siamese.models.devices import embedding_precision
+    from siamese.models.devices import choose_embedding_precision
     from siamese.models.precision import set_precision
 
     if precision == "auto":
-        return KerasRuntime(model, embedding_precision())
+        return KerasRuntime(model, choose_embedding_precision())
     set_precision(model, "mixed_bfloat16" if precision == "bfloat16" else "float32")
     return KerasRuntime(model, precision)
 

@@ -32,7 +32,7 @@ def embed(embedder: Embedder) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
-    monkeypatch.setattr("siamese.models.devices.gpu_conceivable", lambda: False)
+    monkeypatch.setattr("siamese.models.devices.may_have_gpu", lambda: False)
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_another_version_of_keras_invalidates_the_cache(path, loaded, monkeypatc
     ("runtime", "gpu"), [("tensorflow", False), ("auto", True)], ids=["requested", "GPU"]
 )
 def test_the_model_is_loaded_if_tensorflow_runs_it(path, loaded, monkeypatch, runtime, gpu):
-    monkeypatch.setattr("siamese.models.devices.gpu_conceivable", lambda: gpu)
+    monkeypatch.setattr("siamese.models.devices.may_have_gpu", lambda: gpu)
     Embedder.load(path, runtime=runtime)
     assert len(loaded) == 1
 
