@@ -1,4 +1,4 @@
-"""The benchmark of embedding, as far as it goes without the peer."""
+"""Test the benchmark of embedding without its peer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def benchmark() -> ModuleType:
 
 @pytest.fixture
 def photos(catalogue, tmp_path):
-    """The drawn pictures as JPEGs, in folders."""
+    """Save the drawn pictures as JPEGs, in a folder per item."""
     for picture in catalogue.pictures[:20]:
         path = (tmp_path / "photos" / picture.item_id / picture.filename).with_suffix(".JPG")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def photos(catalogue, tmp_path):
     return tmp_path / "photos"
 
 
-def test_the_pictures_are_copied_or_made_larger(benchmark, photos, tmp_path):
+def test_pictures_are_copied_or_enlarged(benchmark, photos, tmp_path):
     for large, size in ((False, (48, 40)), (True, (1024, 768))):
         folder = benchmark.prepare_pictures(photos, 6, tmp_path / "work", large)
         names = sorted(path.name for path in folder.glob("*.jpg"))
@@ -45,12 +45,12 @@ def test_the_pictures_are_copied_or_made_larger(benchmark, photos, tmp_path):
         assert [item["images"][0]["filename"] for item in items.values()] == names
 
 
-def test_no_jpegs_is_one_line(benchmark, tmp_path):
+def test_folder_without_jpegs_is_one_error_line(benchmark, tmp_path):
     with pytest.raises(InputError, match=r"no \.jpg in it"):
         benchmark.prepare_pictures(tmp_path, 6, tmp_path / "work", False)
 
 
-def test_every_way_embeds_every_picture(benchmark, photos, tmp_path, checkpoint, monkeypatch):
+def test_every_method_embeds_every_picture(benchmark, photos, tmp_path, checkpoint, monkeypatch):
     monkeypatch.setattr(benchmark, "SIZE", 32)
     folder = benchmark.prepare_pictures(photos, 20, tmp_path / "work", False)
     rates = benchmark.measure_methods(Embedder.load(checkpoint), folder, 1)
@@ -58,7 +58,7 @@ def test_every_way_embeds_every_picture(benchmark, photos, tmp_path, checkpoint,
     assert all(rate > 0 for rate in rates.values())
 
 
-def test_a_broken_picture_is_no_figure(benchmark, photos, tmp_path, checkpoint, monkeypatch):
+def test_broken_picture_is_an_error(benchmark, photos, tmp_path, checkpoint, monkeypatch):
     monkeypatch.setattr(benchmark, "SIZE", 32)
     folder = benchmark.prepare_pictures(photos, 6, tmp_path / "work", False)
     (folder / "000002.jpg").write_text("no picture")
@@ -66,7 +66,7 @@ def test_a_broken_picture_is_no_figure(benchmark, photos, tmp_path, checkpoint, 
         benchmark.embed_with_siamese(Embedder.load(checkpoint), folder)
 
 
-def test_ratios_are_to_the_way_one_by_one_and_to_the_limit(benchmark, capsys):
+def test_table_has_ratios_to_one_by_one_and_to_the_limit(benchmark, capsys):
     rates = {"one by one": 10.0, "Keras": 15.0, "ours": 60.0, "decoding": 300.0, "model": 100.0}
     benchmark.print_table([("as they are", "ResNet50", rates)])
     assert capsys.readouterr().out.splitlines() == [

@@ -1,4 +1,4 @@
-"""The benchmark of retrieval quality, as far as it goes without the peers."""
+"""Test the benchmark of retrieval quality without its peers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def quality() -> ModuleType:
     return module
 
 
-def test_the_table_says_mean_and_deviation(quality: ModuleType) -> None:
+def test_table_shows_mean_and_standard_deviation(quality: ModuleType) -> None:
     runs = [
         {
             "figures": {"recall@1": recall, "map@r": 0.5},
@@ -46,7 +46,7 @@ def test_the_table_says_mean_and_deviation(quality: ModuleType) -> None:
     ]
 
 
-def test_every_peer_has_pins_a_script_and_the_recipes(quality: ModuleType) -> None:
+def test_every_peer_has_pinned_packages_a_script_and_its_recipes(quality: ModuleType) -> None:
     for method in quality.METHODS.values():
         if method.peer is not None:
             assert all("==" in pin for pin in quality.ENVIRONMENTS[method.peer])
@@ -54,14 +54,16 @@ def test_every_peer_has_pins_a_script_and_the_recipes(quality: ModuleType) -> No
             assert f'    "{method.recipe}": Recipe(' in script
 
 
-def test_every_method_is_told_of_in_the_documentation(quality: ModuleType) -> None:
+def test_every_method_is_documented(quality: ModuleType) -> None:
     told = (ROOT / "docs" / "quality.md").read_text()
     for method in quality.METHODS.values():
         assert f"\n| {method.title} |" in told
 
 
-def test_pictures_seen_are_whole_epochs_of_ours(quality: ModuleType, tmp_path: Path) -> None:
-    # 100 items of 4 pictures: 90 are learnt from, in 3 batches of 128.
+def test_pictures_seen_are_whole_epochs_of_siamese_train(
+    quality: ModuleType, tmp_path: Path
+) -> None:
+    # 100 items of 4 pictures: 90 items are trained on, in 3 batches of 128.
     form = {
         f"item {i}": {"images": [{"filename": f"{i}-{view}.png"} for view in range(4)]}
         for i in range(100)
@@ -79,7 +81,7 @@ def test_pictures_seen_are_whole_epochs_of_ours(quality: ModuleType, tmp_path: P
     assert plan(100) == (1, 100)
 
 
-def test_pictures_are_prepared_without_the_broken_ones(
+def test_broken_pictures_are_left_out(
     quality: ModuleType, catalogue: Catalogue, tmp_path: Path
 ) -> None:
     shown = {"good": ["red-disc-0.png", "red-disc-1.png"], "half": ["red-disc-2.png", "broken.png"]}

@@ -9,7 +9,7 @@ from siamese.evaluation.duplicates import Duplicate, find_duplicates
 
 @pytest.fixture
 def photos(tmp_path):
-    """A photo, its copy, the same saved smaller and worse, and another photo."""
+    """Save a photo, its copy, the same photo smaller and compressed, and another photo."""
     rng = np.random.default_rng(0)
     one, other = (
         Image.fromarray(rng.integers(256, size=(6, 6, 3), dtype=np.uint8)).resize((300, 200))
@@ -26,7 +26,7 @@ def found(photos, rows, cosines):
     return find_duplicates(photos, photos, np.array(cosines, np.float32), np.array(rows))
 
 
-def test_the_nearest_duplicate_is_found_and_told_from_a_copy(photos):
+def test_nearest_duplicate_is_found_with_or_without_equal_bytes(photos):
     rows = [[3, 1], [2, 0], [1, 3], [0, 1]]
     assert found(photos, rows, np.full((4, 2), 0.99)) == [
         Duplicate(0, 1, same_bytes=True),
@@ -35,11 +35,11 @@ def test_the_nearest_duplicate_is_found_and_told_from_a_copy(photos):
     ]
 
 
-def test_only_what_embeds_alike_is_opened(photos, tmp_path):
+def test_only_pictures_with_similar_embeddings_are_opened(photos, tmp_path):
     photos[1] = tmp_path / "not there.png"
     assert found(photos, [[1], [0], [-1], [2]], [[0.5], [0.2], [-np.inf], [0.8]]) == []
 
 
-def test_a_picture_that_has_gone_is_no_duplicate(photos):
+def test_deleted_picture_is_no_duplicate(photos):
     photos[1].unlink()
     assert found(photos, [[1], [0], [0], [0]], np.ones((4, 1))) == [Duplicate(2, 0, False)]

@@ -14,7 +14,7 @@ from siamese.models.facts import ModelFacts
 
 
 class MeanColour:
-    """An embedder that needs no network."""
+    """Embedder by mean colour, which needs no network."""
 
     facts = ModelFacts("mean colour", "f" * 64, 3, 8, None)
     runtime = SimpleNamespace(name="numpy", precision="float32")
@@ -26,7 +26,7 @@ class MeanColour:
 
 @pytest.fixture
 def catalogue(tmp_path):
-    """Make a catalogue of items of one colour each; one item has a single picture."""
+    """Return a function that writes a catalogue of single-coloured pictures."""
 
     def make(name, **items):
         form = {}
@@ -68,19 +68,19 @@ def test_queries_against_a_gallery(catalogue):
         evaluate(MeanColour(), gallery, catalogue("others", stranger=[BLUE]))
 
 
-def test_a_file_in_both_is_not_found_by_itself(catalogue, tmp_path):
+def test_file_in_both_catalogues_does_not_find_itself(catalogue, tmp_path):
     gallery = catalogue("gallery", warm=[RED, BLUE], leaf=[ORANGE])
     both = evaluate(MeanColour(), gallery, gallery)
     assert both == evaluate(MeanColour(), gallery) and both.figures["recall@1"] == 0
 
-    # The same file by another way: a link to the folder.
+    # The same file under another path: a link to the folder.
     (tmp_path / "link").symlink_to(tmp_path)
     one = tmp_path / "one.json"
     one.write_text('{"warm": {"images": [{"filename": "gallery-warm0.png"}]}}')
     linked = Catalogue.read(one, tmp_path / "link")
     assert evaluate(MeanColour(), gallery, linked).figures["recall@1"] == 0
 
-    # A copy of it is another picture.
+    # A copy of the file is another picture.
     (tmp_path / "copy.png").write_bytes((tmp_path / "gallery-warm0.png").read_bytes())
     one.write_text('{"warm": {"images": [{"filename": "copy.png"}]}}')
     copied = Catalogue.read(one)
@@ -106,7 +106,7 @@ def test_unreadable_pictures_are_skipped_and_listed(catalogue, tmp_path):
     }
 
 
-def test_nothing_readable_is_one_line(catalogue, tmp_path):
+def test_no_readable_picture_is_one_error_line(catalogue, tmp_path):
     gallery = catalogue("gallery", warm=[RED, ORANGE])
     queries = catalogue("queries", cold=[BLUE])
     (tmp_path / "queries-cold0.png").unlink()
@@ -120,7 +120,7 @@ def test_nothing_readable_is_one_line(catalogue, tmp_path):
 
 @pytest.fixture
 def labelled(catalogue, tmp_path):
-    """Three items; two of them share a label, and one has none."""
+    """Write a catalogue of three items: two share a label, and one has none."""
     made = catalogue("all", warm=[RED, ORANGE, RED], leaf=[GREEN, LIME], sky=[BLUE, (60, 5, 250)])
     form = json.loads((tmp_path / "all.json").read_text())
     form["warm"]["labels"], form["leaf"]["labels"] = ["bright", "hot"], ["bright"]
@@ -128,36 +128,36 @@ def labelled(catalogue, tmp_path):
     return Catalogue.read(tmp_path / "all.json", made.image_dir)
 
 
-def test_every_item_counts_the_same_by_item(catalogue):
-    # Of warm, two of three find red or orange; of leaf, none finds the other.
-    done = evaluate(MeanColour(), catalogue("all", warm=[RED, RED, RED], leaf=[GREEN, BLUE]))
-    assert done.figures["recall@1"] == pytest.approx(3 / 5)
-    assert done.by_item["recall@1"] == pytest.approx(1 / 2)
-    assert list(done.by_item) == [name for name in done.figures if "@" in name or name == "map"]
+def test_by_item_gives_every_item_the_same_weight(catalogue):
+    # All three queries of warm find their item, neither of leaf does.
+    result = evaluate(MeanColour(), catalogue("all", warm=[RED, RED, RED], leaf=[GREEN, BLUE]))
+    assert result.figures["recall@1"] == pytest.approx(3 / 5)
+    assert result.by_item["recall@1"] == pytest.approx(1 / 2)
+    assert list(result.by_item) == [name for name in result.figures if "@" in name or name == "map"]
 
 
-def test_labels_have_figures_of_their_own(labelled):
-    done = evaluate(MeanColour(), labelled)
-    assert list(done.by_label) == ["bright", "hot"]
-    assert (done.by_label["bright"]["queries"], done.by_label["bright"]["items"]) == (5, 2)
-    assert (done.by_label["hot"]["queries"], done.by_label["hot"]["items"]) == (3, 1)
-    assert done.by_label["hot"]["recall@1"] == 1
-    assert done.label_recall == {"recall@1": 1, "recall@5": 1, "recall@10": 1, "queries": 5}
+def test_metrics_by_label(labelled):
+    result = evaluate(MeanColour(), labelled)
+    assert list(result.by_label) == ["bright", "hot"]
+    assert (result.by_label["bright"]["queries"], result.by_label["bright"]["items"]) == (5, 2)
+    assert (result.by_label["hot"]["queries"], result.by_label["hot"]["items"]) == (3, 1)
+    assert result.by_label["hot"]["recall@1"] == 1
+    assert result.label_recall == {"recall@1": 1, "recall@5": 1, "recall@10": 1, "queries": 5}
 
 
-def test_label_recall_looks_beyond_the_item_but_not_at_the_picture_itself(catalogue, tmp_path):
+def test_label_recall_counts_other_items_but_not_the_query_itself(catalogue, tmp_path):
     catalogue("all", warm=[RED], glow=[ORANGE], leaf=[GREEN], pair=[BLUE, BLUE])
     form = json.loads((tmp_path / "all.json").read_text())
     for item_id, labels in {"warm": ["hot"], "glow": ["hot"], "leaf": ["plant"]}.items():
         form[item_id]["labels"] = labels
     (tmp_path / "all.json").write_text(json.dumps(form))
-    done = evaluate(MeanColour(), Catalogue.read(tmp_path / "all.json"))
-    assert done.label_recall["recall@1"] == pytest.approx(2 / 3)
-    assert done.label_recall["recall@10"] == pytest.approx(2 / 3)
-    assert done.label_recall["queries"] == 3 and done.unanswerable == 3
+    result = evaluate(MeanColour(), Catalogue.read(tmp_path / "all.json"))
+    assert result.label_recall["recall@1"] == pytest.approx(2 / 3)
+    assert result.label_recall["recall@10"] == pytest.approx(2 / 3)
+    assert result.label_recall["queries"] == 3 and result.unanswerable == 3
 
 
-def test_the_whole_evaluation_is_one_json_document(labelled):
+def test_evaluation_as_json(labelled):
     form = json.loads(json.dumps(evaluate(MeanColour(), labelled).as_dict()))
     for kind in ("figures", "by_item"):
         for name, (low, high) in form["intervals"][kind].items():
@@ -173,13 +173,15 @@ def test_the_whole_evaluation_is_one_json_document(labelled):
     assert form["duplicates"]["queries"] == form["duplicates"]["same_bytes"] == 2
 
 
-def test_one_item_has_no_intervals_pairs_or_threshold(catalogue):
-    done = evaluate(MeanColour(), catalogue("all", warm=[RED, ORANGE]))
-    assert done.figures["recall@1"] == 1
-    assert done.intervals is done.verification is done.calibration is done.label_recall is None
+def test_single_item_has_no_intervals_verification_or_calibration(catalogue):
+    result = evaluate(MeanColour(), catalogue("all", warm=[RED, ORANGE]))
+    assert result.figures["recall@1"] == 1
+    assert (
+        result.intervals is result.verification is result.calibration is result.label_recall is None
+    )
 
 
-def test_the_seed_decides_the_intervals(labelled, catalogue):
+def test_seed_changes_the_intervals(labelled, catalogue):
     colours = np.random.default_rng(0).integers(256, size=(12, 3, 3)).tolist()
     many = catalogue("many", **{f"i{n}": [tuple(c) for c in of] for n, of in enumerate(colours)})
     one, same, other = (evaluate(MeanColour(), many, seed=seed).intervals for seed in (0, 0, 1))

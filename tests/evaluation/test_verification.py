@@ -27,7 +27,7 @@ def directions(count: int, size: int = 6) -> np.ndarray:
 
 
 def every_pair(vectors, items, labels) -> tuple[list[float], list[float]]:
-    """Distances of all positives and of all negatives, pair by pair."""
+    """Compute the distances of all positives and of all negatives, pair by pair."""
     related = pairwise_relations(items, labels)
     kinds: dict[int, list[float]] = {1: [], 0: [], -1: []}
     for i, j in combinations(range(len(items)), 2):
@@ -35,7 +35,7 @@ def every_pair(vectors, items, labels) -> tuple[list[float], list[float]]:
     return kinds[1], kinds[-1]
 
 
-def test_few_pairs_are_all_taken_once():
+def test_few_pairs_are_all_sampled_once():
     vectors = directions(len(ITEMS))
     distances, y = sample_pair_distances(vectors, ITEMS, LABELS)
     positives, negatives = every_pair(vectors, ITEMS, LABELS)
@@ -44,7 +44,7 @@ def test_few_pairs_are_all_taken_once():
     assert sorted(distances[y == 0]) == pytest.approx(sorted(negatives), abs=1e-6)
 
 
-def test_many_pairs_are_drawn_without_repetition(monkeypatch):
+def test_many_pairs_are_sampled_without_repetition(monkeypatch):
     monkeypatch.setattr(verification, "BLOCK_ROWS", 40)  # rows in several blocks
     rng = np.random.default_rng(0)
     items = rng.integers(30, size=200).tolist()
@@ -59,12 +59,12 @@ def test_many_pairs_are_drawn_without_repetition(monkeypatch):
         assert len(np.unique(drawn)) == len(drawn)  # no two pairs here are equally distant
         gap = np.abs(np.array(known)[:, None] - drawn).min(axis=0)
         assert gap.max() < 1e-6
-        # A fair draw: neither the near nor the far ones alone.
+        # A fair sample prefers neither near nor distant pairs.
         assert np.mean(drawn) == pytest.approx(np.mean(known), abs=0.08)
 
 
 def test_pairs_are_equally_likely():
-    """7 positives and 8 negatives, one of each drawn 1,500 times."""
+    """Sample one of 7 positives and one of 8 negatives 1,500 times."""
     items, labels = list("aaaabb"), [["x"]] * 4 + [["y"]] * 2
     vectors = directions(6)
     positives, negatives = every_pair(vectors, items, labels)
@@ -78,7 +78,7 @@ def test_pairs_are_equally_likely():
         assert counts == pytest.approx([1500 / len(known)] * len(known), abs=58)
 
 
-def test_the_seed_decides_the_pairs():
+def test_seed_changes_the_pairs():
     vectors = directions(len(ITEMS))
     draws = [
         sample_pair_distances(vectors, ITEMS, LABELS, pairs=6, seed=seed)[0] for seed in (1, 1, 2)
@@ -87,7 +87,7 @@ def test_the_seed_decides_the_pairs():
     assert not np.array_equal(draws[0], draws[2])
 
 
-def test_both_kinds_of_pairs_are_needed():
+def test_both_kinds_of_pairs_are_required():
     vectors = directions(3)
     with pytest.raises(InputError, match="no positive pair"):
         sample_pair_distances(vectors, ["a", "b", "c"], [[], [], []])
@@ -97,7 +97,7 @@ def test_both_kinds_of_pairs_are_needed():
         measure_verification(np.array([0.5, 0.7]), np.array([1, 1]))
 
 
-def test_vectors_must_be_usable():
+def test_vectors_must_be_finite_and_match_the_item_ids():
     with pytest.raises(InputError, match="3 vectors, but 2 item ids"):
         sample_pair_distances(directions(3), ["a", "a"], [[], []])
     with pytest.raises(InputError, match="not finite"):
@@ -105,7 +105,7 @@ def test_vectors_must_be_usable():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_figures_are_those_of_naive_loops(seed):
+def test_verification_equals_that_of_naive_loops(seed):
     rng = np.random.default_rng(seed)
     y = rng.integers(2, size=60)
     distances = (rng.integers(0, 40, 60) / 20 + 0.4 * (1 - y)).astype(np.float32)  # with ties
@@ -127,7 +127,7 @@ def test_figures_are_those_of_naive_loops(seed):
     assert (true + 1 - false) / 2 == pytest.approx(found.accuracy)
     assert found.threshold not in distances  # half-way between two of them
 
-    # The equal error rate lies on the curve, and both errors are equal there.
+    # The equal error rate lies on the curve, where both errors are equal.
     rate = found.equal_error_rate
     before = max(point for point in curve if point[0] <= 1 - point[1])
     after = min(point for point in curve if point[0] >= 1 - point[1])
@@ -139,7 +139,7 @@ def test_figures_are_those_of_naive_loops(seed):
 
 
 @pytest.mark.parametrize("rate", [0, 0.05, 0.3, 1])
-def test_fnmr_at_fmr_is_that_of_a_naive_loop(rate):
+def test_fnmr_at_fmr_equals_that_of_a_naive_loop(rate):
     rng = np.random.default_rng(7)
     y = rng.integers(2, size=80)
     distances = (rng.integers(0, 40, 80) / 20 + 0.4 * (1 - y)).astype(np.float32)
@@ -149,7 +149,7 @@ def test_fnmr_at_fmr_is_that_of_a_naive_loop(rate):
     assert measure_verification(distances, y).false_non_match_rate(rate) == pytest.approx(expected)
 
 
-def test_the_figures_are_named_for_json():
+def test_verification_as_json():
     figures = measure_verification(
         np.array([0.25, 0.5, 1.0, 1.5]), np.array([1, 1, 0, 0])
     ).as_dict()
@@ -165,26 +165,26 @@ def test_the_figures_are_named_for_json():
     }
 
 
-def test_distances_that_separate():
+def test_perfect_distances():
     found = measure_verification(np.array([0.25, 0.5, 1.0, 1.5]), np.array([1, 1, 0, 0]))
     assert (found.threshold, found.accuracy, found.auc, found.equal_error_rate) == (0.75, 1, 1, 0)
 
 
-def test_distances_that_say_the_opposite():
+def test_reversed_distances():
     found = measure_verification(np.array([1.0, 0.5]), np.array([1, 0]))
     assert (found.accuracy, found.auc, found.equal_error_rate) == (0.5, 0, 1)
     assert np.isfinite(found.threshold)
 
 
-def test_embeddings_are_verified_by_item_and_label():
+def test_verification_of_embeddings_uses_items_and_labels():
     vectors = directions(len(ITEMS))
     pictures = [
         Picture(item, "a.png", tuple(labels)) for item, labels in zip(ITEMS, LABELS, strict=True)
     ]
-    done = evaluate_verification(Embeddings(pictures, vectors, []))
+    result = evaluate_verification(Embeddings(pictures, vectors, []))
     distances, y = sample_pair_distances(vectors, ITEMS, LABELS)
-    np.testing.assert_array_equal(done.distances, distances)
-    np.testing.assert_array_equal(done.y, y)
-    assert str(done).startswith(
+    np.testing.assert_array_equal(result.distances, distances)
+    np.testing.assert_array_equal(result.y, y)
+    assert str(result).startswith(
         f"balanced accuracy {measure_verification(distances, y).accuracy:.3f} at distance"
     )

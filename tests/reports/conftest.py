@@ -8,7 +8,7 @@ from siamese.reports import compare_embeddings
 
 
 def embeddings(catalogue, noise: float) -> Embeddings:
-    """Vectors of length 1, around a direction of each item's own."""
+    """Make unit vectors around a random direction for each item."""
     rng = np.random.default_rng(5)
     items = list(catalogue.items)
     centres = rng.normal(size=(len(items), 16))

@@ -32,7 +32,7 @@ def texts(figure: Figure) -> list[str]:
 
 
 def drawn(figure: Figure) -> Figure:
-    """The same, once it was rendered: layouts and labels that fail do it there."""
+    """Render a figure, because layouts and labels only fail then."""
     figure.canvas.draw()
     return figure
 
@@ -44,7 +44,7 @@ def lines(axis) -> dict[str, list[tuple[float, float]]]:
     }
 
 
-def test_histograms_are_green_for_one_item_and_red_for_two():
+def test_histograms_are_green_for_the_same_item_and_red_for_another():
     before, after = verified(0.1), verified(0.5)
     figure = drawn(draw_distance_histograms(before, after))
     for axis, pairs in zip(figure.axes, (before, after), strict=True):
@@ -61,7 +61,7 @@ def test_histograms_are_green_for_one_item_and_red_for_two():
     assert {"before training", "after training", "same item", "another item"} <= set(texts(figure))
 
 
-def test_histograms_of_a_pair_each():
+def test_histograms_of_one_pair_of_each_kind():
     pair = measure_verification(np.array([0.0, 0.0], np.float32), np.array([1, 0], np.int8))
     drawn(draw_distance_histograms(pair, pair))
 
@@ -81,7 +81,7 @@ def test_roc_curves_are_those_of_the_verification():
         assert said.startswith("before") == (colour == FAINT)
 
 
-def test_training_shows_every_step_and_every_epoch():
+def test_training_curves_show_every_step_and_epoch():
     figure = drawn(draw_training_curves(HISTORY, [2.0, 1.8, 1.2, 1.0], 2))
     left, right = figure.axes
     steps, *curves = (line.get_xydata().tolist() for line in left.lines)
@@ -94,14 +94,14 @@ def test_training_shows_every_step_and_every_epoch():
     assert left.get_xlim()[1] == 2
 
 
-def test_a_resumed_training_goes_on_where_it_was():
+def test_resumed_training_continues_at_its_step():
     figure = draw_training_curves(HISTORY, [1.2, 1.0, 0.9], 2, epochs=4)  # epoch 2, and half of 3
     left, _ = figure.axes
     assert left.lines[0].get_xdata().tolist() == [1.25, 1.75, 2.25]
     assert left.get_xlim()[1] == 4
 
 
-def test_labels_of_curves_that_meet_stay_apart():
+def test_labels_of_close_curves_do_not_overlap():
     history = [{"epoch": 1, "loss": 1.0, "val_loss": 1.001}]
     figure = drawn(draw_training_curves(history, [2.0, 0.5], 2))
     low, high = (
@@ -120,7 +120,7 @@ def test_labels_of_curves_that_meet_stay_apart():
         ([{"epoch": 1, "loss": 1.0, "val_loss": float("nan")}], [1.5, 0.5]),
     ],
 )
-def test_training_that_has_little_to_show(history, losses):
+def test_training_curves_of_incomplete_histories(history, losses):
     figure = drawn(draw_training_curves(history, losses, 2, epochs=3))
     for axis in figure.axes:
         assert np.isfinite(axis.get_xlim() + axis.get_ylim()).all()
@@ -144,7 +144,7 @@ def test_rendered_curves_have_the_colours_of_the_page():
     assert render_training_curves([]) == {}
 
 
-def test_charts_leave_the_style_and_the_figures_of_pyplot_alone():
+def test_charts_do_not_change_the_state_of_pyplot():
     import matplotlib
     from matplotlib import pyplot
 

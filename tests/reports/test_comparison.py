@@ -10,7 +10,7 @@ from siamese.evaluation.metrics import METRICS, retrieval_metrics
 from siamese.reports import Comparison, compare_embeddings
 
 
-def test_the_figures_are_those_of_the_metrics(comparison, before, after):
+def test_metrics_are_those_of_both_embeddings(comparison, before, after):
     ids = [picture.item_id for picture in before.pictures]
     assert comparison.as_dict() == {
         "before": retrieval_metrics(before.vectors, ids),
@@ -25,7 +25,7 @@ def test_the_table_has_a_row_per_metric():
     assert comparison.tabulate() == [(metric, "0.250", "0.125", "-0.125") for metric in METRICS]
 
 
-def test_neighbours_are_the_nearest_of_the_others(comparison, before):
+def test_neighbours_are_the_nearest_other_pictures(comparison, before):
     for query in comparison.queries:
         row = before.pictures.index(query.picture)
         distance = np.linalg.norm(before.vectors - before.vectors[row], axis=1)
@@ -37,7 +37,7 @@ def test_neighbours_are_the_nearest_of_the_others(comparison, before):
             assert one.picture != query.picture
 
 
-def test_queries_are_of_different_items_and_the_seed_decides_them(before, after):
+def test_queries_show_different_items_and_depend_on_the_seed(before, after):
     drawn = [query.picture for query in compare_embeddings(before, after, seed=1).queries]
     assert len({picture.item_id for picture in drawn}) == len(drawn) == 12
     assert drawn == [query.picture for query in compare_embeddings(before, after, seed=1).queries]
@@ -50,20 +50,20 @@ def test_fewer_pictures_than_neighbours():
     assert len(query.before) == 1
 
 
-def test_items_of_one_picture_have_nothing_to_find():
+def test_items_with_one_picture_cannot_be_compared():
     lonely = Embeddings([Picture("a", "1"), Picture("b", "2")], np.eye(2, dtype=np.float32), [])
     with pytest.raises(InputError, match="no query"):
         compare_embeddings(lonely, lonely)
 
 
-def test_pictures_must_agree(before):
+def test_pictures_must_be_the_same(before):
     fewer = Embeddings(before.pictures[1:], before.vectors[1:], [])
     with pytest.raises(InputError, match="different pictures"):
         compare_embeddings(before, fewer)
 
 
-def test_confusions_are_the_pairs_most_often_nearest(before):
-    """Counted query by query; item pairs that tie are of equal count in any order."""
+def test_confusions_are_the_item_pairs_with_the_most_mistakes(before):
+    """Compare with a naive count; pairs with equal counts may come in any order."""
     found = compare_embeddings(before, before, confusions=1000).confusions
     counts = {}
     for row, picture in enumerate(before.pictures):
@@ -83,7 +83,7 @@ def test_confusions_are_the_pairs_most_often_nearest(before):
     assert compare_embeddings(before, before, confusions=2).confusions == found[:2]
 
 
-def test_a_picture_alone_of_its_item_is_no_confusion():
+def test_only_picture_of_an_item_makes_no_mistake():
     pictures = [Picture("a", "1"), Picture("a", "2"), Picture("b", "3")]
     vectors = np.array([[1, 0], [0.9, 0.1], [0.85, 0.15]], np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def placed(monkeypatch):
-    """Where pictures are drawn: file name, place and size, in the order of drawing."""
+    """Record the file name, place and size of each picture that is drawn."""
     drawn = []
     real = Canvas.draw_tile
 
@@ -28,7 +28,7 @@ def placed(monkeypatch):
 
 @pytest.fixture
 def pca_layout(monkeypatch):
-    """Lay out by PCA, which is faster, for tests of what follows the layout."""
+    """Use PCA, which is faster, for tests that do not depend on the layout."""
     monkeypatch.setattr(module, "MAX_PCA_PICTURES", 1000)
 
 
@@ -45,8 +45,8 @@ def test_no_picture_covers_another(before, catalogue, placed):
     assert places.min() >= 0 and places.max() + size <= 300
 
 
-def test_alike_lie_together(after, catalogue, placed):
-    """Siblings, whose vectors are nearly the same, are nearer than the others."""
+def test_similar_pictures_lie_together(after, catalogue, placed):
+    """Pictures of an item, with nearly equal vectors, are nearer than others."""
     draw_embedding_map(after, catalogue, size=1100, thumbnails=100)
     item_of = {catalogue.path_of(p).name: p.item_id for p in catalogue.pictures}
     places = np.array([at for _, at, _ in placed])
@@ -58,7 +58,7 @@ def test_alike_lie_together(after, catalogue, placed):
     assert distance[same].mean() < distance[items[:, None] != items].mean() / 2
 
 
-def test_the_seed_decides_the_map(before, catalogue):
+def test_seed_changes_the_map(before, catalogue):
     few = Embeddings(before.pictures[:16], before.vectors[:16], [])
     one, again, other = (
         np.asarray(draw_embedding_map(few, catalogue, size=200, seed=seed)) for seed in (0, 0, 1)
@@ -68,7 +68,7 @@ def test_the_seed_decides_the_map(before, catalogue):
 
 
 @pytest.mark.usefixtures("pca_layout")
-def test_only_so_many_are_laid_out_and_shown(before, catalogue, placed, monkeypatch):
+def test_number_of_pictures_is_limited(before, catalogue, placed, monkeypatch):
     many = Embeddings(before.pictures * 4, np.vstack([before.vectors] * 4), [])
     draw_embedding_map(many, catalogue, size=900, thumbnails=30)
     assert len(placed) == 30
@@ -85,7 +85,7 @@ def test_few_pictures(before, catalogue, placed, count):
     assert len(placed) == count
 
 
-def test_a_file_that_is_gone_leaves_a_grey_tile(before, catalogue, tmp_path, monkeypatch):
+def test_deleted_file_leaves_a_grey_tile(before, catalogue, tmp_path, monkeypatch):
     monkeypatch.setattr(type(catalogue), "path_of", lambda self, picture: tmp_path / "gone.png")
     one = Embeddings(before.pictures[:1], before.vectors[:1], [])
     picture = draw_embedding_map(one, catalogue, size=300, thumbnails=4)

@@ -13,7 +13,7 @@ HOSTILE = '<script>alert("x")</script>'
 
 
 class Page(HTMLParser):
-    """The tags of a page, and its visible text."""
+    """Tags and visible text of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ def read(path) -> Page:
         if tag == "img":
             assert attributes["alt"]
             assert attributes["src"].startswith("data:image/jpeg;base64,")
-    # Namespaces of the drawn curves are names, not places.
+    # The SVG namespaces are names, not addresses to load.
     assert not re.search(r'(?:src|href)="https?:', text)
     return page
 
@@ -50,7 +50,7 @@ def training_log(tmp_path):
     return path
 
 
-def test_report_shows_figures_curves_and_every_query(comparison, catalogue, training_log, tmp_path):
+def test_report_shows_metrics_curves_and_every_query(comparison, catalogue, training_log, tmp_path):
     path = tmp_path / "report.html"
     write_report_page(
         comparison,
@@ -74,7 +74,7 @@ def test_report_shows_figures_curves_and_every_query(comparison, catalogue, trai
     assert classes.count("other") == sum(not one.same_item for one in shown)
 
 
-def test_report_shows_the_confusions_and_no_change_in_no_colour(before, catalogue, tmp_path):
+def test_report_shows_confusions_and_leaves_no_change_uncoloured(before, catalogue, tmp_path):
     comparison = compare_embeddings(before, before)
     write_report_page(comparison, catalogue, tmp_path / "report.html", models=("a", "a"))
     page = read(tmp_path / "report.html")
@@ -86,7 +86,7 @@ def test_report_shows_the_confusions_and_no_change_in_no_colour(before, catalogu
     assert not [names for names in numbers if "up" in names or "down" in names]
 
 
-def test_drawing_the_curves_leaves_the_backend_alone(comparison, catalogue, training_log, tmp_path):
+def test_curves_do_not_change_the_matplotlib_backend(comparison, catalogue, training_log, tmp_path):
     import matplotlib
 
     matplotlib.use("Agg")
@@ -109,7 +109,7 @@ def test_report_without_a_training_log(comparison, catalogue, tmp_path):
     assert "Skipped" not in page.text
 
 
-def test_names_are_text_whatever_they_hold(catalogue, tmp_path):
+def test_names_are_escaped(catalogue, tmp_path):
     picture = catalogue.pictures[0]
     result = Result(1, 0.25, HOSTILE, picture.filename, [HOSTILE])
     query = QueryResult(f"/photos/{HOSTILE}.jpg", [result])
@@ -118,7 +118,7 @@ def test_names_are_text_whatever_they_hold(catalogue, tmp_path):
     assert page.text.count(HOSTILE) == 2  # as item and as label, shown and not obeyed
 
 
-def test_a_picture_that_is_gone_leaves_a_tile(catalogue, tmp_path):
+def test_deleted_picture_leaves_a_tile(catalogue, tmp_path):
     result = Result(1, 0.25, "gone", "gone.jpg", [])
     query = QueryResult(str(catalogue.path_of(catalogue.pictures[0])), [result])
     write_results_page([query], catalogue.image_dir, tmp_path / "results.html")

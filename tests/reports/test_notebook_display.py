@@ -20,7 +20,7 @@ def opened(image) -> Image.Image:
     return Image.open(io.BytesIO(image.data))
 
 
-def test_a_picture_is_a_jpeg_at_most_twice_as_wide_as_shown():
+def test_picture_is_a_jpeg_twice_as_wide_as_displayed():
     image = show(Image.new("RGB", (4000, 1000), "white"), 900, alt="nothing")
     assert opened(image).format == "JPEG"
     assert opened(image).size == (1800, 450)
@@ -29,20 +29,20 @@ def test_a_picture_is_a_jpeg_at_most_twice_as_wide_as_shown():
     assert metadata["image/jpeg"] == {"width": 900, "alt": "nothing"}
 
 
-def test_a_small_picture_is_not_enlarged():
+def test_small_picture_is_not_enlarged():
     image = show(Image.new("RGB", (600, 200), "white"))
     assert image.width == 300
     assert opened(image).size == (600, 200)
 
 
-def test_a_picture_that_would_be_large_has_fewer_pixels():
+def test_large_picture_has_fewer_pixels():
     noise = np.random.default_rng(0).integers(0, 256, (500, 2000, 3), np.uint8)
     image = show(Image.fromarray(noise), 900)
     assert image.width == 900
     assert 900 <= opened(image).width < 1800
 
 
-def test_a_chart_is_a_png_of_its_own_width():
+def test_chart_is_a_png_of_its_own_width():
     image = show(draw_training_curves(HISTORY, [1.0], 1))
     assert opened(image).format == "PNG"
     assert (image.width, opened(image).width) == (900, 1800)
@@ -55,7 +55,7 @@ def shell():
     InteractiveShell.clear_instance()
 
 
-def test_live_chart_is_one_output_drawn_over(shell, monkeypatch):
+def test_live_curves_update_a_single_output(shell, monkeypatch):
     monkeypatch.setattr(notebook_display, "REDRAW_SECONDS", 0.0)
     progress = SimpleNamespace(losses=[], history=HISTORY[:1], steps_per_epoch=2, epochs=3)
     with capture_output() as captured:
@@ -71,7 +71,7 @@ def test_live_chart_is_one_output_drawn_over(shell, monkeypatch):
     assert len(set(pictures)) == 3
 
 
-def test_live_chart_draws_seldom_within_an_epoch(shell):
+def test_live_curves_are_rarely_redrawn_within_an_epoch(shell):
     progress = SimpleNamespace(losses=[1.0], history=HISTORY[:1], steps_per_epoch=9, epochs=3)
     with capture_output() as captured:
         chart = LiveTrainingCurves()
@@ -82,7 +82,7 @@ def test_live_chart_draws_seldom_within_an_epoch(shell):
     assert [output["update"] for output in captured._outputs] == [False, True]
 
 
-def test_the_table_says_each_figure_before_and_after():
+def test_table_shows_each_metric_before_and_after():
     before = dict.fromkeys(METRICS, 0.25) | {"queries": 3}
     after = before | {"map@r": 0.75}
     table = show_metrics(Comparison(before, after, [], [])).data

@@ -14,7 +14,7 @@ from siamese.training.pair_generator import PairGenerator
 
 
 def groups_of(generator, monkeypatch, pairs=6):
-    """What is drawn, by its sign: pairs of the generator's rows."""
+    """Draw pairs; return the picture, and the rows of the pairs by their sign."""
     drawn = []
     real = module._draw_pair
 
@@ -30,13 +30,13 @@ def groups_of(generator, monkeypatch, pairs=6):
 
 
 def frames(picture: Image.Image, colour: str) -> int:
-    """How many columns of frames of that colour there are, in the thickest row of them."""
+    """Count the pixels of a colour in the row that has the most."""
     same = (np.asarray(picture) == ImageColor.getrgb(colour)).all(axis=2)
     return int(same.sum(axis=1).max())
 
 
 @pytest.mark.parametrize("sampling", ["batch-pairs", "random-pairs"])
-def test_pairs_are_what_the_signs_say(catalogue, sampling, monkeypatch):
+def test_signs_match_the_relations_of_the_pairs(catalogue, sampling, monkeypatch):
     generator = PairGenerator(catalogue, picture_size=16, sampling=sampling, batch_size=32)
     picture, groups = groups_of(generator, monkeypatch)
     assert len(groups["="]) == len(groups["≠"]) == 6
@@ -58,16 +58,16 @@ def test_pairs_are_what_the_signs_say(catalogue, sampling, monkeypatch):
     assert picture.width < 2 * 900
 
 
-def test_positives_are_of_different_items_while_there_are_some(catalogue, monkeypatch):
+def test_positives_show_different_items_if_possible(catalogue, monkeypatch):
     generator = PairGenerator(catalogue, picture_size=16, batch_size=48)
     _, groups = groups_of(generator, monkeypatch, pairs=12)
     items = [generator.pictures[one].item_id for one, _ in groups["="]]
     assert len(set(items)) == 12
 
 
-def test_a_picture_that_a_batch_holds_twice_is_no_pair(catalogue, monkeypatch):
+def test_picture_twice_in_a_batch_is_no_pair_with_itself(catalogue, monkeypatch):
     generator = PairGenerator(catalogue, picture_size=16)
-    # 0 and 1 are of one item; 4 of another with the same label; 20 of one with another label.
+    # 0 and 1 show one item, 4 another with the same label, 20 one with another label.
     monkeypatch.setattr(generator, "draw", lambda: np.array([[0, 0, 1, 4, 20]]))
     _, groups = groups_of(generator, monkeypatch, pairs=50)
     assert sorted(groups["="]) == [(0, 1)]
@@ -75,14 +75,14 @@ def test_a_picture_that_a_batch_holds_twice_is_no_pair(catalogue, monkeypatch):
     assert sorted(groups["?"]) == [(0, 4), (1, 4)]
 
 
-def test_another_epoch_shows_other_pairs(catalogue):
+def test_next_epoch_shows_other_pairs(catalogue):
     generator = PairGenerator(catalogue, picture_size=16, sampling="random-pairs")
     first = draw_pairs(generator)
     generator.on_epoch_end()
     assert not np.array_equal(first, draw_pairs(generator))
 
 
-def test_frames_are_green_for_one_item_and_red_for_two(catalogue):
+def test_frames_are_green_for_positives_and_red_for_negatives(catalogue):
     generator = PairGenerator(catalogue, picture_size=16, batch_size=32)
     picture = draw_pairs(generator, pairs=3)
     thirds = [picture.crop((0, y, picture.width, y + 400)) for y in (64, 500, 900)]

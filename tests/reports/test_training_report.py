@@ -10,7 +10,7 @@ from siamese.reports.training_report import write_training_report
 
 
 class PixelEmbedder:
-    """Embed a picture as its pixels averaged over cells; needs no network."""
+    """Embedder by the mean colours of a grid of cells, which needs no network."""
 
     runtime = SimpleNamespace(name="numpy", precision="float32")
 
