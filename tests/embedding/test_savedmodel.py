@@ -25,7 +25,7 @@ def embedder(checkpoint):
 
 @pytest.fixture(scope="module")
 def tiny():
-    """Return an embedder that takes no time."""
+    """An embedder that exports in no time."""
     inputs = keras.Input((16, 16, 3))
     vectors = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(inputs))
     return Embedder.from_model(
@@ -77,19 +77,18 @@ def test_signatures(exported, embedder, catalogue):
     assert (np.sum(answer["embedding"] * expected, axis=1) > 0.999).all()
 
 
-def test_the_parity_is_told(exported):
-    assert [(row.one, row.other) for row in exported.parity] == [
+def test_an_export_reports_its_parity(exported):
+    assert [(check.one, check.other) for check in exported.parity] == [
         ("Keras", "prediction"),
         ("Keras", "serving_default"),
         ("Pillow", "serving_bytes"),
     ]
-    assert all(0.999 <= row.cosine <= 1.0001 for row in exported.parity)
+    assert all(0.999 <= check.cosine <= 1.0001 for check in exported.parity)
 
 
 def test_versions_count_up(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        siamese.embedding.savedmodel, "MIN_COSINE", 0.9
-    )  # as few numbers are never so near
+    # Vectors of so few numbers never agree better.
+    monkeypatch.setattr(siamese.embedding.savedmodel, "MIN_COSINE", 0.9)
     for version in ("3", "10", "notes"):
         (tmp_path / version).mkdir()
     assert export_savedmodel(tiny, tmp_path).path == tmp_path / "11"
@@ -97,7 +96,7 @@ def test_versions_count_up(tiny, tmp_path, monkeypatch):
 
 
 def without_antialiasing(encoded, size):
-    """Pad as it must be, and resize as TensorFlow does by default."""
+    """Pad as required, but resize as TensorFlow does by default."""
     picture = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     side = tf.reduce_max(tf.shape(picture)[:2])
     before = (side - tf.shape(picture)[:2]) // 2
@@ -114,17 +113,17 @@ def assert_refused(embedder, output):
     assert list(output.iterdir()) == []
 
 
-def test_another_resizing_is_refused_and_nothing_is_left(embedder, tmp_path, monkeypatch):
+def test_a_graph_that_resizes_differently_is_refused_and_removed(embedder, tmp_path, monkeypatch):
     monkeypatch.setattr(siamese.embedding.savedmodel, "_decode_square", without_antialiasing)
     assert_refused(embedder, tmp_path / "mine")
 
 
-def test_no_parity_is_enough_for_the_limit(tiny, tmp_path, monkeypatch):
+def test_an_export_below_the_minimum_cosine_is_refused(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(siamese.embedding.savedmodel, "MIN_COSINE", 1.1)
     assert_refused(tiny, tmp_path / "mine")
 
 
-def test_what_is_no_number_is_refused(tiny, tmp_path, monkeypatch):
+def test_an_export_that_computes_nan_is_refused(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(siamese.embedding.savedmodel, "MIN_COSINE", -1)
     monkeypatch.setattr(
         siamese.embedding.savedmodel,
@@ -134,25 +133,49 @@ def test_what_is_no_number_is_refused(tiny, tmp_path, monkeypatch):
     assert_refused(tiny, tmp_path / "mine")
 
 
-def test_the_pretrained_default_has_its_classifier_and_no_other_has(pretrained, tmp_path):
-    done = export_savedmodel(pretrained, tmp_path / "default")
-    assert done.path.name == "1"
-    answer = tf.saved_model.load(str(done.path)).signatures["prediction"]
+def test_the_pretrained_default_is_exported_with_its_classifier(pretrained):
+    model = siamese.embedding.savedmodel._model_to_export(pretrained)
     picture = square_picture(photo(), 224) / np.float32(127.5) - 1
-    got = answer(input=tf.constant(picture[None]))
-    assert set(got) == {"embedding", "softmax"}
-    assert got["softmax"].shape == (1, 1000)
-    np.testing.assert_allclose(np.sum(got["softmax"]), 1, atol=1e-5)
-    assert np.sum(got["embedding"] * pretrained.embed([photo()])) > 0.999
+    outputs = model(picture[None])
+    assert set(outputs) == {"embedding", "softmax"}
+    assert outputs["softmax"].shape == (1, 1000)
+    np.testing.assert_allclose(np.sum(outputs["softmax"]), 1, atol=1e-5)
+    assert np.sum(outputs["embedding"] * pretrained.embed([photo()])) > 0.999
 
 
-def half_clear():
+def test_a_classifier_is_part_of_the_signatures_of_arrays(tiny, tmp_path, monkeypatch):
+    picture = tiny.model.input
+    scores = keras.layers.Softmax()(keras.layers.Flatten()(picture))
+    model = keras.Model(picture, {"embedding": tiny.model.output, "softmax": scores})
+    monkeypatch.setattr(siamese.embedding.savedmodel, "_model_to_export", lambda embedder: model)
+    monkeypatch.setattr(siamese.embedding.savedmodel, "MIN_COSINE", 0.9)
+    export = export_savedmodel(tiny, tmp_path / "default")
+    signatures = tf.saved_model.load(str(export.path)).signatures
+    outputs = {name: set(signature.structured_outputs) for name, signature in signatures.items()}
+    assert outputs == {
+        "prediction": {"embedding", "softmax"},
+        "serving_default": {"embedding", "softmax"},
+        "serving_bytes": {"embedding"},
+    }
+
+
+@pytest.mark.long
+def test_the_pretrained_default_can_be_served(pretrained, tmp_path):
+    export = export_savedmodel(pretrained, tmp_path / "default")
+    answer = tf.saved_model.load(str(export.path)).signatures["prediction"]
+    picture = square_picture(photo(), 224) / np.float32(127.5) - 1
+    outputs = answer(input=tf.constant(picture[None]))
+    assert set(outputs) == {"embedding", "softmax"}
+    assert np.sum(outputs["embedding"] * pretrained.embed([photo()])) > 0.999
+
+
+def half_transparent():
     picture = photo().convert("RGBA")
     picture.putalpha(Image.linear_gradient("L").resize(picture.size))
     return picture
 
 
-def deep_grey():
+def grey_16_bit():
     return Image.fromarray(np.asarray(photo(mode="L"), np.uint16) * 257)
 
 
@@ -165,13 +188,13 @@ def deep_grey():
         (photo(20, 15), "PNG", {}),
         (photo(mode="L"), "PNG", {}),
         (photo().quantize(16), "PNG", {}),
-        (half_clear(), "PNG", {}),
+        (half_transparent(), "PNG", {}),
         (photo().quantize(16), "PNG", {"transparency": 3}),
         (photo().quantize(200), "PNG", {}),
         (photo().convert("1"), "PNG", {}),
         (photo(mode="L"), "PNG", {"transparency": 40}),
-        (half_clear().convert("LA"), "PNG", {}),
-        (deep_grey(), "PNG", {}),
+        (half_transparent().convert("LA"), "PNG", {}),
+        (grey_16_bit(), "PNG", {}),
         (photo(), "JPEG", {"quality": 90}),
         (photo(), "JPEG", {"quality": 90, "progressive": True}),
         (photo(mode="L"), "JPEG", {}),
@@ -180,22 +203,22 @@ def deep_grey():
     ],
     ids=lambda value: getattr(value, "mode", str(value)),
 )
-def test_the_graph_prepares_a_picture_as_pillow_does(picture, format_, options):
+def test_the_graph_decodes_a_picture_as_pillow_does(picture, format_, options):
     data = encoded(picture, format_, **options)
-    # So large that Pillow does not decode a JPEG at a smaller scale, which TensorFlow cannot.
+    # A size at which Pillow does not decode a JPEG at a smaller scale, as TensorFlow never does.
     got = (_decode_square(tf.constant(data), 160).numpy() + 1) * 127.5
     difference = np.abs(got - square_picture(data, 160))
     assert difference.max() <= 2, "grey levels"
     assert difference.mean() < 0.5
 
 
-def test_a_savedmodel_is_in_float32_whatever_the_embedder_computes_in(checkpoint, tmp_path):
-    embedder = Embedder.load(checkpoint)
+def test_a_savedmodel_computes_in_float32_whatever_the_embedder_does(make_small_model, tmp_path):
+    embedder = Embedder.from_model(make_small_model(16), "small")
     pictures = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
     in_float32 = embedder.model.predict_on_batch(pictures)
     set_precision(embedder.model, "mixed_bfloat16")
     assert np.abs(embedder.model.predict_on_batch(pictures) - in_float32).max() > 1e-4
-    done = export_savedmodel(embedder, tmp_path / "mixed")
-    answered = tf.saved_model.load(str(done.path)).signatures["prediction"](tf.constant(pictures))
+    export = export_savedmodel(embedder, tmp_path / "mixed")
+    answered = tf.saved_model.load(str(export.path)).signatures["prediction"](tf.constant(pictures))
     np.testing.assert_allclose(answered["embedding"], in_float32, atol=1e-6)
-    assert embedder.model.get_layer("base_cnn").layers[1].compute_dtype == "bfloat16"
+    assert embedder.model.layers[1].compute_dtype == "bfloat16"

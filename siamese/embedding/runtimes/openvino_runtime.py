@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -211,5 +212,6 @@ def _require_parity(runtime: OpenVinoRuntime, function: Any, size: int) -> None:
         )
 
 
+@lru_cache(1)
 def _sample_squares(size: int) -> NDArray[np.uint8]:
     return np.stack([square_picture(encoded, size) for encoded in load_sample_pictures()])

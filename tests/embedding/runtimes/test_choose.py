@@ -1,4 +1,4 @@
-"""Which runtime is chosen, and what is said where it is another than one would expect."""
+"""The choice of a runtime, and the note if it is not the usual one."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ installed = pytest.mark.skipif(module.find_spec("openvino") is None, reason="Ope
 
 
 @pytest.fixture(scope="module")
-def embedder(checkpoint):
-    return Embedder.load(checkpoint)
+def embedder(small_model):
+    return Embedder.from_model(small_model, "final_model.hdf5")
 
 
 @pytest.fixture
 def missing(monkeypatch):
-    """As if OpenVINO were not installed."""
+    """Pretend that OpenVINO is not installed."""
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     module._warn_missing_openvino.cache_clear()
 
 
-def test_without_openvino_tensorflow_embeds_and_says_so_once(embedder, missing, capsys):
+def test_without_openvino_tensorflow_is_used_with_one_note(embedder, missing, capsys):
     for _ in range(2):
         runtime = open_runtime(lambda: embedder.model, embedder.facts)
         assert (runtime.name, runtime.precision) == ("tensorflow", "float32")
@@ -38,20 +38,21 @@ def test_without_openvino_tensorflow_embeds_and_says_so_once(embedder, missing, 
     )
 
 
-def test_without_openvino_it_cannot_be_asked_for(embedder, missing):
+def test_requesting_a_missing_openvino_is_refused(embedder, missing):
     with pytest.raises(InputError, match="--runtime openvino: is not installed; pip install"):
         open_runtime(lambda: embedder.model, embedder.facts, "openvino")
 
 
-def test_tensorflow_is_what_a_gpu_gets(embedder, monkeypatch):
+def test_tensorflow_is_used_on_a_gpu(embedder, monkeypatch):
     monkeypatch.setattr("siamese.models.devices.has_gpu", lambda: True)
     assert open_runtime(lambda: embedder.model, embedder.facts).name == "tensorflow"
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_tensorflow_in_a_precision(checkpoint, precision):
-    embedder = Embedder.load(checkpoint, runtime="tensorflow", precision=precision)
-    exact = open_runtime(lambda: Embedder.load(checkpoint).model, embedder.facts, "tensorflow")
+def test_tensorflow_in_a_precision(make_small_model, precision):
+    model = make_small_model(16)
+    embedder = Embedder.from_model(model, "small", runtime="tensorflow", precision=precision)
+    exact = open_runtime(lambda: make_small_model(16), embedder.facts, "tensorflow")
     squares = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
     runtime = embedder.runtime
     assert (runtime.name, runtime.precision) == ("tensorflow", precision)
@@ -61,14 +62,13 @@ def test_tensorflow_in_a_precision(checkpoint, precision):
 
 
 @installed
-def test_openvino_is_what_a_cpu_gets_once(checkpoint):
-    embedder = Embedder.load(checkpoint)
+def test_openvino_is_used_on_a_cpu(embedder):
     assert embedder.runtime.name == "openvino"
     assert embedder.runtime is embedder.runtime
 
 
 @installed
-def test_a_model_that_openvino_cannot_run_is_embedded_by_tensorflow(
+def test_tensorflow_is_used_for_a_model_that_openvino_cannot_run(
     embedder, tmp_path, monkeypatch, capsys
 ):
     def refuse(*_: object) -> None:

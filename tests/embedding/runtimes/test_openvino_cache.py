@@ -20,7 +20,6 @@ from siamese.embedding.runtimes import openvino_cache
 from siamese.embedding.runtimes.openvino_cache import cache_folder, read_facts, source_digest
 from siamese.errors import InputError
 from siamese.models.checkpoints import save_model
-from siamese.models.embedding_model import embedding_model
 
 SQUARES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
 
@@ -36,15 +35,16 @@ def no_gpu(monkeypatch):
 
 
 @pytest.fixture
-def fresh(checkpoint, tmp_path):
+def fresh(small_model, tmp_path):
     """A checkpoint without a cache."""
-    return Path(shutil.copyfile(checkpoint, tmp_path / "final_model.hdf5"))
+    save_model(small_model, tmp_path / "final_model.hdf5")
+    return tmp_path / "final_model.hdf5"
 
 
 @pytest.fixture(scope="module")
-def cached(checkpoint, tmp_path_factory):
+def cached(small_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("cached") / "final_model.hdf5"
-    shutil.copyfile(checkpoint, path)
+    save_model(small_model, path)
     embed(Embedder.load(path, runtime="openvino"))
     return path
 
@@ -107,9 +107,9 @@ def test_the_keras_model_is_loaded_on_demand(path, loaded):
     assert loaded == ["final_model.hdf5"]
 
 
-def test_a_checkpoint_of_other_bytes_is_another_model(path, loaded):
+def test_a_checkpoint_of_other_bytes_is_another_model(path, loaded, make_small_model):
     first = Embedder.load(path)
-    save_model(embedding_model("base_cnn", 32, embedding_size=8), path)
+    save_model(make_small_model(8), path)
     trained = Embedder.load(path)
     assert trained.facts.fingerprint != first.facts.fingerprint
     assert embed(trained).shape == (3, 8)
@@ -119,9 +119,9 @@ def test_a_checkpoint_of_other_bytes_is_another_model(path, loaded):
     assert left - {".bfloat16"} == {".json", ".zip"}
 
 
-def test_a_checkpoint_that_changes_before_keras_reads_it_is_refused(path):
+def test_a_checkpoint_that_changes_before_keras_reads_it_is_refused(path, make_small_model):
     embedder = Embedder.load(path)
-    save_model(embedding_model("base_cnn", 32, embedding_size=8), path)
+    save_model(make_small_model(8), path)
     with pytest.raises(
         InputError, match=r"final_model\.hdf5: the model changed while it was in use"
     ):
@@ -136,13 +136,15 @@ def test_a_copy_under_another_name_has_that_name(path, tmp_path):
     assert (facts.name, facts.path) == ("other.hdf5", str(Path(copy).resolve()))
 
 
-def test_the_cache_distinguishes_pretrained_models_by_name_size_and_weights(monkeypatch, tmp_path):
+def test_the_cache_distinguishes_pretrained_models_by_name_size_and_weights(
+    small_model, monkeypatch, tmp_path
+):
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
     built = []
 
     def build(name, size, *, weights):
         built.append((name, size, weights))
-        return embedding_model("base_cnn", size)
+        return small_model
 
     monkeypatch.setattr("siamese.models.embedding_model.embedding_model", build)
     weights = tmp_path / "w.h5"

@@ -34,8 +34,8 @@ SQUARES = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def embedder(checkpoint):
-    return Embedder.load(checkpoint, precision="float32")
+def embedder(small_model):
+    return Embedder.from_model(small_model, "final_model.hdf5", precision="float32")
 
 
 @pytest.fixture(scope="module")
