@@ -36,7 +36,7 @@ def expected(embedder, paths):
 
 @pytest.fixture
 def copied(catalogue, tmp_path):
-    """A catalogue of the same pictures that a test may spoil."""
+    """A copy of the catalogue that a test may damage."""
     folder = tmp_path / "photos"
     shutil.copytree(catalogue.image_dir, folder)
     return Catalogue.read(folder / "items.json")
@@ -44,12 +44,12 @@ def copied(catalogue, tmp_path):
 
 @pytest.fixture
 def store(tmp_path):
-    return EmbeddingStore(tmp_path / "kept")
+    return EmbeddingStore(tmp_path / "store")
 
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The names of the files that are decoded, as they are."""
+    """The names of the files that are decoded."""
     names: list[str] = []
 
     def square(source, size):
@@ -98,31 +98,29 @@ def test_a_file_that_is_named_twice_is_embedded_once(embedder, catalogue, tmp_pa
     ]
 
 
-def of_files(pictures, folder):
+def digests(pictures, folder):
     return [
         hashlib.blake2b((folder / one.filename).read_bytes(), digest_size=16).digest()
         for one in pictures
     ]
 
 
-def test_each_whole_picture_has_the_hash_of_its_file(embedder, copied, store):
+def test_each_picture_has_the_digest_of_its_file(embedder, copied, store):
     copied.path_of(copied.pictures[5]).write_text("no picture")
     copied.path_of(copied.pictures[9]).unlink()
-    expected = of_files(
+    expected = digests(
         (*copied.pictures[:5], *copied.pictures[6:9], *copied.pictures[10:]),
         copied.image_dir,
     )
-    for kept in (None, store, store):  # computed, computed and kept, of the store
-        got = embed_catalogue(embedder, copied, batch_size=7, store=kept)
+    for used in (None, store, store):  # without a store, with an empty one, with a full one
+        got = embed_catalogue(embedder, copied, batch_size=7, store=used)
         assert got.contents == expected
     shutil.copy(copied.path_of(copied.pictures[0]), copied.path_of(copied.pictures[1]))
     got = embed_catalogue(embedder, copied, store=store)
     assert got.contents == [expected[0], expected[0], *expected[2:]]
 
 
-def test_a_file_that_was_unreadable_a_moment_ago_is_not_trusted(
-    embedder, copied, store, monkeypatch
-):
+def test_a_file_without_a_state_is_tried_again(embedder, copied, store, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(executor_module.FileState, "from_path", lambda path: None)
         got = embed_catalogue(embedder, copied, store=store)
@@ -138,7 +136,7 @@ def require_same(one, other):
     assert one.contents == other.contents
 
 
-def test_a_store_changes_nothing_but_that_nothing_is_embedded_twice(
+def test_a_store_gives_the_same_vectors_and_saves_embedding_twice(
     embedder, copied, store, opened, capsys
 ):
     copied.path_of(copied.pictures[5]).write_text("no picture")
@@ -171,14 +169,14 @@ def test_only_new_and_changed_pictures_are_embedded(embedder, copied, store, ope
     np.testing.assert_allclose(after.vectors[1], after.vectors[0], atol=1e-5)
     whole = embed_catalogue(embedder, copied)
     np.testing.assert_allclose(after.vectors, whole.vectors, atol=1e-5)
-    # What the catalogue no longer names is gone from the store.
+    # Pictures that are no longer in the catalogue were removed from the store.
     embed_catalogue(embedder, few, store=store)
     del opened[:]
     embed_catalogue(embedder, copied, store=store)
     assert sorted(opened) == sorted(picture.filename for picture in pictures[44:])
 
 
-def test_a_broken_picture_is_not_tried_again_until_it_changes(embedder, copied, store, opened):
+def test_a_broken_picture_is_tried_again_only_if_it_changes(embedder, copied, store, opened):
     paths = [copied.path_of(picture) for picture in copied.pictures]
     whole = paths[0].read_bytes()
     paths[0].write_text("no picture")
@@ -193,7 +191,7 @@ def test_a_broken_picture_is_not_tried_again_until_it_changes(embedder, copied, 
             "file missing",
             "is a folder",
         ]
-        # What is not there may come back any time, and looking costs nothing.
+        # A missing file may come back, and checking it costs nothing.
         assert (sorted(opened) == sorted(path.name for path in paths[1:3])) == again
     for path in paths[:3]:
         path.rmdir() if path.is_dir() else None
@@ -204,7 +202,7 @@ def test_a_broken_picture_is_not_tried_again_until_it_changes(embedder, copied, 
 
 
 @pytest.mark.parametrize("trouble", [MemoryError(), OSError(5, "Input/output error")])
-def test_what_the_system_refused_is_tried_again(embedder, copied, store, monkeypatch, trouble):
+def test_a_failure_of_the_system_is_tried_again(embedder, copied, store, monkeypatch, trouble):
     def refuse(*_: object, **__: object) -> None:
         raise trouble
 
@@ -215,12 +213,12 @@ def test_what_the_system_refused_is_tried_again(embedder, copied, store, monkeyp
     assert embed_catalogue(embedder, copied, store=store).skipped == []
 
 
-def test_a_run_that_breaks_off_keeps_what_it_did(embedder, copied, store, opened, monkeypatch):
+def test_a_run_that_is_stopped_keeps_its_vectors(embedder, copied, store, opened, monkeypatch):
     run = embedder.runtime.embed_squares
     fourth = square_picture(copied.path_of(copied.pictures[24]), 32)
 
     def run_some(squares: np.ndarray) -> np.ndarray:
-        if (squares[0] == fourth).all():  # batches begin in no special order
+        if (squares[0] == fourth).all():  # batches start in any order
             raise KeyboardInterrupt
         return run(squares)
 
@@ -252,18 +250,18 @@ def test_a_picture_that_changes_while_it_is_embedded_is_embedded_again(
     np.testing.assert_allclose(got.vectors[0], got.vectors[47], atol=1e-5)
 
 
-# --- into a store alone
+# --- embed_into_store
 
 
-def test_embedding_into_a_store_is_what_others_find_there(embedder, copied, store, opened):
+def test_embedding_into_a_store_fills_it_for_others(embedder, copied, store, opened):
     copied.path_of(copied.pictures[5]).write_text("no picture")
-    done = embed_into_store(embedder, store, copied, batch_size=7)
-    assert (done.pictures, done.new) == (47, 47)
-    assert [(one.filename, one.reason) for one in done.skipped] == [
+    run = embed_into_store(embedder, store, copied, batch_size=7)
+    assert (run.pictures, run.new) == (47, 47)
+    assert [(one.filename, one.reason) for one in run.skipped] == [
         (copied.pictures[5].filename, "not a picture")
     ]
-    assert (done.runtime, done.precision) == (embedder.runtime.name, embedder.runtime.precision)
-    document = done.as_dict()
+    assert (run.runtime, run.precision) == (embedder.runtime.name, embedder.runtime.precision)
+    document = run.as_dict()
     assert set(document) == {
         *(
             "pictures",
@@ -277,7 +275,7 @@ def test_embedding_into_a_store_is_what_others_find_there(embedder, copied, stor
         )
     }
     assert document["engine"] == "local"
-    assert document["pictures_per_second"] == pytest.approx(47 / done.seconds)
+    assert document["pictures_per_second"] == pytest.approx(47 / run.seconds)
     del opened[:]
     require_same(embed_catalogue(embedder, copied, store=store), embed_catalogue(embedder, copied))
     again = embed_into_store(embedder, store, copied)
@@ -286,14 +284,14 @@ def test_embedding_into_a_store_is_what_others_find_there(embedder, copied, stor
     assert len(opened) == 48, "only without a store"
 
 
-def test_where_nothing_is_new_no_model_is_made_ready(embedder, checkpoint, copied, store):
+def test_no_runtime_is_opened_if_nothing_is_new(embedder, checkpoint, copied, store):
     embed_into_store(embedder, store, copied)
     other = Embedder.load(checkpoint, precision="float32")
     embed_catalogue(other, copied, store=store)
     assert other._runtime is None
 
 
-def test_others_pictures_stay_where_that_is_asked(embedder, copied, store, opened):
+def test_other_pictures_stay_in_the_store_on_request(embedder, copied, store, opened):
     few = Catalogue(
         *({item: part[item] for item in list(part)[:2]} for part in (copied._raw, copied.items)),
         copied.image_dir,
@@ -308,7 +306,7 @@ def test_others_pictures_stay_where_that_is_asked(embedder, copied, store, opene
     assert len(opened) == 40
 
 
-def test_progress_counts_what_is_skipped(embedder, copied, monkeypatch):
+def test_progress_counts_skipped_pictures(embedder, copied, monkeypatch):
     said = []
 
     class Bar:
@@ -328,6 +326,6 @@ def test_progress_counts_what_is_skipped(embedder, copied, monkeypatch):
     for row in (0, 1, 20):
         copied.path_of(copied.pictures[row]).write_text("no picture")
     embed_catalogue(embedder, copied, batch_size=10)
-    told = [one for one in said if isinstance(one, str)]
-    assert (told[0], told[-1]) == ("2 skipped", "3 skipped")
+    messages = [one for one in said if isinstance(one, str)]
+    assert (messages[0], messages[-1]) == ("2 skipped", "3 skipped")
     assert sum(one for one in said if isinstance(one, int)) == 48

@@ -37,12 +37,12 @@ def test_facts(embedder, checkpoint):
     assert len(fingerprint) == 64 and int(fingerprint, 16)
 
 
-def test_an_embedder_shows_what_it_is(embedder):
+def test_the_representation_names_the_model(embedder):
     assert repr(embedder) == "Embedder('final_model.hdf5', 16 dimensions, 32 px)"
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 48, 100])
-def test_vectors_stand_in_order_whatever_the_batch_size(embedder, paths, expected, batch_size):
+def test_vectors_are_in_order_whatever_the_batch_size(embedder, paths, expected, batch_size):
     vectors = embedder.embed(paths, batch_size=batch_size)
     assert vectors.shape == (48, 16) and vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
@@ -50,16 +50,16 @@ def test_vectors_stand_in_order_whatever_the_batch_size(embedder, paths, expecte
     assert np.abs(expected[0] - expected[-1]).max() > 1e-3, "all vectors are alike"
 
 
-def test_files_bytes_and_pil_pictures_are_the_same(embedder, paths, expected):
+def test_files_bytes_and_pil_pictures_have_the_same_vectors(embedder, paths, expected):
     sources = [str(paths[0]), paths[1].read_bytes(), Image.open(paths[2]).convert("RGB"), paths[3]]
     np.testing.assert_allclose(embedder.embed(sources), expected[:4], atol=1e-5)
 
 
-def test_no_sources_no_vectors(embedder):
+def test_no_sources_give_no_vectors(embedder):
     assert embedder.embed([]).shape == (0, 16)
 
 
-def test_every_broken_source_is_named(embedder, paths, tmp_path):
+def test_every_broken_source_is_reported(embedder, paths, tmp_path):
     (tmp_path / "text.jpg").write_text("hello")
     sources = [paths[0], tmp_path / "text.jpg", b"", tmp_path / "gone.png"]
     with pytest.raises(InputError) as raised:
@@ -81,7 +81,7 @@ def test_the_pretrained_default(pretrained, catalogue):
     assert (vectors >= 0).all(), "pooled features come from a ReLU6"
 
 
-def test_a_large_jpeg_is_decoded_at_a_smaller_scale_unnoticed(pretrained, tmp_path):
+def test_decoding_a_large_jpeg_at_a_smaller_scale_hardly_changes_its_vector(pretrained, tmp_path):
     from sklearn.datasets import load_sample_images
 
     whole, paths = [], []
@@ -95,14 +95,14 @@ def test_a_large_jpeg_is_decoded_at_a_smaller_scale_unnoticed(pretrained, tmp_pa
     assert 0.999 <= cosines.min() < 0.999999
 
 
-def test_what_cannot_be_loaded_is_one_line(tmp_path):
+def test_a_model_that_cannot_be_loaded_is_reported(tmp_path):
     with pytest.raises(InputError, match="no such model file"):
         Embedder.load(tmp_path / "gone.hdf5")
     with pytest.raises(InputError, match="unknown; one of"):
         Embedder.pretrained("ResNet5")
 
 
-def test_one_name_is_no_list_of_pictures(checkpoint):
+def test_a_single_filename_is_refused(checkpoint):
     with pytest.raises(TypeError, match="into a list"):
         Embedder.load(checkpoint).embed("photo.jpg")
 
