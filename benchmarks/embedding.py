@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from environments import create_environment
 from PIL import Image
 
 from siamese.cli.output import report_errors
@@ -48,7 +49,7 @@ from siamese.utils.keras_import import import_keras
 from siamese.utils.threads import map_in_threads
 
 PEER = Path(__file__).resolve().parent / "embedding_peers" / "torch_loader.py"
-PEER_NEEDS = ("torch==2.13.0", "torchvision==0.28.0", "timm==1.0.31")
+PEER_PACKAGES = ("torch==2.13.0", "torchvision==0.28.0", "timm==1.0.31")
 TIMM = {
     "EfficientNetLite0": "tf_efficientnet_lite0",
     "MobileNetV2": "mobilenetv2_100",
@@ -156,19 +157,6 @@ def measure_torch(python: Path, architecture: str, folder: Path, repeats: int) -
     return float(process.stdout)
 
 
-def create_torch_environment(work: Path, python: str) -> Path:
-    """Create the environment of the peer unless it exists, and return its Python."""
-    folder = work / "environments" / "torch"
-    made_for, pins = folder / "made-for.txt", "\n".join(PEER_NEEDS)
-    if not made_for.is_file() or made_for.read_text() != pins:
-        print(f"setting up torch: {', '.join(PEER_NEEDS)} …", file=sys.stderr, flush=True)
-        subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", *PEER_NEEDS]
-        subprocess.run(pip, check=True)
-        made_for.write_text(pins)
-    return folder / "bin" / "python"
-
-
 def prepare_pictures(image_dir: Path, count: int, work: Path, large: bool) -> Path:
     """Copy or enlarge some JPEGs into a folder, with an items.json, and return the folder."""
     paths = sorted(
@@ -255,7 +243,11 @@ def main() -> None:
     with report_errors():
         import_keras()
         peer = (
-            create_torch_environment(arguments.work, arguments.python) if arguments.peers else None
+            create_environment(
+                arguments.work / "environments" / "torch", PEER_PACKAGES, arguments.python
+            )
+            if arguments.peers
+            else None
         )
         sets = {
             "as they are": prepare_pictures(

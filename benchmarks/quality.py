@@ -16,10 +16,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +27,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from environments import create_environment, run_logged
 
 from siamese.cli.output import report_errors
 from siamese.data.catalogue import Catalogue
@@ -43,21 +42,12 @@ from siamese.utils.threads import map_in_threads
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).resolve().parent / "quality_peers"
 
+TORCH = ("torch==2.13.0", "torchvision==0.28.0", "h5py==3.16.0")
 ENVIRONMENTS = {
-    "pml": (
-        "pytorch-metric-learning==2.9.0",
-        "torch==2.13.0",
-        "torchvision==0.28.0",
-        "h5py==3.16.0",
-    ),
-    "oml": (
-        "open-metric-learning==4.0.0",
-        "omegaconf==2.3.0",  # imported, but not among its requirements
-        "torch==2.13.0",
-        "torchvision==0.28.0",
-        "h5py==3.16.0",
-    ),
-    # The last TensorFlow whose own Keras is Keras 2, which this peer needs; for Python 3.11.
+    "pml": ("pytorch-metric-learning==2.9.0", *TORCH),
+    # omegaconf is imported, but not among the requirements.
+    "oml": ("open-metric-learning==4.0.0", "omegaconf==2.3.0", *TORCH),
+    # The last TensorFlow with Keras 2, which this peer needs; it runs on Python 3.11.
     "tfsim": ("tensorflow-similarity==0.17.1", "tensorflow==2.15.1"),
 }
 """Packages of each peer's environment."""
@@ -207,7 +197,7 @@ class Benchmark:
         call += ["--picture-size", self.picture_size, "--output", checkpoints]
         call += ["--epochs", epochs, "--seed", seed]
         start = time.perf_counter()
-        run_logged(call, folder / "log.txt")
+        run_logged(call, folder / "log.txt", python_path=[ROOT])
         seconds = time.perf_counter() - start
         # The optimizer's state has the number of steps taken.
         with h5py.File(checkpoints / "training_state.hdf5", "r") as file:
@@ -220,22 +210,17 @@ class Benchmark:
         return {"pictures_seen": seen, "seconds": seconds, "versions": {}}
 
     def _train_peer(self, peer: str, recipe: str, seed: int, folder: Path) -> None:
-        call: list[object] = [
-            create_environment(peer, self.work, self.python),
-            PEERS / f"train_{peer}.py",
-        ]
-        call += ["--recipe", recipe, "--pictures", self.pictures, "--weights", self.weights]
+        environment = self.work / "environments" / peer
+        python = create_environment(environment, ENVIRONMENTS[peer], self.python)
+        call: list[object] = [python, PEERS / f"train_{peer}.py", "--recipe", recipe]
+        call += ["--pictures", self.pictures, "--weights", self.weights]
         call += ["--pictures-seen", self.plan(seed)[1], "--seed", seed, "--output", folder]
-        run_logged(call, folder / "log.txt")
+        run_logged(call, folder / "log.txt", python_path=[ROOT])
 
     def embed(self, output: Path, log: Path, *model: str | Path) -> None:
         """Embed the test pictures with a model of this project, in a separate process."""
-        call: list[object] = [
-            sys.executable,
-            PEERS / "embed_siamese.py",
-            self.pictures / "test.npy",
-        ]
-        run_logged([*call, output, *model], log)
+        script, pictures = PEERS / "embed_siamese.py", self.pictures / "test.npy"
+        run_logged([sys.executable, script, pictures, output, *model], log, python_path=[ROOT])
 
 
 def prepare(name: str, files: Sequence[Path], arguments: argparse.Namespace) -> Benchmark:
@@ -298,42 +283,6 @@ def _write_squares(catalogue: Catalogue, size: int, path: Path) -> list[str]:
                 items.append(picture.item_id)
     np.save(path.with_suffix(".npy"), np.stack(squares))
     return items
-
-
-def create_environment(peer: str, work: Path, python: str) -> Path:
-    """Create the environment of a peer unless it exists, and return its Python."""
-    folder = work / "environments" / peer
-    pins = "\n".join(ENVIRONMENTS[peer])
-    made_for = folder / "made-for.txt"
-    if not made_for.is_file() or made_for.read_text() != pins:
-        print(f"setting up {peer}: {', '.join(ENVIRONMENTS[peer])} …", file=sys.stderr, flush=True)
-        log = work / "environments" / f"{peer}.txt"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        run_logged([python, "-m", "venv", "--clear", folder], log)
-        run_logged([folder / "bin" / "python", "-m", "pip", "install", *ENVIRONMENTS[peer]], log)
-        made_for.write_text(pins)
-    return folder / "bin" / "python"
-
-
-def run_logged(call: Sequence[object], log: Path) -> None:
-    """Run a command on the CPU, and append its output to a log.
-
-    Raises
-    ------
-    InputError
-        If the command fails. The message names the log and quotes its last line.
-    """
-    quiet = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
-    with log.open("a") as file:
-        done = subprocess.run(
-            [str(word) for word in call],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **quiet},
-        )
-    if done.returncode:
-        last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
-        raise InputError(f"{log}: {last}")
 
 
 def format_table(results: dict[str, list[dict[str, Any]]]) -> str:
@@ -410,15 +359,11 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--work-dir", type=Path, default=Path("quality"))
-    parser.add_argument(
-        "--python", default=sys.executable, help="Python 3.11 for the peers' environments"
-    )
+    parser.add_argument("--python", default=sys.executable, help="Python 3.11, for the peers")
     arguments = parser.parse_args()
     arguments.only = [method for method in METHODS if method in arguments.only]
-    arguments.work_dir, arguments.weights = (
-        arguments.work_dir.absolute(),
-        arguments.weights.absolute(),
-    )
+    arguments.work_dir = arguments.work_dir.absolute()
+    arguments.weights = arguments.weights.absolute()
     return arguments
 
 

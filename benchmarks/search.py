@@ -20,7 +20,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from environments import create_environment, run_logged
 from search_engines.engines import ENGINES, PEERS
 from search_engines.vectors import (
     ELSEWHERE,
@@ -114,7 +114,12 @@ class Benchmark:
         python = self.peers_python if engine in PEERS else sys.executable
         call = [python, "-m", "search_engines.measure", part, engine, self.data, path]
         measured = folder / "measured.json"
-        logged([*call, measured, *told], folder / "log.txt", self.limit)
+        run_logged(
+            [*call, measured, *told],
+            folder / "log.txt",
+            python_path=[HERE, HERE.parent],
+            timeout=self.limit,
+        )
         kept = {"flags": told, "measured": json.loads(measured.read_text())}
         with atomic_path(result) as temporary:
             temporary.write_text(json.dumps(kept, indent=1))
@@ -129,46 +134,6 @@ def read_through(path: Path) -> None:
             with file.open("rb") as content:
                 while content.read(2**24):
                     pass
-
-
-def environment(work: Path) -> Path:
-    """The Python of the peers' environment, which is made where it is not there yet."""
-    folder = work / "environment"
-    pins = "\n".join(ENVIRONMENT)
-    made_for = folder / "made-for.txt"
-    if not made_for.is_file() or made_for.read_text() != pins:
-        print(f"setting up {', '.join(ENVIRONMENT)} …", file=sys.stderr, flush=True)
-        log = work / "environment.txt"
-        logged([sys.executable, "-m", "venv", "--clear", folder], log)
-        logged([folder / "bin" / "python", "-m", "pip", "install", *ENVIRONMENT], log)
-        made_for.write_text(pins)
-    return folder / "bin" / "python"
-
-
-def logged(call: Sequence[object], log: Path, limit: float | None = None) -> None:
-    """Run a command without a GPU, with what it prints added to a file.
-
-    Raises
-    ------
-    InputError
-        It failed: its last line, and where the others are; or it took longer than `limit` seconds.
-    """
-    paths = os.pathsep.join(str(path) for path in (HERE, HERE.parent))
-    quiet = {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": paths}
-    with log.open("a") as file:
-        try:
-            done = subprocess.run(
-                [str(word) for word in call],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **quiet},
-                timeout=limit,
-            )
-        except subprocess.TimeoutExpired:
-            raise InputError(f"stopped after {limit:,.0f} s") from None
-    if done.returncode:
-        last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
-        raise InputError(f"{log}: {last}")
 
 
 def source_of(given: argparse.Namespace) -> Path:
@@ -372,7 +337,7 @@ def compare(given: argparse.Namespace) -> list[str]:
     document: dict[str, Any] = {"machine": machine(), "real": shape_of(distances), "sizes": {}}
     peers = given.peers_python
     if peers is None and set(PEERS) & set(given.engines):
-        peers = environment(given.work_dir)
+        peers = create_environment(given.work_dir / "environment", ENVIRONMENT)
     failures: list[str] = []
     print(shape_line(f"{len(real):,} real embeddings", document["real"]))
     for size in given.sizes:

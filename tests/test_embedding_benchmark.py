@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from types import ModuleType
 
 import pytest
@@ -12,17 +10,12 @@ from PIL import Image
 
 from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
-from tests.conftest import ROOT
+from tests.conftest import load_benchmark
 
 
 @pytest.fixture(scope="module")
 def benchmark() -> ModuleType:
-    path = ROOT / "benchmarks" / "embedding.py"
-    spec = importlib.util.spec_from_file_location("embedding_benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("embedding")
 
 
 @pytest.fixture

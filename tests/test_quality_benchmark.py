@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -14,18 +12,14 @@ import pytest
 
 from siamese.data.catalogue import Catalogue
 from siamese.training.recipe import Recipe
-from tests.conftest import ROOT
+from tests.conftest import ROOT, load_benchmark
 
 PEERS = ROOT / "benchmarks" / "quality_peers"
 
 
 @pytest.fixture(scope="module")
 def quality() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("quality", ROOT / "benchmarks" / "quality.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("quality")
 
 
 def test_table_shows_mean_and_standard_deviation(quality: ModuleType) -> None:
