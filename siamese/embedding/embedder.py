@@ -46,8 +46,7 @@ class Embedder:
     facts : ModelFacts
         Name, fingerprint and sizes of the model.
     source : str, optional
-        Identifies the files that the model is loaded from, so that the next process can reuse the
-        converted model; see `siamese.embedding.runtimes.openvino_cache.source_digest`.
+        Result of `siamese.embedding.runtimes.openvino_cache.source_digest`, for the cache.
     runtime : {"auto", "openvino", "tensorflow"}, default "auto"
         The library that runs the model.
     precision : {"auto", "float32", "bfloat16"}, default "auto"
@@ -55,11 +54,8 @@ class Embedder:
 
     Attributes
     ----------
-    facts : ModelFacts
-        See Parameters.
-    requested_runtime, requested_precision : str
-        The parameters `runtime` and `precision`. The ones in use are `runtime.name` and
-        `runtime.precision`.
+    facts, requested_runtime, requested_precision
+        The parameters. `runtime.name` and `runtime.precision` are the values in use.
 
     Examples
     --------
@@ -125,15 +121,8 @@ class Embedder:
 
             return extract_embedding_model(load_model(path), path)
 
-        return cls._open(
-            load_model,
-            ("checkpoint",),
-            path,
-            name=path.name,
-            path=path,
-            runtime=runtime,
-            precision=precision,
-        )
+        source = ("checkpoint",), path
+        return cls._open(load_model, source, path.name, path, runtime, precision)
 
     @classmethod
     def pretrained(
@@ -165,8 +154,7 @@ class Embedder:
         Raises
         ------
         InputError
-            If the backbone is unknown or has no pretrained weights, or if the weights cannot be
-            loaded.
+            If the backbone is unknown, or its weights do not exist or cannot be loaded.
         """
         from siamese.models.defaults import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE
 
@@ -181,15 +169,8 @@ class Embedder:
 
             return embedding_model(name, size, weights=weights)
 
-        return cls._open(
-            load_model,
-            ("pretrained", name, size),
-            None if weights == "imagenet" else weights,
-            name=name,
-            path=None,
-            runtime=runtime,
-            precision=precision,
-        )
+        source = ("pretrained", name, size), None if weights == "imagenet" else weights
+        return cls._open(load_model, source, name, None, runtime, precision)
 
     @classmethod
     def from_model(
@@ -242,15 +223,16 @@ class Embedder:
     def _open(
         cls,
         load_model: Callable[[], keras.Model],
-        source_parts: tuple[object, ...],
-        source_file: str | os.PathLike[str] | None,
-        *,
+        source: tuple[tuple[object, ...], str | os.PathLike[str] | None],
         name: str,
         path: Path | None,
         runtime: RuntimeName,
         precision: PrecisionName,
     ) -> Embedder:
-        """Create an embedder, and load the model only if its facts are not in the cache."""
+        """Create an embedder, and load the model only if its facts are not in the cache.
+
+        `source` are the arguments of `source_digest`: the parts, and the file.
+        """
         from siamese.embedding.runtimes.choose import needs_keras
         from siamese.embedding.runtimes.openvino_cache import read_facts, source_digest
 
@@ -258,24 +240,17 @@ class Embedder:
             import_keras()
             return load_model()
 
-        source = None if needs_keras(runtime) else source_digest(*source_parts, file=source_file)
-        facts = None if source is None else read_facts(source, name, path)
+        parts, file = source
+        digest = None if needs_keras(runtime) else source_digest(*parts, file=file)
+        facts = None if digest is None else read_facts(digest, name, path)
+        options: dict[str, Any] = {"runtime": runtime, "precision": precision}
         if facts is None:
-            return cls.from_model(
-                load_with_keras(), name, path, source=source, runtime=runtime, precision=precision
-            )
-        return cls(
-            lambda: _require_fingerprint(load_with_keras(), facts),
-            facts,
-            runtime=runtime,
-            precision=precision,
-        )
+            return cls.from_model(load_with_keras(), name, path, source=digest, **options)
+        return cls(lambda: _require_fingerprint(load_with_keras(), facts), facts, **options)
 
     @property
     def model(self) -> keras.Model:
-        """The Keras model, loaded on first use.
-
-        It maps float32 (n, s, s, 3), RGB in [-1, 1], to float32 (n, d) of length 1.
+        """The Keras model, loaded on first use: float32 (n, s, s, 3) in [-1, 1] → (n, d).
 
         Raises
         ------

@@ -114,7 +114,7 @@ def _add_signatures(archive: keras.export.ExportArchive, embedder: Embedder) -> 
     import tensorflow as tf
 
     size = embedder.facts.picture_size
-    model = _model_to_export(embedder)
+    model = model_to_export(embedder)
     archive.track(model)
 
     def prediction(pictures: Any) -> Any:
@@ -123,7 +123,7 @@ def _add_signatures(archive: keras.export.ExportArchive, embedder: Embedder) -> 
 
     def from_bytes(image_bytes: Any) -> Any:
         pictures = tf.map_fn(
-            lambda encoded: _decode_square(encoded, size),
+            lambda encoded: decode_square(encoded, size),
             image_bytes,
             fn_output_signature=tf.float32,
         )
@@ -136,7 +136,7 @@ def _add_signatures(archive: keras.export.ExportArchive, embedder: Embedder) -> 
     archive.add_endpoint("serving_bytes", from_bytes, [encoded])
 
 
-def _model_to_export(embedder: Embedder) -> keras.Model:
+def model_to_export(embedder: Embedder) -> keras.Model:
     """Return the embedder's model; for the pretrained default, together with its classifier."""
     from siamese.models.defaults import DEFAULT_BACKBONE
     from siamese.models.embedding_model import pretrained_classifier
@@ -146,7 +146,7 @@ def _model_to_export(embedder: Embedder) -> keras.Model:
     return embedder.model
 
 
-def _decode_square(encoded: Any, size: int) -> Any:
+def decode_square(encoded: Any, size: int) -> Any:
     """Do in TensorFlow what `square_picture` and `to_network_input` do: float32 (s, s, 3)."""
     import tensorflow as tf
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 import siamese.embedding.savedmodel
 from siamese.data.images import square_picture
 from siamese.embedding.embedder import Embedder
-from siamese.embedding.savedmodel import _decode_square, export_savedmodel
+from siamese.embedding.savedmodel import decode_square, export_savedmodel
 from siamese.errors import InputError
 from siamese.models.precision import set_precision
 
@@ -114,7 +114,7 @@ def assert_refused(embedder, output):
 
 
 def test_a_graph_that_resizes_differently_is_refused_and_removed(embedder, tmp_path, monkeypatch):
-    monkeypatch.setattr(siamese.embedding.savedmodel, "_decode_square", without_antialiasing)
+    monkeypatch.setattr(siamese.embedding.savedmodel, "decode_square", without_antialiasing)
     assert_refused(embedder, tmp_path / "mine")
 
 
@@ -127,14 +127,14 @@ def test_an_export_that_computes_nan_is_refused(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(siamese.embedding.savedmodel, "MIN_COSINE", -1)
     monkeypatch.setattr(
         siamese.embedding.savedmodel,
-        "_decode_square",
+        "decode_square",
         lambda encoded, size: without_antialiasing(encoded, size) * np.nan,
     )
     assert_refused(tiny, tmp_path / "mine")
 
 
 def test_the_pretrained_default_is_exported_with_its_classifier(pretrained):
-    model = siamese.embedding.savedmodel._model_to_export(pretrained)
+    model = siamese.embedding.savedmodel.model_to_export(pretrained)
     picture = square_picture(photo(), 224) / np.float32(127.5) - 1
     outputs = model(picture[None])
     assert set(outputs) == {"embedding", "softmax"}
@@ -147,7 +147,7 @@ def test_a_classifier_is_part_of_the_signatures_of_arrays(tiny, tmp_path, monkey
     picture = tiny.model.input
     scores = keras.layers.Softmax()(keras.layers.Flatten()(picture))
     model = keras.Model(picture, {"embedding": tiny.model.output, "softmax": scores})
-    monkeypatch.setattr(siamese.embedding.savedmodel, "_model_to_export", lambda embedder: model)
+    monkeypatch.setattr(siamese.embedding.savedmodel, "model_to_export", lambda embedder: model)
     monkeypatch.setattr(siamese.embedding.savedmodel, "MIN_COSINE", 0.9)
     export = export_savedmodel(tiny, tmp_path / "default")
     signatures = tf.saved_model.load(str(export.path)).signatures
@@ -206,7 +206,7 @@ def grey_16_bit():
 def test_the_graph_decodes_a_picture_as_pillow_does(picture, format_, options):
     data = encoded(picture, format_, **options)
     # A size at which Pillow does not decode a JPEG at a smaller scale, as TensorFlow never does.
-    got = (_decode_square(tf.constant(data), 160).numpy() + 1) * 127.5
+    got = (decode_square(tf.constant(data), 160).numpy() + 1) * 127.5
     difference = np.abs(got - square_picture(data, 160))
     assert difference.max() <= 2, "grey levels"
     assert difference.mean() < 0.5

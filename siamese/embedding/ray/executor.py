@@ -90,7 +90,7 @@ class RayExecutor:
             plan = plan_workers(use_gpus=embedder.requested_runtime != "openvino")
             warn_if_busy(plan)
             job = Job(
-                model=_checkpoint(embedder),
+                model=checkpoint_bytes(embedder),
                 name=embedder.facts.name,
                 fingerprint=embedder.facts.fingerprint,
                 runtime=embedder.requested_runtime,
@@ -99,7 +99,7 @@ class RayExecutor:
                 cores=plan.cores,
                 sample=sample,
             )
-            size = _task_size(len(filenames), plan.workers, batch_size)
+            size = task_size(len(filenames), plan.workers, batch_size)
             tables = [
                 files_to_table(files, filenames[start : start + size])
                 for start in range(0, len(filenames), size)
@@ -144,7 +144,7 @@ def _run(job: Job, tables: Sequence[pyarrow.Table], plan: WorkerPlan) -> Generat
         ) from error
 
 
-def _checkpoint(embedder: Embedder) -> bytes:
+def checkpoint_bytes(embedder: Embedder) -> bytes:
     """Return the embedder's model as the bytes of a checkpoint."""
     model = embedder.model
     from siamese.models.checkpoints import save_model
@@ -162,7 +162,7 @@ def _sample(files: Mapping[str, File]) -> list[File]:
     return [file for file in sample if file_exists(file)]
 
 
-def _task_size(pictures: int, workers: int, batch_size: int) -> int:
+def task_size(pictures: int, workers: int, batch_size: int) -> int:
     """Return the number of pictures per task: whole batches, and work for every worker."""
     share = -(-pictures // (MIN_TASKS_PER_WORKER * workers))
     return max(batch_size, min(MAX_TASK_PICTURES, share) // batch_size * batch_size)

@@ -8,7 +8,7 @@ import pytest
 
 import siamese.embedding.ray.cluster as cluster
 from siamese.cli.main import main
-from siamese.embedding.ray.executor import _task_size
+from siamese.embedding.ray.executor import task_size
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def test_an_address_without_the_executor_is_refused(monkeypatch, capsys):
 
 
 def test_tasks_are_whole_batches_and_enough_for_all():
-    assert _task_size(1_000_000, 8, 32) == 512
-    assert _task_size(300, 2, 32) == 32
-    assert _task_size(3000, 4, 32) == 160
-    assert _task_size(10, 4, 32) == 32
-    assert _task_size(1_000_000, 8, 1000) == 1000
+    assert task_size(1_000_000, 8, 32) == 512
+    assert task_size(300, 2, 32) == 32
+    assert task_size(3000, 4, 32) == 160
+    assert task_size(10, 4, 32) == 32
+    assert task_size(1_000_000, 8, 1000) == 1000

@@ -8,7 +8,7 @@ import pytest
 
 from siamese import __version__
 from siamese.embedding.embedder import Embedder
-from siamese.embedding.ray.executor import _checkpoint
+from siamese.embedding.ray.executor import checkpoint_bytes
 from siamese.embedding.ray.tables import files_to_table, table_to_outcomes
 from siamese.embedding.ray.worker import MAX_ATTEMPTS, AttemptCounter, Job, Worker, find_problem
 from siamese.errors import InputError
@@ -54,7 +54,7 @@ def embedder(checkpoint):
 @pytest.fixture
 def job(embedder):
     return Job(
-        model=_checkpoint(embedder),
+        model=checkpoint_bytes(embedder),
         name=embedder.facts.name,
         fingerprint=embedder.facts.fingerprint,
         runtime="tensorflow",
