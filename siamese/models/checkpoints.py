@@ -1,7 +1,7 @@
-"""Checkpoints: whole models in HDF5, written so that a kill never leaves half a one.
+"""Save and load checkpoints: whole models in HDF5, written completely or not at all.
 
-Keras' own `ModelCheckpoint` refuses the name `.hdf5` and writes in place; this is the part of it
-that a training run needs.
+`keras.callbacks.ModelCheckpoint` is not used, because it refuses names that end in `.hdf5` and
+leaves half a file if it is interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import h5py
 import keras
 from absl import logging
 
-import siamese.losses  # noqa: F401 - registers the classes that a checkpoint names
+import siamese.losses  # noqa: F401 - registers the losses that a checkpoint may name
 from siamese.errors import InputError
 from siamese.models.devices import enable_memory_growth
 from siamese.models.precision import in_float32
@@ -29,16 +29,16 @@ def save_model(
     *,
     add: Callable[[h5py.File], None] | None = None,
 ) -> None:
-    """Write a whole model to HDF5, in float32 whatever precision it is trained in.
+    """Save a whole model as HDF5, in float32 whatever precision it is trained in.
 
     Parameters
     ----------
     model : keras.Model
         Any model, compiled or not. The state of its optimizer is not saved.
     path : Path
-        The file to write. It is replaced only when the new one is complete.
+        The file to write. An existing one is replaced when the new one is complete.
     add : callable, optional
-        Called with the open `h5py.File`, to store more than the model.
+        Called with the open `h5py.File`, to store more in it.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def save_model(
     """
     with atomic_path(path) as temporary:
         verbosity = logging.get_verbosity()
-        # Keras warns that HDF5 is a legacy format; this toolkit promises it.
+        # Keras warns that HDF5 is a legacy format, but it is the format of our checkpoints.
         logging.set_verbosity(logging.ERROR)
         try:
             with in_float32(model):
@@ -60,12 +60,21 @@ def save_model(
 
 
 def load_model(path: Path) -> keras.Model:
-    """Load a whole model from `.hdf5`, `.h5` or `.keras`, whatever loss it was trained with.
+    """Load a whole model, without the loss and the optimizer that it was trained with.
+
+    Parameters
+    ----------
+    path : Path
+        A file that ends in `.hdf5`, `.h5` or `.keras`.
+
+    Returns
+    -------
+    keras.Model
 
     Raises
     ------
     InputError
-        One line: missing, no model, damaged, or holding code that is not loaded.
+        If the file is missing, damaged or no model, or contains code, which is not run.
     """
     require_artefact(path, "a model", *MODELS)
     if not path.is_file():
@@ -79,7 +88,7 @@ def load_model(path: Path) -> keras.Model:
         return keras.models.load_model(path, compile=False)
     except InputError:
         raise
-    except Exception as error:  # h5py, zip and Keras raise nearly anything on a damaged file
+    except Exception as error:  # h5py, zipfile and Keras raise almost any type for a damaged file
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
             f"{path}: cannot be loaded as a Keras model ({reason[0][:200]}); "

@@ -1,4 +1,4 @@
-"""The default backbone and its picture size, readable without loading Keras."""
+"""Defaults of the models, in a module that does not import Keras."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from typing import Literal
 
 Pooling = Literal["average", "max", "gem", "sum"]
 
-
 DEFAULT_BACKBONE = "EfficientNetLite0"
 
-
 DEFAULT_PICTURE_SIZE = 224
-"""Pixels per side of the pictures a pretrained model embeds."""
+"""Side length in pixels of the pictures that a pretrained model embeds."""

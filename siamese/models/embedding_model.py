@@ -1,12 +1,16 @@
-"""The networks: a base CNN or a pretrained backbone, the embedding model, the siamese network.
+"""Build embedding models and siamese networks.
 
-    pictures (n, s, s, 3) in [-1, 1] ── scaling ── backbone ── pooling ── [projection] ── length 1
-                                     └──────────────── embedding_model ───────────────────┘
-    anchors ─ embedding_model ─┐
-                               ├─ Euclidean distance (n,)
-    others ── embedding_model ─┘   (one model, shared)
+::
 
-Every embedding model takes RGB scaled to [-1, 1] and carries what its backbone wants inside.
+    pictures (n, s, s, 3) ─ scaling ─ backbone ─ pooling ─ [projection] ─ unit length ─ (n, d)
+                            └──────────────────── embedding_model ─────────────────┘
+
+    anchor ─ embedding_model ─┐
+                              ├─ Euclidean distance (n,)          the two share their weights
+    other ── embedding_model ─┘
+
+The input of every embedding model is RGB in [-1, 1]. What else its backbone needs is in the
+scaling.
 """
 
 from __future__ import annotations
@@ -18,35 +22,17 @@ import keras
 from keras import layers, ops
 
 from siamese.errors import InputError
-from siamese.models.backbones import (
-    build_backbone,
-    lite_scaling,
-)
+from siamese.models.backbones import build_backbone, lite_scaling
 from siamese.models.defaults import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE, Pooling
 from siamese.models.devices import enable_memory_growth
 from siamese.models.efficientnet_lite import efficientnet_lite0
 from siamese.models.pooling import apply_pooling
 
 EMBEDDING_MODEL = "embedding_model"
+"""Name of the embedding model, by which it is found in a siamese network."""
+
 POOLING, PROJECTION = "pooling", "projection"
-"""Names of layers of a fresh embedding model; the projection only where there is one."""
-
-
-@keras.saving.register_keras_serializable("siamese")
-class EuclideanDistance(layers.Layer):
-    """d = √Σ (a − b)²: two (n, d) embeddings in, (n,) out.
-
-    The gradient of √x is infinite at 0; below ε it is 0 instead, so two equal pictures do no harm.
-    """
-
-    EPSILON = 1e-12
-
-    def call(self, inputs: Any) -> Any:
-        anchor, other = inputs
-        return ops.sqrt(ops.maximum(ops.sum(ops.square(anchor - other), axis=-1), self.EPSILON))
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape[0][:1]
+"""Names of layers in the embedding model; there is a projection only with an embedding size."""
 
 
 def embedding_model(
@@ -57,26 +43,40 @@ def embedding_model(
     pooling: Pooling = "average",
     weights: str | None = "imagenet",
 ) -> keras.Model:
-    """Build the network that embeds one picture.
+    """Build a model that maps pictures to embeddings.
 
     Parameters
     ----------
-    backbone : one of `list_backbones()`
-    picture_size : pixels of a side
-    embedding_size : d of a learned projection behind the pooled features; None leaves them as
-        they are (1,280 for the default)
-    pooling : how the backbone's grid of features becomes one vector, see `siamese.models.pooling`
-    weights : "imagenet", a weights file of this backbone without its classifier, or None for
-        random ones; `base_cnn` always starts from random
+    backbone : str, default="EfficientNetLite0"
+        "EfficientNetLite0", "base_cnn" or the name of a model in `keras.applications`.
+    picture_size : int, default=224
+        Side length s of the pictures in pixels.
+    embedding_size : int, optional
+        Dimensions of a learned projection of the pooled features. By default there is no
+        projection; the embedding has the dimensions of the features, 1,280 for the default
+        backbone.
+    pooling : {"average", "max", "gem", "sum"}, default="average"
+        How a grid of features becomes one vector, see `siamese.models.pooling`.
+    weights : str, optional
+        "imagenet" (the default), the path of a weights file of the backbone without its classifier,
+        or None for random weights. `base_cnn` always has random ones.
 
     Returns
     -------
-    float32 (n, s, s, 3), RGB in [-1, 1] → float32 (n, d), length 1
+    keras.Model
+        Maps float32 (n, s, s, 3), RGB in [-1, 1], to float32 (n, d), vectors of length 1.
 
     Raises
     ------
     InputError
-        Unknown backbone, weights that cannot be had or do not fit, pictures too small for it.
+        If the backbone is unknown, the weights do not fit or cannot be downloaded, or the pictures
+        are too small for the backbone.
+
+    Examples
+    --------
+    >>> model = embedding_model("base_cnn", 32, embedding_size=16)
+    >>> model.output_shape
+    (None, 16)
     """
     enable_memory_growth()
     inputs = keras.Input((picture_size, picture_size, 3), name="input")
@@ -85,36 +85,21 @@ def embedding_model(
     x = apply_pooling(x, pooling)
     if embedding_size is not None:
         x = layers.Dense(embedding_size, name=PROJECTION)(x)
-    x = layers.UnitNormalization(name="embedding", dtype="float32")(x)
-    return keras.Model(inputs, x, name=EMBEDDING_MODEL)
-
-
-def pretrained_classifier(picture_size: int = DEFAULT_PICTURE_SIZE) -> keras.Model:
-    """The pretrained default with both its outputs: the embedding and the ImageNet softmax.
-
-    Returns
-    -------
-    float32 (n, s, s, 3), RGB in [-1, 1] → {"embedding": (n, 1280), "softmax": (n, 1000)}
-    """
-    enable_memory_growth()
-    inputs = keras.Input((picture_size, picture_size, 3), name="input")
-    classifier = efficientnet_lite0((picture_size, picture_size, 3), include_top=True)
-    both = keras.Model(
-        classifier.input,
-        [classifier.get_layer("pooling").output, classifier.output],
-        name=classifier.name,
-    )
-    features, softmax = both(lite_scaling()(inputs))
-    embedding = layers.UnitNormalization(name="embedding", dtype="float32")(features)
-    return keras.Model(inputs, {"embedding": embedding, "softmax": softmax}, name=EMBEDDING_MODEL)
+    return keras.Model(inputs, _normalise(x), name=EMBEDDING_MODEL)
 
 
 def siamese_network(embedding_model: keras.Model) -> keras.Model:
-    """Two pictures in, the distance of their embeddings out.
+    """Build a model that computes the distance between the embeddings of two pictures.
+
+    Parameters
+    ----------
+    embedding_model : keras.Model
+        Embeds both pictures; see `embedding_model`.
 
     Returns
     -------
-    two float32 (n, s, s, 3), RGB in [-1, 1] → float32 (n,), between 0 and 2
+    keras.Model
+        Maps two float32 (n, s, s, 3), RGB in [-1, 1], to float32 (n,), distances from 0 to 2.
     """
     anchor = keras.Input(embedding_model.input_shape[1:], name="anchor")
     other = keras.Input(embedding_model.input_shape[1:], name="other")
@@ -124,40 +109,101 @@ def siamese_network(embedding_model: keras.Model) -> keras.Model:
     return keras.Model([anchor, other], distance, name="siamese_network")
 
 
-def extract_embedding_model(model: keras.Model, path: Path) -> keras.Model:
-    """The embedding model of a loaded checkpoint.
+@keras.saving.register_keras_serializable("siamese")
+class EuclideanDistance(layers.Layer):
+    """Euclidean distance d = √Σ (a − b)² between the rows of two tensors.
 
-    Of a siamese network that is its layer `embedding_model`, otherwise the model itself; it must
-    have one picture input and one vector output, and is made to answer vectors of length 1.
+    Maps two float tensors (n, d) to (n,). The gradient is 0 between equal rows, where that of √x
+    would be infinite.
+    """
+
+    EPSILON = 1e-12
+    """Squared distances are at least this; below it, the gradient is 0."""
+
+    def call(self, inputs: Any) -> Any:
+        anchor, other = inputs
+        return ops.sqrt(ops.maximum(ops.sum(ops.square(anchor - other), axis=-1), self.EPSILON))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape[0][:1]
+
+
+def pretrained_classifier(picture_size: int = DEFAULT_PICTURE_SIZE) -> keras.Model:
+    """Build the pretrained default with two outputs: the embedding and the ImageNet classes.
+
+    Parameters
+    ----------
+    picture_size : int, default=224
+        Side length s of the pictures in pixels.
+
+    Returns
+    -------
+    keras.Model
+        Maps float32 (n, s, s, 3), RGB in [-1, 1], to a dictionary of "embedding" (n, 1280), vectors
+        of length 1, and "softmax" (n, 1000), probabilities.
+    """
+    enable_memory_growth()
+    inputs = keras.Input((picture_size, picture_size, 3), name="input")
+    classifier = efficientnet_lite0((picture_size, picture_size, 3), include_top=True)
+    with_features = keras.Model(
+        classifier.input,
+        [classifier.get_layer("pooling").output, classifier.output],
+        name=classifier.name,
+    )
+    features, softmax = with_features(lite_scaling()(inputs))
+    outputs = {"embedding": _normalise(features), "softmax": softmax}
+    return keras.Model(inputs, outputs, name=EMBEDDING_MODEL)
+
+
+def extract_embedding_model(model: keras.Model, path: Path) -> keras.Model:
+    """Return the embedding model of a loaded checkpoint.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A siamese network, or any model that maps one square RGB picture to one vector.
+    path : Path
+        The file of the checkpoint, for error messages.
+
+    Returns
+    -------
+    keras.Model
+        The layer `embedding_model` of a siamese network, or else the model itself. If its output is
+        not normalised, a model around the same layers whose vectors have length 1.
 
     Raises
     ------
     InputError
-        If there is no such model.
+        If the model does not map one square RGB picture to one vector.
     """
-    inner = [layer for layer in model.layers if layer.name == EMBEDDING_MODEL]
-    model = inner[0] if inner else model
+    nested = [layer for layer in model.layers if layer.name == EMBEDDING_MODEL]
+    model = nested[0] if nested else model
     # A model that was never built has no shapes.
     input_shape = getattr(model, "input_shape", None)
     output_shape = getattr(model, "output_shape", None)
-    if not (
-        isinstance(input_shape, tuple)
-        and isinstance(output_shape, tuple)
-        and len(input_shape) == 4
-        and input_shape[1] is not None
-        and input_shape[1] == input_shape[2]
-        and input_shape[3] == 3
-        and len(output_shape) == 2
-    ):
+    if not (_is_square_picture(input_shape) and _is_vector(output_shape)):
         raise InputError(
             f"{path}: is no embedding model; it must take one square RGB picture and give one "
             f"vector (it takes {input_shape} and gives {output_shape}), or be a siamese network"
         )
-    normalised = isinstance(model.layers[-1], layers.UnitNormalization)
-    if normalised and model.name == EMBEDDING_MODEL:
+    is_normalised = isinstance(model.layers[-1], layers.UnitNormalization)
+    if is_normalised and model.name == EMBEDDING_MODEL:
         return model
-    # A copy of the graph around the same layers: what wraps a model is found again when saved.
-    outputs = model.outputs[0]
-    if not normalised:
-        outputs = layers.UnitNormalization(name="embedding", dtype="float32")(outputs)
+    # Not nested in a new model: in its checkpoint, the nested one would be found instead.
+    outputs = model.outputs[0] if is_normalised else _normalise(model.outputs[0])
     return keras.Model(model.inputs, outputs, name=EMBEDDING_MODEL)
+
+
+def _normalise(vectors: Any) -> Any:
+    """Scale vectors (n, d) to length 1, in float32 whatever the precision of the model."""
+    return layers.UnitNormalization(name="embedding", dtype="float32")(vectors)
+
+
+def _is_square_picture(shape: Any) -> bool:
+    if not isinstance(shape, tuple) or len(shape) != 4:  # lists are the shapes of several inputs
+        return False
+    return shape[1] is not None and shape[1] == shape[2] and shape[3] == 3
+
+
+def _is_vector(shape: Any) -> bool:
+    return isinstance(shape, tuple) and len(shape) == 2

@@ -1,4 +1,4 @@
-"""A model's identity: what it computes, whatever it is called and wherever it lies."""
+"""Fingerprint of a model: equal for models that compute the same vectors."""
 
 from __future__ import annotations
 
@@ -9,25 +9,35 @@ import keras
 
 
 def compute_fingerprint(model: keras.Model) -> str:
-    """SHA-256 over the layers' classes, their settings and their weights, in order.
+    """Compute the SHA-256 of the classes, settings and weights of all layers, in order.
 
-    Names are left out, because Keras counts them up within a process, and so are initial values
-    and regularisers, which do not change what a trained model answers. Preprocessing is a layer
-    of the model and so a part of this. Vectors are only ever compared within one fingerprint.
+    It does not depend on the names of the layers, which Keras numbers within a process, nor on
+    settings for training, such as initializers and regularizers. The scaling of pictures is a layer
+    of the model, so it does depend on that.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any built model.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
     """
-    # A Sequential does not count its input among its layers.
+    # The layers of a Sequential model do not include its input.
     digest = hashlib.sha256(str(model.input_shape).encode())
-    _add(digest, model)
+    _add_layers(digest, model)
     return digest.hexdigest()
 
 
 _TRAINING_ONLY = ("name", "trainable", "dtype", "build_config", "quantization_config")
 
 
-def _add(digest: hashlib._Hash, model: keras.Model) -> None:
+def _add_layers(digest: hashlib._Hash, model: keras.Model) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            _add(digest, layer)
+            _add_layers(digest, layer)
             continue
         settings = {
             key: value

@@ -1,4 +1,4 @@
-"""Walk over the layers of a network and change what they allow."""
+"""Walk over the layers of nested models."""
 
 from __future__ import annotations
 
@@ -8,24 +8,8 @@ import keras
 from keras import layers
 
 
-def allow_any_size(model: keras.Model) -> None:
-    """Let a built model be called on pictures of other sizes than it was built for.
-
-    What it is made of must not depend on the size: convolutions and pooling do not.
-    """
-    for one in walk_models(model):
-        one.input_spec = None
-
-
-def freeze_batch_norm(model: keras.Model) -> None:
-    """Keep the statistics of a pretrained backbone: small batches would only blur them."""
-    for layer in walk_layers(model):
-        if isinstance(layer, layers.BatchNormalization):
-            layer.trainable = False
-
-
 def walk_models(model: keras.Model) -> Iterator[keras.Model]:
-    """The model and those inside it."""
+    """Yield the model and all models nested in it."""
     yield model
     for layer in model.layers:
         if isinstance(layer, keras.Model):
@@ -33,9 +17,25 @@ def walk_models(model: keras.Model) -> Iterator[keras.Model]:
 
 
 def walk_layers(model: keras.Model) -> Iterator[layers.Layer]:
-    """The layers of a model and of the models in it, from the input on."""
+    """Yield the layers of the model and of its nested models, from input to output."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from walk_layers(layer)
         else:
             yield layer
+
+
+def allow_any_size(model: keras.Model) -> None:
+    """Let a built model be called with pictures of other sizes than it was built for.
+
+    This works if its layers do not depend on the size, as convolutions and pooling.
+    """
+    for part in walk_models(model):
+        part.input_spec = None
+
+
+def freeze_batch_norm(model: keras.Model) -> None:
+    """Freeze batch normalisation: the statistics of small batches are worse than the pretrained."""
+    for layer in walk_layers(model):
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False

@@ -1,4 +1,4 @@
-"""From a grid of features to one vector a picture."""
+"""Pool a grid of features into one vector per picture."""
 
 from __future__ import annotations
 
@@ -10,21 +10,72 @@ from keras import layers, ops
 from siamese.models.defaults import Pooling
 
 
+def apply_pooling(features: Any, pooling: Pooling) -> Any:
+    """Pool features (n, h, w, c) into vectors (n, c).
+
+    Parameters
+    ----------
+    features : keras.KerasTensor
+        Output of a backbone.
+    pooling : {"average", "max", "gem", "sum"}
+        The average or the maximum of each channel, its `GeneralisedMean`, or the sum of the three.
+
+    Returns
+    -------
+    keras.KerasTensor
+        Output of a layer named "pooling".
+    """
+    if pooling == "average":
+        return layers.GlobalAveragePooling2D(name="pooling")(features)
+    if pooling == "max":
+        return layers.GlobalMaxPooling2D(name="pooling")(features)
+    if pooling == "gem":
+        return GeneralisedMean(name="pooling", dtype="float32")(features)
+    return layers.Add(name="pooling")(
+        [
+            layers.GlobalAveragePooling2D(name="average")(features),
+            layers.GlobalMaxPooling2D(name="max")(features),
+            GeneralisedMean(name="gem", dtype="float32")(features),
+        ]
+    )
+
+
 @keras.saving.register_keras_serializable("siamese")
 class GeneralisedMean(layers.Layer):
-    """GeM pooling: f_c = (1/|X| Σ_{x ∈ X} max(x_c, ε)ᵖ)^(1/p) over the places X of the grid.
+    """Generalised-mean (GeM) pooling of each channel over the positions X of the grid.
 
-    p = 1 is the average and p → ∞ the maximum; p is learned.
+    ::
 
+        f_c = (1/|X| Σ_{x ∈ X} max(x_c, ε)ᵖ)^(1/p)
+
+    p = 1 is the average and p → ∞ the maximum. p is learned.
+
+    Parameters
+    ----------
+    power : float, default=3.0
+        Initial value of p.
+    **kwargs
+        Passed to `keras.layers.Layer`.
+
+    Notes
+    -----
+    Maps float (n, h, w, c) to (n, c).
+
+    References
+    ----------
     F. Radenović, G. Tolias, O. Chum, "Fine-Tuning CNN Image Retrieval with No Human Annotation",
-    TPAMI 2019, equation 3, and its start p = 3.
+    TPAMI 2019, equation 3 and its initial p = 3.
 
-    Call
-    ----
-    (n, h, w, c) → (n, c)
+    Examples
+    --------
+    >>> import numpy as np
+    >>> features = np.array([1, 2, 3], np.float32).reshape(1, 1, 3, 1)
+    >>> round(float(GeneralisedMean(power=3)(features)[0, 0]), 4)  # ∛((1 + 8 + 27) / 3)
+    2.2894
     """
 
-    EPSILON = 1e-4  # its powers stay numbers up to p = 9
+    EPSILON = 1e-4
+    """The ε of the formula; its powers are normal float32 numbers up to p = 9."""
 
     def __init__(self, power: float = 3.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -45,20 +96,3 @@ class GeneralisedMean(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "power": self.power}
-
-
-def apply_pooling(features: Any, pooling: Pooling) -> Any:
-    """Pool features (n, h, w, c) to (n, c); "sum" adds up the three others."""
-    if pooling == "average":
-        return layers.GlobalAveragePooling2D(name="pooling")(features)
-    if pooling == "max":
-        return layers.GlobalMaxPooling2D(name="pooling")(features)
-    if pooling == "gem":
-        return GeneralisedMean(name="pooling", dtype="float32")(features)
-    return layers.Add(name="pooling")(
-        [
-            layers.GlobalAveragePooling2D(name="average")(features),
-            layers.GlobalMaxPooling2D(name="max")(features),
-            GeneralisedMean(name="gem", dtype="float32")(features),
-        ]
-    )

@@ -1,4 +1,4 @@
-"""Change the precision a network computes in."""
+"""Change the precision that a built model computes in."""
 
 from __future__ import annotations
 
@@ -15,46 +15,7 @@ from siamese.models.embedding_model import EuclideanDistance
 from siamese.models.layer_walk import walk_models
 from siamese.models.pooling import GeneralisedMean
 
-
-def set_precision(model: keras.Model, precision: Precision) -> None:
-    """Have a built model compute in a precision from now on; its weights stay float32.
-
-    What turns grey levels into the backbone's input, and what makes embeddings and distances of
-    its output, computes in float32 whatever the precision. Layers of another maker's own
-    precision (float64, quantised) keep it.
-    """
-    changed = False
-    for layer in _layers_of_a_precision(model):
-        policy = "float32" if isinstance(layer, _IN_FLOAT32) else precision
-        changed |= layer.dtype_policy.name != policy
-        layer.dtype_policy = policy
-    if changed:
-        for one in walk_models(model):
-            # What it compiled when it was first called is in the precision of then.
-            one.train_function = one.test_function = one.predict_function = None
-
-
-@contextmanager
-def in_float32(model: keras.Model) -> Iterator[None]:
-    """A model in float32 for as long as it is written to a file, though it may be in training."""
-    earlier = [(layer, layer.dtype_policy) for layer in _layers_of_a_precision(model)]
-    for layer, _ in earlier:
-        layer.dtype_policy = "float32"
-    try:
-        yield
-    finally:
-        for layer, policy in earlier:
-            layer.dtype_policy = policy
-
-
-def _layers_of_a_precision(model: keras.Model) -> Iterator[layers.Layer]:
-    for one in walk_models(model):
-        for layer in one.layers:
-            if layer.dtype_policy.name in get_args(Precision):
-                yield layer
-
-
-_IN_FLOAT32 = (
+_ALWAYS_FLOAT32 = (
     PictureScaling,
     EuclideanDistance,
     GeneralisedMean,
@@ -62,3 +23,49 @@ _IN_FLOAT32 = (
     layers.Rescaling,
     layers.UnitNormalization,
 )
+"""Layers that scale pictures, embeddings and distances."""
+
+
+def set_precision(model: keras.Model, precision: Precision) -> None:
+    """Set the precision that a built model computes in; its weights stay float32.
+
+    Layers that scale pictures, embeddings and distances always compute in float32. Layers with a
+    precision of their own, such as float64 or a quantised one, keep it.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any built model. Its nested models are changed too.
+    precision : {"float32", "mixed_float16", "mixed_bfloat16"}
+        The Keras policy to set.
+    """
+    has_changed = False
+    for layer in _layers_to_set(model):
+        policy = "float32" if isinstance(layer, _ALWAYS_FLOAT32) else precision
+        has_changed |= layer.dtype_policy.name != policy
+        layer.dtype_policy = policy
+    if has_changed:
+        for part in walk_models(model):
+            # Functions that were compiled before still compute in the previous precision.
+            part.train_function = part.test_function = part.predict_function = None
+
+
+@contextmanager
+def in_float32(model: keras.Model) -> Iterator[None]:
+    """Set a model to float32 within the block, for example to save it during mixed training."""
+    previous = [(layer, layer.dtype_policy) for layer in _layers_to_set(model)]
+    for layer, _ in previous:
+        layer.dtype_policy = "float32"
+    try:
+        yield
+    finally:
+        for layer, policy in previous:
+            layer.dtype_policy = policy
+
+
+def _layers_to_set(model: keras.Model) -> Iterator[layers.Layer]:
+    """Yield the layers that have no precision of their own."""
+    for part in walk_models(model):
+        for layer in part.layers:
+            if layer.dtype_policy.name in get_args(Precision):
+                yield layer

@@ -1,8 +1,9 @@
-"""Read the tensors of a PyTorch checkpoint with numpy alone: no torch, no code run from the file.
+"""Read the tensors of a PyTorch checkpoint without PyTorch, and without running code from it.
 
-The format is the one of `torch.save` before 1.6: three small pickles (magic number, version,
-machine), the pickled state dict whose tensors point into storages, the list of storage names,
-and then each storage as a 64-bit element count and its raw little-endian values.
+The format is that of `torch.save` before version 1.6: three small pickles (magic number, version,
+machine), the pickled state dict whose tensors refer to storages, the pickled list of the names of
+the storages, and then each storage: the number of its elements as a 64-bit integer and their raw
+little-endian values.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _STORAGE_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8
 
 
 class _Tensor(NamedTuple):
-    """Where a tensor lies: which storage, from which element on, with which strides."""
+    """Place of a tensor in a storage: its first element and its strides, in elements."""
 
     storage: tuple[Any, ...]
     offset: int
@@ -45,7 +46,7 @@ class _StateDictUnpickler(pickle.Unpickler):
             return _rebuild_tensor
         if module == "torch" and name in _STORAGE_DTYPES:
             return _STORAGE_DTYPES[name]
-        raise pickle.UnpicklingError(f"a state dict never holds {module}.{name}")
+        raise pickle.UnpicklingError(f"a state dict never contains {module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
         return pid
@@ -54,27 +55,35 @@ class _StateDictUnpickler(pickle.Unpickler):
 def read_torch_checkpoint(path: Path) -> dict[str, np.ndarray]:
     """Read a state dict.
 
+    Parameters
+    ----------
+    path : Path
+        A file written by `torch.save` before version 1.6.
+
     Returns
     -------
-    the tensors by name, as arrays of their own shape and dtype
+    dict of str to numpy.ndarray
+        The tensors by their names, with their own shapes and types.
 
     Raises
     ------
     pickle.UnpicklingError
-        If the file is another format or holds anything but tensors.
+        If the file has another format or contains anything but tensors.
     """
     try:
         return _read(path)
     except pickle.UnpicklingError:
         raise
-    except Exception as error:  # what bytes of another format lead to is anybody's guess
-        raise pickle.UnpicklingError(f"{path}: not a torch checkpoint, or damaged") from error
+    except Exception as error:  # other bytes can raise almost anything
+        raise pickle.UnpicklingError(f"{path}: not a PyTorch checkpoint, or damaged") from error
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     with path.open("rb") as file:
         if _load(file) != _MAGIC_NUMBER:
-            raise pickle.UnpicklingError(f"{path}: not a torch checkpoint of the pre-1.6 format")
+            raise pickle.UnpicklingError(
+                f"{path}: not a PyTorch checkpoint of the format before 1.6"
+            )
         _load(file), _load(file)  # format version and machine
         tensors: dict[str, _Tensor] = _load(file)
         dtypes = {tensor.storage[2]: tensor.storage[1] for tensor in tensors.values()}
@@ -89,7 +98,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 def _array(tensor: _Tensor, storage: np.ndarray) -> np.ndarray:
     size = storage.itemsize
     strides = [size * stride for stride in tensor.strides]
-    # Unlike `as_strided` this raises where a tensor reaches beyond its storage.
+    # Unlike `as_strided`, this raises if a tensor reaches beyond its storage.
     return np.ndarray(tensor.shape, storage.dtype, storage, size * tensor.offset, strides).copy()
 
 

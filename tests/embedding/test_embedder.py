@@ -98,7 +98,7 @@ def test_decoding_a_large_jpeg_at_a_smaller_scale_hardly_changes_its_vector(pret
 def test_a_model_that_cannot_be_loaded_is_reported(tmp_path):
     with pytest.raises(InputError, match="no such model file"):
         Embedder.load(tmp_path / "gone.hdf5")
-    with pytest.raises(InputError, match="unknown; one of"):
+    with pytest.raises(InputError, match="unknown; did you mean"):
         Embedder.pretrained("ResNet5")
 
 

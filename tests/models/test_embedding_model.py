@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 from siamese.errors import InputError
-from siamese.models.backbones import _applications, _scaling_of, list_backbones, lite_scaling
+from siamese.models.backbones import derive_scaling, find_applications, list_backbones, lite_scaling
 from siamese.models.checkpoints import load_model, save_model
 from siamese.models.embedding_model import (
     EMBEDDING_MODEL,
@@ -29,11 +29,13 @@ def random_pictures(n=4, size=32):
     return np.random.default_rng(0).uniform(-1, 1, (n, size, size, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("module", sorted({build.__module__ for build in _applications().values()}))
+@pytest.mark.parametrize(
+    "module", sorted({build.__module__ for build in find_applications().values()})
+)
 def test_scaling_is_what_the_application_asks_for(module):
     module = sys.modules[module]
     values = np.random.default_rng(1).uniform(0, 255, (2, 5, 4, 3)).astype(np.float32)
-    got = np.asarray(_scaling_of(module)(values / np.float32(127.5) - 1))
+    got = np.asarray(derive_scaling(module)(values / np.float32(127.5) - 1))
     np.testing.assert_allclose(got, module.preprocess_input(values.copy()), atol=1e-3)
 
 
@@ -179,7 +181,9 @@ def test_backbones_that_cannot_be_built_are_one_line(tmp_path):
     damaged = tmp_path / "damaged.weights.h5"
     damaged.write_bytes(b"no weights")
     for backbone, size, weights, said in (
-        ("ResNet5", 32, None, "unknown; one of EfficientNetLite0, base_cnn, ConvNeXtBase"),
+        ("resnet5", 32, None, r"--backbone resnet5: unknown; did you mean ResNet50\?"),
+        ("efficientnet-lite0", 32, None, r"unknown; did you mean EfficientNetLite0\?"),
+        ("qqq", 32, None, "unknown; give EfficientNetLite0, base_cnn or a model of keras.applica"),
         ("MobileNet", 32, str(tmp_path / "none.h5"), "no such weights file"),
         ("MobileNet", 32, str(wrong), "cannot be built"),
         ("MobileNet", 32, str(damaged), "must hold this backbone's weights"),
