@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from siamese.utils.progress import progress_bar
 from siamese.utils.threads import count_cores, map_in_threads
-from siamese.vectors.unit_vectors import UnitVectors, dots, recompute_exactly
+from siamese.vectors.unit_vectors import UnitVectors, recompute_exactly, reproducible_cosines
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[Any]
@@ -226,7 +226,7 @@ class _Ranking:
             if not count.any():
                 continue
             item = slice(begin[first], end[first])
-            similar = dots(
+            similar = reproducible_cosines(
                 self.queries.take(self.query_rows[start + first : start + last]),
                 self.gallery.take(self.gallery_rows[item]),
             )

@@ -16,7 +16,7 @@ from siamese.indexes.backends import BACKENDS, choose_backend, find_backend
 from siamese.indexes.gallery_augmentation import augment_gallery
 from siamese.indexes.index import Index, Metadata
 from siamese.indexes.place import COLLECTION, embeddings_folder, is_address, skipped_list
-from siamese.indexes.update import Changes, bring_up_to_date
+from siamese.indexes.update import Changes, update_index
 from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def _write_index(
             augmented=plan.augment,
         )
         return index, None
-    changes = bring_up_to_date(plan.index, vectors, metadata, contents)
+    changes = update_index(plan.index, vectors, metadata, contents)
     if any(changes) or plan.min_recall is not None:
         plan.index.save()
     return plan.index, changes

@@ -1,4 +1,4 @@
-"""Database-side augmentation: each picture of a gallery speaks for its neighbours too."""
+"""Augment a gallery: mix the vector of each picture with those of its neighbours."""
 
 from __future__ import annotations
 
@@ -13,26 +13,37 @@ from siamese.vectors.unit_vectors import UnitVectors
 def augment_gallery(
     vectors: NDArray[np.floating], neighbours: int = 3, alpha: float = 3.0
 ) -> NDArray[np.float32]:
-    """Replace each vector by the weighted mean of itself and its nearest others (DBA).
+    """Replace each vector by a weighted mean of itself and its nearest neighbours.
 
-    The mean is that of `expand_query`: ``v_i + Σ_j max(cos(v_i, v_j), 0)^α · v_j`` over the nearest
-    pictures j ≠ i, scaled to length 1. It takes n² · d steps for n pictures, once, and costs a
-    search nothing.
+    This is database-side augmentation (DBA)::
+
+        v_i' = v_i + Σ_j max(cos(v_i, v_j), 0)^α · v_j,    scaled to length 1
+
+    over the nearest vectors j ≠ i, as in `expand_query`. It takes n² · d steps once, and does not
+    slow down searches.
 
     Parameters
     ----------
-    vectors : (n, d), of length 1
-    neighbours : how many others; all, where there are fewer
-    alpha : see `expand_query`
+    vectors : array of shape (n, d)
+        Vectors of length 1.
+    neighbours : int, default 3
+        Number of neighbours per vector.
+    alpha : float, default 3.0
+        Exponent α ≥ 0; the greater it is, the less distant neighbours count.
 
     Returns
     -------
-    float32 (n, d), of length 1
+    float32 array of shape (n, d)
+        Vectors of length 1.
 
     Raises
     ------
     InputError
         If neighbours < 1 or alpha < 0.
+
+    See Also
+    --------
+    expand_query
 
     References
     ----------
@@ -60,29 +71,37 @@ def augment_gallery(
 def expand_query(
     vector: NDArray[np.floating], neighbours: NDArray[np.floating], alpha: float
 ) -> NDArray[np.float64]:
-    """Move a vector towards its neighbours, the nearer ones counting more (αQE).
+    """Move a vector towards its neighbours (αQE).
 
     ::
 
         v' = v + Σ_i max(cos(v, v_i), 0)^α · v_i,    scaled to length 1
 
-    With α = 0 all count alike, the average query expansion; the greater α, the less the far
-    ones count.
+    With α = 0 all neighbours count the same, which is average query expansion.
 
     Parameters
     ----------
-    vector : (d,), of length 1
-    neighbours : (n, d), of length 1
-    alpha : α ≥ 0
+    vector : array of shape (d,)
+        Vector of length 1.
+    neighbours : array of shape (n, d)
+        Vectors of length 1.
+    alpha : float
+        Exponent α ≥ 0; the greater it is, the less distant neighbours count.
 
     Returns
     -------
-    float64 (d,), of length 1
+    float64 array of shape (d,)
+        Vector of length 1.
 
     References
     ----------
     Radenović, Tolias, Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation",
     TPAMI 2019 (αQE).
+
+    Examples
+    --------
+    >>> expand_query(np.array([1.0, 0]), np.array([[0.6, 0.8]]), alpha=0).round(3).tolist()
+    [0.894, 0.447]
     """
     vector = np.asarray(vector, np.float64)
     # Opposite neighbours do not count: no root of a negative cosine, and no pushing away.

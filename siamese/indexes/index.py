@@ -1,4 +1,4 @@
-"""What every engine offers, and what it keeps of a picture beside its vector."""
+"""The interface of all indexes, and what they store about a picture besides its vector."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.models.facts import ModelFacts
 
 CONTENT_BYTES = 16
-"""Of the hash of a picture's file."""
+"""Size of the hash of a picture's file."""
 
 
 class Metadata(TypedDict):
-    """What an index tells of one picture."""
+    """Metadata of a picture."""
 
     item_id: str
     filename: str
@@ -25,13 +25,15 @@ class Metadata(TypedDict):
 
 
 class IndexedPicture(NamedTuple):
-    """A picture of an index, for finding out what has changed since.
+    """A picture of an index, as an update compares it with the catalogue.
 
     Attributes
     ----------
-    row : as `Index.query` returns it
-    metadata : see `Metadata`
-    content : BLAKE2b of the file that was embedded, 16 bytes; None where the engine keeps none
+    row : int
+        The row that `Index.query` returns.
+    metadata : Metadata
+    content : bytes or None
+        16-byte BLAKE2b hash of the embedded file; None if the backend does not store it.
     """
 
     row: int
@@ -42,17 +44,21 @@ class IndexedPicture(NamedTuple):
 class Index(Protocol):
     """Vectors of length 1, searched by Euclidean distance: ``distance² = 2 - 2 · cosine``.
 
-    A row is the number by which an engine knows a picture: its place, or a key. It holds until
-    the next `remove` or `save`. A picture is told from others by its item and its filename
-    together: one file may be of two items.
+    A row is the number by which an index identifies a picture, its position or a key. It is valid
+    until the next `remove` or `save`. Item and filename together identify a picture, because two
+    items may share a file.
 
     Attributes
     ----------
-    name : what to call the index in a message: where it lies, once it does
-    model : facts about the model whose vectors these are; None in files of older toolkits
-    embedding_size : dimensions of the vectors
-    augmented : whether the vectors are mixed with their neighbours, see
-        `siamese.indexes.gallery_augmentation.augment_gallery`
+    name : str
+        Name of the index for messages: the place where it is stored, if any.
+    model : ModelFacts or None
+        Facts about the model that computed the vectors; None in files of old versions.
+    embedding_size : int
+        Number of dimensions.
+    augmented : bool
+        Whether each vector is mixed with its neighbours; see
+        `siamese.indexes.gallery_augmentation.augment_gallery`.
     """
 
     @property
@@ -72,48 +78,52 @@ class Index(Protocol):
     def query(
         self, X: ArrayLike, k: int = 10, labels: LabelFilter = EVERYTHING
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find the nearest neighbours, as scikit-learn's `BallTree.query`.
+        """Find the nearest neighbours, like scikit-learn's `BallTree.query`.
 
         Parameters
         ----------
-        X : (n, d), vectors of length 1
-        k : how many; as many as there are that `labels` keeps, where there are fewer
-        labels : which pictures count
+        X : array-like of shape (n, d)
+            Queries of length 1.
+        k : int, default 10
+            Number of neighbours.
+        labels : LabelFilter, optional
+            Which pictures to search; all by default.
 
         Returns
         -------
-        distances : float64 (n, k), ascending in each row
-        rows : int (n, k)
+        distances : float64 array of shape (n, k)
+            In ascending order; with fewer columns if there are fewer pictures.
+        rows : int array of the same shape
 
         Raises
         ------
         InputError
-            If the dimensions are not those of the index, a number is not finite, or k < 1.
+            If the number of dimensions is wrong, a query is not finite, or k < 1.
         """
         ...
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
-        """Return what is known of the pictures of some rows, in their order."""
+        """Return the metadata of some rows, in their order."""
         ...
 
     def vectors(self, rows: ArrayLike) -> NDArray[np.floating[Any]]:
-        """Return the vectors of some rows, (n, d), of length 1, in their order."""
+        """Return the vectors of some rows, in their order: an array of shape (n, d)."""
         ...
 
     def find(self, *, item_id: str | None = None, filename: str | None = None) -> NDArray[np.intp]:
-        """Return the rows of an item's pictures, of a file's, or of those that are of both."""
+        """Return the rows of an item, of a file, or of both."""
         ...
 
     def item_sizes(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
-        """Return how many pictures each of some items has."""
+        """Count the pictures of some items, in their order."""
         ...
 
     def label_counts(self) -> dict[str, int]:
-        """Return how many pictures have each label, by label, the most frequent first."""
+        """Count the pictures with each label, the most frequent label first."""
         ...
 
     def entries(self) -> Iterator[IndexedPicture]:
-        """Walk over all pictures."""
+        """Iterate over all pictures."""
         ...
 
     def add(
@@ -124,23 +134,26 @@ class Index(Protocol):
     ) -> NDArray[np.intp]:
         """Add pictures.
 
-        One that is there already gets a second row, unless the engine knows it by a key: then it
-        is replaced, and keeps its row.
+        If the index identifies pictures by keys, an existing picture is replaced and keeps its
+        row; otherwise it gets a second row.
 
         Parameters
         ----------
-        vectors : (n, d), of length 1
-        metadata : (n,), the `Metadata` of each
-        contents : (n,), see `Entry.content`
+        vectors : array-like of shape (n, d)
+            Vectors of length 1.
+        metadata : sequence of n Metadata
+        contents : sequence of n bytes, optional
+            See `IndexedPicture`.
 
         Returns
         -------
-        int (n,), their rows
+        int array of shape (n,)
+            The rows of the pictures.
 
         Raises
         ------
         InputError
-            If what is given does not fit together or to the index.
+            If the arguments do not match each other or the index.
         """
         ...
 
@@ -149,11 +162,12 @@ class Index(Protocol):
         ...
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Write what was added and removed, whole or not at all.
+        """Write all changes, completely or not at all.
 
         Parameters
         ----------
-        path : where; None for where it was opened
+        path : path, optional
+            By default where the index was opened.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Which pictures a search may find, by their labels."""
+"""Filter pictures by their labels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from numpy.typing import NDArray
 
 
 class LabelFilter(msgspec.Struct, frozen=True):
-    """Keeps the pictures whose labels L are such that all three hold::
+    """Keeps the pictures whose set of labels L satisfies all three conditions::
 
         any_of = ∅  or  L ∩ any_of ≠ ∅        all_of ⊆ L        L ∩ none_of = ∅
 
+    A filter without labels keeps every picture, and is false as a boolean.
+
     Attributes
     ----------
-    any_of, all_of, none_of : labels; with none at all, every picture is kept
+    any_of, all_of, none_of : frozenset of str
+
+    Examples
+    --------
+    >>> bool(LabelFilter.from_lists(any_of=["red"])), bool(LabelFilter())
+    (True, False)
     """
 
     any_of: frozenset[str] = frozenset()
@@ -30,7 +37,7 @@ class LabelFilter(msgspec.Struct, frozen=True):
         all_of: Iterable[str] = (),
         none_of: Iterable[str] = (),
     ) -> LabelFilter:
-        """Make one of any collections of labels."""
+        """Create a filter from any iterables of labels."""
         return cls(frozenset(any_of), frozenset(all_of), frozenset(none_of))
 
     def __bool__(self) -> bool:
@@ -41,70 +48,74 @@ EVERYTHING = LabelFilter()
 
 
 class LabelTable:
-    """The labels of all rows of an index, as numbers, so that a filter is a few array operations.
+    """The labels of all rows of an index as numbers, so that a filter is a few array operations.
 
     Parameters
     ----------
-    names : the labels, each once
-    codes : int (m,), the numbers in `names` of the first row's labels, the second's, …; none twice
-        in a row
-    lengths : int (n,), how many of them belong to each row
+    names : sequence of str
+        All labels, without repetition.
+    codes : int array of shape (m,)
+        Positions in `names` of the labels of the first row, then of the second, and so on, without
+        repetition within a row.
+    lengths : int array of shape (n,)
+        Number of labels of each row.
     """
 
     def __init__(
         self, names: Sequence[str], codes: NDArray[np.integer], lengths: NDArray[np.integer]
     ) -> None:
         self.names = list(names)
-        self._numbers = {name: number for number, name in enumerate(self.names)}
+        self._code_of = {name: code for code, name in enumerate(self.names)}
         self._codes = codes
         self._rows = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
         self._count = len(lengths)
-        self._kept: tuple[LabelFilter, NDArray[np.bool_]] | None = None
+        self._last_mask: tuple[LabelFilter, NDArray[np.bool_]] | None = None
 
     @classmethod
     def from_labels(cls, labels: Iterable[Iterable[str]]) -> LabelTable:
-        """Make one of the labels of each row."""
-        numbers: dict[str, int] = {}
+        """Create a table from the labels of each row."""
+        code_of: dict[str, int] = {}
         codes: list[int] = []
         lengths: list[int] = []
-        for of_row in labels:
-            row = {numbers.setdefault(label, len(numbers)) for label in of_row}
+        for names in labels:
+            row = {code_of.setdefault(name, len(code_of)) for name in names}
             codes.extend(row)
             lengths.append(len(row))
-        return cls(list(numbers), np.array(codes, np.intp), np.array(lengths, np.intp))
+        return cls(list(code_of), np.array(codes, np.intp), np.array(lengths, np.intp))
 
-    def counts(self, here: NDArray[np.bool_] | None = None) -> dict[str, int]:
-        """How many rows have each label, the most frequent first, then by name.
+    def counts(self, mask: NDArray[np.bool_] | None = None) -> dict[str, int]:
+        """Count the rows with each label, the most frequent label first, then by name.
 
         Parameters
         ----------
-        here : bool (n,), the rows that count; None for all
+        mask : bool array of shape (n,), optional
+            The rows to count; all by default.
         """
-        codes = self._codes if here is None else self._codes[here[self._rows]]
+        codes = self._codes if mask is None else self._codes[mask[self._rows]]
         counts = np.bincount(codes, minlength=len(self.names))
         order = sorted(range(len(self.names)), key=lambda code: (-counts[code], self.names[code]))
         return {self.names[code]: int(counts[code]) for code in order if counts[code]}
 
     def mask(self, labels: LabelFilter) -> NDArray[np.bool_]:
-        """Whether each row is kept, bool (n,); not to be written to.
+        """Return whether a filter keeps each row, as a read-only bool array of shape (n,).
 
-        The last answer is remembered: a search asks for the same one again and again.
+        The last mask is cached, because a search asks for it repeatedly.
         """
-        last = self._kept  # once: another thread may put its own there meanwhile
+        last = self._last_mask  # read once, because another thread may replace it
         if last is not None and last[0] == labels:
             return last[1]
-        kept = np.ones(self._count, np.bool_)
+        mask = np.ones(self._count, np.bool_)
         if labels.any_of:
-            kept &= self._hits(labels.any_of) > 0
+            mask &= self._count_labels(labels.any_of) > 0
         if labels.all_of:
-            kept &= self._hits(labels.all_of) == len(labels.all_of)
+            mask &= self._count_labels(labels.all_of) == len(labels.all_of)
         if labels.none_of:
-            kept &= self._hits(labels.none_of) == 0
-        self._kept = labels, kept
-        return kept
+            mask &= self._count_labels(labels.none_of) == 0
+        self._last_mask = labels, mask
+        return mask
 
-    def _hits(self, labels: Iterable[str]) -> NDArray[np.intp]:
-        """How many of some labels each row has."""
-        wanted = np.zeros(len(self.names) + 1, np.bool_)  # one more: there may be no label at all
-        wanted[[self._numbers[label] for label in labels if label in self._numbers]] = True
-        return np.bincount(self._rows[wanted[self._codes]], minlength=self._count)
+    def _count_labels(self, labels: Iterable[str]) -> NDArray[np.intp]:
+        """Count how many of some labels each row has."""
+        is_counted = np.zeros(len(self.names) + 1, np.bool_)  # one more, in case of no labels
+        is_counted[[self._code_of[label] for label in labels if label in self._code_of]] = True
+        return np.bincount(self._rows[is_counted[self._codes]], minlength=self._count)

@@ -1,33 +1,34 @@
-"""The checkpoint that an index records, found again where a folder with both has moved."""
+"""Find the checkpoint of an index after the folder that holds both was moved."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
-from siamese.indexes.place import is_address
+from siamese.indexes.place import Place, is_address
 from siamese.models.facts import ModelFacts
 
 
-def find_moved_checkpoint(
-    model: ModelFacts | None, place: str | os.PathLike[str]
-) -> ModelFacts | None:
-    """The facts about a model with the path at which its checkpoint is now.
+def find_moved_checkpoint(model: ModelFacts | None, place: Place) -> ModelFacts | None:
+    """Replace the path of a model by the present path of its checkpoint.
 
-    An index that was made in ``/home/me/project`` records ``/home/me/project/checkpoints/a.hdf5``.
-    Where that is not there, as much as possible of the path's end is looked for, first beside the
-    index, then in the working folder: ``/app/checkpoints/a.hdf5`` before ``/app/a.hdf5``. Whether
-    it is the model that made the index is for its fingerprint to say; see `siamese.Searcher`.
+    An index that was built in ``/home/me/project`` records
+    ``/home/me/project/checkpoints/a.hdf5``. If this file is missing, the longest possible end of
+    the path is looked up, first beside the index, then in the working folder:
+    ``/app/checkpoints/a.hdf5`` before ``/app/a.hdf5``. `siamese.Searcher` checks by its
+    fingerprint whether the file is the model of the index.
 
     Parameters
     ----------
-    model : what the index records
-    place : where the index lies, see `siamese.open_index`
+    model : ModelFacts or None
+        The facts that the index records.
+    place : path or address
+        Where the index lies.
 
     Returns
     -------
-    The same facts where the checkpoint is where it was, or is nowhere to be found.
+    ModelFacts or None
+        `model` itself if the checkpoint has not moved or is not found.
     """
     if model is None or model.path is None or Path(model.path).is_file():
         return model

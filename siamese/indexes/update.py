@@ -1,4 +1,4 @@
-"""What has changed between an index and its catalogue, and nothing more, is done again."""
+"""Change in an index only what has changed in its catalogue."""
 
 from __future__ import annotations
 
@@ -12,59 +12,68 @@ from siamese.indexes.index import Index, IndexedPicture, Metadata
 
 
 class Changes(NamedTuple):
-    """How many pictures were added, changed and removed."""
+    """Numbers of added, changed and removed pictures."""
 
     added: int
     changed: int
     removed: int
 
 
-def bring_up_to_date(
+def update_index(
     index: Index,
     vectors: NDArray[np.float32],
     metadata: Sequence[Metadata],
     contents: Sequence[bytes],
 ) -> Changes:
-    """Make an index hold these pictures and no others; it is not saved.
+    """Make an index hold exactly the given pictures, without saving it.
 
-    A picture is the same while its item, its filename, its labels and the bytes of its file are;
-    where the index does not know the bytes, while its vector is. Stopped in between, doing it
-    again ends in the same index.
+    A picture is unchanged if its item, its filename, its labels and the contents of its file are
+    the same; if the index does not store the contents, the vectors are compared. After a stop in
+    between, another call leads to the same index.
 
     Parameters
     ----------
-    vectors : (n, d), of length 1, of the model that made the index
-    metadata : (n,), no item and filename twice
-    contents : (n,), BLAKE2b of each file, 16 bytes
-    """
-    places = {(one["item_id"], one["filename"]): place for place, one in enumerate(metadata)}
+    index : Index
+    vectors : array of shape (n, d)
+        Vectors of length 1, computed by the model of the index.
+    metadata : sequence of n Metadata
+        Without repeated pictures.
+    contents : sequence of n bytes
+        See `siamese.indexes.IndexedPicture`.
 
-    def same(entry: IndexedPicture, place: int) -> bool:
-        if set(entry.metadata["labels"]) != set(metadata[place]["labels"]):
+    Returns
+    -------
+    Changes
+    """
+    new = {(one["item_id"], one["filename"]): number for number, one in enumerate(metadata)}
+
+    def is_unchanged(entry: IndexedPicture, number: int) -> bool:
+        if set(entry.metadata["labels"]) != set(metadata[number]["labels"]):
             return False
         if entry.content is not None:
-            return entry.content == contents[place]
-        return np.array_equal(index.vectors([entry.row])[0], vectors[place])
+            return entry.content == contents[number]
+        return np.array_equal(index.vectors([entry.row])[0], vectors[number])
 
     stale, changed, removed = [], [], 0
     for entry in index.entries():
-        place = places.get((entry.metadata["item_id"], entry.metadata["filename"]))
-        if place is None:  # gone from the catalogue, or a second row of the same picture
+        number = new.pop((entry.metadata["item_id"], entry.metadata["filename"]), None)
+        if number is None:  # not in the catalogue, or a second row of a picture
             removed += 1
+        elif is_unchanged(entry, number):
+            continue
         else:
-            del places[entry.metadata["item_id"], entry.metadata["filename"]]
-            if same(entry, place):
-                continue
-            changed.append(place)
+            changed.append(number)
         stale.append(entry.row)
-    added = list(places.values())
-    # First what is new: whoever searches meanwhile misses nothing.
-    new = added + changed
-    if new:
+    added = list(new.values())
+    # First add, so that a search in between finds every picture.
+    written = added + changed
+    if written:
         rows = index.add(
-            vectors[new], [metadata[place] for place in new], [contents[place] for place in new]
+            vectors[written],
+            [metadata[number] for number in written],
+            [contents[number] for number in written],
         )
-        stale = list(np.setdiff1d(stale, rows))  # what was replaced stays
+        stale = list(np.setdiff1d(stale, rows))  # a replaced picture keeps its row
     if stale:
         index.remove(stale)
     return Changes(len(added), len(changed), removed)

@@ -1,4 +1,4 @@
-"""What every engine asks of what it is given, and the one line that says what is wrong."""
+"""Check the arguments that all backends have in common."""
 
 from __future__ import annotations
 
@@ -19,83 +19,92 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=np.floating)
 
 
-def checked_queries(X: NDArray[T], k: int, index: Index) -> NDArray[T]:
-    """Query vectors that fit to an index, as they are.
+def check_queries(X: NDArray[T], k: int, index: Index) -> NDArray[T]:
+    """Check that queries match an index, and return them.
 
     Raises
     ------
     InputError
-        If the dimensions are not those of the index, a number is not finite, or k < 1.
+        If the number of dimensions is wrong, a query is not finite, or k < 1.
     """
     if X.ndim != 2 or X.shape[1] != index.embedding_size:
         raise InputError(
-            f"{index.name}: holds vectors of {index.embedding_size} dimensions, asked for "
-            f"those of shape {X.shape}; embed with the model that made the index"
+            f"{index.name}: has vectors of {index.embedding_size} dimensions, but the queries have "
+            f"shape {X.shape}; embed them with the model of the index"
         )
     if not np.isfinite(X).all():
-        raise InputError("a query vector is not finite; the model that made it is broken")
+        raise InputError("a query vector is not finite; check the model that computed it")
     if k < 1:
         raise InputError(f"k is {k}; ask for at least 1 result")
     return X
 
 
-def checked_parts(
-    data: NDArray[np.floating], metadata: object, model: ModelFacts | None
+def check_pictures(
+    vectors: NDArray[np.floating], metadata: object, model: ModelFacts | None
 ) -> list[Metadata]:
-    """Check that vectors, metadata and model fit together, and return the metadata.
+    """Check that vectors, metadata and model match, and return the metadata.
 
     Parameters
     ----------
-    data : (n, d), to be of length 1
-    metadata : to be of n `Metadata`
-    model : of this d, or None
+    vectors : array of shape (n, d)
+        They must be of length 1.
+    metadata : object
+        It must be a list of n Metadata.
+    model : ModelFacts or None
+        Its vectors must have d dimensions.
 
     Raises
     ------
     ValueError
-        Saying what is not so.
+        If anything does not match.
     """
-    if data.ndim != 2:
-        raise ValueError(f"vectors of shape {data.shape}, not (pictures, dimensions)")
-    length = np.sqrt(np.einsum("ij,ij->i", data, data))
-    if not (np.abs(length - 1) < 1e-3).all():  # NaN is not less
-        raise ValueError("vectors that are not of length 1")
+    if vectors.ndim != 2:
+        raise ValueError(f"the vectors have shape {vectors.shape}, not (pictures, dimensions)")
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    if not (np.abs(lengths - 1) < 1e-3).all():  # false for NaN too
+        raise ValueError("a vector is not of length 1")
     try:
-        rows = msgspec.convert(metadata, list[Metadata])
+        pictures = msgspec.convert(metadata, list[Metadata])
     except msgspec.ValidationError as error:
-        raise ValueError(f"metadata of another form: {error}") from None
-    if len(rows) != len(data):
-        raise ValueError(f"metadata of {len(rows)} pictures for {len(data)} vectors")
-    if model is not None and model.embedding_size != data.shape[1]:
+        raise ValueError(f"invalid metadata: {error}") from None
+    if len(pictures) != len(vectors):
+        raise ValueError(f"metadata of {len(pictures)} pictures for {len(vectors)} vectors")
+    if model is not None and model.embedding_size != vectors.shape[1]:
         raise ValueError(
-            f"vectors of {data.shape[1]} dimensions, its model makes {model.embedding_size}"
+            f"the vectors have {vectors.shape[1]} dimensions, those of the model "
+            f"{model.embedding_size}"
         )
-    return rows
+    return pictures
 
 
-def given_parts(
-    data: NDArray[np.floating],
+def check_new_pictures(
+    vectors: NDArray[np.floating],
     metadata: Sequence[Mapping[str, Any]],
     model: ModelFacts | None,
-    otherwise: str,
+    failure: str,
     contents: Sequence[bytes] | None = None,
 ) -> list[Metadata]:
-    """`checked_parts` of what a caller gives to be indexed.
+    """Check the pictures that a caller wants to index, and return their metadata.
 
     Parameters
     ----------
-    otherwise : what did not happen, with which the error begins
-    contents : (n,), see `siamese.indexes.IndexedPicture`; None where they are not kept
+    vectors, metadata, model
+        See `check_pictures`.
+    failure : str
+        Start of the error message, such as "nothing indexed".
+    contents : sequence of n bytes, optional
+        See `siamese.indexes.IndexedPicture`.
 
     Raises
     ------
     InputError
-        One line, saying what is not as it must be.
+        If anything does not match.
     """
     try:
-        known = checked_parts(data, list(metadata), model)
-        if contents is not None and [len(one) for one in contents] != [CONTENT_BYTES] * len(data):
-            raise ValueError(f"contents that are not {len(data)} times {CONTENT_BYTES} bytes")
+        pictures = check_pictures(vectors, list(metadata), model)
+        sizes = None if contents is None else [len(content) for content in contents]
+        if sizes not in (None, [CONTENT_BYTES] * len(vectors)):
+            raise ValueError(f"the contents are not {len(vectors)} hashes of {CONTENT_BYTES} bytes")
     except ValueError as error:
-        raise InputError(f"{otherwise}: {error}") from None
-    return known
+        raise InputError(f"{failure}: {error}") from None
+    return pictures

@@ -1,1 +1,1 @@
-"""Exact nearest neighbors and unit vectors, in NumPy."""
+"""Unit vectors and their exact nearest neighbours, in NumPy."""

@@ -1,4 +1,4 @@
-"""Vectors as directions: scaled to length 1 as they are taken, without a second copy of them."""
+"""Vectors of any length that are scaled to length 1 as they are read, without a second copy."""
 
 from __future__ import annotations
 
@@ -10,21 +10,33 @@ from numpy.typing import ArrayLike, NDArray
 from siamese.errors import InputError
 
 CHUNK_ROWS = 4096
-"""Rows that are looked at in one go where all are."""
+"""Number of rows that a pass over all vectors reads at once."""
 
 
 class UnitVectors:
-    """Vectors that may have any length, and are compared by cosine.
+    """Vectors of any length that are compared by cosine.
 
     Parameters
     ----------
-    vectors : (n, d); float32 is not copied
-    name : what they are, for the error
+    vectors : array-like of shape (n, d)
+        A float32 array is not copied.
+    name : str
+        What the vectors are, for error messages.
+
+    Attributes
+    ----------
+    vectors : float32 array of shape (n, d)
+    lengths : float32 array of shape (n, 1)
 
     Raises
     ------
     InputError
-        Not (n, d), empty, or a vector that is not finite or of length 0.
+        If the shape is not (n, d), there are no vectors, or one is not finite or has length 0.
+
+    Examples
+    --------
+    >>> UnitVectors([[3, 4], [0, 2]], "vectors").lengths.ravel().tolist()
+    [5.0, 2.0]
     """
 
     def __init__(self, vectors: ArrayLike, name: str) -> None:
@@ -40,7 +52,7 @@ class UnitVectors:
         if len(bad := np.flatnonzero(~np.isfinite(self.lengths) | (self.lengths == 0))):
             raise InputError(
                 f"{name}: {len(bad)} of {len(self)} have no direction (NaN, infinite or all 0), "
-                f"the first in row {bad[0]}; the model that made them is broken"
+                f"the first is in row {bad[0]}; check the model that computed them"
             )
 
     def __len__(self) -> int:
@@ -48,47 +60,65 @@ class UnitVectors:
 
     @property
     def size(self) -> int:
-        """The number of dimensions."""
+        """Number of dimensions."""
         return self.vectors.shape[1]
 
     def take(self, rows: NDArray[Any] | slice) -> NDArray[np.float32]:
-        """float32 (rows, d), length 1."""
-        # + 0: there is no -0.0 then, and equal vectors have equal bytes.
+        """Return some rows, scaled to length 1."""
+        # Adding 0 turns -0.0 into 0.0, so that equal vectors have equal bytes.
         return self.vectors[rows] / self.lengths[rows] + np.float32(0)
 
     def first_equal(self) -> NDArray[np.intp]:
-        """int (n,): for each row the first one of exactly the same direction."""
-        hashes = np.empty(len(self), np.int64)  # of 64 bits: two of a million meet by no chance
+        """Return for each row the first row that is exactly equal to it.
+
+        Returns
+        -------
+        int array of shape (n,)
+        """
+        hashes = np.empty(len(self), np.int64)  # 64 bits: collisions are practically impossible
         for start in range(0, len(self), CHUNK_ROWS):
             chunk = self.take(slice(start, start + CHUNK_ROWS))
             hashes[start : start + len(chunk)] = [hash(row.tobytes()) for row in chunk]
-        _, first, place = np.unique(hashes, return_index=True, return_inverse=True)
-        return first[place]
+        _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+        return first[inverse]
 
 
-def dots(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cosines of (n, d) and (m, d): float32 (n, m), the same for the same two vectors anywhere.
+def reproducible_cosines(
+    X: NDArray[np.float32], vectors: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Compute cosines that depend only on the two vectors, not on their positions.
 
-    A matrix product is far faster, but rounds by where in the matrix a vector stands.
+    A matrix product is far faster, but its rounding depends on the positions.
+
+    Parameters
+    ----------
+    X, vectors : float32 arrays of shape (n, d) and (m, d)
+        Vectors of length 1.
+
+    Returns
+    -------
+    float32 array of shape (n, m)
     """
-    return np.vecdot(one[:, None], other[None])
+    return np.vecdot(X[:, None], vectors[None])
 
 
 def recompute_exactly(
     cosines: NDArray[np.float32],
-    ours: NDArray[np.float32],
-    theirs: UnitVectors,
+    queries: NDArray[np.float32],
+    gallery: UnitVectors,
     twin: NDArray[Any],
 ) -> None:
-    """Compute some columns of a matrix product anew with `dots`, in place.
+    """Replace some columns of a matrix product by `reproducible_cosines`, in place.
 
     Parameters
     ----------
-    cosines : float32 (n, m)
-    ours : float32 (n, d)
-    twin : int (m,), the row of `theirs` that a column is of; -1 where the product will do
+    cosines : float32 array of shape (n, m)
+    queries : float32 array of shape (n, d)
+    gallery : UnitVectors
+    twin : int array of shape (m,)
+        For each column to replace, the row of the gallery to compute it with; -1 for the others.
     """
     (columns,) = np.nonzero(twin >= 0)
     if len(columns):
-        rows, place = np.unique(twin[columns], return_inverse=True)
-        cosines[:, columns] = dots(ours, theirs.take(rows))[:, place]
+        rows, inverse = np.unique(twin[columns], return_inverse=True)
+        cosines[:, columns] = reproducible_cosines(queries, gallery.take(rows))[:, inverse]

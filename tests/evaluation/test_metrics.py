@@ -98,7 +98,7 @@ GOOD = at_angles(0, 1, 2)
     ("call", "line"),
     [
         (lambda: retrieval_metrics(GOOD * np.nan, "aab"), "3 of 3 have no direction"),
-        (lambda: retrieval_metrics(GOOD * [[1], [np.inf], [1]], "aab"), "the first in row 1"),
+        (lambda: retrieval_metrics(GOOD * [[1], [np.inf], [1]], "aab"), "the first is in row 1"),
         (lambda: retrieval_metrics(GOOD * 0, "aab"), "no direction"),
         (lambda: retrieval_metrics(GOOD[0], "aa"), r"the shape is \(2,\)"),
         (lambda: retrieval_metrics(np.empty((0, 4)), []), r"the shape is \(0, 4\)"),

@@ -9,7 +9,7 @@ import pytest
 
 from siamese.errors import InputError
 from siamese.indexes import EVERYTHING, LabelFilter, find_backend, open_index
-from siamese.indexes.update import bring_up_to_date
+from siamese.indexes.update import update_index
 from siamese.search.searcher import Searcher
 from tests.indexes.conftest import LABELS, SIZE, contents, facts, grouped, known
 
@@ -112,8 +112,8 @@ def test_it_tells_what_it_was_given(index, engine):
 
 def test_what_cannot_be_asked_or_added_is_one_line(index):
     for X, k, line in (
-        (np.ones((1, SIZE + 1)), 1, rf"holds vectors of {SIZE} dimensions"),
-        (np.ones(SIZE), 1, "asked for those of shape"),
+        (np.ones((1, SIZE + 1)), 1, rf"has vectors of {SIZE} dimensions"),
+        (np.ones(SIZE), 1, "the queries have shape"),
         (np.full((1, SIZE), np.nan), 1, "not finite"),
         (grouped(1), 0, "k is 0"),
     ):
@@ -121,10 +121,10 @@ def test_what_cannot_be_asked_or_added_is_one_line(index):
             index.query(X, k)
     one = known(1)
     for vectors, metadata, line in (
-        (grouped(1, SIZE + 1), one, "nothing added: vectors of 13 dimensions"),
+        (grouped(1, SIZE + 1), one, "nothing added: the vectors have 13 dimensions"),
         (2 * grouped(1), one, "not of length 1"),
         (grouped(2), one, "metadata of 1 pictures for 2 vectors"),
-        (grouped(1), [{"item_id": 1}], "of another form"),
+        (grouped(1), [{"item_id": 1}], "invalid metadata"),
     ):
         with pytest.raises(InputError, match=line):
             index.add(vectors, metadata)
@@ -142,7 +142,7 @@ def test_changed_saved_and_opened_again_it_holds_the_new_catalogue(make, engine)
     metadata[11] = {**metadata[11], "labels": ["new"]}
     stay = [row for row in range(240) if row not in (0, 1, 55)]
     wanted = [metadata[row] for row in stay]
-    changes = bring_up_to_date(index, vectors[stay], wanted, [files[row] for row in stay])
+    changes = update_index(index, vectors[stay], wanted, [files[row] for row in stay])
     # Exact engines compare vectors where they keep no content.
     assert changes == (40, 2, 3)
     index.save()
@@ -156,7 +156,7 @@ def test_changed_saved_and_opened_again_it_holds_the_new_catalogue(make, engine)
     right = [one["filename"] == other["filename"] for one, other in zip(told, wanted, strict=True)]
     assert np.mean(right) > (0.97 if "graph" in engine else 0.999)
     assert index.query(vectors[:1], 1, LabelFilter.from_lists(any_of=["new"]))[1].shape == (1, 1)
-    again = bring_up_to_date(index, vectors[stay], wanted, [files[row] for row in stay])
+    again = update_index(index, vectors[stay], wanted, [files[row] for row in stay])
     assert again == (0, 0, 0)
 
 

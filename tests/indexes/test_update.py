@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from siamese.indexes import BACKENDS, LabelFilter, open_index
 from siamese.indexes.faiss import layout as faiss_layout
-from siamese.indexes.update import bring_up_to_date
+from siamese.indexes.update import update_index
 from tests.indexes.conftest import facts
 
 SIZE = 6
@@ -84,7 +84,7 @@ class Living(RuleBasedStateMachine):
             return
         added = len(new.keys() - self.wanted.keys())
         removed = len(self.wanted.keys() - new.keys())
-        changes = bring_up_to_date(self.index, *self.parts(new))
+        changes = update_index(self.index, *self.parts(new))
         assert changes == (added, len(changed.keys() & self.wanted.keys()), removed)
         self.wanted = new
 

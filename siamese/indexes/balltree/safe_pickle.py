@@ -1,10 +1,9 @@
-"""Read a pickle without executing anything that it names.
+"""Read a pickle without executing anything that it refers to.
 
-Of pickle's instructions only those are obeyed that build plain containers, strings, numbers and
-bytes. A name (`numpy.dtype`, say) must be on the caller's list, and even then it stays a name:
-what the file would call becomes a `Made`, a record of the name and its arguments, for the caller
-to judge. So a hostile file runs no code, and a damaged one never reaches compiled code that
-trusts what it is given.
+Only the instructions that build plain containers, strings, numbers and bytes are supported. A name
+such as `numpy.dtype` must be allowed by the caller, and even then nothing is imported: a call in
+the file becomes a `PickledCall`, a record of the name and the arguments, for the caller to check.
+So a hostile file runs no code, and a damaged file never reaches compiled code that trusts it.
 """
 
 from __future__ import annotations
@@ -30,23 +29,23 @@ NUMPY_NAMES = frozenset(
         for function in ("multiarray._reconstruct", "numeric._frombuffer")
     }
 )
-"""What a pickled numpy array names; `array` makes one of its `Made`."""
+"""The names in a pickled numpy array; see `to_array`."""
 
 
-class Named(NamedTuple):
-    """A class or function that a pickle names; calling it records the call."""
+class PickledName(NamedTuple):
+    """The name of a class or function in a pickle; calling it records the call."""
 
     name: str
 
-    def __call__(self, *args: object) -> Made:
+    def __call__(self, *args: object) -> PickledCall:
         """Record a call."""
-        if len(args) > 4:  # an array's or a tree's have fewer; and a million would eat memory
+        if len(args) > 4:  # an array or a tree has fewer, and a million would fill the memory
             raise pickle.UnpicklingError(f"{self.name} is called with {len(args)} arguments")
-        return Made(self.name, args)
+        return PickledCall(self.name, args)
 
 
-class Made:
-    """What calling `name` with `args`, and then setting `state`, would have made."""
+class PickledCall:
+    """An object that a pickle creates by calling `name` with `args`, and setting its `state`."""
 
     __slots__ = ("args", "name", "state")
 
@@ -61,65 +60,77 @@ def read_pickle(path: str | os.PathLike[str], names: Collection[str]) -> Any:
 
     Parameters
     ----------
-    path : the file
-    names : the dotted names the file may hold
+    path : path
+    names : collection of str
+        The dotted names that the file may refer to.
 
     Returns
     -------
-    What was pickled: plain containers and values, with a `Made` for every other object.
+    object
+        Plain containers and values, with a `PickledCall` for every other object.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is no such pickle, is damaged, or names anything else.
+        If the file cannot be read, is not such a pickle, is damaged, or refers to other names.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
             if file.read(1) != pickle.PROTO:
-                raise InputError(f"{path}: not an index file (no pickle of protocol 3 or later)")
+                raise InputError(f"{path}: not an index file (not a pickle of protocol 3 or later)")
             file.seek(0)
             return _Reader(file, path, names).load()
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; make an index first") from None
+        raise InputError(f"{path}: no such file; run `siamese index` first") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # damaged bytes make the reader stumble in nearly any way
-        raise damaged(path, type(error).__name__) from None
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); index again"
+        ) from None
+    except Exception as error:  # damaged bytes raise nearly any error
+        raise damage(path, type(error).__name__) from None
 
 
-def damaged(path: str | os.PathLike[str], reason: str) -> InputError:
-    """One line for an index file that is not as it was written."""
-    return InputError(f"{path}: damaged ({reason}); not opened, make the index again")
+def damage(path: str | os.PathLike[str], reason: str) -> InputError:
+    """Return the error for a damaged index file."""
+    return InputError(f"{path}: damaged ({reason}); index again")
 
 
-def array(made: object, dtype: DTypeLike) -> NDArray[Any]:
-    """Make the numpy array that a `Made` records, as a read-only view of the bytes in the file.
+def to_array(pickled: object, dtype: DTypeLike) -> NDArray[Any]:
+    """Create the numpy array that a `PickledCall` records, as a read-only view of its bytes.
 
     Parameters
     ----------
-    made : of the name `_frombuffer` or `_reconstruct`
-    dtype : the only one accepted
+    pickled : object
+        A call of `_frombuffer` or `_reconstruct`.
+    dtype : dtype
+        The required type.
+
+    Returns
+    -------
+    array of up to 3 dimensions
 
     Raises
     ------
     ValueError
-        If it records anything else than a C-ordered array of that dtype.
+        If it is not a C-ordered array of that type.
     """
     dtype = np.dtype(dtype)
-    match made:
-        case Made(name=name, args=(data, kind, shape, "C"), state=None) if name.endswith(
-            "._frombuffer"
+    match pickled:
+        case PickledCall(name=name, args=(data, pickled_dtype, shape, "C"), state=None) if (
+            name.endswith("._frombuffer")
         ):
             pass
-        case Made(name=name, state=(1, shape, kind, False, data)) if name.endswith("._reconstruct"):
+        case PickledCall(name=name, state=(1, shape, pickled_dtype, False, data)) if name.endswith(
+            "._reconstruct"
+        ):
             pass
         case _:
-            raise ValueError("no array where one should be")
-    if not _is_pickled(kind, dtype):
-        raise ValueError(f"an array of another type than {dtype}")
+            raise ValueError("an array is missing")
+    if not _is_pickled_dtype(pickled_dtype, dtype):
+        raise ValueError(f"an array is not of type {dtype}")
     if not (
         isinstance(data, bytes)
         and isinstance(shape, tuple)
@@ -127,19 +138,21 @@ def array(made: object, dtype: DTypeLike) -> NDArray[Any]:
         and all(type(side) is int and side > 0 for side in shape)
         and math.prod(shape) * dtype.itemsize == len(data)
     ):
-        raise ValueError("an array whose shape and size disagree")
+        raise ValueError("the shape and the size of an array do not match")
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _is_pickled(kind: object, dtype: np.dtype[Any]) -> bool:
-    """Whether `kind` records `dtype`: its name and size, byte order, and fields."""
-    pickled: Any = dtype.__reduce__()
-    _, (code, *_), (_, order, *_) = pickled
-    match kind:
-        case Made(
-            name="numpy.dtype", args=(its_code, *_), state=(_, its_order, _, names, fields, *_)
+def _is_pickled_dtype(pickled: object, dtype: np.dtype[Any]) -> bool:
+    """Check whether a call records a dtype: its name and size, byte order, and fields."""
+    reduced: Any = dtype.__reduce__()
+    _, (code, *_), (_, order, *_) = reduced
+    match pickled:
+        case PickledCall(
+            name="numpy.dtype",
+            args=(pickled_code, *_),
+            state=(_, pickled_order, _, names, fields, *_),
         ):
-            if (its_code, its_order, names) != (code, order, dtype.names):
+            if (pickled_code, pickled_order, names) != (code, order, dtype.names):
                 return False
         case _:
             return False
@@ -148,16 +161,16 @@ def _is_pickled(kind: object, dtype: np.dtype[Any]) -> bool:
     return isinstance(fields, dict) and all(
         isinstance(field := fields.get(name), tuple)
         and len(field) == 2
-        and _is_pickled(field[0], part)
-        and field[1] == at
-        for name, (part, at, *_) in dtype.fields.items()
+        and _is_pickled_dtype(field[0], part)
+        and field[1] == offset
+        for name, (part, offset, *_) in dtype.fields.items()
     )
 
 
 class _Reader(pickle._Unpickler):
-    """The unpickler of the standard library that is written in Python, with fewer instructions.
+    """The Python unpickler of the standard library, with fewer instructions.
 
-    The one written in C takes memory for as many memo entries as a file claims to have.
+    The C unpickler allocates memory for as many memo entries as a file claims to have.
     """
 
     dispatch = {  # noqa: RUF012 - as in the base class
@@ -185,21 +198,21 @@ class _Reader(pickle._Unpickler):
         self._path = path
         self._names = names
 
-    def find_class(self, module: str, name: str) -> Named:
+    def find_class(self, module: str, name: str) -> PickledName:
         full = f"{module}.{name}"
         if full not in self._names:
             raise InputError(
-                f"{self._path}: holds {ascii(full)[1:-1]:.80}, which an index never does; "
-                "not opened"
+                f"{self._path}: refers to {ascii(full)[1:-1]:.80}, which an index never does; do "
+                "not open this file"
             )
-        return Named(full)
+        return PickledName(full)
 
     def _build(self) -> None:
         state = self.stack.pop()
-        made = self.stack[-1]
-        if not isinstance(made, Made):
+        call = self.stack[-1]
+        if not isinstance(call, PickledCall):
             raise pickle.UnpicklingError("state for a plain value")
-        made.state = state
+        call.state = state
 
     def _set_item(self) -> None:
         value = self.stack.pop()
@@ -210,13 +223,13 @@ class _Reader(pickle._Unpickler):
         self._fill(self.pop_mark())
 
     def _fill(self, pairs: list[Any]) -> None:
-        # Hashing a tuple in a tuple in a … overflows the C stack; strings are enough.
+        # Only strings, because hashing deeply nested tuples overflows the C stack.
         if type(self.stack[-1]) is not dict or not all(type(key) is str for key in pairs[::2]):
-            raise pickle.UnpicklingError("a key that is no string")
+            raise pickle.UnpicklingError("a key is not a string")
         self.stack[-1].update(zip(pairs[::2], pairs[1::2], strict=True))
 
     def _bytearray(self) -> None:
-        # As bytes: what is missing from the file is then noticed before memory is taken for it.
+        # Read as bytes, so that a file that is cut off fails before its memory is allocated.
         (size,) = struct.unpack("<Q", self.read(8))
         self.stack.append(self.read(size))
 

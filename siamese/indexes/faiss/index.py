@@ -33,7 +33,7 @@ from siamese.indexes.faiss.vectors import (
 )
 from siamese.indexes.index import IndexedPicture, Metadata
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
-from siamese.indexes.validate import checked_queries, given_parts
+from siamese.indexes.validate import check_new_pictures, check_queries
 from siamese.models.facts import ModelFacts
 from siamese.utils.text import pluralize
 from siamese.version import __version__
@@ -138,7 +138,7 @@ class FaissIndex:
         data = np.asarray(vectors, np.float32)
         if not data.size:
             raise InputError("no pictures to index")
-        pictures = given_parts(data, metadata, model, "nothing indexed", contents)
+        pictures = check_new_pictures(data, metadata, model, "nothing indexed", contents)
         index, layout = build_vectors(data, min_recall)
         print(f"{pluralize(len(data), 'picture')}: {layout}", file=sys.stderr)
         return cls(
@@ -207,7 +207,7 @@ class FaissIndex:
         A graph finds about `layout.recall` of the nearest pictures. With a filter all pictures
         that it keeps are compared, so that none is missed.
         """
-        X = checked_queries(np.ascontiguousarray(X, np.float32), k, self)
+        X = check_queries(np.ascontiguousarray(X, np.float32), k, self)
         view = self._view(labels)
         distances, rows = view.search(X, min(k, view.count))
         return np.sqrt(np.maximum(distances, 0, dtype=np.float64)), rows
@@ -247,7 +247,9 @@ class FaissIndex:
     ) -> NDArray[np.intp]:
         """Add pictures, to the graph if there is one; see `Index.add`."""
         data = np.ascontiguousarray(vectors, np.float32)
-        pictures = given_parts(data, metadata, self.model, f"{self.name}: nothing added", contents)
+        pictures = check_new_pictures(
+            data, metadata, self.model, f"{self.name}: nothing added", contents
+        )
         count = len(self._pictures)
         if self._is_mapped:  # other processes read the file
             self._vectors = copy_to_memory(self._vectors)

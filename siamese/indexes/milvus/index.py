@@ -27,7 +27,7 @@ from siamese.indexes.milvus.rows import (
 )
 from siamese.indexes.milvus.search import CollectionSearch
 from siamese.indexes.place import COLLECTION, Place
-from siamese.indexes.validate import checked_parts, checked_queries
+from siamese.indexes.validate import check_pictures, check_queries
 from siamese.models.facts import ModelFacts
 
 MAX_COUNTED = 1_000_000
@@ -111,7 +111,7 @@ class MilvusIndex:
         if not data.size:
             raise InputError("no pictures to index")
         try:
-            pictures = checked_parts(data, list(metadata), model)
+            pictures = check_pictures(data, list(metadata), model)
             rows = create_rows(data, pictures, contents)
         except ValueError as error:
             raise InputError(f"nothing indexed: {error}") from None
@@ -148,7 +148,7 @@ class MilvusIndex:
         self, X: ArrayLike, k: int = 10, labels: LabelFilter = EVERYTHING
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the nearest neighbours; see `Index.query` and `CollectionSearch.query`."""
-        return self._search.query(checked_queries(np.asarray(X, np.float32), k, self), k, labels)
+        return self._search.query(check_queries(np.asarray(X, np.float32), k, self), k, labels)
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
         """Return the metadata of some rows; see `Index.metadata_of`."""
@@ -218,7 +218,7 @@ class MilvusIndex:
         """
         data = np.asarray(vectors, np.float32)
         try:
-            pictures = checked_parts(data, list(metadata), self.model)
+            pictures = check_pictures(data, list(metadata), self.model)
             rows = create_rows(data, pictures, contents)
             for chunk in chunks(list(rows), MESSAGE_ROWS):
                 existing = self._collection.get_existing(chunk, ["item_id", "filename"])

@@ -129,7 +129,7 @@ def test_k_is_at_most_the_size_and_at_least_one():
 
 def test_a_query_of_another_shape_or_not_finite_is_one_line():
     for query in (unit(2, size=5), unit(1)[0]):
-        with pytest.raises(InputError, match="holds vectors of 6 dimensions"):
+        with pytest.raises(InputError, match="has vectors of 6 dimensions"):
             made(3).query(query)
     with pytest.raises(InputError, match="not finite"):
         made(3).query(unit(2) * np.nan)
@@ -142,9 +142,9 @@ def test_a_query_of_another_shape_or_not_finite_is_one_line():
         (unit(3), rows(2), MODEL, "metadata of 2 pictures for 3 vectors"),
         (unit(3) * 2, rows(3), MODEL, "not of length 1"),
         (unit(3) * np.nan, rows(3), MODEL, "not of length 1"),
-        (unit(3)[0], rows(6), MODEL, "of shape"),
-        (unit(3), [{"item_id": 5}] * 3, MODEL, "another form"),
-        (unit(3), rows(3), replace(MODEL, embedding_size=5), "its model makes 5"),
+        (unit(3)[0], rows(6), MODEL, "have shape"),
+        (unit(3), [{"item_id": 5}] * 3, MODEL, "invalid metadata"),
+        (unit(3), rows(3), replace(MODEL, embedding_size=5), "those of the model 5"),
     ],
 )
 def test_what_does_not_fit_together_is_not_built(vectors, metadata, model, line):
@@ -168,17 +168,17 @@ def test_a_failed_save_leaves_what_was_there(tmp_path):
     [
         (lambda it: it.pop("metadata"), "no metadata and index"),
         (lambda it: it.pop("index"), "no metadata and index"),
-        (lambda it: it.update(index=[1]), "no BallTree"),
-        (lambda it: it.update(index=np.arange(3.0)), "no BallTree"),
+        (lambda it: it.update(index=[1]), "not a BallTree"),
+        (lambda it: it.update(index=np.arange(3.0)), "not a BallTree"),
         (lambda it: it["metadata"].pop(), "metadata of 199 pictures for 200"),
-        (lambda it: it["metadata"][3].pop("filename"), "another form.*filename"),
-        (lambda it: it["metadata"][3].update(labels="red"), "another form.*labels"),
-        (lambda it: it.update(metadata={}), "another form"),
+        (lambda it: it["metadata"][3].pop("filename"), "invalid metadata.*filename"),
+        (lambda it: it["metadata"][3].update(labels="red"), "invalid metadata.*labels"),
+        (lambda it: it.update(metadata={}), "invalid metadata"),
         (lambda it: it.update(model="a model"), "another form"),
         (lambda it: it["model"].pop("fingerprint"), "another form.*fingerprint"),
-        (lambda it: it["model"].update(embedding_size=7), "its model makes 7"),
+        (lambda it: it["model"].update(embedding_size=7), "those of the model 7"),
         (lambda it: it.update(index=BallTree(unit(200) * 3)), "not of length 1"),
-        (lambda it: it.update(index=BallTree(unit(200), metric="manhattan")), "holds sklearn"),
+        (lambda it: it.update(index=BallTree(unit(200), metric="manhattan")), "refers to sklearn"),
     ],
 )
 def test_another_structure_is_one_line(write, change, line):

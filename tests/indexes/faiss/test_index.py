@@ -306,8 +306,8 @@ def test_what_is_no_index_is_not_written_into(tmp_path):
     with pytest.raises(InputError, match="no folder yet"):
         FaissIndex.build(grouped(5), known(5), facts()).save()
     for words, line in (
-        ({"contents": [b"short"] * 5}, "contents that are not 5 times 16 bytes"),
-        ({"contents": contents(4)}, "contents that are not 5 times 16 bytes"),
+        ({"contents": [b"short"] * 5}, "the contents are not 5 hashes of 16 bytes"),
+        ({"contents": contents(4)}, "the contents are not 5 hashes of 16 bytes"),
     ):
         with pytest.raises(InputError, match=line):
             FaissIndex.build(grouped(5), known(5), facts(), **words)

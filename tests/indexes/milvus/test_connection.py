@@ -17,7 +17,7 @@ from siamese.indexes.milvus import connection as connection_module
 from siamese.indexes.milvus import rows as rows_module
 from siamese.indexes.milvus.connection import is_milvus
 from siamese.indexes.milvus.index import MilvusIndex
-from siamese.indexes.update import bring_up_to_date
+from siamese.indexes.update import update_index
 from tests.conftest import ROOT
 from tests.indexes.milvus.conftest import (
     MODEL,
@@ -33,7 +33,7 @@ from tests.indexes.milvus.conftest import (
 
 def update(index, wanted):
     """Make an index hold `wanted`: content and vector by item and filename."""
-    bring_up_to_date(
+    update_index(
         index,
         np.array([vector for _, vector in wanted.values()]),
         [
