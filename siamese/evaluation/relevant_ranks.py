@@ -83,6 +83,14 @@ def compute_relevant_ranks(
     ------
     RelevantRanks
         Each query is in exactly one block. The blocks are ordered by item, not by row.
+
+    Examples
+    --------
+    >>> vectors = UnitVectors([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], "vectors")
+    >>> items = np.array([0, 1, 1, 0])
+    >>> (block,) = compute_relevant_ranks(vectors, items, vectors, items, np.arange(4))
+    >>> block.rows, block.ranks
+    (array([0, 3, 1, 2], dtype=int32), array([2, 3, 3, 2]))
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
