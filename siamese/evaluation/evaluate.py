@@ -141,20 +141,20 @@ def evaluate(
     gallery_files = [catalogue.path_of(picture) for picture in gallery.pictures]
     gallery_vectors = UnitVectors(gallery.vectors, "gallery")
     if queries is None:
-        asked, files, skipped = gallery, gallery_files, gallery.skipped
+        query_embeddings, files, skipped = gallery, gallery_files, gallery.skipped
         own = np.arange(len(files))
         query_vectors = gallery_vectors
         retrieval = measure_retrieval(gallery.vectors, gallery_ids)
     else:
-        asked = _embed(embedder, queries, batch_size, store, executor, "the queries")
-        files = [queries.path_of(picture) for picture in asked.pictures]
-        skipped = [*asked.skipped, *gallery.skipped]
+        query_embeddings = _embed(embedder, queries, batch_size, store, executor, "the queries")
+        files = [queries.path_of(picture) for picture in query_embeddings.pictures]
+        skipped = [*query_embeddings.skipped, *gallery.skipped]
         row_of_file = {file.resolve(): row for row, file in enumerate(gallery_files)}
         own = np.array([row_of_file.get(file.resolve(), -1) for file in files])
-        query_vectors = UnitVectors(asked.vectors, "vectors")
+        query_vectors = UnitVectors(query_embeddings.vectors, "vectors")
         retrieval = measure_retrieval(
-            asked.vectors,
-            [picture.item_id for picture in asked.pictures],
+            query_embeddings.vectors,
+            [picture.item_id for picture in query_embeddings.pictures],
             gallery=gallery.vectors,
             gallery_item_ids=gallery_ids,
             own_rows=own,
@@ -162,8 +162,10 @@ def evaluate(
     cosines, rows = nearest(query_vectors, gallery_vectors, max(LABEL_RECALL.values()), own=own)
     has_relevant = retrieval.has_relevant
     metrics, items = retrieval.metrics[has_relevant], retrieval.items[has_relevant]
-    labelled = np.array([row for row, picture in enumerate(asked.pictures) if picture.labels], int)
-    is_found = _find_labels(asked.pictures, gallery.pictures, labelled, rows)
+    labelled = np.array(
+        [row for row, picture in enumerate(query_embeddings.pictures) if picture.labels], int
+    )
+    is_found = _find_labels(query_embeddings.pictures, gallery.pictures, labelled, rows)
     label_recall = None
     if len(labelled):
         label_recall = _to_dict(LABEL_RECALL, is_found.mean(axis=0)) | {"queries": len(labelled)}
@@ -171,14 +173,16 @@ def evaluate(
         figures=retrieval.mean_metrics(),
         by_item=_to_dict(METRICS, average_metrics(metrics, items)[1]),
         intervals=_compute_intervals(metrics, items, is_found, retrieval.items[labelled], seed),
-        by_label=_average_by_label(asked.pictures, retrieval),
+        by_label=_average_by_label(query_embeddings.pictures, retrieval),
         label_recall=label_recall,
-        verification=_verify(gallery, asked, own, seed),
+        verification=_verify(gallery, query_embeddings, own, seed),
         calibration=_calibrate(
             retrieval, embedder.facts.fingerprint, measured_on or str(catalogue.image_dir)
         ),
         duplicates=_name_duplicates(
-            find_duplicates(files, gallery_files, cosines, rows), asked.pictures, gallery.pictures
+            find_duplicates(files, gallery_files, cosines, rows),
+            query_embeddings.pictures,
+            gallery.pictures,
         ),
         skipped=skipped,
         unanswerable=int((~has_relevant).sum()),

@@ -1,4 +1,4 @@
-"""Verification: tell from the distance of two pictures whether they show the same item."""
+"""Measure how well distances separate pictures of the same item from others."""
 
 from __future__ import annotations
 

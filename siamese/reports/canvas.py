@@ -1,4 +1,4 @@
-"""Canvas, thumbnails and palette that all pictures of the reports are drawn with."""
+"""Canvas, thumbnails and palette of all pictures in the reports."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Canvas:
 def make_thumbnail(
     source: str | os.PathLike[str] | RemoteFile | Image.Image, size: int
 ) -> Image.Image:
-    """Fit a picture into a white square; a file that cannot be read becomes a grey one.
+    """Fit a picture into a white square, or explain in a grey one why it cannot be read.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def make_thumbnail(
     Returns
     -------
     PIL.Image.Image
-        RGB picture of shape size × size. The grey one says why the file cannot be read.
+        RGB picture of size × size pixels.
     """
     from PIL import Image, ImageDraw
 

@@ -94,7 +94,7 @@ def _find_batch_pairs(generator: PairGenerator, most: int) -> dict[int, list[tup
     found = {}
     for kind in (POSITIVE, NEGATIVE, EXCLUDED):
         places = rng.permutation(np.argwhere(np.triu(related == kind, 1)))
-        # A batch may hold a picture twice, which is no pair with itself, and one with another.
+        # A picture that is twice in a batch makes no pair with itself.
         unique = dict.fromkeys((int(rows[i]), int(rows[j])) for i, j in places)
         pairs = [pair for pair in unique if pair[0] != pair[1]]
         found[kind] = _sort_by_novelty(generator, pairs)[:most]
