@@ -1,8 +1,9 @@
-"""A server in this process, with a model that needs no Keras, on pictures of one colour each."""
+"""A server in this process, with a model that needs no Keras, and pictures of one colour each."""
 
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ FACTS = ModelFacts("colours", "c" * 64, 4, 32, None)
 
 
 class Colours:
-    """Stands for a model: a picture's vector is its mean colour, and a constant."""
+    """A model whose vectors are the mean colour and a constant."""
 
     def __init__(self, facts: ModelFacts = FACTS) -> None:
         self.facts = facts
@@ -44,12 +45,16 @@ COLOURS = {
     for name, colour in {
         "red": (255, 30, 30),
         "green": (30, 255, 30),
-        "blue": (45, 30, 255),  # none as far from another as a third: engines round their own way
+        "blue": (
+            45,
+            30,
+            255,
+        ),  # no two at the same distance from a third: backends round differently
         "yellow": (255, 255, 30),
     }.items()
     for shade, level in {"dark": 90, "middle": 160, "light": 230}.items()
 }
-"""Filename without its ending → item and colour: 4 items of 3 pictures each."""
+"""Item and colour by filename without suffix: 4 items of 3 pictures each."""
 
 
 def encoded(
@@ -65,7 +70,7 @@ def encoded(
 
 
 def write_index(path: Path, prefix: str = "", facts: ModelFacts = FACTS) -> None:
-    """Index the colours; with a prefix before their items, as another version of the index."""
+    """Index the colours; another prefix of the items makes another version of the index."""
     filenames = [f"shades/{name}.png" for name in COLOURS]
     squares = np.stack([np.full((32, 32, 3), colour, np.uint8) for _, colour in COLOURS.values()])
     vectors = Colours().embed_squares(squares)
@@ -76,32 +81,41 @@ def write_index(path: Path, prefix: str = "", facts: ModelFacts = FACTS) -> None
     BallTreeIndex.build(vectors, metadata, facts).save(path)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a folder with an index and its pictures, and secrets beside them."""
-    (tmp_path / "photos" / "shades").mkdir(parents=True)
+@pytest.fixture(scope="session")
+def folder_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that each test gets a copy of, see `folder`."""
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "photos" / "shades").mkdir(parents=True)
     for name, (_, colour) in COLOURS.items():
-        (tmp_path / "photos" / "shades" / f"{name}.png").write_bytes(encoded(colour))
-    (tmp_path / "secret.png").write_bytes(encoded())
-    write_index(tmp_path / "search_index.pkl")
-    return tmp_path
+        (folder / "photos" / "shades" / f"{name}.png").write_bytes(encoded(colour))
+    (folder / "secret.png").write_bytes(encoded())
+    write_index(folder / "search_index.pkl")
+    return folder
+
+
+@pytest.fixture
+def folder(folder_template: Path, tmp_path: Path) -> Path:
+    """Return a folder with an index and its pictures, and a secret beside them."""
+    return shutil.copytree(folder_template, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.fixture
 def serving(folder: Path) -> Iterator[Callable[..., TestClient]]:
-    """Return what starts a server in this process; its limits are given by name."""
+    """Return a function that starts a server in this process with some settings or limits."""
     from fastapi.testclient import TestClient
 
     from siamese.server.app import create_app
 
     clients = []
 
-    def start(*, embedder: Any = None, index: str = "search_index.pkl", **given: Any) -> TestClient:
-        limits = {name: given.pop(name) for name in Limits.__annotations__ if name in given}
+    def start(
+        *, embedder: Any = None, index: str = "search_index.pkl", **options: Any
+    ) -> TestClient:
+        limits = {name: options.pop(name) for name in Limits.__annotations__ if name in options}
         settings = replace(
             Settings(image_dir=folder / "photos", watch_seconds=0),
             limits=Limits(**limits),
-            **given,
+            **options,
         )
         embedder = embedder or Colours()
         service = Service(
@@ -119,7 +133,7 @@ def serving(folder: Path) -> Iterator[Callable[..., TestClient]]:
 
 @pytest.fixture
 def client(serving: Callable[..., TestClient]) -> TestClient:
-    """Return a client of a server with everything as it is by default."""
+    """Return a client of a server with the default settings."""
     return serving()
 
 
@@ -129,7 +143,7 @@ def upload(content: bytes | None = None, name: str = "query.png") -> dict[str, A
 
 
 def error_of(answer: httpx.Response) -> str:
-    """Return the one line of an error, which is all that it holds."""
+    """Return the line of an error response, which contains nothing else."""
     document = answer.json()
     assert list(document) == ["error"]
     assert "\n" not in document["error"]

@@ -1,12 +1,11 @@
-"""A server in a process of its own, with the colours for a model: no Keras, so it starts at once.
-
-python -m tests.server.process FOLDER [DRAIN_SECONDS]
-"""
+"""A server in a process of its own, with the colours as its model so that it starts quickly."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from siamese.indexes import open_index
@@ -17,23 +16,21 @@ from siamese.server.settings import Settings
 from tests.server.conftest import Colours
 
 
-class Working(Colours):
-    """Takes its time, so that requests are on their way whenever something happens."""
+class SlowColours(Colours):
+    """Takes some time, so that requests are being handled whenever something happens."""
 
     def embed_squares(self, squares):
         time.sleep(0.02)
         return super().embed_squares(squares)
 
 
-def main() -> None:
-    folder, drain = Path(sys.argv[1]), float(sys.argv[2])
-    index, embedder = folder / "search_index.pkl", Working()
-    settings = Settings(image_dir=folder / "photos", watch_seconds=0.1, drain_seconds=drain)
+def main(folder: Path, drain_seconds: float, connection: Connection) -> None:
+    """Serve the index in a folder, write the log there, and send the URL through a connection."""
+    with (folder / "log").open("w") as log:
+        os.dup2(log.fileno(), 2)
+    index, embedder = folder / "search_index.pkl", SlowColours()
+    settings = Settings(image_dir=folder / "photos", watch_seconds=0.1, drain_seconds=drain_seconds)
     listener = bind_socket("127.0.0.1", 0)
     service = Service(lambda _: Searcher(embedder, open_index(index)), index, settings)
-    print(format_url(listener), flush=True)
+    connection.send(format_url(listener))
     sys.exit(serve(service, listener))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,62 +1,82 @@
-"""`siamese serve` as it is typed."""
+"""`siamese serve`, as a user types it."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
-import subprocess
-import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 from click.testing import CliRunner
 
 from siamese.cli.main import cli
+from siamese.server import run
 from siamese.utils.signals import TERMINATED
-from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
 
-def test_an_index_is_served_with_the_model_that_made_it(catalogue, checkpoint, tmp_path):
-    made_in, served_in = tmp_path / "made", tmp_path / "served"
-    (made_in / "checkpoints").mkdir(parents=True)
-    model = shutil.copy(checkpoint, made_in / "checkpoints")
-    made = CliRunner().invoke(
+@pytest.fixture
+def listeners(monkeypatch):
+    """Return the list of sockets that servers in this process bind."""
+    bind_socket, listeners = run.bind_socket, []
+
+    def record(host, port):
+        listeners.append(bind_socket(host, port))
+        return listeners[-1]
+
+    monkeypatch.setattr(run, "bind_socket", record)
+    return listeners
+
+
+@pytest.fixture
+def restored_loggers():
+    """Restore the loggers that a server in this process configures."""
+    loggers = [logging.getLogger(name) for name in ("siamese.server", "uvicorn.error")]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.level, logger.propagate = handlers, level, propagate
+
+
+@pytest.fixture
+def ignored_sigterm():
+    """Ignore SIGTERM outside of the server, where it would end the tests."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("restored_loggers", "ignored_sigterm")
+def test_an_index_is_served_with_the_model_that_made_it(
+    catalogue, checkpoint, tmp_path, listeners, monkeypatch
+):
+    before, after = tmp_path / "before", tmp_path / "after"
+    (before / "checkpoints").mkdir(parents=True)
+    model = shutil.copy(checkpoint, before / "checkpoints")
+    indexed = CliRunner().invoke(
         cli,
         [
             *("index", "--labeled-data", str(catalogue.image_dir / "items.json")),
             *("--keras-model", str(model)),
-            *("--output", str(made_in / "search_index.pkl")),
+            *("--output", str(before / "search_index.pkl")),
         ],
     )
-    assert made.exit_code == 0, made.output
-    # As a container sees the folder of the project: all of it at another place.
-    made_in.rename(served_in)
-    index = served_in / "search_index.pkl"
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-m", "siamese", "serve", "--index", index, "--port", "0"),
-            *("--image-dir", catalogue.image_dir, "--drain-seconds", "0"),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "SIAMESE_API_KEY": "secret"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    assert indexed.exit_code == 0, indexed.output
+    # Like a container, which sees the project's folder at another place.
+    before.rename(after)
+    index = after / "search_index.pkl"
+    monkeypatch.setenv("SIAMESE_API_KEY", "secret")
+
+    def visit() -> str:
         try:
-            said = process.stdout.readline()
-            url, _, rest = said.partition(": ")
-            assert rest == f"48 pictures of {index}\n"
+            url = wait_for(lambda: run.format_url(listeners[0]))
             with httpx.Client(base_url=url, headers={"X-API-Key": "secret"}, timeout=60) as client:
-                while True:
-                    try:
-                        about = client.get("/about").json()
-                        break
-                    except httpx.ConnectError:
-                        assert process.poll() is None
+                about = wait_for(lambda: client.get("/about").json())
                 assert about["model"]["name"] == checkpoint.name
                 assert about["api_key"] is True
                 for picture in catalogue.pictures[::16]:
@@ -64,17 +84,39 @@ def test_an_index_is_served_with_the_model_that_made_it(catalogue, checkpoint, t
                     found = client.post("/search", files={"image": ("a.png", content)}).json()
                     assert found["results"][0]["filename"] == picture.filename
                     assert found["results"][0]["distance"] < 1e-3
-                    shown = client.get(found["results"][0]["image_url"])
-                    assert shown.content == content
+                    image = client.get(found["results"][0]["image_url"])
+                    assert image.content == content
                 assert httpx.get(f"{url}/labels").status_code == 401
+            return url
         finally:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == TERMINATED
-        assert process.stdout.read() == ""
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with ThreadPoolExecutor(1) as pool:
+        visitor = pool.submit(visit)
+        # In the main thread, which alone receives signals.
+        served = CliRunner().invoke(
+            cli,
+            [
+                *("serve", "--index", str(index), "--port", "0"),
+                *("--image-dir", str(catalogue.image_dir), "--drain-seconds", "0"),
+            ],
+        )
+    assert served.exit_code == TERMINATED, served.output
+    assert served.stdout == f"{visitor.result()}: 48 pictures of {index}\n"
+
+
+def wait_for(work):
+    """Return the result of a function once the server is there."""
+    for _ in range(6000):
+        try:
+            return work()
+        except (IndexError, httpx.ConnectError):
+            time.sleep(0.01)
+    return work()
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--index", "none.pkl"], "none.pkl"),
         (["--image-dir", "none"], "--image-dir none: no such folder"),
@@ -87,15 +129,15 @@ def test_an_index_is_served_with_the_model_that_made_it(catalogue, checkpoint, t
         (["--host", "192.0.2.1"], "--host 192.0.2.1 --port 8000"),
     ],
 )
-def test_a_call_that_cannot_be_is_told_in_one_line(words, said, tmp_path, monkeypatch):
+def test_an_invalid_call_is_an_error_of_one_line(words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli, ["serve", *words])
     assert done.exit_code == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert said in line
+    assert message in line
 
 
-def test_tensorflow_serving_alone_is_asked(folder):
+def test_with_tensorflow_serving_no_other_model_is_loaded(folder):
     words = ["--index", str(folder / "search_index.pkl"), "--port", "0"]
     address = "http://127.0.0.1:9"
     done = CliRunner().invoke(cli, ["serve", *words, "--tf-serving", address])
