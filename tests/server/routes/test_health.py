@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import sys
-
 from prometheus_client.parser import text_string_to_metric_families
 
-from siamese.server.logs import JsonLines
 from tests.server.conftest import COLOURS, upload
 
 
@@ -56,17 +51,3 @@ def test_metrics_count_what_was_done(client):
     assert after["siamese_search_seconds_count[]"] == 3
     assert after["siamese_request_seconds_count[('route', '/search')]"] == 4
     assert after["process_resident_memory_bytes[]"] > 0
-
-
-def test_a_record_of_the_log_is_one_line_of_json():
-    try:
-        raise ValueError("two\nlines")
-    except ValueError:
-        problem = sys.exc_info()
-    record = logging.LogRecord("siamese.server", logging.ERROR, "", 0, "request", (), problem)
-    record.fields = {"path": "/a\nb", "status": 500}
-    line = JsonLines().format(record)
-    assert "\n" not in line
-    told = json.loads(line)
-    assert list(told) == ["time", "level", "event", "path", "status", "traceback"]
-    assert told["traceback"].endswith("ValueError: two\nlines")
