@@ -1,4 +1,4 @@
-"""Whatever engine made the index, the server answers the same."""
+"""The server's answers do not depend on the backend of the index."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("backend", ["faiss", "milvus"])
-def test_answers_are_those_of_the_balltree(serving, folder, backend):
+def test_all_backends_return_the_same_answers(serving, folder, backend):
     tree = open_index(folder / "search_index.pkl")
     rows = list(range(len(tree)))
     contents = [bytes([row]) * 16 for row in rows]
@@ -21,12 +21,12 @@ def test_answers_are_those_of_the_balltree(serving, folder, backend):
     for path in ("/labels", "/images/shades/red-dark.png", "/images/none"):
         assert client.get(path).content == expected.get(path).content
 
-    def results(asked, path, **words):
-        answer = asked.post(path, **words)
+    def results(client, path, **words):
+        answer = client.post(path, **words)
         assert answer.status_code == 200, answer.text
         return [
-            (one["rank"], one["filename"], pytest.approx(one["distance"], abs=1e-3))
-            for one in answer.json()["results"]
+            (result["rank"], result["filename"], pytest.approx(result["distance"], abs=1e-3))
+            for result in answer.json()["results"]
         ]
 
     for data in ({}, {"k": 3, "offset": 2}, {"any_label": "dark"}, {"by_item": "best"}):
@@ -35,8 +35,8 @@ def test_answers_are_those_of_the_balltree(serving, folder, backend):
         similar = {"path": "/search/similar-to/shades/red-dark.png", "data": data}
         assert results(client, **similar) == results(expected, **similar)
     item = client.get("/items/red").json()
-    assert sorted(of["filename"] for of in item["pictures"]) == sorted(
-        of["filename"] for of in expected.get("/items/red").json()["pictures"]
+    assert sorted(picture["filename"] for picture in item["pictures"]) == sorted(
+        picture["filename"] for picture in expected.get("/items/red").json()["pictures"]
     )
     by_row = {"path": f"/search/similar-to/{item['pictures'][0]['row']}"}
     by_name = {"path": f"/search/similar-to/{item['pictures'][0]['filename']}"}

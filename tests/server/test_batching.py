@@ -1,4 +1,4 @@
-"""Pictures that wait go together; each gets its own vector."""
+"""Waiting pictures are embedded in batches; each gets its own vector."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.server.conftest import Colours
 
 
 class Gated(Colours):
-    """A model that works when it is let."""
+    """A model that waits for a gate to open."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,22 +40,22 @@ def batcher():
     assert not batcher.is_alive
 
 
-def test_each_gets_its_own_vector_whoever_comes_meanwhile(batcher):
+def test_concurrent_pictures_get_their_own_vectors(batcher):
     embedder = Colours()
 
-    def one(number: int) -> bool:
+    def has_its_vector(number: int) -> bool:
         vector = batcher.submit(embedder, picture(number)).result(60)
         return np.array_equal(vector, Colours().embed_squares(picture(number)[None])[0])
 
     with ThreadPoolExecutor(32) as pool:
-        assert all(pool.map(one, range(2000)))
+        assert all(pool.map(has_its_vector, range(2000)))
     assert set(embedder.batches) <= set(BATCH_SIZES)
 
 
-def test_what_waits_goes_in_the_largest_batches_that_it_fills(batcher):
+def test_waiting_pictures_go_in_the_largest_batches_that_they_fill(batcher):
     embedder = Gated()
     waiting = [batcher.submit(embedder, picture(0))]
-    assert embedder.entered.wait(60)  # the first did not wait for others
+    assert embedder.entered.wait(60)  # the first picture did not wait for others
     waiting += [batcher.submit(embedder, picture(number)) for number in range(1, 26)]
     embedder.gate.set()
     for future in waiting:
@@ -77,7 +77,7 @@ def test_two_models_never_share_a_batch(batcher):
     assert (sum(first.batches), sum(second.batches)) == (4, 2)
 
 
-def test_what_is_not_wanted_any_more_is_not_embedded(batcher):
+def test_a_cancelled_picture_is_not_embedded(batcher):
     embedder = Gated()
     first = batcher.submit(embedder, picture(0))
     assert embedder.entered.wait(60)
@@ -89,10 +89,10 @@ def test_what_is_not_wanted_any_more_is_not_embedded(batcher):
         assert np.array_equal(
             waiting[number].result(60), Colours().embed_squares(picture(number)[None])[0]
         )
-    assert embedder.batches == [1, 4]  # filled up: another size would be compiled anew
+    assert embedder.batches == [1, 4]  # padded, because another size would be compiled
 
 
-def test_an_error_reaches_all_who_wait_and_ends_nothing(batcher):
+def test_an_error_reaches_all_of_a_batch_and_stops_nothing(batcher):
     class Broken(Gated):
         def embed_squares(self, squares):
             super().embed_squares(squares)
@@ -107,7 +107,7 @@ def test_an_error_reaches_all_who_wait_and_ends_nothing(batcher):
     assert batcher.submit(Colours(), picture(1)).result(60) is not None
 
 
-def test_closing_answers_what_waits():
+def test_close_embeds_the_waiting_pictures():
     batcher, embedder = Batcher(Metrics()), Gated()
     waiting = [batcher.submit(embedder, picture(number)) for number in range(6)]
     closing = threading.Thread(target=batcher.close)
@@ -119,7 +119,7 @@ def test_closing_answers_what_waits():
         batcher.submit(embedder, picture(1))
 
 
-def test_a_model_is_warmed_up_for_every_size():
+def test_warm_up_embeds_batches_of_every_size():
     embedder = Colours()
     warm_up(embedder)
     assert embedder.batches == list(BATCH_SIZES)

@@ -1,4 +1,4 @@
-"""`make serve` and `docker compose up` say what the command takes."""
+"""`make serve` and `docker compose up` call the command correctly."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tests.server.conftest import FACTS
 
 @pytest.fixture
 def compose() -> dict:
-    """Return what is in compose.yaml, with the defaults of its settings."""
+    """Return compose.yaml with the defaults of its settings."""
     text = (ROOT / "compose.yaml").read_text()
     return yaml.safe_load(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text))
 
 
-def test_compose_serves_what_it_indexes(compose):
+def test_compose_serves_the_index_that_it_builds(compose):
     service = compose["services"]["serve"]
     assert "profiles" not in service
-    program, verb, *words = shlex.split(service["command"])
-    assert (program, verb) == ("siamese", "serve")
+    program, command, *words = shlex.split(service["command"])
+    assert (program, command) == ("siamese", "serve")
     given = cli.commands["serve"].make_context("serve", words).params
     assert given["host"] == "0.0.0.0"
     assert service["ports"] == [f"127.0.0.1:8000:{given['port']}"]
@@ -40,27 +40,27 @@ def test_compose_serves_what_it_indexes(compose):
     assert service["depends_on"] == {"demo-index": {"condition": "service_completed_successfully"}}
 
 
-def test_the_token_of_milvus_reaches_both_who_ask_it(compose):
+def test_both_services_get_the_token_of_milvus(compose):
     for name in ("serve", "demo-index"):
         assert "MILVUS_TOKEN" in compose["services"][name]["environment"]
 
 
 @pytest.fixture
 def demo_index(tmp_path):
-    """Return what runs docker/demo_index.sh, and tells which commands of `siamese` it gives."""
+    """Return a function that runs docker/demo_index.sh and returns its calls of `siamese`."""
     commands = tmp_path / "commands"
     commands.mkdir()
-    told = tmp_path / "told"
-    for name, does in {
-        # The catalogue would be fetched from elsewhere.
+    calls = tmp_path / "calls"
+    for name, script in {
+        # Do not download the catalogue.
         "python": f'[ "$1" = -m ] && exit\nexec {shlex.quote(sys.executable)} "$@"',
-        "siamese": f'echo "$@" >> {shlex.quote(str(told))}',
+        "siamese": f'echo "$@" >> {shlex.quote(str(calls))}',
     }.items():
-        (commands / name).write_text(f"#!/bin/sh\n{does}\n")
+        (commands / name).write_text(f"#!/bin/sh\n{script}\n")
         (commands / name).chmod(0o755)
 
     def run(index: object) -> tuple[int, list[str], str]:
-        told.write_text("")
+        calls.write_text("")
         done = subprocess.run(
             ["sh", ROOT / "docker" / "demo_index.sh", str(index)],
             cwd=tmp_path,
@@ -72,24 +72,24 @@ def demo_index(tmp_path):
             capture_output=True,
             text=True,
         )
-        return done.returncode, told.read_text().splitlines(), done.stderr
+        return done.returncode, calls.read_text().splitlines(), done.stderr
 
     return run
 
 
 @pytest.mark.slow
-def test_the_demo_is_indexed_only_where_there_is_no_index(demo_index, tmp_path):
-    def made(index):
+def test_the_demo_is_indexed_only_if_there_is_no_index(demo_index, tmp_path):
+    def indexing(index):
         return f"index --labeled-data demo/emoji/items.json --output {index}"
 
     file = tmp_path / "mine.pkl"
-    assert demo_index(file) == (0, [made(file)], "")
+    assert demo_index(file) == (0, [indexing(file)], "")
     file.write_bytes(b"somebody's own")
     assert demo_index(file) == (0, [], "")
 
 
 @pytest.mark.slow
-def test_a_collection_that_is_there_is_left_alone(demo_index, folder):
+def test_an_existing_collection_is_not_replaced(demo_index, folder):
     from siamese.indexes.milvus.lite_folder import MilvusFolder
 
     milvus = MilvusFolder.from_path(folder / "search_index.milvus")
@@ -109,14 +109,14 @@ def test_a_collection_that_is_there_is_left_alone(demo_index, folder):
 
 
 @pytest.mark.slow
-def test_where_milvus_is_away_nothing_is_indexed(demo_index, tmp_path):
-    code, commands, said = demo_index(f"unix:{tmp_path}/nobody")
+def test_nothing_is_indexed_if_milvus_does_not_answer(demo_index, tmp_path):
+    code, commands, stderr = demo_index(f"unix:{tmp_path}/nobody")
     assert code == 1
     assert commands == []
-    assert said.startswith("error: ")
+    assert stderr.startswith("error: ")
 
 
-def test_milvus_comes_only_with_its_profile(compose):
+def test_milvus_runs_only_with_its_profile(compose):
     for name in ("etcd", "minio", "milvus"):
         assert compose["services"][name]["profiles"] == ["milvus"]
         assert compose["services"][name]["healthcheck"]
@@ -125,7 +125,7 @@ def test_milvus_comes_only_with_its_profile(compose):
     assert compose["services"]["demo-index"]["depends_on"]["milvus"]["required"] is False
 
 
-def test_without_the_demo_make_serve_says_how_to_make_it(monkeypatch, tmp_path):
+def test_make_serve_without_the_demo_explains_how_to_build_it(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="make demo"):
         serve.main()
@@ -150,8 +150,8 @@ def test_make_serve_serves_the_index_of_the_demo(monkeypatch, tmp_path, given, p
     assert opened == [f"http://127.0.0.1:{port}"]
 
 
-@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="there is always a screen")
-def test_a_page_is_opened_only_where_there_is_a_screen(monkeypatch):
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="there is always a display")
+def test_a_page_is_opened_only_if_there_is_a_display(monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     assert not serve.has_display()

@@ -1,4 +1,4 @@
-"""How the server keeps up with its index: replaced, broken for a while, or changed in place."""
+"""The server follows an index that is replaced, broken for a while, or changed in place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.server.conftest import COLOURS, FACTS, Colours, error_of, upload, wri
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -64,7 +64,7 @@ def test_a_new_index_is_opened_once(folder):
     assert versions.current.searcher.index.metadata_of([0])[0]["item_id"].startswith("new/")
 
 
-def test_copies_of_an_index_have_one_name(folder):
+def test_copies_of_an_index_have_the_same_id(folder):
     import shutil
 
     place, copy = folder / "search_index.pkl", folder / "copy.pkl"
@@ -72,20 +72,20 @@ def test_copies_of_an_index_have_one_name(folder):
     assert open_versions(place).current.id == open_versions(copy).current.id
 
 
-def test_what_failed_is_tried_again_ever_more_seldom(folder, clock):
+def test_failed_reloads_are_retried_with_growing_delays(folder, clock):
     place = folder / "search_index.pkl"
     versions = open_versions(place)
     served, load = versions.current, versions._load
     versions._load = lambda before: (_ for _ in ()).throw(UnavailableError("the model is away"))
     write_index(place, prefix="new/")
-    tried = []
+    tries = []
     for _ in range(1000):
         failed = reloads(versions, "failed")
         versions.refresh()
         if reloads(versions, "failed") > failed:
-            tried.append(clock.now - 1000)
+            tries.append(clock.now - 1000)
         clock.now += 1
-    assert tried == [0, 5, 15, 35, 75, 155, 315, 615, 915]
+    assert tries == [0, 5, 15, 35, 75, 155, 315, 615, 915]
     assert versions.current is served
     versions._load = load
     clock.now += 300
@@ -99,22 +99,22 @@ def test_what_failed_is_tried_again_ever_more_seldom(folder, clock):
 
 @pytest.fixture
 def milvus(folder):
-    """Return what makes a collection of the colours anew."""
+    """Build a collection of the colours; return a function that builds it again."""
     tree = open_index(folder / "search_index.pkl")
     rows = list(range(len(tree)))
     place = folder / "search_index.milvus"
 
-    def make(facts=FACTS):
+    def build(facts=FACTS):
         contents = [bytes(16)] * len(rows)
         metadata = tree.metadata_of(rows)
         return BACKENDS["milvus"].build(place, tree.vectors(rows), metadata, contents, facts)
 
-    make()
-    return make
+    build()
+    return build
 
 
 @pytest.mark.slow
-def test_a_collection_that_another_model_made_anew_is_opened_with_that_model(milvus, folder):
+def test_a_collection_built_again_by_another_model_is_opened_with_that_model(milvus, folder):
     versions = open_versions(folder / "search_index.milvus")
     before = versions.current
     versions.refresh()
@@ -125,7 +125,7 @@ def test_a_collection_that_another_model_made_anew_is_opened_with_that_model(mil
     load = versions._load
     versions._load = lambda searcher: seen.append(before.is_replaced) or load(searcher)
     versions.refresh()
-    assert seen == [True]  # while the new one is opened, nobody searches it with the old model
+    assert seen == [True]  # not searched with the old model while it is opened
     assert not versions.current.is_replaced
     assert versions.current.searcher.embedder.facts == other
     assert versions.current.id != before.id
@@ -133,14 +133,14 @@ def test_a_collection_that_another_model_made_anew_is_opened_with_that_model(mil
 
 
 @pytest.mark.slow
-def test_what_is_added_to_a_collection_and_removed_is_seen_after_a_while(milvus, folder, clock):
+def test_changes_of_a_collection_are_seen_after_a_while(milvus, folder, clock):
     place = folder / "search_index.milvus"
     versions = open_versions(place)
-    serves: IndexVersion = versions.current
+    version: IndexVersion = versions.current
     elsewhere = open_index(place)
     name, new = "shades/red-dark.png", "new.png"
-    assert serves.has_picture(name)
-    assert not serves.has_picture(new)
+    assert version.has_picture(name)
+    assert not version.has_picture(new)
     row = elsewhere.find(filename=name)
     vector = elsewhere.vectors(row)
     elsewhere.remove(row)
@@ -148,15 +148,15 @@ def test_what_is_added_to_a_collection_and_removed_is_seen_after_a_while(milvus,
         metadata = {"item_id": "red", "filename": added, "labels": []}
         elsewhere.add(vector, [metadata], [bytes(16)])
     clock.now += module.FRESH_SECONDS
-    assert not serves.has_picture(name)
-    assert serves.has_picture(new)
+    assert not version.has_picture(name)
+    assert version.has_picture(new)
     versions.refresh()
-    assert versions.current is serves
-    assert serves.pictures == len(COLOURS) + 1
+    assert versions.current is version
+    assert version.pictures == len(COLOURS) + 1
     assert versions._metrics.pictures._value.get() == len(COLOURS) + 1
 
 
-def test_an_index_that_is_gone_is_not_searched(client):
+def test_a_replaced_version_is_not_searched(client):
     client.app.state.service.current.is_replaced = True
     for path, words in (("/search", upload()), ("/search/similar-to/0", {})):
         answer = client.post(path, **words)
@@ -164,7 +164,7 @@ def test_an_index_that_is_gone_is_not_searched(client):
         assert "was replaced" in error_of(answer)
 
 
-def test_a_file_that_is_replaced_serves_until_the_new_one_does(folder):
+def test_a_replaced_file_is_served_until_the_new_one_is_open(folder):
     place = folder / "search_index.pkl"
     versions = open_versions(place)
     place.write_bytes(b"no index")
@@ -173,7 +173,7 @@ def test_a_file_that_is_replaced_serves_until_the_new_one_does(folder):
     assert not versions.current.is_replaced
 
 
-def test_what_is_served_is_told_without_asking_the_index(client, monkeypatch):
+def test_about_does_not_query_the_index(client, monkeypatch):
     index = client.app.state.service.current.searcher.index
 
     def away(self):

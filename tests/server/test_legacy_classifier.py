@@ -18,7 +18,7 @@ from siamese.server.settings import Limits
 from tests.server.conftest import Colours, encoded, upload, write_index
 
 
-def test_only_the_pretrained_default_names_classes():
+def test_only_the_pretrained_default_classifies():
     content = encoded()
     for facts in (
         ModelFacts("final_model.hdf5", "f" * 64, 1280, 224, "/models/final_model.hdf5"),
@@ -28,7 +28,7 @@ def test_only_the_pretrained_default_names_classes():
 
 
 class Classifier:
-    """Stands for the pretrained one, and sees to it that no two threads run it at once."""
+    """A stand-in for the pretrained classifier that asserts that no two threads run it at once."""
 
     def __init__(self) -> None:
         self.free = Lock()
@@ -63,7 +63,7 @@ def built(monkeypatch) -> list[int]:
 DEFAULT = ModelFacts("EfficientNetLite0", "f" * 64, 4, 32, None)
 
 
-def test_the_pretrained_default_names_its_likeliest_classes_by_their_numbers(built):
+def test_the_most_likely_classes_are_returned_by_their_numbers(built):
     found = classify(DEFAULT, encoded(), Limits())
     assert len(found) == 5
     assert found[:3] == [
@@ -73,14 +73,14 @@ def test_the_pretrained_default_names_its_likeliest_classes_by_their_numbers(bui
     ]
 
 
-def test_one_classifier_is_built_and_one_thread_at_a_time_runs_it(built):
+def test_one_classifier_is_built_and_runs_in_one_thread_at_a_time(built):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: classify(DEFAULT, encoded(), Limits()), range(16)))
     assert len({str(classes) for classes in found}) == 1
     assert built == [32]
 
 
-def test_the_classifier_is_there_before_the_first_request(built, serving, folder):
+def test_the_classifier_is_built_before_the_first_request(built, serving, folder):
     write_index(folder / "default.pkl", facts=DEFAULT)
     client = serving(embedder=Colours(DEFAULT), index="default.pkl")
     assert built == [32]

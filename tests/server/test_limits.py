@@ -1,4 +1,4 @@
-"""Keys, sizes, times, numbers: each guard lets through what it may, and says why it does not."""
+"""The limits on keys, sizes, times and numbers of requests, and their errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GUARDED = ("/labels", "/items/red", "/images/shades/red-dark.png", "/metrics", "
 OPEN = ("/", "/about", "/docs", "/openapi.json", "/health", "/ready", "/search/health/")
 
 
-def test_a_key_opens_by_either_header(serving):
+def test_a_key_is_accepted_in_either_header(serving):
     client = serving(api_keys=("first", "second"))
     for key in ("first", "second"):
         for headers in ({"Authorization": f"Bearer {key}"}, {"X-API-Key": key}):
@@ -40,7 +40,7 @@ def test_a_key_opens_by_either_header(serving):
         {"Authorization": "Bearer secrets"},
     ],
 )
-def test_without_the_key_nothing_is_told(serving, headers):
+def test_requests_without_a_valid_key_are_refused(serving, headers):
     client = serving(api_keys=("secret",))
     for path in GUARDED:
         answer = client.get(path, headers=headers)
@@ -57,9 +57,9 @@ def test_the_page_and_probes_need_no_key(serving):
     assert client.get("/static/plain.css").status_code == 200
 
 
-def test_a_large_upload_is_refused_by_what_it_says_and_by_what_it_is(serving):
+def test_a_large_upload_is_refused_by_its_header_and_by_its_size(serving):
     client = serving(upload_bytes=1000)
-    said = client.post("/search", **upload(bytes(200_000)))
+    with_length = client.post("/search", **upload(bytes(200_000)))
 
     def chunks():
         yield b"--x\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\n"
@@ -67,16 +67,16 @@ def test_a_large_upload_is_refused_by_what_it_says_and_by_what_it_is(serving):
             yield bytes(10_000)
 
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    unsaid = client.post("/search", content=chunks(), headers=headers)
-    for answer in (said, unsaid):
+    without_length = client.post("/search", content=chunks(), headers=headers)
+    for answer in (with_length, without_length):
         assert answer.status_code == 413
         assert error_of(answer) == "more than 1,000 bytes"
-    lied = client.post("/search", **upload(), headers={"Content-Length": "many"})
-    assert lied.status_code == 413
+    invalid_length = client.post("/search", **upload(), headers={"Content-Length": "many"})
+    assert invalid_length.status_code == 413
 
 
 class Held(Colours):
-    """A model that answers when it is let."""
+    """A model that waits for permission."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Held(Colours):
         return super().embed_squares(squares)
 
 
-def test_what_comes_while_there_is_enough_to_do_is_told_to_come_again(serving):
+def test_requests_beyond_the_limit_are_refused_at_once(serving):
     embedder = Held()
     client = serving(embedder=embedder, in_flight=2)
     embedder.go.clear()
@@ -103,18 +103,18 @@ def test_what_comes_while_there_is_enough_to_do_is_told_to_come_again(serving):
         assert refused.status_code == 503
         assert refused.headers["retry-after"] == "1"
         assert error_of(refused) == "the server is busy; try again later"
-        # Probes and the page go on.
+        # Probes and the page still work.
         for path in ("/health", "/ready", "/about", "/metrics"):
             assert client.get(path).status_code == 200
         embedder.go.set()
         assert [future.result().status_code for future in accepted] == [200, 200]
     assert client.post("/search", **upload()).status_code == 200
-    told = client.get("/metrics").text
-    assert 'siamese_refused_total{reason="busy"} 1.0' in told
-    assert "siamese_requests_in_flight 0.0" in told
+    metrics = client.get("/metrics").text
+    assert 'siamese_refused_total{reason="busy"} 1.0' in metrics
+    assert "siamese_requests_in_flight 0.0" in metrics
 
 
-def test_a_request_that_takes_too_long_ends(serving):
+def test_a_slow_request_is_ended(serving):
     embedder = Held()
     client = serving(embedder=embedder, seconds=0.2)
     embedder.go.clear()
@@ -125,11 +125,11 @@ def test_a_request_that_takes_too_long_ends(serving):
     assert "0.2 seconds" in error_of(answer)
 
 
-def test_an_upload_that_takes_too_long_ends():
+def test_a_slow_upload_is_ended():
     sent = []
 
     async def receive():
-        if sent:  # the answer is given without waiting for the rest
+        if sent:  # the response must not wait for the rest
             raise AssertionError
         await asyncio.sleep(0.01)
         return {"type": "http.request", "body": b"-", "more_body": True}
@@ -147,12 +147,12 @@ def test_an_upload_that_takes_too_long_ends():
     assert b"0.1 seconds" in sent[1]["body"]
 
 
-def test_no_other_site_may_ask_unless_it_is_named(serving):
-    asking = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+def test_other_sites_cannot_send_requests_unless_allowed(serving):
+    preflight = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
     closed, opened = serving(), serving(cors_origins=("https://shop.example",), api_keys=("k",))
     for client in (closed, opened):
         for answer in (
-            client.options("/search", headers=asking),
+            client.options("/search", headers=preflight),
             client.post("/search", **upload(), headers={"Origin": "https://shop.example"}),
             client.post("/search", **upload(), headers={"Origin": "https://other.example"}),
         ):
@@ -161,8 +161,8 @@ def test_no_other_site_may_ask_unless_it_is_named(serving):
                 assert allowed is None
             else:
                 assert allowed == "https://shop.example"
-    assert opened.options("/search", headers=asking).status_code == 200
-    assert closed.options("/search", headers=asking).status_code == 405
+    assert opened.options("/search", headers=preflight).status_code == 200
+    assert closed.options("/search", headers=preflight).status_code == 405
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_no_other_site_may_ask_unless_it_is_named(serving):
         (b"image=words", "application/x-www-form-urlencoded"),
     ],
 )
-def test_bodies_that_are_no_forms_are_refused(client, content, kind):
+def test_bodies_that_are_not_forms_are_refused(client, content, kind):
     for path in ("/search", "/embed", "/search/image/"):
         answer = client.post(path, content=content, headers={"Content-Type": kind})
         assert answer.status_code in (400, 415, 422), answer.text
@@ -190,18 +190,18 @@ def test_bodies_that_are_no_forms_are_refused(client, content, kind):
 
 @pytest.mark.parametrize("name", [b"\\ud800.png", b"+2AA-.png", b"\xff\xfe.png", b"\x00.png"])
 @pytest.mark.parametrize("charset", ["unicode_escape", "utf-7", "utf-16", "no-such"])
-def test_names_that_are_no_text_are_told_all_the_same(client, name, charset):
+def test_upload_names_that_are_not_text_are_accepted(client, name, charset):
     body = (
         b'--x\r\nContent-Disposition: form-data; name="image"; filename="%b"\r\n\r\n%b\r\n--x--\r\n'
     ) % (name, encoded())
     kind = f"multipart/form-data; boundary=x; charset={charset}"
     answer = client.post("/search", content=body, headers={"Content-Type": kind})
-    # In some of these charsets the field has another name, and so there is no picture.
+    # In some of these charsets the field has another name, so the picture is missing.
     assert answer.status_code in (200, 400, 422), answer.text
     assert answer.json()
 
 
-def test_other_methods_and_paths_get_one_line(client):
+def test_other_methods_and_paths_get_an_error_of_one_line(client):
     for method, path, status in (
         ("GET", "/search", 405),
         ("PUT", "/about", 405),

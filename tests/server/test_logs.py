@@ -7,7 +7,7 @@ import sys
 from siamese.server.logs import JsonLines
 
 
-def test_a_record_of_the_log_is_one_line_of_json():
+def test_a_log_record_is_one_line_of_json():
     try:
         raise ValueError("two\nlines")
     except ValueError:
@@ -16,6 +16,6 @@ def test_a_record_of_the_log_is_one_line_of_json():
     record.fields = {"path": "/a\nb", "status": 500}
     line = JsonLines().format(record)
     assert "\n" not in line
-    told = json.loads(line)
-    assert list(told) == ["time", "level", "event", "path", "status", "traceback"]
-    assert told["traceback"].endswith("ValueError: two\nlines")
+    document = json.loads(line)
+    assert list(document) == ["time", "level", "event", "path", "status", "traceback"]
+    assert document["traceback"].endswith("ValueError: two\nlines")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.server.conftest import Colours, encoded, error_of, upload
 
 
-def test_an_unforeseen_error_is_told_without_its_traceback(serving, caplog):
+def test_an_unexpected_error_is_answered_without_its_traceback(serving, caplog):
     class Broken(Colours):
         def embed_squares(self, squares):
             if len(self.batches) >= 3:  # after the warm-up
@@ -21,7 +21,7 @@ def test_an_unforeseen_error_is_told_without_its_traceback(serving, caplog):
     assert client.get("/health").status_code == 200
 
 
-def test_logs_tell_of_requests_and_not_of_pictures(client, caplog):
+def test_logs_contain_requests_but_not_the_names_of_pictures(client, caplog):
     caplog.set_level("INFO", "siamese.server")
     content = encoded((1, 2, 3))
     client.post(
@@ -30,5 +30,5 @@ def test_logs_tell_of_requests_and_not_of_pictures(client, caplog):
     (record,) = caplog.records
     assert record.fields["path"] == "/search"
     assert record.fields["status"] == 200
-    assert len(record.fields["request_id"]) == 32  # not the one given, which is too long
+    assert len(record.fields["request_id"]) == 32  # the given id is too long
     assert "holiday" not in str(record.__dict__)

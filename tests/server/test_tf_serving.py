@@ -1,4 +1,4 @@
-"""TensorFlow Serving embeds: against small servers that speak its two protocols."""
+"""Embedding with TensorFlow Serving, tested against small servers of its two protocols."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ NAME = "embedding_model"
 
 
 class Model:
-    """What the servers below serve: the colours, of pictures scaled to [-1, 1].
+    """The model of the servers below: the colours, of pictures scaled to [-1, 1].
 
-    It says of itself what a SavedModel would; a test may have it say something else.
+    It reports its sizes like a SavedModel; a test can change them.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ def model() -> Model:
 
 @pytest.fixture
 def rest(model: Model) -> Iterator[str]:
-    """Return the address of a server that speaks REST as TensorFlow Serving documents it."""
+    """Return the address of a server of the REST API that TensorFlow Serving documents."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -75,13 +75,13 @@ def rest(model: Model) -> Iterator[str]:
 
         def do_POST(self) -> None:
             assert self.path == f"/v1/models/{NAME}:predict"
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            assert asked["signature_name"] == "prediction"
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            assert request["signature_name"] == "prediction"
             if model.broken:
                 self._answer(400, {"error": "out of\nmemory"})
                 return
-            vectors = model.embed(np.array(asked["inputs"]["input"], np.float32))
-            # One output alone comes without its name, as TensorFlow Serving does it.
+            vectors = model.embed(np.array(request["inputs"]["input"], np.float32))
+            # Like TensorFlow Serving, return a single output without its name.
             self._answer(200, {"outputs": vectors.tolist()})
 
         def _answer(self, status: int, document: Any) -> None:
@@ -104,7 +104,7 @@ def rest(model: Model) -> Iterator[str]:
 
 @pytest.fixture
 def grpc_address(model: Model) -> Iterator[str]:
-    """Return the address of a server made of the package's own service definition."""
+    """Return the address of a server of the package's own service definition."""
     pytest.importorskip("tensorflow_serving", reason="the extra tf-serving is not installed")
     import grpc
     import tensorflow as tf
@@ -170,7 +170,7 @@ def test_vectors_are_those_of_the_model(connect, model):
     assert vectors == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_server_searches_with_it(connect, serving, caplog):
+def test_the_server_searches_with_tensorflow_serving(connect, serving, caplog):
     client = serving(embedder=connect())
     found = client.post("/search", **upload(encoded((230, 30, 30)))).json()
     assert found["results"][0]["item_id"] == "red"
@@ -178,7 +178,7 @@ def test_the_server_searches_with_it(connect, serving, caplog):
     assert any("fingerprint" in record.message for record in caplog.records)
 
 
-def test_while_it_does_not_answer_a_client_is_told_to_come_again(connect, serving, model):
+def test_searches_get_a_503_while_tensorflow_serving_fails(connect, serving, model):
     client = serving(embedder=connect())
     model.broken = True
     answer = client.post("/search", **upload())
@@ -190,7 +190,7 @@ def test_while_it_does_not_answer_a_client_is_told_to_come_again(connect, servin
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_an_answer_that_is_cut_off_is_none(rest, folder, serving, model, broken):
+def test_an_incomplete_response_is_an_error(rest, folder, serving, model, broken):
     index = open_index(folder / "search_index.pkl")
     client = serving(embedder=TFServing(rest, NAME, index))
     model.cut_off, model.broken = True, broken
@@ -199,7 +199,7 @@ def test_an_answer_that_is_cut_off_is_none(rest, folder, serving, model, broken)
     assert "TensorFlow Serving: " in answer.json()["error"]
 
 
-def test_a_model_of_other_sizes_is_refused(connect, model):
+def test_a_model_of_other_sizes_is_an_error(connect, model):
     model.picture_size = 224
     with pytest.raises(InputError, match=r"pictures of 224 px, the model of .* of 32 px"):
         connect()
@@ -208,13 +208,13 @@ def test_a_model_of_other_sizes_is_refused(connect, model):
         connect()
 
 
-def test_a_size_that_the_signature_leaves_open_is_tried_out(connect, model):
+def test_an_embedding_size_missing_in_the_signature_is_measured(connect, model):
     model.embedding_size = -1
     assert connect().facts.embedding_size == 4
     assert model.seen == [(1, 32, 32, 3)]
 
 
-def test_an_answer_of_another_shape_is_no_answer(connect, model, monkeypatch):
+def test_a_response_of_another_shape_is_an_error(connect, model, monkeypatch):
     embedder = connect()
     monkeypatch.setattr(model, "embed", lambda pictures: np.zeros((len(pictures), 3), np.float32))
     with pytest.raises(ApiError, match=r"vectors of shape \(1, 3\)"):
@@ -222,7 +222,7 @@ def test_an_answer_of_another_shape_is_no_answer(connect, model, monkeypatch):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "http://127.0.0.1:9"])
-def test_a_server_that_is_not_there_is_told_in_one_line(folder, address):
+def test_a_missing_server_is_an_error_of_one_line(folder, address):
     if not address.startswith("http"):
         pytest.importorskip("tensorflow_serving", reason="the extra tf-serving is not installed")
     index = open_index(folder / "search_index.pkl")

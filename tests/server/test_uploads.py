@@ -1,4 +1,4 @@
-"""Uploads of every kind: what is taken, and what is turned away before it costs anything."""
+"""Uploads of every kind: accepted, or refused before they cost anything."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ HOSTILE = {
     "head of a jpeg": (b"\xff\xd8\xff\xe0", 415),
     "head of a png": (b"\x89PNG\r\n\x1a\n", 415),
     "bomb": (png(40_000, 40_000, bytes(1_000_000)), 413),
-    "larger than pillow dares": (png(2**31 - 1, 2**31 - 1), 413),
+    "more pixels than pillow opens": (png(2**31 - 1, 2**31 - 1), 413),
     "too many pixels": (png(7_500, 7_500), 413),
     "claims more than it holds": (png(3_000, 3_000, b"little"), 422),
     "no pixels": (png(0, 5), 415),
@@ -67,7 +67,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_uploads_are_turned_away_with_a_reason(client, kind):
+def test_hostile_uploads_are_refused_with_a_reason(client, kind):
     content, status = HOSTILE[kind]
     for path in ("/search", "/embed", "/search/image/"):
         answer = client.post(path, **upload(content))
@@ -84,14 +84,14 @@ def test_nothing_hostile_reaches_the_model(client):
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF"])
-def test_formats_of_cameras_and_browsers_are_taken(client, format):
+def test_formats_of_cameras_and_browsers_are_accepted(client, format):
     answer = client.post("/search", **upload(encoded((230, 30, 30), format=format)))
     assert answer.status_code == 200
     assert answer.json()["results"][0]["item_id"] == "red"
 
 
-def test_what_phones_write_is_taken(client):
-    """A JPEG with a second one behind it, which Pillow names MPO."""
+def test_photos_of_phones_are_accepted(client):
+    # A JPEG followed by a second one, which Pillow calls MPO.
     buffer = io.BytesIO()
     first, second = (Image.new("RGB", (64, 64), colour) for colour in ("red", "blue"))
     first.save(buffer, "MPO", save_all=True, append_images=[second])
@@ -99,7 +99,7 @@ def test_what_phones_write_is_taken(client):
     assert answer.json()["results"][0]["item_id"] == "red"
 
 
-def test_an_animation_counts_by_its_first_picture(client):
+def test_the_first_frame_of_an_animation_is_used(client):
     answer = client.post("/search", **upload(animated("WEBP")))
     assert answer.json()["results"][0]["item_id"] == "red"
 
@@ -112,14 +112,14 @@ def test_formats_can_be_chosen(serving):
     assert error_of(answer) == "image: not a picture of an accepted format (GIF)"
 
 
-def test_the_limit_of_pixels_can_be_chosen(serving):
+def test_the_pixel_limit_can_be_chosen(serving):
     client = serving(pixels=1_000)
     assert client.post("/search", **upload(encoded(size=(25, 40)))).status_code == 200
     answer = client.post("/search", **upload(encoded(size=(25, 41))))
     assert (answer.status_code, error_of(answer)) == (413, "image: 25 x 41 pixels, limit 1,000")
 
 
-def test_too_many_pictures_of_one_query_are_refused(serving):
+def test_too_many_pictures_in_a_query_are_refused(serving):
     client = serving(pictures=2)
     files = [("image", (f"{i}.png", encoded())) for i in range(3)]
     assert client.post("/search", files=files[:2]).status_code == 200
@@ -129,12 +129,12 @@ def test_too_many_pictures_of_one_query_are_refused(serving):
     assert answer.status_code == 422
 
 
-def test_one_broken_picture_of_several_refuses_the_query(client):
+def test_a_query_with_one_broken_picture_is_refused(client):
     files = [("image", ("a.png", encoded())), ("image", ("b.png", b"words"))]
     assert client.post("/search", files=files).status_code == 415
 
 
-def test_no_other_decoder_than_those_allowed_sees_an_upload():
+def test_only_the_decoders_of_accepted_formats_read_an_upload():
     """A WebP with what makes a Photo CD of a file, in the midst of its compressed pixels."""
     rng = np.random.default_rng(5)
     buffer = io.BytesIO()
@@ -147,7 +147,7 @@ def test_no_other_decoder_than_those_allowed_sees_an_upload():
     assert np.array_equal(decode_upload(bytes(content), 48, Limits()), expected)
 
 
-def test_an_upload_is_seen_as_the_index_saw_its_pictures():
+def test_an_upload_is_prepared_like_the_pictures_of_an_index():
     rng = np.random.default_rng(5)
     buffer = io.BytesIO()
     Image.fromarray(rng.integers(0, 255, (61, 97, 3), np.uint8)).resize((970, 610)).save(
@@ -157,14 +157,14 @@ def test_an_upload_is_seen_as_the_index_saw_its_pictures():
     assert np.array_equal(decode_upload(content, 48, Limits()), square_picture(content, 48))
 
 
-def test_a_crop_of_the_whole_is_the_whole():
+def test_a_crop_of_the_whole_picture_changes_nothing():
     content = encoded((9, 8, 7), (50, 31))
     whole = decode_upload(content, 32, Limits())
     cropped = decode_upload(content, 32, Limits(), Crop(0, 0, 1, 1))
     assert np.array_equal(whole, cropped)
 
 
-def test_a_refusal_says_its_status():
-    with pytest.raises(ApiError) as refusal:
+def test_an_api_error_has_its_status():
+    with pytest.raises(ApiError) as caught:
         decode_upload(SVG, 32, Limits())
-    assert refusal.value.status == 415
+    assert caught.value.status == 415

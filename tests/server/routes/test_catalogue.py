@@ -1,4 +1,4 @@
-"""What is told of the index, and which files are given out: no other than its own."""
+"""The description of the index, and its files: no others are sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from siamese.indexes import BallTreeIndex
 from tests.server.conftest import COLOURS, FACTS, Colours, encoded, error_of
 
 
-def test_about_tells_what_a_client_must_know(serving):
+def test_about_describes_the_server(serving):
     about = serving(upload_bytes=1234, formats=("PNG",), api_keys=("k",)).get("/about").json()
     version = about.pop("index")
     assert len(version) == 12
@@ -34,7 +34,7 @@ def test_about_tells_what_a_client_must_know(serving):
     }
 
 
-def test_labels_come_with_their_counts(client):
+def test_labels_have_counts(client):
     assert client.get("/labels").json()["labels"] == [
         {"label": "colour", "pictures": 12},
         {"label": "dark", "pictures": 4},
@@ -43,20 +43,20 @@ def test_labels_come_with_their_counts(client):
     ]
 
 
-def test_an_item_comes_with_its_pictures(client):
+def test_an_item_has_its_pictures(client):
     item = client.get("/items/red").json()
     assert item["item_id"] == "red"
     assert item["labels"] == ["colour", "dark", "middle", "light"]
-    assert [of["filename"] for of in item["pictures"]] == [
+    assert [picture["filename"] for picture in item["pictures"]] == [
         f"shades/red-{shade}.png" for shade in ("dark", "middle", "light")
     ]
-    for of in item["pictures"]:
-        assert client.post(f"/search/similar-to/{of['row']}").json()["results"]
-        assert client.get(of["image_url"]).status_code == 200
+    for picture in item["pictures"]:
+        assert client.post(f"/search/similar-to/{picture['row']}").json()["results"]
+        assert client.get(picture["image_url"]).status_code == 200
     assert client.get("/items/none").status_code == 404
 
 
-def test_a_picture_is_given_out_as_it_is(client, folder):
+def test_a_picture_is_sent_unchanged(client, folder):
     answer = client.get("/images/shades/red-dark.png")
     assert answer.content == (folder / "photos/shades/red-dark.png").read_bytes()
     assert answer.headers["content-type"] == "image/png"
@@ -87,13 +87,13 @@ def test_a_thumbnail_has_the_size_that_is_requested(serving, folder, name, width
         assert picture.size == (size, round(size * 3 / 4))
 
 
-def test_a_thumbnail_is_made_anew_when_its_picture_changes(client, folder):
+def test_a_thumbnail_follows_changes_of_its_picture(client, folder):
     before = client.get("/thumbnails/shades/red-dark.png").content
     Image.new("RGB", (50, 50), "blue").save(folder / "photos/shades/red-dark.png")
     assert client.get("/thumbnails/shades/red-dark.png").content != before
 
 
-def test_only_files_of_the_index_are_given_out(client, folder):
+def test_only_files_of_the_index_are_sent(client, folder):
     (folder / "photos" / "private.png").write_bytes(encoded())
     for name in (
         "private.png",
@@ -114,14 +114,14 @@ def test_only_files_of_the_index_are_given_out(client, folder):
 
 
 def hostile_index(folder, names: list[str]) -> None:
-    """Index names that lead elsewhere: an index is a file that somebody else may have made."""
+    """Index any filenames: an index is a file that somebody else may have made."""
     squares = [np.full((32, 32, 3), (9 * i, 9, 9), np.uint8) for i in range(len(names))]
     vectors = Colours().embed_squares(np.stack(squares))
     metadata = [{"item_id": "x", "filename": name, "labels": []} for name in names]
     BallTreeIndex.build(vectors, metadata, FACTS).save(folder / "hostile.pkl")
 
 
-def test_not_even_the_index_leads_out_of_the_folder(serving, folder):
+def test_filenames_of_the_index_cannot_lead_out_of_the_folder(serving, folder):
     photos = folder / "photos"
     (photos / "link.png").symlink_to(folder / "secret.png")
     (photos / "round.png").symlink_to(photos / "round.png")
@@ -141,7 +141,7 @@ def test_not_even_the_index_leads_out_of_the_folder(serving, folder):
     assert client.get("/images/inside.png").status_code == 200
 
 
-def test_a_file_that_is_no_picture_is_not_given_out(serving, folder):
+def test_files_that_are_not_pictures_are_not_sent(serving, folder):
     for name, content in (
         ("page.png", b"<script>alert(1)</script>"),
         ("drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>'),
@@ -156,22 +156,22 @@ def test_a_file_that_is_no_picture_is_not_given_out(serving, folder):
     assert client.get("/images/really-jpeg.png").headers["content-type"] == "image/jpeg"
 
 
-def test_names_of_any_letters_can_be_asked_for(serving, folder):
+def test_filenames_can_contain_any_characters(serving, folder):
     names = ["a b.png", "grüße & mehr?.png", "100%.png", "#1+2.png", "日本/犬.png"]
     (folder / "photos" / "日本").mkdir()
     for name in names:
         (folder / "photos" / name).write_bytes(encoded())
     hostile_index(folder, names)
     client = serving(index="hostile.pkl")
-    (of_item,) = [client.get("/items/x").json()["pictures"]]
-    assert [one["filename"] for one in of_item] == names
-    for one in of_item:
-        assert client.get(one["image_url"]).status_code == 200
-        assert client.get(one["thumbnail_url"]).status_code == 200
-        assert client.post(f"/search/similar-to/{quote(one['filename'])}").status_code == 200
+    pictures = client.get("/items/x").json()["pictures"]
+    assert [picture["filename"] for picture in pictures] == names
+    for picture in pictures:
+        assert client.get(picture["image_url"]).status_code == 200
+        assert client.get(picture["thumbnail_url"]).status_code == 200
+        assert client.post(f"/search/similar-to/{quote(picture['filename'])}").status_code == 200
 
 
-def test_the_documentation_asks_no_other_host(client):
+def test_the_documentation_loads_nothing_from_other_hosts(client):
     page = client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "http://" not in page.text
@@ -186,7 +186,7 @@ def test_the_documentation_asks_no_other_host(client):
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/about", "/nothing", "/images/nothing"])
-def test_every_answer_has_a_policy_that_lets_nothing_in(client, path):
+def test_every_response_has_a_strict_content_security_policy(client, path):
     headers = client.get(path).headers
     policy = dict(
         directive.split(" ", 1) for directive in headers["content-security-policy"].split("; ")

@@ -1,4 +1,4 @@
-"""What whoever runs it looks at."""
+"""Health and metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def samples(client) -> dict[str, float]:
     }
 
 
-def test_live_and_ready_until_it_is_told_to_stop(client):
+def test_the_server_is_ready_until_it_is_stopping(client):
     for path in ("/health", "/ready"):
         assert client.get(path).json() == {"status": "ok"}
     client.app.state.service.ready = False
@@ -26,12 +26,12 @@ def test_live_and_ready_until_it_is_told_to_stop(client):
     assert answer.headers["retry-after"] == "1"
 
 
-def test_not_ready_where_the_model_is_gone(client):
+def test_the_server_is_not_ready_without_its_model_thread(client):
     client.app.state.service.batcher.close()
     assert client.get("/ready").status_code == 503
 
 
-def test_metrics_count_what_was_done(client):
+def test_metrics_count_requests_and_their_steps(client):
     before = samples(client)
     assert before["siamese_index_pictures[]"] == len(COLOURS)
     assert before["siamese_requests_in_flight[]"] == 0
@@ -45,7 +45,7 @@ def test_metrics_count_what_was_done(client):
         for route, status in (("/search", 200), ("other", 404))
     )
     assert after[ok] == 3
-    assert after[unknown] == 1  # the path itself is no label: there are any number of them
+    assert after[unknown] == 1  # not labelled with the path, because there are any number of paths
     assert after["siamese_embed_seconds_count[]"] == 3
     assert after["siamese_decode_seconds_count[]"] == 3
     assert after["siamese_search_seconds_count[]"] == 3

@@ -1,4 +1,4 @@
-"""A client of the older server gets what it always got."""
+"""Clients of the older search server get the same answers as before."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from tests.server.conftest import Colours, encoded, error_of, upload
 
 
-def test_the_documented_request_gets_the_documented_answer(client):
+def test_the_documented_request_returns_the_documented_answer(client):
     answer = client.post(
         "/search/image/", **upload(encoded((230, 30, 30))), data={"rows": 5, "format": "json"}
     )
@@ -24,17 +24,17 @@ def test_the_documented_request_gets_the_documented_answer(client):
     assert document["results"][0]["item_id"] == "red"
 
 
-def test_rows_are_twenty_unless_told_otherwise(client):
+def test_rows_default_to_twenty(client):
     assert len(client.post("/search/image/", **upload()).json()["results"]) == 12  # all there are
     assert client.post("/search/image/", **upload(), data={"rows": 0}).status_code == 422
     assert client.post("/search/image/", **upload(), data={"format": "xml"}).status_code == 422
     assert "image" in error_of(client.post("/search/image/"))
     schema = client.get("/openapi.json").json()["components"]["schemas"]
-    (form,) = [of for name, of in schema.items() if "search_image" in name]
+    (form,) = [model for name, model in schema.items() if "search_image" in name]
     assert form["properties"]["rows"]["default"] == 20
 
 
-def test_a_page_of_results_shows_them_and_runs_nothing(client):
+def test_a_page_of_results_has_pictures_and_no_script(client):
     answer = client.post("/search/image/", **upload(), data={"rows": 2, "format": "html"})
     assert answer.headers["content-type"].startswith("text/html")
     assert answer.text.count("<img ") == 2

@@ -1,4 +1,4 @@
-"""The page in a real browser: what people do on it, what it tells them, and who can use it."""
+"""The page in a real browser: its functions, its messages and its accessibility."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ THRESHOLD = 0.3
 
 
 class Shapes:
-    """Stands for a model: what is not white in a picture, looked at from afar."""
+    """A model whose vectors are the coarse shape of what is not white."""
 
     facts = FACTS
 
@@ -56,7 +56,7 @@ class Shapes:
         pictures = map(Image.fromarray, squares)
         small = [picture.resize((4, 4), Image.Resampling.BOX) for picture in pictures]
         ink = 255 - np.stack([np.asarray(picture, float).ravel() for picture in small])
-        ink += 1.0  # a white picture has a direction, too
+        ink += 1.0  # so that a white picture has a vector too
         return (ink / np.linalg.norm(ink, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -65,24 +65,24 @@ class Shapes:
 
 @pytest.fixture(scope="module")
 def searcher(catalogue: Catalogue) -> Searcher:
-    """Return a searcher of the drawn shapes that knows when something is none of them."""
+    """Return a searcher of the drawn shapes, with a threshold."""
     from siamese.data.images import square_picture
 
     paths = [catalogue.path_of(picture) for picture in catalogue.pictures]
     vectors = Shapes().embed_squares(np.stack([square_picture(path, 32) for path in paths]))
     metadata = [
-        {"item_id": of.item_id, "filename": of.filename, "labels": list(of.labels)}
-        for of in catalogue.pictures
+        {"item_id": p.item_id, "filename": p.filename, "labels": list(p.labels)}
+        for p in catalogue.pictures
     ]
     index = BallTreeIndex.build(vectors, metadata, FACTS)
-    made = Searcher(Shapes(), index)  # type: ignore[arg-type]
-    made.threshold = THRESHOLD
-    return made
+    searcher = Searcher(Shapes(), index)  # type: ignore[arg-type]
+    searcher.threshold = THRESHOLD
+    return searcher
 
 
 @contextmanager
 def running(searcher: Searcher, settings: Settings) -> Iterator[str]:
-    """Serve in a thread; gives the address."""
+    """Serve in a thread, and yield the URL."""
     service = Service(lambda _: searcher, "no index that changes", settings)
     config = uvicorn.Config(create_app(service), port=0, log_config=None, access_log=False)
     server = uvicorn.Server(config)
@@ -112,16 +112,16 @@ def address(searcher: Searcher, settings: Settings) -> Iterator[str]:
 # --- the browser ----------------------------------------------------------------------------------
 
 
-# Not for the session: while it is open, nothing else can run an event loop of its own.
+# Not for the session: while the browser is open, no other event loop can run in this thread.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     named = os.environ.get("SIAMESE_CHROMIUM")
     found = named or next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     if found is None:
         pytest.skip("no Chromium: install it, or name it in SIAMESE_CHROMIUM")
-    expect.set_options(timeout=15_000)  # for a machine with other work to do
+    expect.set_options(timeout=15_000)  # for a busy machine
     with playwright.sync_playwright() as started:
-        # Root, as in a container, has no sandbox.
+        # For root, as in a container, there is no sandbox.
         browser = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser
         browser.close()
@@ -129,7 +129,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def axe(pytestconfig: pytest.Config) -> str:
-    """Return the source of axe-core, which npm brings once."""
+    """Return the source of axe-core, downloaded once from npm."""
     assert pytestconfig.cache
     cache = pytestconfig.cache.mkdir("axe-core")
     try:
@@ -147,9 +147,9 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def visit(browser: Browser, address: str) -> Iterator[Open]:
-    """Return what opens a page; in the end none may have asked elsewhere, or broken a rule."""
+    """Return a function that opens a page; no page may request other hosts or log an error."""
     contexts: list[BrowserContext] = []
-    wrong: list[str] = []
+    problems: list[str] = []
 
     def visit(
         path: str = "", *, at: str = address, size: dict[str, int] = DESK, **more: Any
@@ -163,38 +163,38 @@ def visit(browser: Browser, address: str) -> Iterator[Open]:
         contexts.append(context)
         page = context.new_page()
 
-        def heard(message: Any) -> None:
-            # That an answer was an error is what some tests are about.
+        def check_message(message: Any) -> None:
+            # Some tests are about responses with an error.
             if message.type == "error" and not message.text.startswith("Failed to load resource"):
-                wrong.append(message.text)
+                problems.append(message.text)
 
-        def asked(request: Any) -> None:
+        def check_request(request: Any) -> None:
             if not request.url.startswith((at, "blob:", "data:")):
-                wrong.append(f"asked {request.url}")
+                problems.append(f"requested {request.url}")
 
-        page.on("console", heard)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", asked)
+        page.on("console", check_message)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", check_request)
         page.goto(at + path)
         return page
 
     yield visit
     for context in contexts:
         context.close()
-    assert wrong == []
+    assert problems == []
 
 
 @pytest.fixture
 def accessible(axe: str) -> Callable[[Page], None]:
-    """Return what asserts that axe finds nothing: on a desk and a phone, in the light and the dark.
+    """Return a function that asserts that axe finds no problem, in light and dark, desk and phone.
 
-    Nor may anything be wider than the screen.
+    Nothing may be wider than the screen either.
     """
 
     def check(page: Page) -> None:
         size = page.viewport_size
         page.evaluate(axe)
-        # The dark changes colours and nothing else, and they are the same on every screen.
+        # Dark mode changes only colours, and those are the same on every screen.
         for screen, scheme, rules in (
             (DESK, "light", {}),
             (PHONE, "light", {}),
@@ -210,8 +210,8 @@ def accessible(axe: str) -> Callable[[Page], None]:
                 "(rules) => axe.run({ resultTypes: ['violations'], ...rules })", rules
             )
             assert [
-                (each["impact"], each["id"], [node["target"] for node in each["nodes"]])
-                for each in found["violations"]
+                (rule["impact"], rule["id"], [node["target"] for node in rule["nodes"]])
+                for rule in found["violations"]
             ] == [], (screen, scheme)
         page.emulate_media(color_scheme="light")
         page.set_viewport_size(size)  # type: ignore[arg-type]
@@ -219,7 +219,7 @@ def accessible(axe: str) -> Callable[[Page], None]:
     return check
 
 
-# --- what is done ---------------------------------------------------------------------------------
+# --- actions --------------------------------------------------------------------------------------
 
 
 def encoded(picture: Image.Image) -> bytes:
@@ -237,10 +237,10 @@ def red_square(catalogue: Catalogue) -> bytes:
 
 @pytest.fixture(scope="module")
 def two_shapes(catalogue: Catalogue) -> bytes:
-    """Return a green disc on the left, a red square on the right."""
+    """Return a picture with a green disc on the left and a red square on the right."""
     both = Image.new("RGB", (480, 200), "white")
     for item_id, left in (("green-disc", 0), ("red-square", 240)):
-        picture = next(of for of in catalogue.pictures if of.item_id == item_id)
+        picture = next(p for p in catalogue.pictures if p.item_id == item_id)
         with Image.open(catalogue.path_of(picture)) as shape:
             both.paste(shape.resize((240, 200)), (left, 0))
     return encoded(both)
@@ -274,7 +274,7 @@ def found(page: Page) -> list[str]:
 
 
 def drag(page: Page, *corners: tuple[float, float]) -> None:
-    """Drag over the picture that is asked, from one place to the next, in fractions of it."""
+    """Drag over the query picture from point to point, given in fractions of its size."""
     page.locator("#stage.loaded").wait_for()
     box = page.locator("#stage").bounding_box()
     assert box
@@ -295,7 +295,7 @@ def query_of(page: Page) -> str:
 # --- searching ------------------------------------------------------------------------------------
 
 
-def test_the_first_visit_explains_what_to_do(
+def test_the_welcome_page_explains_what_to_do(
     visit: Open, accessible: Callable[[Page], None]
 ) -> None:
     page = visit()
@@ -307,7 +307,7 @@ def test_the_first_visit_explains_what_to_do(
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])
-def test_a_picture_that_is_dropped_or_pasted_is_searched_for(
+def test_a_dropped_or_pasted_picture_is_searched_for(
     visit: Open, red_square: bytes, kind: str
 ) -> None:
     page = visit()
@@ -331,7 +331,7 @@ def test_a_picture_can_be_chosen_or_photographed(visit: Open, red_square: bytes)
     assert found(page)[0] == "red-square"
 
 
-def test_a_file_held_over_the_page_is_invited(visit: Open) -> None:
+def test_a_file_dragged_over_the_page_is_invited(visit: Open) -> None:
     page = visit()
     give(page, b"", kind="dragover")
     expect(page.locator("#veil")).to_be_visible()
@@ -339,7 +339,7 @@ def test_a_file_held_over_the_page_is_invited(visit: Open) -> None:
     expect(page.locator("#veil")).to_be_hidden()
 
 
-def test_results_are_pictures_and_say_what_they_are(
+def test_results_show_pictures_with_their_facts(
     visit: Open, red_square: bytes, accessible: Callable[[Page], None]
 ) -> None:
     page = visit()
@@ -360,7 +360,7 @@ def test_results_are_pictures_and_say_what_they_are(
     accessible(page)
 
 
-def test_more_results_follow_those_that_are_shown(visit: Open, red_square: bytes) -> None:
+def test_more_results_follow_the_first(visit: Open, red_square: bytes) -> None:
     page = visit()
     give(page, red_square)
     first = found(page)
@@ -369,7 +369,7 @@ def test_more_results_follow_those_that_are_shown(visit: Open, red_square: bytes
     expect(page.locator(".card")).to_have_count(48)
     expect(page.locator(".card a").nth(24)).to_be_focused()
     assert found(page)[:24] == first
-    # There are no more, which only the next question can tell.
+    # Only the next request shows that there are no more.
     page.get_by_role("button", name="Show more").click()
     expect(page.get_by_role("button", name="Show more")).to_be_hidden()
     page.reload()
@@ -379,7 +379,7 @@ def test_more_results_follow_those_that_are_shown(visit: Open, red_square: bytes
 # --- a part of the picture ------------------------------------------------------------------------
 
 
-def test_the_thing_that_is_meant_is_framed_by_dragging(
+def test_the_frame_is_drawn_and_moved_by_dragging(
     visit: Open, two_shapes: bytes, accessible: Callable[[Page], None]
 ) -> None:
     page = visit()
@@ -390,10 +390,10 @@ def test_the_thing_that_is_meant_is_framed_by_dragging(
     expect(page.locator(".card .item").first).to_have_text("red-square")
     accessible(page)
 
-    drag(page, (0.75, 0.5), (0.25, 0.5))  # moved as it is, to the other one
+    drag(page, (0.75, 0.5), (0.25, 0.5))  # moves the frame to the other shape
     expect(page).to_have_url(re.compile(r"&crop=0\.02,0\.02,0\.46,0\.96$"))
     expect(page.locator(".card .item").first).to_have_text("green-disc")
-    drag(page, (0.475, 0.97), (0.4, 0.8))  # by its corner
+    drag(page, (0.475, 0.97), (0.4, 0.8))  # resizes it by a corner
     expect(page).to_have_url(re.compile(r"&crop=0\.02,0\.02,0\.38,0\.78$"))
 
     page.go_back()
@@ -446,7 +446,7 @@ def test_the_frame_is_drawn_by_touch(visit: Open, two_shapes: bytes) -> None:
     assert page.evaluate("scrollY") == 0
 
 
-def test_a_part_of_a_picture_of_the_index_is_searched_for(visit: Open) -> None:
+def test_a_part_of_an_indexed_picture_can_be_searched_for(visit: Open) -> None:
     page = visit("?like=red-disc-0.png&crop=0.1,0.1,0.8,0.8")
     assert found(page)[0] == "red-disc"
     page.get_by_role("button", name="Whole picture").click()
@@ -457,7 +457,7 @@ def test_a_part_of_a_picture_of_the_index_is_searched_for(visit: Open) -> None:
 
 
 def keeping(page: Page, label: str) -> Locator:
-    """The button that keeps the pictures with a label."""
+    """Return the button that keeps only the pictures with a label."""
     return page.get_by_role("button", name=f"Only {label} 12", exact=True)
 
 
@@ -466,7 +466,7 @@ def labels_shown(page: Page) -> set[str]:
     return set(page.locator(".card-labels").all_inner_texts())
 
 
-def test_labels_keep_and_leave_out(
+def test_labels_include_and_exclude_pictures(
     visit: Open, red_square: bytes, accessible: Callable[[Page], None]
 ) -> None:
     page = visit()
@@ -498,7 +498,7 @@ def test_labels_keep_and_leave_out(
     assert "triangle" not in labels_shown(page)
 
 
-def test_filters_that_keep_nothing_can_be_cleared(
+def test_filters_that_match_nothing_can_be_cleared(
     visit: Open, accessible: Callable[[Page], None]
 ) -> None:
     page = visit("?like=red-disc-0.png&any=disc&any=square")
@@ -513,7 +513,7 @@ def test_filters_that_keep_nothing_can_be_cleared(
     assert len(found(page)) == 24
 
 
-def test_one_result_per_item_only_other_items_and_how_alike(visit: Open) -> None:
+def test_one_result_per_item_other_items_and_minimum_similarity(visit: Open) -> None:
     page = visit("?like=red-disc-0.png")
     assert found(page).count("red-disc") == 3
     page.get_by_role("switch", name="Only other items").check()
@@ -539,7 +539,7 @@ def test_one_result_per_item_only_other_items_and_how_alike(visit: Open) -> None
 # --- the address ----------------------------------------------------------------------------------
 
 
-def test_back_and_forward_lead_through_what_was_seen(visit: Open, red_square: bytes) -> None:
+def test_back_and_forward_restore_results_and_scrolling(visit: Open, red_square: bytes) -> None:
     page = visit(size=PHONE)
     give(page, red_square, "mine.png")
     before = found(page)
@@ -569,7 +569,7 @@ def test_back_and_forward_lead_through_what_was_seen(visit: Open, red_square: by
     expect(page.locator("#asked-name")).to_have_text("mine.png")
 
 
-def test_a_shared_link_shows_the_same(visit: Open) -> None:
+def test_a_shared_link_shows_the_same_results(visit: Open) -> None:
     page = visit("?like=blue-hexagon-1.png")
     keeping(page, "hexagon").click()
     page.get_by_role("button", name="Leave out disc").click()
@@ -581,7 +581,7 @@ def test_a_shared_link_shows_the_same(visit: Open) -> None:
     expect(keeping(elsewhere, "hexagon")).to_have_attribute("aria-pressed", "true")
 
 
-def test_results_open_in_a_tab_of_their_own(visit: Open) -> None:
+def test_results_can_be_opened_in_a_new_tab(visit: Open) -> None:
     page = visit("?like=blue-hexagon-1.png")
     found(page)
     with page.context.expect_page() as opened:
@@ -590,7 +590,7 @@ def test_results_open_in_a_tab_of_their_own(visit: Open) -> None:
     expect(page).to_have_url(re.compile(r"like=blue-hexagon-1\.png$"))
 
 
-def test_a_link_to_a_picture_of_another_browser_says_so(
+def test_a_link_to_a_picture_of_another_browser_is_explained(
     visit: Open, accessible: Callable[[Page], None]
 ) -> None:
     page = visit("?picture=elsewhere")
@@ -598,7 +598,7 @@ def test_a_link_to_a_picture_of_another_browser_says_so(
     accessible(page)
 
 
-def test_keys_alone_lead_from_the_first_look_to_results(visit: Open) -> None:
+def test_the_keyboard_alone_leads_to_results(visit: Open) -> None:
     page = visit()
     expect(page.locator("#starts-list a").first).to_be_visible()
     page.keyboard.press("Tab")
@@ -607,7 +607,7 @@ def test_keys_alone_lead_from_the_first_look_to_results(visit: Open) -> None:
     expect(page.locator("#main")).to_be_focused()
     page.keyboard.press("Tab")
     expect(page.get_by_label("Choose a picture")).to_be_focused()
-    outline = page.locator("#welcome .primary").evaluate("of => getComputedStyle(of).outlineStyle")
+    outline = page.locator("#welcome .primary").evaluate("e => getComputedStyle(e).outlineStyle")
     assert outline == "solid"
     page.keyboard.press("Tab")
     expect(page.locator("#starts-list a").first).to_be_focused()
@@ -615,10 +615,10 @@ def test_keys_alone_lead_from_the_first_look_to_results(visit: Open) -> None:
     assert len(found(page)) == 24
 
 
-# --- what goes wrong ------------------------------------------------------------------------------
+# --- problems -------------------------------------------------------------------------------------
 
 
-def test_what_is_no_picture_is_not_sent(
+def test_files_that_are_not_pictures_are_not_uploaded(
     visit: Open, red_square: bytes, accessible: Callable[[Page], None]
 ) -> None:
     page = visit()
@@ -643,7 +643,7 @@ def test_what_is_no_picture_is_not_sent(
     ],
     ids=["another format", "cut off"],
 )
-def test_a_picture_that_cannot_be_read_is_told(
+def test_an_unreadable_picture_is_explained(
     visit: Open,
     red_square: bytes,
     damaged: bytes | None,
@@ -656,13 +656,13 @@ def test_a_picture_that_cannot_be_read_is_told(
     expect(page.locator("#notice")).to_contain_text(says)
     expect(page.locator("#live")).to_contain_text("“torn.png”")
     accessible(page)
-    # The next one makes it good.
+    # The next picture replaces the message.
     give(page, red_square)
     assert found(page)[0] == "red-square"
     expect(page.locator("#notice")).to_be_hidden()
 
 
-def test_a_busy_server_is_asked_again(
+def test_a_search_on_a_busy_server_is_retried(
     visit: Open, red_square: bytes, accessible: Callable[[Page], None]
 ) -> None:
     page = visit()
@@ -673,7 +673,7 @@ def test_a_busy_server_is_asked_again(
             route.fallback()
             return
         refusals.append(route)
-        route.fulfill(status=503, headers={"Retry-After": "3"}, json={"error": "too much to do"})
+        route.fulfill(status=503, headers={"Retry-After": "3"}, json={"error": "busy"})
 
     page.route("**/search", refuse_once)
     give(page, red_square)
@@ -683,14 +683,14 @@ def test_a_busy_server_is_asked_again(
     expect(page.locator("#notice")).to_be_hidden()
 
 
-def test_a_server_that_stays_busy_is_left_alone(visit: Open, red_square: bytes) -> None:
+def test_retries_end_if_the_server_stays_busy(visit: Open, red_square: bytes) -> None:
     page = visit()
     page.clock.install()
     asked = []
 
     def refuse(route: Route) -> None:
         asked.append(route)
-        route.fulfill(status=503, headers={"Retry-After": "1"}, json={"error": "too much to do"})
+        route.fulfill(status=503, headers={"Retry-After": "1"}, json={"error": "busy"})
 
     page.route("**/search", refuse)
     give(page, red_square)
@@ -705,7 +705,7 @@ def test_a_server_that_stays_busy_is_left_alone(visit: Open, red_square: bytes) 
     assert found(page)[0] == "red-square"
 
 
-def test_a_server_that_is_gone_can_be_asked_again(
+def test_an_unreachable_server_can_be_tried_again(
     visit: Open, red_square: bytes, accessible: Callable[[Page], None]
 ) -> None:
     page = visit()
@@ -726,7 +726,7 @@ def test_a_server_that_is_gone_can_be_asked_again(
     assert found(page)[0] == "red-square"
 
 
-def test_any_other_answer_is_passed_on(visit: Open) -> None:
+def test_other_errors_are_shown(visit: Open) -> None:
     page = visit("?like=nowhere.png")
     expect(page.locator("#notice")).to_contain_text("This picture is not in the index")
     page.route(
@@ -737,7 +737,7 @@ def test_any_other_answer_is_passed_on(visit: Open) -> None:
     expect(page.locator("#notice")).to_contain_text("The server says: internal error; see the log")
 
 
-def test_another_index_is_not_mixed_with_the_one_before(visit: Open) -> None:
+def test_results_of_two_indexes_are_not_mixed(visit: Open) -> None:
     page = visit("?like=red-disc-0.png")
     assert len(found(page)) == 24
     offsets = []
@@ -760,7 +760,7 @@ def test_another_index_is_not_mixed_with_the_one_before(visit: Open) -> None:
     expect(page.locator("#found-summary")).to_have_text("The 47 most similar of 99 pictures.")
 
 
-def test_what_is_not_in_the_catalogue_is_said_kindly(
+def test_a_query_that_is_not_in_the_catalogue_is_explained(
     visit: Open, two_shapes: bytes, accessible: Callable[[Page], None]
 ) -> None:
     page = visit()
@@ -785,7 +785,7 @@ def test_an_empty_index_is_explained(visit: Open, accessible: Callable[[Page], N
     accessible(page)
 
 
-def test_without_pictures_to_show_there_are_names(
+def test_without_pictures_the_results_show_names(
     visit: Open,
     searcher: Searcher,
     settings: Settings,
@@ -806,7 +806,7 @@ def test_without_pictures_to_show_there_are_names(
         accessible(page)
 
 
-def test_a_picture_that_is_gone_leaves_its_name(visit: Open) -> None:
+def test_a_missing_picture_is_replaced_by_its_initial(visit: Open) -> None:
     page = visit()
     page.route("**/thumbnails/**", lambda route: route.fulfill(status=404, json={"error": "gone"}))
     page.goto(page.url + "?like=red-disc-0.png")
@@ -815,7 +815,7 @@ def test_a_picture_that_is_gone_leaves_its_name(visit: Open) -> None:
     expect(page.locator(".card a").first).to_have_accessible_name("99% similar red-triangle")
 
 
-def test_a_key_is_asked_for_and_kept(
+def test_the_page_asks_for_the_key_and_keeps_it(
     visit: Open, searcher: Searcher, settings: Settings, accessible: Callable[[Page], None]
 ) -> None:
     with running(searcher, replace(settings, api_keys=("open-sesame",))) as address:
@@ -826,13 +826,13 @@ def test_a_key_is_asked_for_and_kept(
         page.keyboard.press("Escape")
         expect(page.get_by_role("heading", level=1)).to_have_text("This search needs a key")
         page.get_by_role("button", name="Enter the key").click()
-        page.get_by_label("API key").fill("wrong")
+        page.get_by_label("API key").fill("problems")
         page.get_by_role("button", name="Continue").click()
         expect(dialog).to_contain_text("This key was not accepted")
         page.get_by_label("API key").fill("open-sesame")
         page.keyboard.press("Enter")
         assert len(found(page)) == 24
-        # Their addresses alone would be refused.
+        # The server would refuse requests of the <img> elements, which have no key.
         first = page.locator(".card .tile.loaded img").first
         first.wait_for()
         assert first.get_attribute("src").startswith("blob:")  # type: ignore[union-attr]
@@ -842,10 +842,10 @@ def test_a_key_is_asked_for_and_kept(
         expect(dialog).to_be_hidden()
 
 
-# --- how it looks ---------------------------------------------------------------------------------
+# --- appearance -----------------------------------------------------------------------------------
 
 
-def test_it_is_dark_in_the_dark_and_still_for_those_who_ask(visit: Open) -> None:
+def test_the_page_follows_dark_mode_and_reduced_motion(visit: Open) -> None:
     def paper(page: Page) -> int:
         colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
         return sum(map(int, re.findall(r"\d+", colour)))
@@ -860,18 +860,18 @@ def test_it_is_dark_in_the_dark_and_still_for_those_who_ask(visit: Open) -> None
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920])
-def test_it_fits_every_screen(visit: Open, width: int) -> None:
+def test_the_page_fits_every_screen(visit: Open, width: int) -> None:
     page = visit(
         "?like=red-disc-0.png&any=disc&any=square&none=hexagon",
         size={"width": width, "height": 800},
     )
     found(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    columns = page.locator("#grid").evaluate("of => getComputedStyle(of).gridTemplateColumns")
+    columns = page.locator("#grid").evaluate("e => getComputedStyle(e).gridTemplateColumns")
     assert len(columns.split()) >= 2
 
 
-def test_pictures_that_come_late_move_nothing(visit: Open) -> None:
+def test_late_pictures_do_not_move_the_layout(visit: Open) -> None:
     page = visit("?like=red-disc-0.png")
 
     def heights() -> list[float]:

@@ -1,4 +1,4 @@
-"""What a search answers, in this process."""
+"""Searching and embedding over HTTP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from siamese.indexes import open_index
 from tests.server.conftest import COLOURS, FACTS, Colours, encoded, error_of, upload
 
 
-def test_search_ranks_as_the_searcher_and_says_it_in_full(client):
+def test_search_returns_ranked_results_with_all_fields(client):
     answer = client.post("/search", **upload(encoded((250, 30, 30))), data={"k": 3})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -29,7 +29,7 @@ def test_search_ranks_as_the_searcher_and_says_it_in_full(client):
         assert client.get(result["thumbnail_url"]).status_code == 200
 
 
-def test_without_a_folder_of_pictures_there_are_no_addresses(serving):
+def test_without_a_folder_of_pictures_there_are_no_urls(serving):
     client = serving(image_dir=None)
     (first, *_) = client.post("/search", **upload()).json()["results"]
     assert first["image_url"] is first["thumbnail_url"] is None
@@ -37,13 +37,13 @@ def test_without_a_folder_of_pictures_there_are_no_addresses(serving):
     assert client.get("/images/shades/red-dark.png").status_code == 404
 
 
-def test_a_second_page_goes_on_where_the_first_ended(client):
+def test_the_second_page_continues_the_first(client):
     whole = client.post("/search", **upload(), data={"k": 10}).json()["results"]
     page = client.post("/search", **upload(), data={"k": 4, "offset": 6}).json()["results"]
     assert page == whole[6:]
 
 
-def test_results_are_given_out_down_to_the_ten_thousandth(client):
+def test_results_end_at_rank_ten_thousand(client):
     for path, words in (("/search", upload()), ("/search/similar-to/0", {})):
         last = client.post(path, **words, data={"k": 1000, "offset": 9000})
         assert last.status_code == 200
@@ -61,14 +61,14 @@ def test_results_are_given_out_down_to_the_ten_thousandth(client):
         ({"any_label": ["nothing has it"]}, lambda labels: False),
     ],
 )
-def test_labels_leave_pictures_out(client, fields, kept):
+def test_labels_filter_pictures(client, fields, kept):
     results = client.post("/search", **upload(), data={"k": 50, **fields}).json()["results"]
     expected = [name for name in COLOURS if kept({"colour", name.split("-")[1]})]
     assert len(results) == len(expected)
     assert all(kept(result["labels"]) for result in results)
 
 
-def test_distance_items_and_reranking_are_passed_on(client):
+def test_other_options_are_passed_on(client):
     near = client.post("/search", **upload(), data={"max_distance": "0.2", "k": 50}).json()
     assert 0 < len(near["results"]) < len(COLOURS)
     assert all(result["distance"] <= 0.2 for result in near["results"])
@@ -79,16 +79,16 @@ def test_distance_items_and_reranking_are_passed_on(client):
         assert client.post("/search", **upload(), data={"rerank": rerank}).status_code == 200
 
 
-def test_several_pictures_are_one_query_by_their_mean(client):
+def test_several_pictures_are_searched_by_their_mean(client):
     red, green = encoded((230, 30, 30)), encoded((30, 230, 30))
     files = [("image", ("a.png", red)), ("image", ("b.png", green))]
     found = client.post("/search", files=files, data={"k": 3}).json()
     assert found["query"] == "a.png + b.png"
-    # Between red and green lies yellow, which neither alone would find.
+    # Yellow lies between red and green; neither alone would find it.
     assert {result["item_id"] for result in found["results"]} == {"yellow"}
 
 
-def test_a_crop_is_what_is_searched_for(client):
+def test_only_the_crop_is_searched_for(client):
     from io import BytesIO
 
     from PIL import Image
@@ -105,18 +105,18 @@ def test_a_crop_is_what_is_searched_for(client):
     assert first() == "blue"
     assert first(crop="0.75,0,0.25,0.5") == "red"
     assert first(crop="0,0,0.5,1") == "blue"
-    assert first(crop="0.999,0.0,0.0001,0.0001") == "red"  # less than a pixel is one
+    assert first(crop="0.999,0.0,0.0001,0.0001") == "red"  # at least one pixel
 
 
-def test_a_crop_counts_on_the_upright_picture(client):
+def test_a_crop_applies_to_the_upright_picture(client):
     from io import BytesIO
 
     from PIL import Image
 
     picture = Image.new("RGB", (80, 40), (30, 30, 230))
-    picture.paste((230, 30, 30), (0, 0, 40, 40))  # left, as it is stored
+    picture.paste((230, 30, 30), (0, 0, 40, 40))  # on the left in the file
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90° clockwise: left becomes top
+    exif[0x0112] = 6  # rotate by 90° clockwise: left becomes top
     buffer = BytesIO()
     picture.save(buffer, "JPEG", exif=exif, quality=95)
 
@@ -135,19 +135,19 @@ def test_a_crop_counts_on_the_upright_picture(client):
         *("0,0,5e-324,5e-324", "0,0,1,1e-300", "0,0,inf,1"),
     ],
 )
-def test_a_crop_outside_of_the_picture_is_refused(client, crop):
+def test_a_crop_outside_of_the_picture_is_an_error(client, crop):
     answer = client.post("/search", **upload(), data={"crop": crop})
     assert answer.status_code == 422
     assert "crop" in error_of(answer)
 
 
-def test_fields_that_cannot_be_are_all_named_in_one_line(client):
+def test_all_invalid_fields_are_named_in_one_line(client):
     answer = client.post("/search", data={"k": "many", "offset": -1, "by_item": "worst"})
     assert answer.status_code == 422
     assert all(name in error_of(answer) for name in ("k:", "offset:", "by_item:", "image:"))
 
 
-def test_similar_to_a_picture_never_shows_it(client, folder):
+def test_similar_pictures_never_include_the_picture_itself(client, folder):
     index = open_index(folder / "search_index.pkl")
     for row, known in enumerate(index.metadata):
         by_name = client.post(f"/search/similar-to/{quote(known['filename'])}").json()
@@ -160,26 +160,26 @@ def test_similar_to_a_picture_never_shows_it(client, folder):
         assert [result["rank"] for result in by_name["results"]] == list(range(1, len(COLOURS)))
 
 
-def test_similar_to_goes_on_by_pages_and_leaves_its_own_item_out(client):
+def test_similar_pictures_by_page_and_without_the_own_item(client):
     path = "/search/similar-to/shades/red-dark.png"
     whole = client.post(path, data={"k": 50}).json()["results"]
     assert client.post(path, data={"k": 3, "offset": 4}).json()["results"] == whole[4:7]
     others = client.post(path, data={"exclude_own_item": "true", "k": 50}).json()["results"]
-    assert [one["filename"] for one in others] == [
-        one["filename"] for one in whole if one["item_id"] != "red"
+    assert [result["filename"] for result in others] == [
+        result["filename"] for result in whole if result["item_id"] != "red"
     ]
     items = client.post(path, data={"by_item": "best"}).json()["results"]
-    assert sorted(one["item_id"] for one in items) == ["blue", "green", "yellow"]
+    assert sorted(result["item_id"] for result in items) == ["blue", "green", "yellow"]
 
 
 @pytest.mark.parametrize("picture", ["none.png", "12", "99999999999999999999", "-1", "٣"])
-def test_similar_to_what_is_not_there_is_a_404(client, picture):
+def test_similar_to_a_missing_picture_is_a_404(client, picture):
     answer = client.post(f"/search/similar-to/{picture}")
     assert answer.status_code == 404
     assert picture in error_of(answer)
 
 
-def test_similar_to_a_row_that_was_removed_is_a_404(client, monkeypatch):
+def test_similar_to_a_removed_row_is_a_404(client, monkeypatch):
     index = client.app.state.service.current.searcher.index
     find = type(index).find
 
@@ -194,14 +194,14 @@ def test_similar_to_a_row_that_was_removed_is_a_404(client, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "words"), [("/search", upload(encoded((200, 60, 27)))), ("/search/similar-to/0", {})]
 )
-def test_whether_it_is_in_the_catalogue_does_not_depend_on_what_is_shown(client, path, words):
+def test_in_catalogue_does_not_depend_on_which_results_are_returned(client, path, words):
     client.app.state.service.current.searcher.threshold = 2.0
     found = client.post(path, **words, data={"max_distance": "0"}).json()
     assert (found["results"], found["in_catalogue"]) == ([], True)
 
 
-class Troubled:
-    """An index whose first calls of one kind fail."""
+class FailingIndex:
+    """An index whose first calls of one method fail."""
 
     def __init__(self, index, method, errors):
         self._index = index
@@ -226,9 +226,9 @@ class Troubled:
         ([InputError("k is too large")], 422),
     ],
 )
-def test_what_is_away_is_no_fault_of_the_client(client, errors, status):
+def test_an_unavailable_index_is_a_503(client, errors, status):
     searcher = client.app.state.service.current.searcher
-    searcher.index = Troubled(searcher.index, "metadata_of", list(errors))
+    searcher.index = FailingIndex(searcher.index, "metadata_of", list(errors))
     expected = str(errors[-1])
     answer = client.post("/search", **upload())
     assert answer.status_code == status
@@ -241,20 +241,20 @@ def test_what_is_away_is_no_fault_of_the_client(client, errors, status):
 @pytest.mark.parametrize(
     ("error", "status"), [(GoneError("gone"), 404), (UnavailableError("away"), 503)]
 )
-def test_similar_to_a_row_tells_gone_from_away(client, error, status):
+def test_similar_to_a_row_distinguishes_removed_from_unavailable(client, error, status):
     searcher = client.app.state.service.current.searcher
-    searcher.index = Troubled(searcher.index, "metadata_of", [error])
+    searcher.index = FailingIndex(searcher.index, "metadata_of", [error])
     assert client.post("/search/similar-to/1").status_code == status
 
 
-def test_embed_gives_the_vector_of_the_model(client):
+def test_embed_returns_the_vector_of_the_model(client):
     answer = client.post("/embed", **upload(encoded((10, 200, 100), (32, 32)))).json()
     (expected,) = Colours().embed_squares(np.full((1, 32, 32, 3), (10, 200, 100), np.uint8))
     assert answer["embedding"] == pytest.approx(expected, abs=1e-6)
     assert answer["fingerprint"] == FACTS.fingerprint
 
 
-def test_whether_it_is_in_the_catalogue_follows_the_threshold(serving):
+def test_in_catalogue_follows_the_threshold(serving):
     client = serving()
     searcher = client.app.state.service.current.searcher
     searcher.threshold = 0.05
