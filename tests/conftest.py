@@ -1,4 +1,4 @@
-"""What every test needs: a quiet TensorFlow, drawn pictures, a small network, real photos."""
+"""Fixtures of all tests: drawn pictures, a small network, real photos, a private cache."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from siamese.embedding.embedder import Embedder
 
-# Read once, by the first import of TensorFlow and of matplotlib.
+# TensorFlow and matplotlib read these when they are first imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -43,23 +43,40 @@ def grocery() -> Path:
     """Return the folder of the grocery photos, for tests that need real ones."""
     folder = Path(os.environ.get("SIAMESE_GROCERY", ROOT.parent / "shared" / "data" / "grocery"))
     if not (folder / "test.json").is_file():
-        pytest.skip(f"no grocery photos in {folder}: name their folder in SIAMESE_GROCERY")
+        pytest.skip(f"{folder}: no grocery photos; set SIAMESE_GROCERY to their folder")
     return folder
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep converted models out of the user's cache folder."""
+def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep converted models out of the user's cache folder, in one that all workers share."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def open_streams() -> Iterator[None]:
+    """Keep pytest's streams open when pymilvus is imported.
+
+    The import closes all logging handlers. That of absl, which TensorFlow uses, closes its stream
+    if it is not the present `sys.stderr`, such as pytest's stream while click's `CliRunner` runs.
+    """
+    from absl.logging import PythonHandler
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PythonHandler, "close", lambda self: None)
         yield
 
 
 @pytest.fixture
 def under_jax() -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """Return what runs the tests of a file once more, with JAX as the backend of Keras."""
+    """Return a function that runs the tests of a file again with JAX as the Keras backend."""
     if os.environ.get("KERAS_BACKEND") == "jax" or importlib.util.find_spec("jax") is None:
-        pytest.skip("jax is not installed, or this is the run under it")
+        pytest.skip("JAX is not installed, or already the backend")
 
     def run(file: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -74,7 +91,7 @@ def under_jax() -> Callable[[str], subprocess.CompletedProcess[str]]:
 
 
 def draw_shape(kind: str, colour: str, rng: np.random.Generator) -> Image.Image:
-    """Draw a coloured shape somewhere on white, never the same twice."""
+    """Draw a coloured shape at a random place on white."""
     picture = Image.new("RGB", (48, 40), "white")
     x, y, half = *rng.uniform(16, 24, 2), rng.uniform(9, 14)
     corners = {"square": 4, "triangle": 3, "hexagon": 6}
@@ -90,7 +107,7 @@ def draw_shape(kind: str, colour: str, rng: np.random.Generator) -> Image.Image:
 
 @pytest.fixture(scope="session")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
-    """Return 12 items of 4 drawn pictures each; the label of an item is its shape."""
+    """Return 12 items with 4 drawn pictures each; the label of an item is its shape."""
     folder = tmp_path_factory.mktemp("catalogue")
     rng = np.random.default_rng(7)
     form = {}
@@ -118,7 +135,7 @@ def network() -> keras.Model:
 
 @pytest.fixture(scope="session")
 def checkpoint(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file of an untrained siamese network."""
+    """Return the checkpoint of an untrained siamese network."""
     from siamese.models.checkpoints import save_model
 
     path = tmp_path_factory.mktemp("checkpoint") / "final_model.hdf5"
@@ -128,7 +145,7 @@ def checkpoint(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def pretrained() -> Embedder:
-    """Return the pretrained default at its own size; building it takes seconds."""
+    """Return the pretrained default model, which takes seconds to load."""
     from siamese.embedding.embedder import Embedder
 
     return Embedder.pretrained()

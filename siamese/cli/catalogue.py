@@ -16,12 +16,11 @@ from siamese.cli.options import (
     seed_option,
 )
 from siamese.cli.output import print_json
+from siamese.utils.text import pluralize
 
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue
     from siamese.data.remote_files import Folder
-
-SUMMARY = "{path}: {items:,} items, {pictures:,} pictures"
 
 output_option = click.option(
     "--output", type=PATH, default="items.json", show_default=True, help="JSON file to write."
@@ -101,12 +100,11 @@ def split(
     with atomic_path(paths["train"]) as temporary:
         parts["train"].write(temporary)
         parts["test"].write(paths["test"])
-    summaries = {name: summarize(part, paths[name]) for name, part in parts.items()}
     if as_json:
-        print_json(summaries)
+        print_json({name: summarize(part, paths[name]) for name, part in parts.items()})
         return
-    for summary in summaries.values():
-        click.echo(SUMMARY.format(**summary))
+    for name, part in parts.items():
+        print_summary(part, paths[name])
     if output.resolve() != labeled_data.parent.resolve():
         folder = image_dir or labeled_data.parent
         click.echo(f"note: the filenames are still relative to {folder}; give it as --image-dir")
@@ -155,14 +153,19 @@ def write_catalogue(catalogue: Catalogue, output: Path, as_json: bool) -> None:
     catalogue.write(output)
     for note in catalogue.notes:
         click.echo(f"note: {note}", err=True)
-    summary = summarize(catalogue, output)
     if as_json:
-        print_json(summary)
+        print_json(summarize(catalogue, output))
     else:
-        click.echo(SUMMARY.format(**summary))
+        print_summary(catalogue, output)
 
 
 def summarize(catalogue: Catalogue, path: Path) -> dict[str, Any]:
     """Return the path of a catalogue and its numbers of items and pictures."""
     items, pictures = len(catalogue.items), len(catalogue.pictures)
     return {"path": str(path), "items": items, "pictures": pictures}
+
+
+def print_summary(catalogue: Catalogue, path: Path) -> None:
+    """Print the path of a catalogue and its numbers of items and pictures."""
+    items = pluralize(len(catalogue.items), "item")
+    click.echo(f"{path}: {items}, {pluralize(len(catalogue.pictures), 'picture')}")

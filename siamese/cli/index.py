@@ -26,6 +26,7 @@ from siamese.cli.options import (
 )
 from siamese.cli.output import exit_if_skipped, print_json
 from siamese.data.remote_files import Folder
+from siamese.utils.text import pluralize
 
 if TYPE_CHECKING:
     from siamese.embedding.executor import ExecutorName
@@ -119,6 +120,6 @@ def index(
         if result.changes is not None:
             added, changed, removed = result.changes
             click.echo(f"{added:,} added, {changed:,} changed, {removed:,} removed")
-        size = f"{result.pictures:,} pictures, {result.embedding_size:,} dimensions"
-        click.echo(f"{result.path}: {size}")
+        pictures = pluralize(result.pictures, "picture")
+        click.echo(f"{result.path}: {pictures}, {result.embedding_size:,} dimensions")
     exit_if_skipped(result.skipped)

@@ -122,20 +122,6 @@ def test_an_unwritable_output_is_said_before_any_work(catalogue, tmp_path):
         build(None, catalogue, tmp_path / "file" / "search_index.pkl")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("what", ["balltree", "savedmodel"])
-def test_an_unwritable_output_is_said_before_keras_is_loaded(
-    what, catalogue, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("siamese.cli.export.model_context", None)
-    monkeypatch.setattr("siamese.cli.index.model_context", None)
-    (tmp_path / "file").write_text("")
-    data = ("--labeled-data", str(catalogue.image_dir / "items.json"))
-    words = ("--export", what, *data, "--output", str(tmp_path / "file" / "out"))
-    result = CliRunner().invoke(utilities.main, words)
-    assert result.exit_code == 2
-    assert "cannot be written" in result.stderr
-
-
 def test_three_more_photos_are_three_pictures_to_embed(embedder, copied, tmp_path, capsys):
     items = copied.image_dir / "items.json"
     build(embedder, copied, tmp_path / "first" / "search_index.pkl")
@@ -389,16 +375,6 @@ def test_killed_in_an_update_the_same_command_ends_right(embedder, copied, tmp_p
     assert len(open_index(place)) == len(copied.pictures)
     assert build(embedder, fewer, place, update=True).changes == (0, 0, 4)
     assert len(open_index(place)) == len(fewer.pictures)
-
-
-@pytest.mark.parametrize("export", ["faiss", "milvus"])
-def test_utilities_exports_the_other_backends(export, catalogue, checkpoint, tmp_path):
-    words = ["--export", export, "--keras-model", str(checkpoint), "--output", str(tmp_path / "i")]
-    words += ["--labeled-data", str(catalogue.image_dir / "items.json")]
-    done = CliRunner().invoke(utilities.main, words)
-    assert done.exit_code == 0, done.output
-    assert "i: 48 pictures, 16 dimensions" in done.stdout
-    assert len(open_index(tmp_path / "i")) == 48
 
 
 def test_the_backend_is_that_of_the_suffix_or_of_the_existing_index(embedder, catalogue, tmp_path):
