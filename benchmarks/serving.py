@@ -1,17 +1,18 @@
-"""What `siamese serve` bears: a real process under load, beside what the cores could do at most.
+"""Measure `siamese serve` under load, compared with what the cores can do at most.
 
 Run it as ``python -m benchmarks.serving --index search_index.pkl --image-dir photos
 [--keras-model FILE] [--searches 5000] [--clients 32]``. The queries are pictures of the index.
 
-1. *Limits*, with nothing else at work: pictures decoded a second, embedded a second, and both
-   together, decoding in threads while the model embeds batches of 16; and one picture alone.
+1. *Limits*, without a server: pictures decoded per second, pictures embedded per second, and both
+   together, decoding in threads while the model embeds batches of 16; and the time of one picture.
 2. *One client*: one search after another.
-3. *Load*: `--searches` from `--clients` clients at once, each on a connection that it keeps;
-   `--broken` of them are no usable pictures, which must be refused and nothing else.
-4. *Overload*: searches come at twice the rate of the load, whether or not others are answered.
+3. *Load*: `--searches` searches from `--clients` clients at once, each on its own connection. A
+   share of `--broken` are not usable pictures; the server must refuse those and nothing else.
+4. *Overload*: searches at twice the rate of the load, whether or not earlier ones are answered.
 
-The load generator shares the cores with the server; its share of the CPU time is told. Memory is
-the server's resident set, twice a second: the mean of the load's second half against its first.
+The load generator shares the cores with the server; its share of the CPU time is printed. Memory is
+the server's resident set, twice per second: the mean of the load's second half divided by that of
+the first.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ from rich.console import Console
 from rich.table import Table
 
 QUERIES = 500
-"""Different pictures that are searched for, over and over."""
+"""Number of different query pictures."""
 BATCH = 16
 OVERLOAD_SECONDS = 15
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the cores do without a server; milliseconds are the median of one picture alone."""
+    """Rates of the cores without a server, and the median times of one picture."""
 
     decoded_a_second: float
     embedded_a_second: float
@@ -60,14 +61,20 @@ class Limits:
 
 @dataclass
 class Outcome:
-    """What came of a phase.
+    """Outcome of a phase.
 
     Attributes
     ----------
-    seconds : from the first request to the last answer
-    accepted, refused, broken : milliseconds of the answers 200, 503, and 4xx to broken uploads
-    errors : what was not expected, by kind
-    generator_cpu, server_cpu : CPU seconds
+    seconds : float
+        Time from the first request to the last response.
+    accepted, refused, broken : list of float
+        Milliseconds of the responses 200, 503, and 4xx to broken uploads.
+    errors : Counter
+        Unexpected outcomes by kind.
+    generator_cpu, server_cpu : float
+        CPU seconds.
+    memory : list of float
+        Bytes of the server's resident set over time.
     """
 
     seconds: float = 0.0
@@ -81,19 +88,19 @@ class Outcome:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Responses per second."""
         return (len(self.accepted) + len(self.broken)) / self.seconds
 
     @property
     def growth(self) -> float:
-        """Memory of the second half in parts of the first's, less one."""
+        """Relative growth of the memory from the first to the second half."""
         half = len(self.memory) // 2
         if not half:
             return float("nan")
         return statistics.mean(self.memory[half:]) / statistics.mean(self.memory[:half]) - 1
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures, for `--json`."""
+        """Return the figures for `--json`."""
         return {
             "seconds": self.seconds,
             "a_second": self.rate,
@@ -109,16 +116,20 @@ class Outcome:
 
 
 def main() -> None:
-    """Measure, and print."""
-    given = _arguments()
-    contents = _queries(given.index, given.image_dir)
-    # In a process of its own, whose memory and threads are gone when the server starts.
+    """Measure and print."""
+    arguments = _parse_arguments()
+    contents = _read_queries(arguments.index, arguments.image_dir)
+    # In a process of its own, so that its memory and threads are gone when the server starts.
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        limits = pool.apply(measure_limits, (given.index, given.keras_model, contents))
-    with _server(given) as url:
-        alone = asyncio.run(run_clients(url, contents, 1, max(20, given.searches // 25), 0))
-        load = asyncio.run(run_clients(url, contents, given.clients, given.searches, given.broken))
-        overload = asyncio.run(run_at_rate(url, contents, 2 * load.rate, given.overload_seconds))
+        limits = pool.apply(measure_limits, (arguments.index, arguments.keras_model, contents))
+    with _start_server(arguments) as url:
+        alone = asyncio.run(run_clients(url, contents, 1, max(20, arguments.searches // 25), 0))
+        load = asyncio.run(
+            run_clients(url, contents, arguments.clients, arguments.searches, arguments.broken)
+        )
+        overload = asyncio.run(
+            run_at_rate(url, contents, 2 * load.rate, arguments.overload_seconds)
+        )
     document = {
         "cores": os.cpu_count(),
         "limits": asdict(limits),
@@ -130,15 +141,15 @@ def main() -> None:
             statistics.median(alone.accepted) / (limits.decode_ms + limits.embed_ms)
         ),
     }
-    if given.json:
+    if arguments.json:
         print(json.dumps(document, indent=2))
     else:
-        _print(limits, alone, load, overload, document)
+        _print_results(limits, alone, load, overload, document)
 
 
 def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -> Limits:
-    """Time decoding and the model, each alone and both together."""
-    from siamese.cli.loading import load_embedder as load
+    """Measure decoding and the model, each alone and both together."""
+    from siamese.cli.loading import load_embedder
     from siamese.indexes import open_index
     from siamese.server.batching import warm_up
     from siamese.server.settings import Limits as ServerLimits
@@ -148,14 +159,14 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
 
     import_keras()
     recorded = open_index(index).model
-    embedder = load(Path(keras_model) if keras_model else None, recorded=recorded)
+    embedder = load_embedder(Path(keras_model) if keras_model else None, recorded=recorded)
     warm_up(embedder)
-    size, allowed = embedder.facts.picture_size, ServerLimits()
+    size, server_limits = embedder.facts.picture_size, ServerLimits()
 
     def decode(content: bytes) -> Any:
-        return decode_upload(content, size, allowed)
+        return decode_upload(content, size, server_limits)
 
-    def rate(work: Any) -> float:
+    def measure_rate(work: Any) -> float:
         started = time.perf_counter()
         count = work()
         return count / (time.perf_counter() - started)
@@ -164,7 +175,7 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
         with closing(map_in_threads(decode, contents, ahead=4 * BATCH)) as decoded:
             return sum(1 for _ in decoded)
 
-    def both() -> int:
+    def decode_and_embed() -> int:
         count = 0
         with closing(map_in_threads(decode, contents, ahead=4 * BATCH)) as decoded:
             batch = []
@@ -184,11 +195,11 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
             embedder.embed_squares(np.stack(batch))
         return len(squares)
 
-    decode_all()  # the first time opens what is needed
+    decode_all()  # warm up
     return Limits(
-        decoded_a_second=rate(decode_all),
-        embedded_a_second=rate(embed_all),
-        together_a_second=rate(both),
+        decoded_a_second=measure_rate(decode_all),
+        embedded_a_second=measure_rate(embed_all),
+        together_a_second=measure_rate(decode_and_embed),
         decode_ms=_median_ms(decode, contents[:50]),
         embed_ms=_median_ms(lambda square: embedder.embed_squares(square[None]), squares[:50]),
     )
@@ -197,53 +208,53 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
 async def run_clients(
     url: str, contents: Sequence[bytes], clients: int, searches: int, broken: float
 ) -> Outcome:
-    """Search from several clients at once, each asking again when it has its answer."""
+    """Search from several clients at once, each one search after another."""
     outcome = Outcome()
-    asked = iter(_requests(contents, searches, broken))
+    requests = iter(_make_requests(contents, searches, broken))
 
     async def client() -> None:
         connection = _Connection(url)
-        for request, is_broken in asked:
-            await _ask(connection, request, is_broken, outcome)
+        for request, is_broken in requests:
+            await _send(connection, request, is_broken, outcome)
         connection.close()
 
-    async with _measured(url, outcome):
+    async with _measure(url, outcome):
         await asyncio.gather(*(client() for _ in range(clients)))
     return outcome
 
 
 async def run_at_rate(url: str, contents: Sequence[bytes], rate: float, seconds: float) -> Outcome:
-    """Search at a rate, whether or not earlier searches are answered."""
+    """Start searches at a rate, whether or not earlier ones are answered."""
     outcome = Outcome()
     idle: list[_Connection] = []
 
-    async def one(request: bytes) -> None:
+    async def search(request: bytes) -> None:
         connection = idle.pop() if idle else _Connection(url)
-        await _ask(connection, request, False, outcome)
+        await _send(connection, request, False, outcome)
         idle.append(connection)
 
-    async with _measured(url, outcome), asyncio.TaskGroup() as group:
+    async with _measure(url, outcome), asyncio.TaskGroup() as group:
         started = time.perf_counter()
-        for number, (request, _) in enumerate(_requests(contents, int(rate * seconds), 0)):
+        for number, (request, _) in enumerate(_make_requests(contents, int(rate * seconds), 0)):
             await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
-            group.create_task(one(request))
+            group.create_task(search(request))
     for connection in idle:
         connection.close()
     return outcome
 
 
 class _Connection:
-    """As much of an HTTP client as is needed, so that it takes little of the cores."""
+    """A minimal HTTP client, which takes little CPU time."""
 
     def __init__(self, url: str) -> None:
-        self._where = urlsplit(url)
+        self._address = urlsplit(url)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, request: bytes) -> int:
-        """Send a request, read the answer, return its status."""
+    async def send(self, request: bytes) -> int:
+        """Send a request, read the response and return its status."""
         if self._streams is None:
-            where = self._where
-            self._streams = await asyncio.open_connection(where.hostname, where.port)
+            address = self._address
+            self._streams = await asyncio.open_connection(address.hostname, address.port)
         reader, writer = self._streams
         writer.write(request)
         await writer.drain()
@@ -255,49 +266,49 @@ class _Connection:
         return int(head.split(b" ", 2)[1])
 
     def close(self) -> None:
-        """Let go of the connection; the next request opens another."""
+        """Close the connection; the next request opens another."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
 
 
-async def _ask(connection: _Connection, request: bytes, is_broken: bool, outcome: Outcome) -> None:
+async def _send(connection: _Connection, request: bytes, is_broken: bool, outcome: Outcome) -> None:
     started = time.perf_counter()
     try:
-        status = await connection.ask(request)
+        status = await connection.send(request)
     except (OSError, EOFError, asyncio.IncompleteReadError) as error:
         connection.close()
         outcome.errors[type(error).__name__] += 1
         return
-    took = 1000 * (time.perf_counter() - started)
+    milliseconds = 1000 * (time.perf_counter() - started)
     if status == 503:
-        outcome.refused.append(took)
+        outcome.refused.append(milliseconds)
     elif is_broken and status in (413, 415, 422):
-        outcome.broken.append(took)
+        outcome.broken.append(milliseconds)
     elif not is_broken and status == 200:
-        outcome.accepted.append(took)
+        outcome.accepted.append(milliseconds)
     else:
-        outcome.errors[f"{status} for a {'broken' if is_broken else 'whole'} upload"] += 1
+        outcome.errors[f"{status} for a {'broken' if is_broken else 'valid'} upload"] += 1
 
 
 @contextlib.asynccontextmanager
-async def _measured(url: str, outcome: Outcome) -> AsyncIterator[None]:
+async def _measure(url: str, outcome: Outcome) -> AsyncIterator[None]:
     async def watch() -> None:
         while True:
-            figures = await asyncio.to_thread(_figures, url)
+            figures = await asyncio.to_thread(_read_metrics, url)
             outcome.memory.append(figures["process_resident_memory_bytes"])
             await asyncio.sleep(0.5)
 
-    server, own = _figures(url)["process_cpu_seconds_total"], _own_cpu()
+    server_cpu, own_cpu = _read_metrics(url)["process_cpu_seconds_total"], _own_cpu()
     watching = asyncio.create_task(watch())
     started = time.perf_counter()
     yield
     outcome.seconds = time.perf_counter() - started
-    outcome.generator_cpu = _own_cpu() - own
+    outcome.generator_cpu = _own_cpu() - own_cpu
     watching.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await watching
-    outcome.server_cpu = _figures(url)["process_cpu_seconds_total"] - server
+    outcome.server_cpu = _read_metrics(url)["process_cpu_seconds_total"] - server_cpu
 
 
 def _own_cpu() -> float:
@@ -305,23 +316,25 @@ def _own_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _figures(url: str) -> dict[str, float]:
-    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
-        lines = answer.read().decode().splitlines()
+def _read_metrics(url: str) -> dict[str, float]:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as response:
+        lines = response.read().decode().splitlines()
     pairs = [line.rsplit(" ", 1) for line in lines if line.startswith("process_")]
     return {name: float(value) for name, value in pairs}
 
 
-def _requests(contents: Sequence[bytes], count: int, broken: float) -> Iterator[tuple[bytes, bool]]:
-    """Yield whole HTTP requests, and whether their picture is broken."""
+def _make_requests(
+    contents: Sequence[bytes], count: int, broken: float
+) -> Iterator[tuple[bytes, bool]]:
+    """Yield complete HTTP requests, and whether their picture is broken."""
     rng = random.Random(0)
     for _ in range(count):
         content = rng.choice(contents)
         is_broken = rng.random() < broken
-        yield _request(_broken(content, rng) if is_broken else content), is_broken
+        yield _make_request(_damage(content, rng) if is_broken else content), is_broken
 
 
-def _broken(content: bytes, rng: random.Random) -> bytes:
+def _damage(content: bytes, rng: random.Random) -> bytes:
     match rng.randrange(4):
         case 0:
             return content[: len(content) // 2]
@@ -333,8 +346,8 @@ def _broken(content: bytes, rng: random.Random) -> bytes:
             return b"GIF89a" + content
 
 
-def _request(content: bytes) -> bytes:
-    boundary = b"one-boundary-that-no-picture-holds"
+def _make_request(content: bytes) -> bytes:
+    boundary = b"boundary-that-no-picture-contains"
     body = (
         b'--%b\r\nContent-Disposition: form-data; name="image"; filename="query"\r\n'
         b"Content-Type: application/octet-stream\r\n\r\n%b\r\n--%b--\r\n"
@@ -345,7 +358,7 @@ def _request(content: bytes) -> bytes:
     ) % (len(body), boundary, body)
 
 
-def _queries(index: str, image_dir: Path) -> list[bytes]:
+def _read_queries(index: str, image_dir: Path) -> list[bytes]:
     from siamese.indexes import open_index
 
     filenames = sorted({entry.metadata["filename"] for entry in open_index(index).entries()})
@@ -354,9 +367,10 @@ def _queries(index: str, image_dir: Path) -> list[bytes]:
 
 
 @contextlib.contextmanager
-def _server(given: argparse.Namespace) -> Iterator[str]:
-    model = ["--keras-model", given.keras_model] if given.keras_model else []
-    words = ["--index", given.index, "--image-dir", str(given.image_dir), "--port", "0", *model]
+def _start_server(arguments: argparse.Namespace) -> Iterator[str]:
+    words = ["--index", arguments.index, "--image-dir", str(arguments.image_dir), "--port", "0"]
+    if arguments.keras_model:
+        words += ["--keras-model", arguments.keras_model]
     with subprocess.Popen(
         [sys.executable, "-m", "siamese", "serve", *words],
         stdout=subprocess.PIPE,
@@ -378,7 +392,7 @@ def _wait_for(url: str) -> None:
         with contextlib.suppress(OSError), urllib.request.urlopen(url):
             return
         time.sleep(0.1)
-    sys.exit(f"{url}: no answer")
+    sys.exit(f"{url}: no response")
 
 
 def _median_ms(work: Any, values: Sequence[Any]) -> float:
@@ -402,21 +416,21 @@ def _percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _print(
+def _print_results(
     limits: Limits, alone: Outcome, load: Outcome, overload: Outcome, document: dict[str, Any]
 ) -> None:
     console = Console()
-    if not console.is_terminal:  # for files: a line a row, however long
+    if not console.is_terminal:  # one line per row in files
         console.width = 200
     console.print(
-        f"{document['cores']} cores do, without a server: decode {limits.decoded_a_second:.0f}/s, "
+        f"{document['cores']} cores, without a server: decode {limits.decoded_a_second:.0f}/s, "
         f"embed {limits.embedded_a_second:.0f}/s, both {limits.together_a_second:.0f}/s; one "
-        f"picture alone {limits.decode_ms:.1f} + {limits.embed_ms:.1f} ms"
+        f"picture {limits.decode_ms:.1f} + {limits.embed_ms:.1f} ms"
     )
-    heads = (
+    header = (
         "",
-        "answers",
-        "a second",
+        "responses",
+        "per second",
         "p50 ms",
         "p99 ms",
         "max ms",
@@ -425,7 +439,7 @@ def _print(
         "p99 ms",
         "errors",
     )
-    table = Table(*heads, box=None, pad_edge=False)
+    table = Table(*header, box=None, pad_edge=False)
     for name, outcome in (("one client", alone), ("load", load), ("overload", overload)):
         accepted, refused = _percentiles(outcome.accepted), _percentiles(outcome.refused)
         figures = [accepted.get(key, float("nan")) for key in ("p50", "p99", "max")]
@@ -439,19 +453,20 @@ def _print(
             ", ".join(f"{count} {kind}" for kind, count in outcome.errors.items()) or "none",
         )
     console.print(table)
-    of_load = document["load"]
+    load_figures = document["load"]
     console.print(
         f"load: {document['share_of_limit']:.0%} of decode + model together; the load generator "
-        f"took {of_load['generator_cpu_share']:.0%} of the CPU time; {len(load.broken)} broken "
-        f"uploads refused; memory {of_load['memory_first_mb']:.0f} to "
-        f"{of_load['memory_last_mb']:.0f} MB, second half {of_load['memory_growth']:+.1%}"
+        f"took {load_figures['generator_cpu_share']:.0%} of the CPU time; {len(load.broken)} broken "
+        f"uploads refused; memory {load_figures['memory_first_mb']:.0f} to "
+        f"{load_figures['memory_last_mb']:.0f} MB, "
+        f"second half {load_figures['memory_growth']:+.1%}"
     )
     console.print(
         f"one client: p50 is {document['alone_p50_against_limit']:.2f} times decode + model alone"
     )
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--index", default="search_index.pkl")
     parser.add_argument("--image-dir", type=Path, required=True)
