@@ -456,8 +456,8 @@ def _print_results(
     load_figures = document["load"]
     console.print(
         f"load: {document['share_of_limit']:.0%} of decode + model together; the load generator "
-        f"took {load_figures['generator_cpu_share']:.0%} of the CPU time; {len(load.broken)} broken "
-        f"uploads refused; memory {load_figures['memory_first_mb']:.0f} to "
+        f"took {load_figures['generator_cpu_share']:.0%} of the CPU time; "
+        f"{len(load.broken)} broken uploads refused; memory {load_figures['memory_first_mb']:.0f} to "
         f"{load_figures['memory_last_mb']:.0f} MB, "
         f"second half {load_figures['memory_growth']:+.1%}"
     )
