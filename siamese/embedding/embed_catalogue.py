@@ -61,7 +61,7 @@ class EmbeddingRun:
     seconds : float
         Duration of the run.
     runtime, precision : str or None
-        What computed the vectors and in which number format; None if `new` is 0.
+        Runtime and number format that computed the vectors; None if `new` is 0.
     executor : str
         Name of the executor.
     """
@@ -174,7 +174,7 @@ def embed_into_store(
     Returns
     -------
     EmbeddingRun
-        What the run did.
+        Summary of the run.
 
     Raises
     ------

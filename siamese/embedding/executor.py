@@ -1,4 +1,4 @@
-"""Where the pictures of a catalogue are embedded: in this process or on a cluster."""
+"""Executors, which embed the files of a catalogue, and the one that does so in this process."""
 
 from __future__ import annotations
 

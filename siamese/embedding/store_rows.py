@@ -1,4 +1,4 @@
-"""What an embedding store records of each picture."""
+"""The records of an embedding store: file states, outcomes and rows."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ MAX_CORES = 16
 
 
 class WorkerPlan(NamedTuple):
-    """How many workers a cluster gets, and how many cores and GPUs each of them."""
+    """Number of workers in a cluster, and of cores and GPUs per worker."""
 
     workers: int
     cores: int

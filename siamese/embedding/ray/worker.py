@@ -34,7 +34,7 @@ worker is at fault itself."""
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker needs to know. It is put into the cluster once.
+    """Settings of a run, which are put into the cluster once for all workers.
 
     Attributes
     ----------

@@ -46,5 +46,5 @@ class KerasRuntime:
 
 
 def _padded_size(count: int) -> int:
-    """Round up to 1, 2, 4, 8, 16, 24, 32, …, because Keras compiles each batch size anew."""
+    """Round up to 1, 2, 4, 8, 16, 24, 32, …, because Keras compiles every batch size."""
     return 1 << (count - 1).bit_length() if count <= 8 else -(-count // 8) * 8
