@@ -89,6 +89,10 @@ class Ranker:
             Number of results; fewer if the index has fewer.
         excluded : sequence of ndarray of int, length n
             Rows to leave out, for each query.
+
+        Returns
+        -------
+        list of Ranking, length n
         """
         if self.by_item is not None:
             return [
@@ -122,6 +126,12 @@ class Ranker:
             Largest Euclidean distance of a result.
         rankings : list of Ranking
             What `rank` returned for the same `vectors`, `k` and `excluded`.
+        vectors, k, excluded
+            See `rank`.
+
+        Returns
+        -------
+        list of Ranking, length n
         """
         # A ranking that is in the order of the distances has no nearer pictures further down.
         is_ascending = isinstance(self.reranker, Nearest) and self.by_item != "mean"

@@ -241,6 +241,11 @@ class Searcher:
         offset, labels, max_distance, rerank, by_item
             See `search`.
 
+        Returns
+        -------
+        QueryResult
+            Its query is the filename of the picture.
+
         Raises
         ------
         NotFoundError
@@ -267,6 +272,10 @@ class Searcher:
         ----------
         picture : str or int
             Filename, or the row itself, also in digits. A filename takes precedence.
+
+        Returns
+        -------
+        int
 
         Raises
         ------

@@ -37,6 +37,10 @@ def create_app(service: Service) -> FastAPI:
     Parameters
     ----------
     service : Service
+
+    Returns
+    -------
+    FastAPI
     """
 
     @contextlib.asynccontextmanager

@@ -135,7 +135,12 @@ def _embed_padded(embedder: QueryEmbedder, squares: list[NDArray[np.uint8]]) -> 
 
 
 def warm_up(embedder: QueryEmbedder) -> None:
-    """Embed batches of every size, so that no request waits for Keras to compile the model."""
+    """Embed batches of every size, so that no request waits for Keras to compile the model.
+
+    Parameters
+    ----------
+    embedder : QueryEmbedder
+    """
     side = embedder.facts.picture_size
     for size in BATCH_SIZES:
         embedder.embed_squares(np.full((size, side, side, 3), 255, np.uint8))

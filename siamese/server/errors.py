@@ -31,7 +31,19 @@ class ApiError(Exception):
 
 
 def error_response(status: int, reason: str) -> Response:
-    """Return a response with a status and one line for the client."""
+    """Return an error response.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    reason : str
+        One line for the client.
+
+    Returns
+    -------
+    Response
+    """
     headers = {}
     if status == 503:
         headers["Retry-After"] = str(RETRY_SECONDS)

@@ -40,6 +40,14 @@ class Gallery:
     def find_file(self, filename: str) -> Path:
         """Return the file of a picture of the index.
 
+        Parameters
+        ----------
+        filename : str
+
+        Returns
+        -------
+        Path
+
         Raises
         ------
         NotFoundError
@@ -64,6 +72,14 @@ class Gallery:
 def detect_media_type(path: Path) -> str:
     """Return the content type of a picture from the file's content, whatever its name.
 
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+
     Raises
     ------
     NotFoundError
@@ -79,7 +95,18 @@ def detect_media_type(path: Path) -> str:
 
 
 def make_thumbnail(path: Path, size: int) -> bytes:
-    """Return a picture as a JPEG whose longer side is at most `size` pixels, cached.
+    """Return a small version of a picture, from a cache if possible.
+
+    Parameters
+    ----------
+    path : Path
+    size : int
+        Longest side in pixels. Smaller pictures keep their size.
+
+    Returns
+    -------
+    bytes
+        A JPEG.
 
     Raises
     ------

@@ -49,6 +49,11 @@ def classify(facts: ModelFacts, content: bytes, limits: Limits) -> list[tuple[st
         Picture file.
     limits : Limits
 
+    Returns
+    -------
+    list of (str, float)
+        The most likely class first.
+
     Raises
     ------
     ApiError

@@ -13,7 +13,15 @@ LOGGER = logging.getLogger("siamese.server")
 
 
 def log(event: str, level: int = logging.INFO, **fields: Any) -> None:
-    """Log an event with its fields."""
+    """Log an event.
+
+    Parameters
+    ----------
+    event : str
+    level : int, default=logging.INFO
+    **fields
+        Further fields of the line.
+    """
     LOGGER.log(level, event, extra={"fields": fields})
 
 

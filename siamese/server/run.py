@@ -36,6 +36,10 @@ def bind_socket(host: str, port: int) -> socket.socket:
     port : int
         0 for any free port.
 
+    Returns
+    -------
+    socket.socket
+
     Raises
     ------
     InputError
@@ -56,7 +60,17 @@ def bind_socket(host: str, port: int) -> socket.socket:
 
 
 def format_url(listener: socket.socket) -> str:
-    """Return the URL of a bound socket."""
+    """Return the URL of a bound socket.
+
+    Parameters
+    ----------
+    listener : socket.socket
+
+    Returns
+    -------
+    str
+        Such as ``http://127.0.0.1:8000``.
+    """
     host, port = listener.getsockname()[:2]
     return urlunsplit(("http", f"[{host}]:{port}" if ":" in host else f"{host}:{port}", "", "", ""))
 
@@ -158,13 +172,15 @@ class _Server(uvicorn.Server):
 async def _accept_all(listener: socket.socket) -> None:
     """Let asyncio accept the connections that wait at a socket.
 
-    Afterwards none waits, and each accepted one has its protocol, if the caller does not yield to
-    the event loop before it closes the socket.
+    Afterwards no connection waits, and each accepted one has its protocol. The caller must close
+    the socket before it yields to the event loop.
     """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + SHUTDOWN_SECONDS
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         is_quiet = False
-        while not is_quiet:
+        while not is_quiet and loop.time() < deadline:
             # In one turn the event loop accepts connections, in the next it creates protocols.
             is_quiet = not selector.select(0)
             await asyncio.sleep(0)

@@ -138,6 +138,10 @@ def describe_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     ----------
     *statuses : int
         HTTP statuses.
+
+    Returns
+    -------
+    dict
     """
     reasons = {
         400: "The body is not a form.",

@@ -72,7 +72,19 @@ class Service:
         return self.versions.current
 
     async def in_pool(self, work: Callable[..., T], *args: Any) -> T:
-        """Run a function in a thread that may wait."""
+        """Run a function in a thread that may wait.
+
+        Parameters
+        ----------
+        work : callable
+        *args
+            Arguments of `work`.
+
+        Returns
+        -------
+        object
+            What `work` returns.
+        """
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     async def embed(
@@ -129,6 +141,19 @@ class Service:
     ) -> QueryResult:
         """Search by a vector, see `Searcher.search_vectors`.
 
+        Parameters
+        ----------
+        version : IndexVersion
+        vector : ndarray of float, shape (d,)
+            Vector of length 1.
+        k : int
+            Number of results.
+        options : SearchOptions
+
+        Returns
+        -------
+        QueryResult
+
         Raises
         ------
         ApiError
@@ -148,6 +173,20 @@ class Service:
         options: SearchOptions,
     ) -> QueryResult:
         """Search by a picture of the index, see `Searcher.search_similar`.
+
+        Parameters
+        ----------
+        version : IndexVersion
+        picture : str
+            Filename or row.
+        k : int
+            Number of results.
+        exclude_own_item : bool
+        options : SearchOptions
+
+        Returns
+        -------
+        QueryResult
 
         Raises
         ------

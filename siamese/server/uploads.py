@@ -37,6 +37,14 @@ class Crop(NamedTuple):
     def parse(cls, text: str) -> Crop:
         """Read ``x,y,width,height``.
 
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        Crop
+
         Raises
         ------
         ApiError

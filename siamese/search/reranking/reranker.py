@@ -80,6 +80,10 @@ def get_reranker(identifier: Reranker | str | None) -> Reranker:
         A reranker is returned unchanged. A name gives one with its default settings, see
         `RERANKERS`. None is `Nearest`.
 
+    Returns
+    -------
+    Reranker
+
     Raises
     ------
     InputError

@@ -94,6 +94,16 @@ async def parse_search_form(
 async def read_uploads(images: list[UploadFile], service: Service) -> list[bytes]:
     """Return the contents of the pictures of a query.
 
+    Parameters
+    ----------
+    images : list of UploadFile
+    service : Service
+        Limits the number of pictures.
+
+    Returns
+    -------
+    list of bytes
+
     Raises
     ------
     ApiError
