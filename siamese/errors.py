@@ -1,4 +1,4 @@
-"""Errors that the user can put right: a clear line per problem, never a traceback."""
+"""Errors that the user can fix: they are shown as lines of text, never as a traceback."""
 
 from __future__ import annotations
 
@@ -11,13 +11,8 @@ class InputError(Exception):
     Parameters
     ----------
     lines : str or iterable of str
-        One line per problem, which names the file or the item, what is wrong with it, and what to
-        do.
-
-    Attributes
-    ----------
-    lines : list of str
-        The lines.
+        One line per problem: where it is (a file, an item or a flag), what is wrong, and what to
+        do. The attribute `lines` is a list of them.
     """
 
     def __init__(self, lines: str | Iterable[str]) -> None:
@@ -25,7 +20,7 @@ class InputError(Exception):
         super().__init__("\n".join(self.lines))
 
     def _render_traceback_(self) -> list[str]:
-        """Return what a notebook shows: IPython calls this method by its name."""
+        """Return what a notebook shows instead of a traceback; IPython calls this method."""
         return [f"error: {line}" for line in self.lines]
 
 
@@ -34,7 +29,7 @@ class UnavailableError(InputError):
 
 
 class GoneError(UnavailableError):
-    """Something was removed from the index during the call; the same call may work now."""
+    """Something was removed from the index during the call; a second call may work."""
 
 
 class NotFoundError(InputError):

@@ -1,6 +1,6 @@
-"""Recognise the files and folders of this toolkit, to say in an error what was given instead.
+"""Recognise this toolkit's files and folders, so that an error can say what was given instead.
 
-Only names and the first bytes are read, so this needs none of the libraries that open the files.
+Only names and first bytes are read, which needs none of the libraries that open the files.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
@@ -19,11 +20,16 @@ MANIFEST = "manifest.json"
 TRAINING_STATE = "training_state.hdf5"
 """Name of the file from which `siamese train --resume` continues."""
 
-_HEAD_BYTES = 2**16
+_PICTURE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF.{4}WEBP|II\*\0|MM\0\*|BM.{4}\0{4}"
+    rb"|.{4}ftyp(avif|avis|heic|mif1)",
+    re.DOTALL,
+)
+_ITEM = re.compile(rb'"\s*:\s*\{\s*("[^"]*"\s*:[^{}]*,\s*)?"images"\s*:\s*\[')
 
 
 class Artefact(Enum):
-    """Kind of file or folder; its value says what it is and which flag or command takes it."""
+    """Kinds of files and folders; a value names the kind and the flag or command that takes it."""
 
     CHECKPOINT = "a Keras checkpoint; give it as --keras-model"
     TRAINING_STATE = (
@@ -31,16 +37,16 @@ class Artefact(Enum):
         "`siamese train --resume`"
     )
     SAVED_MODEL = (
-        "a SavedModel, written by `siamese export`; it is for TensorFlow Serving, give the "
-        "checkpoint as --keras-model instead"
+        "a SavedModel for TensorFlow Serving, written by `siamese export`; give the checkpoint as "
+        "--keras-model instead"
     )
     BALLTREE_INDEX = "a balltree index, written by `siamese index`; give it as --index"
     FAISS_INDEX = "a FAISS index, written by `siamese index`; give it as --index"
     MILVUS_FOLDER = "a Milvus Lite folder, written by `siamese index`; give it as --index"
     EMBEDDINGS = "an embeddings folder, written by `siamese embed`; give it as --embeddings"
     CALIBRATION = (
-        "a calibration, written by `siamese evaluate --calibrate`; it is read from beside its "
-        "checkpoint, give that as --keras-model"
+        "a calibration, written by `siamese evaluate --calibrate`; give the checkpoint beside it "
+        "as --keras-model"
     )
     LABELED_DATA = (
         "labelled data; give it as --labeled-data, or as --queries of `siamese search` and "
@@ -54,67 +60,38 @@ MODELS = (Artefact.CHECKPOINT, Artefact.TRAINING_STATE)
 
 
 def find_artefact(path: str | os.PathLike[str]) -> Artefact | None:
-    """Recognise the artefact at a path.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        A file or a folder.
-
-    Returns
-    -------
-    Artefact or None
-        Its kind; None for anything else, and for what cannot be read.
-    """
+    """Recognise the artefact at a path; return None for anything else and if it is unreadable."""
     path = Path(path)
-    try:
+    with suppress(OSError, ValueError, zipfile.BadZipFile):
         if path.is_dir():
             return _find_in_folder(path)
         if path.is_file():  # opening a pipe would wait for a writer
             return _find_in_file(path)
-    except (OSError, ValueError, zipfile.BadZipFile):
-        pass
     return None
 
 
 def describe_artefact(
     path: str | os.PathLike[str], *, other_than: tuple[Artefact, ...] = ()
 ) -> str | None:
-    """Describe the artefact at a path.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        A file or a folder.
-    other_than : tuple of Artefact, optional
-        Kinds that the caller expected, which are not described.
-
-    Returns
-    -------
-    str or None
-        Such as "an embeddings folder, written by `siamese embed`; give it as --embeddings";
-        None for anything that is no artefact or of an expected kind.
-    """
+    """Describe the artefact at a path; return None if it is none, or of an expected kind."""
     found = find_artefact(path)
     return None if found is None or found in other_than else found.value
 
 
 def require_artefact(path: str | os.PathLike[str], expected: str, *kinds: Artefact) -> None:
-    """Require that a path holds no artefact of another kind than `kinds`.
+    """Refuse an artefact whose kind is not one of `kinds`; accept any other file, or none.
 
     Parameters
     ----------
-    path : str or os.PathLike
-        A file or a folder, or a place where there is none yet.
     expected : str
-        What the caller reads, such as ``"an index"``.
+        What the caller reads or writes, for the error, such as ``"an index"``.
     *kinds : Artefact
-        The kinds that it may be.
+        The expected kinds.
 
     Raises
     ------
     InputError
-        Naming what the path holds, and which flag or command takes that.
+        The path holds another kind; the message says which flag or command takes it.
     """
     if described := describe_artefact(path, other_than=kinds):
         raise InputError(f"{path}: not {expected} but {described}")
@@ -136,18 +113,7 @@ def _find_in_folder(folder: Path) -> Artefact | None:
 
 
 def is_milvus_folder(folder: Path) -> bool:
-    """Return whether a folder has what Milvus Lite writes.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder, which need not exist.
-
-    Returns
-    -------
-    bool
-        True for a folder of Milvus Lite.
-    """
+    """Return whether Milvus Lite has written to a folder, which need not exist."""
     return (folder / "LOCK").is_file() and (folder / "collections").is_dir()
 
 
@@ -171,14 +137,6 @@ def _find_in_file(path: Path) -> Artefact | None:
     return None
 
 
-_PICTURE = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF.{4}WEBP|II\*\0|MM\0\*|BM.{4}\0{4}"
-    rb"|.{4}ftyp(avif|avis|heic|mif1)",
-    re.DOTALL,
-)
-_ITEM = re.compile(rb'"\s*:\s*\{\s*("[^"]*"\s*:[^{}]*,\s*)?"images"\s*:\s*\[')
-
-
 def _read_head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(_HEAD_BYTES)
+        return file.read(2**16)

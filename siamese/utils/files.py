@@ -13,33 +13,28 @@ from pathlib import Path
 
 from siamese.errors import InputError
 
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
-"""Errors of a network folder whose server keeps no locks."""
-
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, and move what was written there into place at the end.
+    """Yield a temporary path for a file or a folder, and move it to `path` after the block.
 
-    Works for a file and for a folder, which may only replace an empty one. If the block raises,
-    the temporary file is removed and `path` is unchanged. The temporary path has the suffix of
-    `path`, because many writers choose the format by it.
+    If the block raises, `path` is unchanged and nothing temporary remains. The temporary path has
+    the name of `path`, because many writers choose the format by its suffix.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The final path.
+        The final path. A folder may only replace an empty folder.
 
     Yields
     ------
     Path
-        The temporary path.
+        The temporary path, in a new folder beside `path`.
 
     Raises
     ------
     InputError
-        The folder of `path` is not writable, the disk is full, or `path` must not be replaced: it
-        is a folder with files in it, or a device.
+        `require_writable` rejects `path`, or the disk is full.
     """
     path = Path(path)
     require_writable(path)
@@ -62,19 +57,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:
-    """Create the folder of `path` and check that a file can be written there.
-
-    Call this before long work, so that an unwritable output fails at once.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The file or folder to be written.
+    """Check before long work that `path` can be written, and create its parent folder.
 
     Raises
     ------
     InputError
-        The path cannot be written, or must not be replaced.
+        The parent folder is not writable, or `path` must not be replaced: it is a device, or a
+        folder with files in it.
     """
     path = Path(path)
     try:
@@ -96,18 +85,13 @@ def require_writable(path: str | os.PathLike[str]) -> None:
 def lock_folder(folder: Path) -> Iterator[None]:
     """Keep other processes from writing to a folder while the block runs.
 
-    The lock belongs to the process, not to the file ``.lock`` in the folder: a file that a killed
-    process left behind does no harm. On a network folder without locks the block runs unlocked.
-
-    Parameters
-    ----------
-    folder : Path
-        An existing folder.
+    The lock ends with the process: the file ``.lock`` that a killed process leaves in the folder
+    does no harm. On a network folder without locks the block runs unlocked.
 
     Raises
     ------
     InputError
-        If another process has the lock, or ``.lock`` cannot be opened or is a symbolic link.
+        Another process has the lock, or ``.lock`` cannot be opened or is a symbolic link.
     """
     import filelock
 
@@ -122,9 +106,11 @@ def lock_folder(folder: Path) -> Iterator[None]:
             f"{folder}: another run is writing to it; wait until it has finished"
         ) from None
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            reason = error.strerror or error
-            raise InputError(f"{path}: cannot be locked ({reason}); remove it") from error
+        no_locks = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+        if error.errno not in no_locks:  # a network folder may not support them
+            raise InputError(
+                f"{path}: cannot be locked ({error.strerror or error}); remove it"
+            ) from error
     try:
         yield
     finally:
@@ -132,24 +118,13 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def walk_visible_files(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder except hidden ones, in no particular order.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-
-    Yields
-    ------
-    Path
-        A file; its path starts with `folder`.
-    """
+    """Yield the files below a folder, in no particular order, without hidden ones."""
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(parent, name) for name in files if not name.startswith("."))
 
 
 def _hdf5_reason(message: str) -> str:
-    """Return the system's reason in the several lines of an HDF5 error."""
+    """Return the operating system's reason, which HDF5 hides in an error of several lines."""
     match = re.search(r"error message = '([^']*)'", message)
     return match[1] if match else message.splitlines()[0]

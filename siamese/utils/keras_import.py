@@ -14,23 +14,19 @@ from siamese.utils.threads import count_cores
 
 
 def import_keras() -> None:
-    """Import TensorFlow and Keras, suppressing what their C++ code prints.
-
-    It writes to file descriptor 2 before it reads any setting. If the import fails, the messages
-    are shown.
-    """
+    """Import TensorFlow and Keras without what their C++ code prints before any setting works."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with suppress_stderr():
         tensorflow = import_module("tensorflow")
         import_module("keras")
         _limit_threads(tensorflow)
-        # The first call looks for a GPU and prints what is missing; later calls are silent.
+        # The first search for a GPU prints what is missing; later ones are silent.
         tensorflow.config.list_physical_devices("GPU")
 
 
 @contextlib.contextmanager
 def suppress_stderr() -> Iterator[None]:
-    """Suppress what is written to file descriptor 2, but show it if the block fails."""
+    """Suppress what is written to file descriptor 2; show it if the block fails."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as suppressed:
@@ -47,8 +43,8 @@ def suppress_stderr() -> Iterator[None]:
 
 
 def _limit_threads(tensorflow: Any) -> None:
-    """Use one thread per allowed core: TensorFlow also counts cores that a quota forbids."""
+    """Use one thread per allowed core; by itself, TensorFlow ignores the quota of a container."""
     if count_cores() < (os.cpu_count() or 1):
-        with contextlib.suppress(RuntimeError):  # already in use, with the caller's own setting
+        with contextlib.suppress(RuntimeError):  # too late: the caller already uses TensorFlow
             tensorflow.config.threading.set_intra_op_parallelism_threads(count_cores())
             tensorflow.config.threading.set_inter_op_parallelism_threads(count_cores())

@@ -1,4 +1,4 @@
-"""Show the progress of long work: a bar in a terminal or notebook, occasional lines in a log."""
+"""Show the progress of long work: as a bar in a terminal or notebook, as lines in a log."""
 
 from __future__ import annotations
 
@@ -21,29 +21,12 @@ class _ProgressLines(tqdm):  # type: ignore[type-arg]
 
 
 def progress_bar(description: str, total: int, unit: str = " pictures") -> tqdm[Any]:
-    """Show progress on standard error.
-
-    Parameters
-    ----------
-    description : str
-        What is being done, such as "embedding".
-    total : int
-        Number of steps.
-    unit : str, default=" pictures"
-        What a step handles.
-
-    Returns
-    -------
-    tqdm.tqdm
-        Call its ``update(n)`` after `n` steps. Close it, or use it in a ``with`` statement.
-    """
+    """Show progress on standard error; use as ``with progress_bar("embedding", 100) as bar``."""
+    options: dict[str, Any] = {"desc": description, "total": total, "unit": unit, "leave": False}
     if sys.stderr.isatty() or _in_notebook():
-        return tqdm(total=total, desc=description, unit=unit, leave=False)
+        return tqdm(**options)
     return _ProgressLines(
-        total=total,
-        desc=description,
-        unit=unit,
-        leave=False,
+        **options,
         mininterval=LINE_SECONDS,
         miniters=1,  # otherwise tqdm waits for a count that it estimates in the first seconds
         ncols=90,
@@ -52,6 +35,6 @@ def progress_bar(description: str, total: int, unit: str = " pictures") -> tqdm[
 
 
 def _in_notebook() -> bool:
-    """Return whether this runs in a kernel, which has imported IPython."""
+    """Return whether this process is a kernel, which has always imported IPython."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")

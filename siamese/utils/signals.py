@@ -1,4 +1,4 @@
-"""Stop cleanly on Ctrl-C, and on SIGTERM as `docker stop` sends it."""
+"""Stop cleanly on Ctrl-C and on SIGTERM, which `docker stop` sends."""
 
 from __future__ import annotations
 
@@ -12,50 +12,33 @@ import time
 from collections.abc import Iterator
 from typing import NoReturn
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
-
-TERMINATED = 143
-"""Exit code after SIGTERM."""
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after Ctrl-C and SIGTERM."""
 
 GRACE_SECONDS = 5.0
-"""Seconds from SIGTERM to the end of the process at the latest; `docker stop` kills after ten."""
+"""Maximum seconds from SIGTERM to the end of the process; `docker stop` kills it after ten."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM was received. Code that cleans up after Ctrl-C also cleans up after this."""
+    """SIGTERM was received; code that cleans up after Ctrl-C also cleans up after this."""
 
 
 @contextlib.contextmanager
 def handle_stop_signals(message: str) -> Iterator[None]:
-    """Print a message and exit when a signal stops the block.
+    """Clean up, print a message and exit if Ctrl-C or SIGTERM stops the block.
 
-    SIGTERM raises `Terminated` in the main thread and exits with 143, Ctrl-C exits with 130.
     Python handles a signal only between two of its own instructions. If one takes longer than
-    `GRACE_SECONDS`, such as a large batch of a large model, the process ends without clean-up.
-
-    Only the main thread receives signals: in any other thread, SIGTERM is not handled.
-
-    Parameters
-    ----------
-    message : str
-        The line for standard error.
+    `GRACE_SECONDS`, such as a large batch of a large model, SIGTERM ends the process without
+    clean-up. Outside the main thread, which alone receives signals, SIGTERM is not handled.
     """
     printed = threading.Event()
-
-    def print_message() -> None:
-        printed.set()
-        print(message, file=sys.stderr, flush=True)
-
     with _raise_on_sigterm(printed, message):
         try:
             yield
-        except Terminated:
-            print_message()
-            sys.exit(TERMINATED)
-        except KeyboardInterrupt:
-            print_message()
-            sys.exit(INTERRUPTED)
+        except KeyboardInterrupt as stop:
+            printed.set()
+            print(message, file=sys.stderr, flush=True)
+            sys.exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
 
 
 @contextlib.contextmanager
@@ -69,11 +52,9 @@ def _raise_on_sigterm(printed: threading.Event, message: str) -> Iterator[None]:
 
     def watch() -> None:
         with reader:
-            while received := reader.recv(1):
-                if received[0] == signal.SIGTERM:
-                    break
-            else:
-                return
+            while (received := reader.recv(1)) != bytes([signal.SIGTERM]):
+                if not received:  # the block has ended
+                    return
             time.sleep(GRACE_SECONDS)
             if not printed.is_set():
                 os.write(2, f"{message}\n".encode())
@@ -86,7 +67,7 @@ def _raise_on_sigterm(printed: threading.Event, message: str) -> Iterator[None]:
         yield
     finally:
         signal.set_wakeup_fd(descriptor)
-        if signal.getsignal(signal.SIGTERM) is _raise_terminated:  # no SIGTERM: restore
+        if signal.getsignal(signal.SIGTERM) is _raise_terminated:  # no SIGTERM
             signal.signal(signal.SIGTERM, handler)
         writer.close()
 

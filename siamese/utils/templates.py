@@ -10,22 +10,7 @@ if TYPE_CHECKING:
 
 
 def render(package: str, template: str, **values: Any) -> str:
-    """Fill in a template, escaping the values.
-
-    Parameters
-    ----------
-    package : str
-        Package with the folder ``templates``, such as ``"siamese.reports"``.
-    template : str
-        Name of a file in that folder.
-    **values
-        Values of the template's variables; a missing one is an error.
-
-    Returns
-    -------
-    str
-        The HTML.
-    """
+    """Fill in a file of the folder ``templates`` of a package, and escape the values."""
     return _environment(package).get_template(template).render(values)
 
 

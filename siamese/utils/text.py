@@ -4,21 +4,7 @@ from __future__ import annotations
 
 
 def pluralize(count: int, singular: str, plural: str | None = None) -> str:
-    """Format a number with its noun.
-
-    Parameters
-    ----------
-    count : int
-        The number.
-    singular : str
-        The noun in the singular.
-    plural : str, optional
-        The noun in the plural; by default `singular` and an "s".
-
-    Returns
-    -------
-    str
-        The number, with thousands separated by commas, and the noun.
+    """Format a number and its noun, whose plural is `singular` and an "s" by default.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Run work in threads: results in order, and nothing more started once the caller stops."""
+"""Run work in threads, as many as this process may use."""
 
 from __future__ import annotations
 
@@ -15,26 +15,14 @@ T = TypeVar("T")
 
 @cache
 def count_cores() -> int:
-    """Count the cores that this process may use.
-
-    Returns
-    -------
-    int
-        Number of cores, given the process's affinity and a container's quota.
-    """
+    """Count the cores that the process's affinity and its container's quota allow it to use."""
     import joblib
 
     return joblib.cpu_count()
 
 
 def limit_cores(count: int) -> None:
-    """Limit what `count_cores` returns; call it before any model runs.
-
-    Parameters
-    ----------
-    count : int
-        Number of cores, at least 1.
-    """
+    """Limit what `count_cores` returns; call this before any model runs."""
     os.environ["LOKY_MAX_CPU_COUNT"] = str(count)  # joblib reads this
     count_cores.cache_clear()
 
@@ -44,24 +32,15 @@ def map_in_threads(
 ) -> Generator[T]:
     """Yield ``function(value)`` for each value, in order.
 
-    Close the generator (`contextlib.closing`) if it may be left early. Calls that have not started
-    then never start; otherwise a stopped process would first work through all of them.
+    The calling thread consumes `values`. Close the generator (`contextlib.closing`) if you may
+    leave it early: this cancels the calls that have not started.
 
     Parameters
     ----------
-    function : callable
-        Called with one value at a time, in several threads.
-    values : iterable
-        The values. It is consumed in the calling thread.
     ahead : int
-        Number of results that may wait for the caller.
+        Maximum number of results that wait for the caller.
     threads : int, optional
         Number of threads; by default one per core.
-
-    Yields
-    ------
-    object
-        The results.
 
     Examples
     --------

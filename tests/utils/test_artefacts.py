@@ -46,7 +46,7 @@ REMEDIES = {
     Artefact.FAISS_INDEX: ("FAISS index", "--index"),
     Artefact.MILVUS_FOLDER: ("Milvus Lite folder", "--index"),
     Artefact.EMBEDDINGS: ("embeddings folder", "--embeddings"),
-    Artefact.CALIBRATION: ("calibration", "beside its checkpoint"),
+    Artefact.CALIBRATION: ("calibration", "checkpoint beside it"),
     Artefact.LABELED_DATA: ("labelled data", "--labeled-data"),
     Artefact.PICTURE: ("picture", "siamese search"),
 }
