@@ -17,6 +17,7 @@ from siamese.indexes.gallery_augmentation import augment_gallery
 from siamese.indexes.index import Index, Metadata
 from siamese.indexes.place import COLLECTION, embeddings_folder, is_address, skipped_list
 from siamese.indexes.update import Changes, update_index
+from siamese.utils.artefacts import INDEXES, require_artefact
 from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def prepare_index(
     if existing is not None:
         index = existing.open(place, collection, min_recall=min_recall)
         _require_same_gallery(index, existing, augment)
+    require_artefact(place, "an index", *INDEXES)
     used.prepare(place, collection)
     return IndexPlan(place, collection, used, index, min_recall, augment)
 

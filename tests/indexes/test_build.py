@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from pyarrow import parquet
 
 import utilities
@@ -43,6 +44,21 @@ def copied(catalogue, tmp_path):
 
 def build(embedder, catalogue, output, **options):
     return index_catalogue(embedder, catalogue, prepare_index(output, **options))
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("items.json", "labelled data"), ("photo.png", "a picture"), ("model.hdf5", "a Keras check")],
+)
+@pytest.mark.parametrize("backend", [None, "balltree", "faiss", "milvus"])
+def test_output_must_not_be_another_artefact(tmp_path, name, form, backend):
+    (tmp_path / "items.json").write_text('{"mug": {"images": [{"filename": "photo.png"}]}}')
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    (tmp_path / "model.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(InputError, match=f"{name}: not an index but {form}"):
+        prepare_index(tmp_path / name, backend)
+    assert (tmp_path / name).read_bytes() == before
 
 
 def test_every_picture_is_a_row_with_its_vector(embedder, catalogue, tmp_path):
