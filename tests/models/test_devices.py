@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -160,9 +160,8 @@ def test_a_command_names_its_gpu_on_standard_error(monkeypatch, capsys):
     assert capsys.readouterr() == ("", f"{describe_device()}\nfrom Keras\n")
 
 
-def test_as_a_program_it_prints_one_line():
-    done = subprocess.run(
-        [sys.executable, "-m", "siamese.models.devices"], capture_output=True, text=True, check=True
-    )
-    assert done.stderr == "" and len(done.stdout.splitlines()) == 1
-    assert done.stdout.startswith(("GPU: ", "no GPU: "))
+def test_run_as_a_program_it_prints_one_line(capsys):
+    runpy.run_path(devices.__file__, run_name="__main__")
+    printed = capsys.readouterr()
+    assert printed.err == "" and len(printed.out.splitlines()) == 1
+    assert printed.out.startswith("no GPU: ")

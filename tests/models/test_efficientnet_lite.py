@@ -97,7 +97,7 @@ def test_knows_what_is_on_a_photo(classifier):
         square_picture(Image.fromarray(load_sample_image(name)), 224) / np.float32(127.5) - 1
         for name in ("flower.jpg", "china.jpg")
     ]
-    answer = classifier.predict_on_batch(np.stack(pictures))
+    answer = {name: np.asarray(out) for name, out in classifier(np.stack(pictures)).items()}
     np.testing.assert_allclose(answer["softmax"].sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(answer["embedding"], axis=1), 1, atol=1e-5)
     bell_cote, monastery, palace, stupa = buildings = [442, 663, 698, 832]

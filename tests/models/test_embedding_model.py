@@ -26,7 +26,7 @@ def random_pictures(n=4, size=32):
 
 def test_embeddings_have_length_one(network):
     model = network.get_layer(EMBEDDING_MODEL)
-    vectors = model.predict_on_batch(random_pictures())
+    vectors = np.asarray(model(random_pictures()))
     assert vectors.shape == (4, 16) and vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
@@ -34,12 +34,12 @@ def test_embeddings_have_length_one(network):
 def test_distance_is_that_of_the_embeddings(network):
     model = network.get_layer(EMBEDDING_MODEL)
     anchors, others = random_pictures(), random_pictures()[::-1]
-    got = network.predict_on_batch([anchors, others])
-    one, other = model.predict_on_batch(anchors), model.predict_on_batch(others)
+    got = np.asarray(network([anchors, others]))
+    one, other = np.asarray(model(anchors)), np.asarray(model(others))
     assert got.shape == (4,)
     np.testing.assert_allclose(got, np.linalg.norm(one - other, axis=1), atol=1e-5)
     assert got.max() > 1e-3
-    np.testing.assert_allclose(network.predict_on_batch([anchors, anchors]), 0, atol=1e-5)
+    np.testing.assert_allclose(network([anchors, anchors]), 0, atol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", [".hdf5", ".h5", ".keras"])
@@ -48,13 +48,11 @@ def test_a_saved_network_answers_the_same(network, tmp_path, suffix):
     save_model(network, path)
     loaded = load_model(path)
     pictures = random_pictures()
+    pair = [pictures, pictures[::-1]]
+    np.testing.assert_array_equal(loaded(pair), network(pair))
     np.testing.assert_array_equal(
-        loaded.predict_on_batch([pictures, pictures[::-1]]),
-        network.predict_on_batch([pictures, pictures[::-1]]),
-    )
-    np.testing.assert_array_equal(
-        extract_embedding_model(loaded, path).predict_on_batch(pictures),
-        network.get_layer(EMBEDDING_MODEL).predict_on_batch(pictures),
+        extract_embedding_model(loaded, path)(pictures),
+        network.get_layer(EMBEDDING_MODEL)(pictures),
     )
 
 
@@ -76,8 +74,7 @@ def test_a_model_of_another_maker_gives_vectors_of_length_one(normalised, inside
     model = small(normalised=normalised, name=EMBEDDING_MODEL if inside else "theirs")
     taken = extract_embedding_model(siamese_network(model) if inside else model, SOMEWHERE)
     pictures = random_pictures()
-    raw = model.predict_on_batch(pictures)
-    vectors = taken.predict_on_batch(pictures)
+    raw, vectors = np.asarray(model(pictures)), np.asarray(taken(pictures))
     expected = raw / np.linalg.norm(raw, axis=1, keepdims=True)
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
     # Trained further and saved, it is found again as it is.
@@ -85,14 +82,14 @@ def test_a_model_of_another_maker_gives_vectors_of_length_one(normalised, inside
     save_model(siamese_network(taken), path)
     again = extract_embedding_model(load_model(path), path)
     assert [type(layer) for layer in again.layers] == [type(layer) for layer in taken.layers]
-    np.testing.assert_allclose(again.predict_on_batch(pictures), vectors, atol=1e-6)
+    np.testing.assert_allclose(again(pictures), vectors, atol=1e-6)
 
 
 def test_a_sequential_model_is_taken():
     model = keras.Sequential(
         [keras.Input((32, 32, 3)), layers.Flatten(), layers.Dense(3, use_bias=False)]
     )
-    vectors = extract_embedding_model(model, SOMEWHERE).predict_on_batch(random_pictures())
+    vectors = extract_embedding_model(model, SOMEWHERE)(random_pictures())
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 

@@ -33,7 +33,7 @@ def naive_gem(features, p):
 
 def answer_of(features, pooling):
     inputs = keras.Input(features.shape[1:])
-    return keras.Model(inputs, apply_pooling(inputs, pooling)).predict(features, verbose=0)
+    return np.asarray(keras.Model(inputs, apply_pooling(inputs, pooling))(features))
 
 
 @pytest.mark.parametrize("power", [1.0, 2.5, 3.0, 6.0])
