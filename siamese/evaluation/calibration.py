@@ -17,24 +17,19 @@ from siamese.evaluation.verification import measure_verification
 from siamese.utils.artefacts import Artefact, describe_artefact
 from siamese.utils.files import atomic_path
 
-CRITERION = "balanced accuracy"
 FORMAT = 1
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """Threshold on the distance of a query to its nearest picture in the gallery.
-
-    Beyond the threshold, the query's item counts as not in the gallery. Precision and recall are
-    those of finding the missing items, if as many queries have their item in the gallery as not.
+    """Distance beyond which a query's item counts as not in the gallery.
 
     Attributes
     ----------
     threshold : float
-        Distance ‖u - v‖ of unit vectors, from 0 to 2.
-    precision : float
-        Fraction of the queries counted as missing that are missing.
-    recall : float
-        Fraction of the missing queries that are counted as missing.
+        Largest distance ‖u - v‖ of unit vectors, from 0 to 2, from a query of a known item to its
+        nearest picture.
+    precision, recall : float
+        Precision and recall of finding the unknown queries, if there were as many known ones.
     balanced_accuracy : float
         Mean of the fractions of known and unknown queries judged correctly.
     known, unknown : int
@@ -60,7 +55,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     gallery: int
     fingerprint: str
     measured_on: str
-    criterion: str = CRITERION
+    criterion: str = "balanced accuracy"
     format: int = FORMAT
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,13 +63,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.to_builtins(self)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the calibration as JSON.
-
-        Raises
-        ------
-        InputError
-            If the file cannot be written.
-        """
+        """Write the calibration as JSON."""
         with atomic_path(path) as temporary:
             temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
 
@@ -91,21 +80,9 @@ def get_calibration_path(model: str | os.PathLike[str]) -> Path:
 
 
 def read_calibration(model: str | os.PathLike[str], fingerprint: str) -> Calibration | None:
-    """Read the calibration of a checkpoint.
+    """Read the calibration of a checkpoint, or return None if there is no usable one.
 
     A file that is damaged or belongs to another model is reported on standard error.
-
-    Parameters
-    ----------
-    model : path-like
-        Checkpoint.
-    fingerprint : str
-        Fingerprint of the model in use.
-
-    Returns
-    -------
-    Calibration or None
-        None if there is no usable calibration.
     """
     path = get_calibration_path(model)
     try:
@@ -139,31 +116,16 @@ def calibrate_threshold(
 ) -> Calibration:
     """Choose the threshold that best separates known from unknown queries.
 
-    The threshold t maximises the balanced accuracy, and lies halfway to the next larger distance::
+    The threshold t maximises the balanced accuracy and lies halfway to the next larger distance::
 
         (|{known ≤ t}| / |known| + |{unknown > t}| / |unknown|) / 2
 
     Parameters
     ----------
-    known : array-like of shape (n_known,)
-        Distance to the nearest picture, for queries whose item is in the gallery.
-    unknown : array-like of shape (n_unknown,)
-        Distance to the nearest picture, for queries whose item is not.
-    gallery : int
-        Number of pictures in the gallery.
-    fingerprint : str
-        Fingerprint of the model.
-    measured_on : str
-        Name of the labelled data.
-
-    Returns
-    -------
-    Calibration
-
-    Raises
-    ------
-    InputError
-        If there are no known or no unknown queries.
+    known, unknown : array-like of shape (n_known,) and (n_unknown,)
+        Distance to the nearest picture, for queries whose item is in the gallery and for others.
+    gallery, fingerprint, measured_on
+        See `Calibration`.
 
     Examples
     --------
@@ -201,31 +163,15 @@ def calibrate_on_retrieval(
 ) -> Calibration:
     """Choose the threshold from the queries of a retrieval.
 
-    Each query counts twice. As a known query, at the distance to its nearest picture other than
-    itself. As an unknown query, at the distance to the nearest picture of another item, as if the
-    gallery lacked its own. Items that share a label with it stay in: a real gallery has them too.
-
-    Parameters
-    ----------
-    retrieval : RetrievalResult
-        Retrieval metrics of every query.
-    fingerprint, measured_on : str
-        See `calibrate_threshold`.
-
-    Returns
-    -------
-    Calibration
-
-    Raises
-    ------
-    InputError
-        If there are no known or no unknown queries.
+    Each query counts twice: as known, at the distance to its nearest other picture; and as
+    unknown, at the distance to the nearest picture of another item, as if the gallery lacked its
+    own. Items with a common label stay in the gallery, as they do in practice.
     """
     nearest = np.maximum(retrieval.nearest_relevant, retrieval.nearest_other)
-    is_unknown = np.isfinite(retrieval.nearest_other)
+    others = retrieval.nearest_other[np.isfinite(retrieval.nearest_other)]
     return calibrate_threshold(
         _to_distances(nearest[retrieval.has_relevant]),
-        _to_distances(retrieval.nearest_other[is_unknown]),
+        _to_distances(others),
         gallery=retrieval.gallery_size,
         fingerprint=fingerprint,
         measured_on=measured_on,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import filecmp
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,21 +20,15 @@ THUMBNAIL_SIZE = 16
 MAX_DIFFERENCE = 32
 """Largest difference, of 255, between two values of duplicates' thumbnails.
 
-Photos and emoji saved again as JPEG of quality 50, or at half the size, differed by up to 26 in
-their most different pixel; different pictures by at least 72.
+The thumbnails of photos and emoji that were saved again, as JPEG of quality 50 or at half the
+size, differed by up to 26; those of different pictures by at least 72.
 """
 
 
-@dataclass(frozen=True)
-class Duplicate:
-    """A query and the gallery picture that it duplicates.
+class Duplicate(NamedTuple):
+    """Row of a query, and row of the gallery picture that it duplicates.
 
-    Attributes
-    ----------
-    query, gallery : int
-        Their rows.
-    same_bytes : bool
-        True if the two files are equal; False if one was saved again, or at another size.
+    `same_bytes` is False if one file was saved again, or at another size.
     """
 
     query: int
@@ -51,40 +42,25 @@ def find_duplicates(
     cosines: NDArray[np.float32],
     rows: NDArray[Any],
 ) -> list[Duplicate]:
-    """Find the queries that have a duplicate in the gallery.
+    """Find the nearest duplicate of each query that has one in the gallery.
 
-    Only pictures with similar embeddings are opened. Two pictures are duplicates if no value of
-    their thumbnails differs by more than `MAX_DIFFERENCE`.
+    Two pictures are duplicates if no value of their thumbnails differs by more than
+    `MAX_DIFFERENCE`. Only pictures with similar embeddings are opened.
 
-    Parameters
-    ----------
-    queries : sequence of File, length n_queries
-        Files of the queries.
-    gallery : sequence of File, length n_gallery
-        Files of the gallery.
-    cosines, rows : float32 and int arrays of shape (n_queries, k)
-        Nearest pictures of each query without its own, from `siamese.vectors.nearest.nearest`.
-
-    Returns
-    -------
-    list of Duplicate
-        At most one per query: its nearest duplicate.
+    `cosines` and `rows` list the nearest pictures of each query without its own, as
+    `siamese.vectors.nearest.nearest` returns them.
     """
     pairs = [
         (int(query), int(rows[query, rank])) for query, rank in np.argwhere(cosines >= MIN_COSINE)
     ]
-    paths = list(
-        dict.fromkeys(path for query, row in pairs for path in (queries[query], gallery[row]))
-    )
-    with closing(map_in_threads(_make_thumbnail, paths, ahead=64)) as results:
-        thumbnails = dict(zip(paths, results, strict=True))
+    files = {file: None for query, row in pairs for file in (queries[query], gallery[row])}
+    with closing(map_in_threads(_make_thumbnail, list(files), ahead=64)) as results:
+        thumbnails = dict(zip(files, results, strict=True))
     duplicates: dict[int, Duplicate] = {}
     for query, row in pairs:
-        if query in duplicates:
-            continue
-        files = queries[query], gallery[row]
-        if _is_same_picture(thumbnails[files[0]], thumbnails[files[1]]):
-            duplicates[query] = Duplicate(query, row, _has_same_bytes(*files))
+        a, b = queries[query], gallery[row]
+        if query not in duplicates and _is_same_picture(thumbnails[a], thumbnails[b]):
+            duplicates[query] = Duplicate(query, row, _has_same_bytes(a, b))
     return list(duplicates.values())
 
 
@@ -103,8 +79,6 @@ def _is_same_picture(a: NDArray[np.uint8] | None, b: NDArray[np.uint8] | None) -
 
 def _has_same_bytes(a: File, b: File) -> bool:
     try:
-        if isinstance(a, Path) and isinstance(b, Path):
-            return filecmp.cmp(a, b, shallow=False)
         return a.read_bytes() == b.read_bytes()
     except OSError:
         return False

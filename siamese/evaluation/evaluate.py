@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,16 +12,11 @@ from numpy.typing import NDArray
 
 from siamese.embedding.embed_catalogue import Embeddings, embed_catalogue
 from siamese.errors import InputError
-from siamese.evaluation.bootstrap import (
-    CONFIDENCE,
-    RESAMPLES,
-    average_metrics,
-    bootstrap_intervals,
-)
+from siamese.evaluation.bootstrap import CONFIDENCE, RESAMPLES, average_by_item, bootstrap_intervals
 from siamese.evaluation.calibration import Calibration, calibrate_on_retrieval
 from siamese.evaluation.duplicates import Duplicate, find_duplicates
 from siamese.evaluation.metrics import METRICS, RetrievalResult, measure_retrieval
-from siamese.evaluation.verification import measure_verification, sample_pair_distances
+from siamese.evaluation.verification import evaluate_verification
 from siamese.vectors.nearest import nearest
 from siamese.vectors.unit_vectors import UnitVectors
 
@@ -31,9 +27,9 @@ if TYPE_CHECKING:
     from siamese.embedding.store import EmbeddingStore
 
 LABEL_RECALL = {"recall@1": 1, "recall@5": 5, "recall@10": 10}
-"""Metrics of finding a picture with a common label, each with its number of neighbours."""
+"""Number of nearest pictures among which each metric looks for a common label."""
 PAIRS = 200_000
-"""Most pairs for verification. Half are negatives, enough to measure a rate of 1 in 1,000."""
+"""Largest number of pairs for verification. Half are negatives, enough for an FMR of 0.001."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +46,11 @@ class EvaluationResult:
         Confidence intervals ``[low, high]`` of the metrics in ``figures``, ``by_item`` and
         ``label_recall``, with ``confidence``, ``resamples`` and ``seed``. None with one item.
     by_label : dict of str to dict
-        Retrieval metrics of the queries with each label, with ``queries`` and ``items``.
+        For each label, the retrieval metrics of its queries, and the numbers of its ``queries``
+        and ``items``.
     label_recall : dict of str to float or int, or None
-        Fraction of the queries with labels for which one of the k nearest pictures has a common
-        label, with ``queries``. None if no query has labels.
+        Recall@k of labels: the fraction of the labelled queries with a common label among the k
+        nearest pictures, and the number of these ``queries``. None if no query has labels.
     verification : dict of str to float or int, or None
         See `VerificationResult.as_dict`. None without both positive and negative pairs.
     calibration : Calibration or None
@@ -136,52 +133,50 @@ def evaluate(
     >>> result.figures["map@r"]  # doctest: +SKIP
     0.483
     """
-    gallery = _embed(embedder, catalogue, batch_size, store, executor, "the catalogue")
+    embed = partial(_embed, embedder, batch_size=batch_size, store=store, executor=executor)
+    gallery = embed(catalogue, "the catalogue")
     gallery_ids = [picture.item_id for picture in gallery.pictures]
     gallery_files = [catalogue.path_of(picture) for picture in gallery.pictures]
     gallery_vectors = UnitVectors(gallery.vectors, "gallery")
     if queries is None:
-        query_embeddings, files, skipped = gallery, gallery_files, gallery.skipped
-        own = np.arange(len(files))
-        query_vectors = gallery_vectors
+        embedded, files, skipped = gallery, gallery_files, gallery.skipped
+        vectors, own = gallery_vectors, np.arange(len(files))
         retrieval = measure_retrieval(gallery.vectors, gallery_ids)
     else:
-        query_embeddings = _embed(embedder, queries, batch_size, store, executor, "the queries")
-        files = [queries.path_of(picture) for picture in query_embeddings.pictures]
-        skipped = [*query_embeddings.skipped, *gallery.skipped]
+        embedded = embed(queries, "the queries")
+        files = [queries.path_of(picture) for picture in embedded.pictures]
+        skipped = [*embedded.skipped, *gallery.skipped]
         row_of_file = {file.resolve(): row for row, file in enumerate(gallery_files)}
+        vectors = UnitVectors(embedded.vectors, "vectors")
         own = np.array([row_of_file.get(file.resolve(), -1) for file in files])
-        query_vectors = UnitVectors(query_embeddings.vectors, "vectors")
         retrieval = measure_retrieval(
-            query_embeddings.vectors,
-            [picture.item_id for picture in query_embeddings.pictures],
+            embedded.vectors,
+            [picture.item_id for picture in embedded.pictures],
             gallery=gallery.vectors,
             gallery_item_ids=gallery_ids,
             own_rows=own,
         )
-    cosines, rows = nearest(query_vectors, gallery_vectors, max(LABEL_RECALL.values()), own=own)
+    cosines, rows = nearest(vectors, gallery_vectors, max(LABEL_RECALL.values()), own=own)
     has_relevant = retrieval.has_relevant
     metrics, items = retrieval.metrics[has_relevant], retrieval.items[has_relevant]
-    labelled = np.array(
-        [row for row, picture in enumerate(query_embeddings.pictures) if picture.labels], int
-    )
-    is_found = _find_labels(query_embeddings.pictures, gallery.pictures, labelled, rows)
+    labelled = np.flatnonzero([bool(picture.labels) for picture in embedded.pictures])
+    is_found = _find_labels(embedded.pictures, gallery.pictures, labelled, rows)
     label_recall = None
     if len(labelled):
         label_recall = _to_dict(LABEL_RECALL, is_found.mean(axis=0)) | {"queries": len(labelled)}
     return EvaluationResult(
         figures=retrieval.mean_metrics(),
-        by_item=_to_dict(METRICS, average_metrics(metrics, items)[1]),
+        by_item=_to_dict(METRICS, average_by_item(metrics, items)),
         intervals=_compute_intervals(metrics, items, is_found, retrieval.items[labelled], seed),
-        by_label=_average_by_label(query_embeddings.pictures, retrieval),
+        by_label=_average_by_label(embedded.pictures, retrieval),
         label_recall=label_recall,
-        verification=_verify(gallery, query_embeddings, own, seed),
+        verification=_verify(gallery, embedded, own, seed),
         calibration=_calibrate(
             retrieval, embedder.facts.fingerprint, measured_on or str(catalogue.image_dir)
         ),
         duplicates=_name_duplicates(
             find_duplicates(files, gallery_files, cosines, rows),
-            query_embeddings.pictures,
+            embedded.pictures,
             gallery.pictures,
         ),
         skipped=skipped,
@@ -190,22 +185,8 @@ def evaluate(
     )
 
 
-def _embed(
-    embedder: Embedder,
-    catalogue: Catalogue,
-    batch_size: int,
-    store: EmbeddingStore | None,
-    executor: Executor | None,
-    role: str,
-) -> Embeddings:
-    embeddings = embed_catalogue(
-        embedder,
-        catalogue,
-        store=store,
-        batch_size=batch_size,
-        drop_others=False,
-        executor=executor,
-    )
+def _embed(embedder: Embedder, catalogue: Catalogue, role: str, **options: Any) -> Embeddings:
+    embeddings = embed_catalogue(embedder, catalogue, drop_others=False, **options)
     if not embeddings.pictures:
         raise InputError(
             f"no picture of {role} in {catalogue.image_dir} can be read; run siamese check"
@@ -223,12 +204,12 @@ def _find_labels(
     labelled: NDArray[Any],
     rows: NDArray[Any],
 ) -> NDArray[np.float32]:
-    """Find whether one of the k nearest pictures has a common label: (n_labelled, n_metrics)."""
+    """Return 1 where a `LABEL_RECALL` metric finds a common label: (n_labelled, n_metrics)."""
     labels = [frozenset(picture.labels) for picture in gallery]
     shares_label = np.array(
         [
             [row >= 0 and not labels[row].isdisjoint(queries[query].labels) for row in rows[query]]
-            for query in labelled.tolist()
+            for query in labelled
         ],
         bool,
     ).reshape(len(labelled), rows.shape[1])
@@ -279,23 +260,17 @@ def _average_by_label(
 def _verify(
     gallery: Embeddings, queries: Embeddings, own: NDArray[Any], seed: int
 ) -> dict[str, float | int] | None:
-    """Measure verification on pairs of all pictures, without files that are in both catalogues."""
-    (new,) = np.nonzero(own < 0)
+    """Measure verification on pairs of all pictures; None without pairs of both kinds."""
+    (new,) = np.nonzero(own < 0)  # queries that are not in the gallery too
     pictures = [*gallery.pictures, *(queries.pictures[row] for row in new)]
     vectors = gallery.vectors
     if len(new):
         vectors = np.concatenate([vectors, queries.vectors[new]])
     try:
-        distances, y = sample_pair_distances(
-            vectors,
-            [picture.item_id for picture in pictures],
-            [picture.labels for picture in pictures],
-            pairs=PAIRS,
-            seed=seed,
-        )
-    except InputError:  # no positive or no negative pair
+        result = evaluate_verification(Embeddings(pictures, vectors, []), pairs=PAIRS, seed=seed)
+    except InputError:
         return None
-    return measure_verification(distances, y).as_dict()
+    return result.as_dict()
 
 
 def _calibrate(
@@ -310,14 +285,16 @@ def _calibrate(
 def _name_duplicates(
     duplicates: Sequence[Duplicate], queries: Sequence[Picture], gallery: Sequence[Picture]
 ) -> dict[str, Any]:
-    """List duplicates by their filenames, and count them."""
-    pairs = [
-        {
-            "query": queries[duplicate.query].filename,
-            "gallery": gallery[duplicate.gallery].filename,
-            "same_bytes": duplicate.same_bytes,
-        }
-        for duplicate in duplicates
-    ]
-    same_bytes = sum(duplicate.same_bytes for duplicate in duplicates)
-    return {"queries": len(duplicates), "same_bytes": same_bytes, "pairs": pairs}
+    """Count duplicates, and list them by filename."""
+    return {
+        "queries": len(duplicates),
+        "same_bytes": sum(same_bytes for _, _, same_bytes in duplicates),
+        "pairs": [
+            {
+                "query": queries[query].filename,
+                "gallery": gallery[row].filename,
+                "same_bytes": same_bytes,
+            }
+            for query, row, same_bytes in duplicates
+        ],
+    }

@@ -24,42 +24,24 @@ METRICS = {
     "map": "the same over the whole ranking, so that pictures found late still count a little",
     "ndcg@10": "how high the pictures of the item rank among the first 10",
 }
-"""The metrics in the order of `RetrievalResult.metrics`, each with its meaning in plain words."""
+"""Meaning of each metric, in the order of the columns of `RetrievalResult.metrics`."""
 
 
 @dataclass(frozen=True, eq=False)
 class RetrievalResult:
-    """Retrieval metrics of every query.
+    """Retrieval metrics of n queries. R counts the other pictures of a query's item."""
 
-    Attributes
-    ----------
-    metrics : float32 array of shape (n_queries, 7)
-        Values of `METRICS`; NaN for queries without a relevant picture.
-    items : int array of shape (n_queries,)
-        Item of each query, numbered from 0.
-    relevant : int array of shape (n_queries,)
-        R, the number of relevant pictures: other pictures of the query's item in the gallery.
-    nearest_relevant : float32 array of shape (n_queries,)
-        Cosine to the nearest relevant picture; -inf if there is none.
-    nearest_other : float32 array of shape (n_queries,)
-        Cosine to the nearest picture of another item; -inf if there is none.
-    gallery_size : int
-        Number of pictures in the gallery.
-    gallery_items : int
-        Number of items in the gallery.
-    """
-
-    metrics: NDArray[np.float32]
-    items: NDArray[np.intp]
-    relevant: NDArray[np.intp]
-    nearest_relevant: NDArray[np.float32]
+    metrics: NDArray[np.float32]  # (n, 7): values of METRICS; NaN if R = 0
+    items: NDArray[np.intp]  # (n,): item of each query, numbered from 0
+    relevant: NDArray[np.intp]  # (n,): R
+    nearest_relevant: NDArray[np.float32]  # (n,): see RelevantRanks
     nearest_other: NDArray[np.float32]
-    gallery_size: int
+    gallery_size: int  # in pictures
     gallery_items: int
 
     @property
     def has_relevant(self) -> NDArray[np.bool_]:
-        """Whether each query has a relevant picture: bool array of shape (n_queries,)."""
+        """True for each query with R > 0."""
         return self.relevant > 0
 
     def mean_metrics(self) -> dict[str, float | int]:
@@ -105,8 +87,8 @@ def retrieval_metrics(
     gallery_item_ids : sequence of length n_gallery, optional
         Item of each gallery row. Required with `gallery`.
     own_rows : int array-like of shape (n_queries,), optional
-        Gallery row to leave out of each query's ranking because it is the query's own picture,
-        or -1 for none. By default none is left out of a given `gallery`.
+        Gallery row of each query's own picture, which is left out of its ranking, or -1 for none.
+        By default -1 for every query if `gallery` is given.
 
     Returns
     -------
@@ -148,15 +130,7 @@ def measure_retrieval(
     gallery_item_ids: ItemIds | None = None,
     own_rows: ArrayLike | None = None,
 ) -> RetrievalResult:
-    """Compute the retrieval metrics of every query.
-
-    Parameters and errors are those of `retrieval_metrics`.
-
-    Returns
-    -------
-    RetrievalResult
-        Metrics of each query, not averaged.
-    """
+    """Compute the metrics of `retrieval_metrics`, but for every query, not averaged."""
     queries = UnitVectors(vectors, "vectors")
     if gallery is None:
         if gallery_item_ids is not None or own_rows is not None:
@@ -202,8 +176,6 @@ _IDEAL_GAINS = np.cumsum(_GAINS)
 def _compute_metrics(block: RelevantRanks) -> NDArray[np.float64]:
     """Compute the `METRICS` of the queries with R > 0: shape (n, 7)."""
     relevant = block.relevant[block.relevant > 0]
-    if not len(relevant):
-        return np.empty((0, len(METRICS)))
     ranks = block.ranks
     first = np.cumsum(relevant) - relevant  # of each query's ranks
     precision = (np.arange(1, len(ranks) + 1) - np.repeat(first, relevant)) / ranks

@@ -1,9 +1,9 @@
 """Rank the relevant pictures of every query among the whole gallery, without sorting it.
 
-The cosines of a block of queries to a part of the gallery are one matrix product. Only pictures
-at least as similar as the query's least similar relevant picture can rank before a relevant one;
-these few are sorted and counted, and the others are dropped. Where a gallery is searched for its
-own pictures, the product of two blocks is symmetric and so serves both.
+One matrix product gives the cosines of a block of queries to a part of the gallery. Only pictures
+at least as similar as the query's least similar relevant picture can rank before a relevant one.
+Only these few are sorted and counted. If the queries are the gallery itself, the product of two
+blocks counts for both of them.
 """
 
 from __future__ import annotations
@@ -25,38 +25,24 @@ Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[Any]
 
 BLOCK_ROWS = 2048
-"""Queries, and gallery pictures, per matrix product: 16 MB of cosines per thread."""
+"""Rows and columns of a matrix product: 16 MB of cosines per thread."""
 MAX_COLUMNS = 2**14
-"""Most gallery pictures per matrix product. Large items make blocks with few queries, and wide."""
+"""Most columns of a matrix product. If items are large, it has fewer rows and more columns."""
 MAX_BLOCK_RELEVANT = 2**22
-"""Most relevant pictures of the queries of one block."""
+"""Most relevant pictures of all queries of a block."""
 MAX_SYMMETRIC_RELEVANT = 2**24
-"""Most relevant pictures of all queries for using symmetry, which keeps 16 bytes for each."""
+"""Most relevant pictures of all queries for using symmetry, which takes 16 bytes for each."""
 COSINE_BITS, PLACE_BITS = 32, 16
 
 
 class RelevantRanks(NamedTuple):
-    """Ranks of the relevant pictures of a block of queries.
+    """Ranks of the relevant pictures of a block of n queries."""
 
-    Attributes
-    ----------
-    rows : int array of shape (n,)
-        Rows of the queries.
-    relevant : int array of shape (n,)
-        R, the number of relevant pictures of each query.
-    ranks : int array of shape (sum of R,)
-        Ranks of the relevant pictures, from 1: ascending for each query, query after query.
-    nearest_relevant : float32 array of shape (n,)
-        Cosine to the nearest relevant picture; -inf if there is none.
-    nearest_other : float32 array of shape (n,)
-        Cosine to the nearest picture of another item; -inf if there is none.
-    """
-
-    rows: Ints
-    relevant: Ints
-    ranks: Ints
-    nearest_relevant: Floats
-    nearest_other: Floats
+    rows: Ints  # (n,): rows of the queries
+    relevant: Ints  # (n,): R, the number of relevant pictures
+    ranks: Ints  # (sum of R,): from 1, ascending for each query, query after query
+    nearest_relevant: Floats  # (n,): cosine to the nearest relevant picture; -inf if none
+    nearest_other: Floats  # (n,): cosine to the nearest picture of another item; -inf if none
 
 
 def compute_relevant_ranks(
@@ -66,23 +52,9 @@ def compute_relevant_ranks(
 
     rank = 1 + |{more similar pictures}| + |{equally similar pictures in earlier rows}|
 
-    Parameters
-    ----------
-    queries : UnitVectors
-        Embeddings of the queries.
-    query_items : int array of shape (n_queries,)
-        Item of each query, or -1 if the gallery does not have it.
-    gallery : UnitVectors
-        Embeddings of the gallery. The same object as `queries` for leave-one-out.
-    gallery_items : int array of shape (n_gallery,)
-        Item of each gallery picture, numbered from 0.
-    own : int array of shape (n_queries,)
-        Gallery row that each query leaves out, or -1 for none.
-
-    Yields
-    ------
-    RelevantRanks
-        Each query is in exactly one block. The blocks are ordered by item, not by row.
+    Gallery items are numbered from 0; -1 is the item of a query that the gallery does not have.
+    `own` is the gallery row that each query leaves out, or -1. For leave-one-out, pass the same
+    object as `queries` and `gallery`. Blocks are ordered by item, not by row.
 
     Examples
     --------
@@ -95,7 +67,7 @@ def compute_relevant_ranks(
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     ranking = _Ranking(queries, query_items, gallery, gallery_items, own)
-    # Several products of one thread each, because numpy's work between them is single-threaded.
+    # Products run in parallel with one thread each: numpy's work between them is single-threaded.
     with threadpool_limits(1, "blas"):
         if queries is gallery and ranking.relevant.sum() <= MAX_SYMMETRIC_RELEVANT:
             yield from ranking.rank_symmetric()
@@ -105,33 +77,15 @@ def compute_relevant_ranks(
 
 @dataclass
 class _Block:
-    """Queries that are next to each other in item order, and their counts so far.
-
-    Attributes
-    ----------
-    start, stop : int
-        Slice of the queries in item order.
-    edges : int array of shape (n_items + 1,)
-        First query of each item, counted from `start`, and the end of the last item.
-    least : float32 array of shape (n,)
-        Cosine to the least similar relevant picture; inf if there is none.
-    keys : int64 array of shape (sum of R,)
-        Sort keys of the relevant pictures, ascending (see `_make_keys`).
-    rows : int32 array of shape (sum of R,)
-        Gallery rows of the relevant pictures.
-    before : int32 array of shape (sum of R,)
-        Number of pictures of other items that rank before each relevant picture.
-    nearest_relevant, nearest_other : float32 arrays of shape (n,)
-        See `RelevantRanks`.
-    """
+    """Slice of the queries in item order, and their counts so far."""
 
     start: int
     stop: int
-    edges: Ints
-    least: Floats
-    keys: Ints
-    rows: Ints
-    before: Ints
+    edges: Ints  # (n_items + 1,): first query of each item from `start`, and the end of the last
+    least: Floats  # (n,): cosine to the least similar relevant picture; inf if none
+    keys: Ints  # (sum of R,): sort keys of the relevant pictures, ascending (see _make_keys)
+    rows: Ints  # (sum of R,): gallery rows of the relevant pictures
+    before: Ints  # (sum of R,): number of pictures of other items before each relevant one
     nearest_relevant: Floats
     nearest_other: Floats
 
@@ -157,7 +111,7 @@ class _Ranking:
         self.gallery_rows = np.argsort(gallery_items, kind="stable").astype(np.int32)
         edges = np.concatenate([[0], np.cumsum(np.bincount(gallery_items)), [0]])
         items = query_items[self.query_rows]
-        # The slice of a query's item, which is 0:0 if the gallery does not have the item.
+        # The slice of a query's item; it is empty, 0:0, if the gallery does not have the item.
         self.begin, self.end = edges[items], edges[items + 1]
         place = np.full(len(gallery) + 1, -1, np.int32)
         place[self.gallery_rows] = np.arange(len(gallery))
@@ -194,7 +148,7 @@ class _Ranking:
     def rank_blocks(self) -> Generator[RelevantRanks]:
         """Compare each block of queries with the whole gallery, part by part."""
         threads = count_cores()
-        # A block looks its items up again in every part, which costs little if parts are wide.
+        # Every part costs time for each relevant picture, so many of them call for wide parts.
         width = min(max(BLOCK_ROWS, 8 * int(self.relevant.mean())), MAX_COLUMNS)
         size = self._limit_block(max(1, BLOCK_ROWS**2 // width))
         size = min(size, -(-len(self.queries) // threads))
@@ -288,23 +242,10 @@ class _Ranking:
     ) -> tuple[Ints, Floats]:
         """Count how many pictures of a part of the gallery rank before each relevant picture.
 
-        Parameters
-        ----------
-        block : _Block
-            The queries.
-        cosines : float32 array of shape (n, end - begin)
-            Contiguous by row or by column.
-        begin, end : int
-            Slice of the gallery in item order.
-
-        Returns
-        -------
-        before : int32 array of shape (sum of R,)
-            The counts.
-        nearest : float32 array of shape (n,)
-            Cosine of each query to the nearest picture of the part.
+        Also return each query's cosine to the nearest picture of the part. The cosines must be
+        contiguous by row or by column.
         """
-        # The indices found are those in memory order, which avoids a copy of the transpose.
+        # Searching in memory order avoids a copy of the transpose.
         (found,) = np.nonzero((cosines >= block.least[:, None]).ravel(order="K"))
         if cosines.flags.c_contiguous:
             query, column = np.divmod(found, cosines.shape[1])
@@ -317,7 +258,7 @@ class _Ranking:
         keys = _make_keys(query, cosines.ravel(order="K")[found])
         keys += place[column]
         keys.sort()
-        # Equal cosines rank by row: a relevant picture's place is that of the first later row.
+        # Equal cosines rank by row: compare by the place of the first row after the relevant one.
         relevant = block.keys + np.searchsorted(rows, block.rows, sorter=in_order)
         first = np.searchsorted(keys, np.arange(len(cosines)) << (COSINE_BITS + PLACE_BITS))
         before = np.searchsorted(keys, relevant)
@@ -334,7 +275,7 @@ class _Ranking:
 
 
 def _make_keys(query: Ints, cosines: Floats) -> Ints:
-    """Make integers that sort by query, then by falling cosine, with free low bits for a place."""
+    """Make integers that sort by query, then by falling cosine; the low bits are for a place."""
     # The bits of a float sort as an integer does, except for the sign; 0 - 0.0 equals 0 - -0.0.
     bits = (np.float32(0) - cosines).view(np.int32)
     keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) + 2 ** (COSINE_BITS - 1)
@@ -344,7 +285,7 @@ def _make_keys(query: Ints, cosines: Floats) -> Ints:
 
 
 def _find_twins(gallery: UnitVectors, items: Ints) -> Ints:
-    """Find the first equal row of each row if equal rows show several items, else -1: (n,)."""
+    """Return each row's first equal row if its equal rows show several items, else -1."""
     first = gallery.first_equal()
     across_items = np.unique(first[items != items[first]])
     return np.where(np.isin(first, across_items), first, -1).astype(np.int32)

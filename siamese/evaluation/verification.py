@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 BLOCK_ROWS = 2000
 """Rows whose relations are computed at once, which takes 4 MB."""
 BLOCKS = 8
-"""Random blocks of rows to sample negatives from if one block does not hold all rows."""
+"""Number of random blocks to sample negatives from if one does not hold all rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,18 +54,7 @@ class VerificationResult:
     true_positive_rate: np.ndarray
 
     def false_non_match_rate(self, false_match_rate: float) -> float:
-        """Return the FNMR at a given FMR.
-
-        Parameters
-        ----------
-        false_match_rate : float
-            Largest fraction of negatives that a threshold may accept.
-
-        Returns
-        -------
-        float
-            Smallest fraction of positives that such a threshold rejects.
-        """
+        """Return the smallest FNMR of a threshold whose FMR is at most `false_match_rate`."""
         allowed = self.false_positive_rate <= false_match_rate
         return float(1 - self.true_positive_rate[allowed].max())
 
@@ -91,114 +81,16 @@ class VerificationResult:
 def evaluate_verification(
     embeddings: Embeddings, *, pairs: int = 20_000, seed: int = 0
 ) -> VerificationResult:
-    """Measure verification on pairs sampled from the pictures of a catalogue.
+    """Measure verification on pairs of pictures sampled from a catalogue.
 
     Parameters
     ----------
     embeddings : Embeddings
-        Embedded pictures.
-    pairs, seed : int
-        See `sample_pair_distances`.
-
-    Raises
-    ------
-    InputError
-        If there is no positive or no negative pair.
-    """
-    pictures = embeddings.pictures
-    distances, y = sample_pair_distances(
-        embeddings.vectors,
-        [picture.item_id for picture in pictures],
-        [picture.labels for picture in pictures],
-        pairs=pairs,
-        seed=seed,
-    )
-    return measure_verification(distances, y)
-
-
-def sample_pair_distances(
-    vectors: np.ndarray,
-    item_ids: Sequence[Hashable],
-    labels: Sequence[Iterable[Hashable]],
-    *,
-    pairs: int = 20_000,
-    seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sample positive and negative pairs, and compute their distances.
-
-    The distance of two unit vectors is ‖u - v‖ = √(2 - 2 cos(u, v)). Up to half of the pairs are
-    positives (of one item) and up to half negatives (of two items without a common label). No
-    pair occurs twice.
-
-    Parameters
-    ----------
-    vectors : float32 array of shape (n, n_dimensions)
-        Embeddings of length 1.
-    item_ids : sequence of length n
-        Item of each row.
-    labels : sequence of length n
-        Labels of each row's item.
+        Embedded catalogue.
     pairs : int, default 20000
-        Largest number of pairs.
+        Largest number of pairs, half of them positive and half negative.
     seed : int, default 0
         Seed of the random generator.
-
-    Returns
-    -------
-    distances : float32 array of shape (n_pairs,)
-        Distance of each pair.
-    y : int8 array of shape (n_pairs,)
-        1 for a positive pair, 0 for a negative pair.
-
-    Raises
-    ------
-    InputError
-        If there is no positive or no negative pair, or a vector is not finite.
-
-    Examples
-    --------
-    >>> vectors = np.array([[1, 0], [0.6, 0.8], [-1, 0]], np.float32)
-    >>> distances, y = sample_pair_distances(vectors, ["cup", "cup", "vase"], [[], [], []])
-    >>> y
-    array([1, 0, 0], dtype=int8)
-    >>> np.sort(distances).round(2)
-    array([0.89, 1.79, 2.  ], dtype=float32)
-    """
-    if len(vectors) != len(item_ids):
-        raise InputError(f"{len(vectors)} vectors, but {len(item_ids)} item ids")
-    if not np.isfinite(vectors).all():
-        raise InputError("some vectors are not finite; the model that made them is broken")
-    rng = np.random.default_rng(seed)
-    positives = _sample_positives(item_ids, pairs // 2, rng)
-    negatives = _sample_negatives(item_ids, labels, pairs // 2, rng)
-    y = np.repeat(np.array([1, 0], np.int8), [len(positives), len(negatives)])
-    rows = np.concatenate([positives, negatives])
-    distances = np.empty(len(rows), np.float32)
-    for start in range(0, len(rows), BLOCK_ROWS):
-        left, right = rows[start : start + BLOCK_ROWS].T
-        differences = vectors[left] - vectors[right]
-        distances[start : start + len(left)] = np.linalg.norm(differences, axis=1)
-    return distances, y
-
-
-def measure_verification(distances: ArrayLike, y: ArrayLike) -> VerificationResult:
-    """Measure how well distances separate positive from negative pairs.
-
-    A pair at distance d counts as the same item if d ≤ t. Over all thresholds t::
-
-        TPR(t)            = fraction of the positives with d ≤ t
-        FPR(t)            = fraction of the negatives with d ≤ t
-        accuracy          = max over t of (TPR(t) + 1 - FPR(t)) / 2
-        threshold         = t of that maximum, halfway to the next larger distance
-        auc               = P(d⁺ < d⁻) + P(d⁺ = d⁻) / 2 for a random positive and negative
-        equal_error_rate  = FPR(t) where FPR(t) = 1 - TPR(t), interpolated linearly
-
-    Parameters
-    ----------
-    distances : array-like of shape (n_pairs,)
-        Distance of each pair.
-    y : array-like of shape (n_pairs,)
-        1 for a positive pair, 0 for a negative pair.
 
     Returns
     -------
@@ -207,11 +99,55 @@ def measure_verification(distances: ArrayLike, y: ArrayLike) -> VerificationResu
     Raises
     ------
     InputError
-        If there is no positive or no negative pair.
+        If there is no positive or no negative pair, or a vector is not finite.
+    """
+    return measure_verification(*sample_pair_distances(embeddings, pairs=pairs, seed=seed))
 
-    See Also
-    --------
-    sample_pair_distances : Get the distances from embeddings.
+
+def sample_pair_distances(
+    embeddings: Embeddings, *, pairs: int = 20_000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sample positive and negative pairs, and compute their distances.
+
+    The distance of two unit vectors is ‖u - v‖ = √(2 - 2 cos(u, v)). Up to half of the pairs are
+    positives (of one item) and up to half negatives (of two items without a common label). No
+    pair occurs twice.
+
+    Returns
+    -------
+    distances : float32 array of shape (n_pairs,)
+    y : int8 array of shape (n_pairs,)
+        1 for a positive pair, 0 for a negative pair.
+    """
+    vectors = embeddings.vectors
+    if not np.isfinite(vectors).all():
+        raise InputError("some vectors are not finite; the model that made them is broken")
+    item_ids = [picture.item_id for picture in embeddings.pictures]
+    labels = [picture.labels for picture in embeddings.pictures]
+    rng = np.random.default_rng(seed)
+    positives = _sample_positives(item_ids, pairs // 2, rng)
+    negatives = _sample_negatives(item_ids, labels, pairs // 2, rng)
+    y = np.repeat(np.array([1, 0], np.int8), [len(positives), len(negatives)])
+    rows = np.concatenate([positives, negatives])
+    distances = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        distances[block] = np.linalg.norm(vectors[rows[block, 0]] - vectors[rows[block, 1]], axis=1)
+    return distances, y
+
+
+def measure_verification(distances: ArrayLike, y: ArrayLike) -> VerificationResult:
+    """Measure how well distances separate positive from negative pairs.
+
+    `y` is 1 for a positive pair and 0 for a negative one; both must occur. A pair at distance d
+    counts as the same item if d ≤ t. Over all thresholds t::
+
+        TPR(t)            = fraction of the positives with d ≤ t
+        FPR(t)            = fraction of the negatives with d ≤ t
+        accuracy          = max over t of (TPR(t) + 1 - FPR(t)) / 2
+        threshold         = t of that maximum, halfway to the next larger distance
+        auc               = P(d⁺ < d⁻) + P(d⁺ = d⁻) / 2 for a random positive and negative
+        equal_error_rate  = FPR(t) where FPR(t) = 1 - TPR(t), interpolated linearly
 
     References
     ----------
@@ -249,23 +185,20 @@ def _sample_positives(
     item_ids: Sequence[Hashable], most: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Sample pairs of rows of one item without repetition: int (n, 2)."""
-    rows_of_item: dict[Hashable, list[int]] = {}
+    rows_of_item = defaultdict(list)
     for row, item_id in enumerate(item_ids):
-        rows_of_item.setdefault(item_id, []).append(row)
+        rows_of_item[item_id].append(row)
     rows = np.array([row for item_rows in rows_of_item.values() for row in item_rows], int)
-    sizes = np.array([len(item_rows) for item_rows in rows_of_item.values()], int)
-    ends = np.cumsum(sizes * (sizes - 1) // 2)
-    total = int(ends[-1]) if len(ends) else 0
-    if not total:
+    # Each row makes a pair with every earlier row of its item: 01, 02, 12, 03, 13, 23, …
+    earlier = np.array([n for item_rows in rows_of_item.values() for n in range(len(item_rows))])
+    if not earlier.any():
         raise InputError("no positive pair: no item has two pictures; give some items a second one")
-    # All pairs are numbered, item by item; those of an item in the order 01, 02, 12, 03, 13, 23, …
+    ends = np.cumsum(earlier)
+    total = int(ends[-1])
     number = np.arange(total) if total <= most else rng.choice(total, most, replace=False)
-    item = np.searchsorted(ends, number, side="right")
-    within = number - (ends - sizes * (sizes - 1) // 2)[item]
-    second = ((1 + np.sqrt(1 + 8 * within)) / 2).astype(int)
-    first = within - second * (second - 1) // 2
-    start = (np.cumsum(sizes) - sizes)[item]
-    return np.stack([rows[start + first], rows[start + second]], axis=1)
+    second = np.searchsorted(ends, number, side="right")
+    first = number - ends[second] + second
+    return np.stack([rows[first], rows[second]], axis=1)
 
 
 def _sample_negatives(
