@@ -13,6 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+# Libraries read these when they are first imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+# Idle OpenMP threads of scikit-learn and FAISS would take the cores from the other test worker.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -23,10 +29,6 @@ if TYPE_CHECKING:
     import keras
 
     from siamese.embedding.embedder import Embedder
-
-# TensorFlow and matplotlib read these when they are first imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("MPLBACKEND", "Agg")
 
 ROOT = Path(__file__).resolve().parent.parent
 
