@@ -5,9 +5,9 @@ The losses differ in what they are called with, as ``loss(y_true, y_pred)``:
 - **Pairs** (`ContrastiveLoss`). ``y_true`` (n,) is 1 for a pair of pictures of the same item and 0
   for a pair of different items; ``y_pred`` (n,) is the distance between their two embeddings. This
   is what the two-input siamese network outputs.
-- **Relations** (all others). ``y_pred`` (m, d) holds embeddings of length 1. The first n of them
-  belong to the pictures of the batch and are the anchors. ``y_true`` (n, m) says how each anchor
-  (row) is related to each embedding (column) ::
+- **Relations** (all others). ``y_pred`` (m, d) holds embeddings of length 1. The first n belong to
+  the pictures of the batch and are the anchors. ``y_true`` (n, m) says how each anchor (row) is
+  related to each embedding (column) ::
 
       +1   positive: both are of the same item
       -1   negative: they are of different items

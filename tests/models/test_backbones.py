@@ -37,7 +37,7 @@ def test_an_application_is_built_by_its_name(backbone):
     assert scaling["reverse_channels"] == (backbone == "VGG16")
 
 
-def test_backbones_that_cannot_be_built_are_one_line(tmp_path):
+def test_a_backbone_that_cannot_be_built_is_refused_in_one_line(tmp_path):
     wrong = tmp_path / "wrong.weights.h5"
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(wrong)
     damaged = tmp_path / "damaged.weights.h5"

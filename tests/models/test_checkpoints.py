@@ -28,12 +28,12 @@ def tiny():
     return keras.Model(inputs, layers.Dense(2)(inputs))
 
 
-def test_names():
+def test_the_names_of_checkpoints():
     assert checkpoint_name(3, 0.123456789) == "weights.003-0.12346.hdf5"
     assert checkpoint_name(1234, 12.0) == "weights.1234-12.00000.hdf5"
 
 
-def test_saves_without_a_word_about_legacy(tmp_path, capfd):
+def test_no_warning_about_the_legacy_format_is_printed(tmp_path, capfd):
     before = logging.get_verbosity()
     save_model(tiny(), tmp_path / "model.hdf5")
     load_model(tmp_path / "model.hdf5")
@@ -49,7 +49,7 @@ class Unwritable(keras.layers.Layer):
         raise RuntimeError("no configuration")
 
 
-def test_a_failure_leaves_what_was_there(tmp_path):
+def test_a_failed_save_leaves_the_existing_file(tmp_path):
     path = tmp_path / "model.hdf5"
     inputs = keras.Input((4,))
     broken = keras.Model(inputs, Unwritable()(layers.Dense(2)(inputs)))
@@ -82,7 +82,7 @@ def test_a_training_state_comes_back_with_its_optimizer(tmp_path):
     for one, other in zip(optimizer.variables, model.optimizer.variables, strict=True):
         np.testing.assert_array_equal(one, other)
     loaded.compile(optimizer, keras.losses.MeanSquaredError())
-    # And so it goes on as the other would.
+    # Both continue alike.
     for one in (model, loaded):
         one.fit(x, y, epochs=1, verbose=0)
     np.testing.assert_allclose(loaded.get_weights()[0], model.get_weights()[0], atol=1e-6)
@@ -113,7 +113,7 @@ def test_a_training_state_comes_back_with_its_loss_scale_and_in_another_precisio
         np.testing.assert_array_equal(one, expected)
         np.testing.assert_array_equal(two, expected)
 
-    # And the other way round: trained without, resumed with.
+    # The other way round: trained without loss scaling, resumed with it.
     model.compile(plain, "mse")
     save_training(model, path, {})
     resumed = loss_scaled()
@@ -123,7 +123,7 @@ def test_a_training_state_comes_back_with_its_loss_scale_and_in_another_precisio
 
 @pytest.mark.parametrize("suffix", [".hdf5", ".keras"])
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
-def test_whatever_the_precision_the_file_is_in_float32(tmp_path, precision, suffix):
+def test_the_file_is_in_float32_whatever_the_precision(tmp_path, precision, suffix):
     network = siamese_network(embedding_model("base_cnn", 16, embedding_size=8))
     plain, mixed = tmp_path / f"plain{suffix}", tmp_path / f"mixed{suffix}"
     save_model(network, plain)
@@ -131,13 +131,13 @@ def test_whatever_the_precision_the_file_is_in_float32(tmp_path, precision, suff
     save_model(network, mixed)
     assert precision in {layer.dtype_policy.name for layer in network._flatten_layers()}
     pictures = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
-    loaded = keras.models.load_model(mixed, compile=False)  # as one does without this package
+    loaded = keras.models.load_model(mixed, compile=False)  # as without this package
     assert {layer.dtype_policy.name for layer in loaded._flatten_layers()} == {"float32"}
     pair = [pictures, pictures[::-1]]
     np.testing.assert_array_equal(loaded(pair), load_model(plain)(pair))
 
 
-def test_a_model_trained_with_a_loss_of_ones_own_is_loaded(tmp_path):
+def test_a_model_with_a_custom_loss_is_loaded(tmp_path):
     def my_loss(y_true, y_pred):
         return keras.ops.mean(y_pred)
 
@@ -193,7 +193,7 @@ def plain_hdf5(path):
         ("model.pb", lambda path: path.write_bytes(b"\x08\x01"), "cannot be loaded"),
     ],
 )
-def test_what_is_no_model_is_one_line(tmp_path, name, make, said):
+def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path, name, make, said):
     path = tmp_path / name
     make(path)
     with pytest.raises(InputError, match=said) as raised:
@@ -211,7 +211,7 @@ def test_what_is_no_model_is_one_line(tmp_path, name, make, said):
         ("model.hdf5", lambda path: save_model(tiny(), path), "holds no training state"),
     ],
 )
-def test_where_nothing_can_be_resumed_one_line_says_so(tmp_path, name, make, said):
+def test_a_file_without_training_state_is_refused_in_one_line(tmp_path, name, make, said):
     path = tmp_path / name
     make(path)
     with pytest.raises(InputError, match=said) as raised:

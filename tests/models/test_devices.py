@@ -29,7 +29,7 @@ def no_traces_of_a_gpu(monkeypatch, tmp_path):
 
 
 def pretend(monkeypatch, *details):
-    """Have TensorFlow see one GPU for each of these."""
+    """Make TensorFlow list one GPU with each of these details."""
     gpus = [
         tf.config.PhysicalDevice(f"/physical_device:GPU:{place}", "GPU")
         for place in range(len(details))
@@ -47,20 +47,20 @@ def nvidia(name, *capability):
 
 
 @pytest.mark.parametrize("name", ["nvidia0", "dxg", "kfd"])
-def test_a_gpu_is_conceivable_where_there_is_a_device(monkeypatch, tmp_path, name):
+def test_there_may_be_a_gpu_if_there_is_a_device_file(monkeypatch, tmp_path, name):
     monkeypatch.setattr(sys, "platform", "linux")
     assert not may_have_gpu()
     (tmp_path / name).touch()
     assert may_have_gpu()
 
 
-def test_a_gpu_is_conceivable_where_one_was_asked_for(monkeypatch):
+def test_there_may_be_a_gpu_if_one_is_requested(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "all")
     assert may_have_gpu()
 
 
-def test_a_gpu_is_conceivable_on_a_system_where_it_has_no_file(monkeypatch):
+def test_there_may_be_a_gpu_on_systems_without_device_files(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert may_have_gpu()
 
@@ -79,7 +79,9 @@ def test_a_gpu_is_conceivable_on_a_system_where_it_has_no_file(monkeypatch):
     ],
     ids=str,
 )
-def test_precision_is_what_the_first_gpu_has_units_for(monkeypatch, details, training, embedding):
+def test_the_precision_is_one_that_the_first_gpu_supports(
+    monkeypatch, details, training, embedding
+):
     pretend(monkeypatch, *details)
     assert has_gpu() == bool(details)
     assert choose_training_precision() == training
@@ -97,7 +99,7 @@ def test_the_line_names_the_first_gpu(monkeypatch):
     assert describe_device() == "GPU: /physical_device:GPU:0, float32"
 
 
-def test_without_a_gpu_the_line_says_so(monkeypatch):
+def test_the_line_says_that_there_is_no_gpu(monkeypatch):
     expected = f"no GPU: TensorFlow uses the CPU ({count_cores()} cores)"
     assert describe_device() == expected
     for nothing in ("", "void", "none"):
@@ -117,7 +119,7 @@ def test_without_a_gpu_the_line_says_so(monkeypatch):
         (True, None, "", True, "hidden by CUDA_VISIBLE_DEVICES"),
     ],
 )
-def test_a_gpu_that_is_not_seen_has_a_remedy(
+def test_the_line_says_what_to_do_about_a_missing_gpu(
     monkeypatch, tmp_path, there, asked_for, hidden, cuda, said
 ):
     if there:
@@ -131,7 +133,7 @@ def test_a_gpu_that_is_not_seen_has_a_remedy(
     assert line.startswith("no GPU: ") and said in line and "\n" not in line
 
 
-def test_memory_grows_on_every_gpu(monkeypatch):
+def test_memory_growth_is_enabled_on_every_gpu(monkeypatch):
     gpus = pretend(monkeypatch, {}, {})
     grown = []
     monkeypatch.setattr(
@@ -141,7 +143,7 @@ def test_memory_grows_on_every_gpu(monkeypatch):
     assert grown == [(gpus[0], True), (gpus[1], True)]
 
 
-def test_too_late_is_no_error(monkeypatch):
+def test_memory_growth_that_is_enabled_too_late_is_no_error(monkeypatch):
     def refuse(gpu, on):
         raise RuntimeError("Physical devices cannot be modified after being initialized")
 

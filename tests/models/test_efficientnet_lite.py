@@ -28,7 +28,7 @@ def inner(classifier):
     return classifier.get_layer("EfficientNetLite0")
 
 
-def test_has_the_published_size(classifier):
+def test_the_number_of_weights_is_the_published_one(classifier):
     assert (
         sum(int(np.prod(weight.shape)) for weight in inner(classifier).trainable_weights)
         == 4_652_008
@@ -63,7 +63,7 @@ def naive_convolution(x, kernel, stride, depthwise=False):
 
 
 def test_the_first_layers_against_loops_over_the_torch_tensors(classifier, tensors):
-    """Stem and the whole first block: stride 2 with uneven padding, depthwise, projection."""
+    """The stem and the first block: stride 2 with uneven padding, depthwise, projection."""
     model = inner(classifier)
     picture = np.random.default_rng(0).uniform(-1, 1, (224, 224, 3)).astype(np.float32)
     steps = keras.Model(
@@ -92,7 +92,7 @@ def test_every_tensor_of_the_checkpoint_is_in_the_model(classifier, tensors):
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
-def test_knows_what_is_on_a_photo(classifier):
+def test_photos_are_classified_correctly(classifier):
     pictures = [
         square_picture(Image.fromarray(load_sample_image(name)), 224) / np.float32(127.5) - 1
         for name in ("flower.jpg", "china.jpg")

@@ -31,7 +31,7 @@ def test_embeddings_have_length_one(network):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_distance_is_that_of_the_embeddings(network):
+def test_the_network_computes_the_distance_of_the_embeddings(network):
     model = network.get_layer(EMBEDDING_MODEL)
     anchors, others = random_pictures(), random_pictures()[::-1]
     got = np.asarray(network([anchors, others]))
@@ -70,14 +70,14 @@ def test_the_inner_model_of_a_siamese_network(network):
 
 @pytest.mark.parametrize("normalised", [True, False])
 @pytest.mark.parametrize("inside", [True, False], ids=["in a siamese network", "plain"])
-def test_a_model_of_another_maker_gives_vectors_of_length_one(normalised, inside, tmp_path):
+def test_the_vectors_of_any_model_get_length_one(normalised, inside, tmp_path):
     model = small(normalised=normalised, name=EMBEDDING_MODEL if inside else "theirs")
     taken = extract_embedding_model(siamese_network(model) if inside else model, SOMEWHERE)
     pictures = random_pictures()
     raw, vectors = np.asarray(model(pictures)), np.asarray(taken(pictures))
     expected = raw / np.linalg.norm(raw, axis=1, keepdims=True)
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
-    # Trained further and saved, it is found again as it is.
+    # In a checkpoint it is found again, unchanged.
     path = tmp_path / "again.hdf5"
     save_model(siamese_network(taken), path)
     again = extract_embedding_model(load_model(path), path)
@@ -137,7 +137,7 @@ def feature_map():
         "never built",
     ],
 )
-def test_what_is_no_embedding_model_is_refused_in_one_line(build):
+def test_a_model_that_is_no_embedding_model_is_refused_in_one_line(build):
     with pytest.raises(InputError, match=r"some\.hdf5: is no embedding model") as raised:
         extract_embedding_model(build(), SOMEWHERE)
     assert len(raised.value.lines) == 1 and "\n" not in raised.value.lines[0]

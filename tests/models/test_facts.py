@@ -18,6 +18,6 @@ def test_the_dictionary_is_read_back():
 @pytest.mark.parametrize(
     "document", ["a model", {}, FACTS.as_dict() | {"embedding_size": "8"}], ids=str
 )
-def test_a_dictionary_of_another_form_is_refused_in_one_line(document):
+def test_a_malformed_dictionary_is_refused_in_one_line(document):
     with pytest.raises(ValueError, match=r"another form: [^\n]+$"):
         ModelFacts.from_dict(document)

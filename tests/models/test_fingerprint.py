@@ -21,7 +21,7 @@ def build(size=16, scale=1.0, pooling=layers.GlobalAveragePooling2D, activation=
     return keras.Model(inputs, layers.UnitNormalization()(pooling()(x)))
 
 
-def test_the_same_model_built_again_is_the_same():
+def test_two_equal_models_have_the_same():
     one, other = build(), build()
     assert one.layers[1].name != other.layers[1].name, "Keras counted no name up"
     assert compute_fingerprint(one) == compute_fingerprint(other)
@@ -29,14 +29,14 @@ def test_the_same_model_built_again_is_the_same():
 
 
 @pytest.mark.parametrize("suffix", [".hdf5", ".keras"])
-def test_a_model_loaded_again_is_the_same(tmp_path, network, suffix):
+def test_a_loaded_model_has_the_same(tmp_path, network, suffix):
     for model in (build(), network):
         path = tmp_path / f"model{suffix}"
         save_model(model, path)
         assert compute_fingerprint(load_model(path)) == compute_fingerprint(model)
 
 
-def test_a_checkpoint_keeps_it_under_another_name(checkpoint, tmp_path):
+def test_a_copy_of_a_checkpoint_has_the_same(checkpoint, tmp_path):
     copy = tmp_path / "copy.hdf5"
     copy.write_bytes(checkpoint.read_bytes())
     one, other = Embedder.load(checkpoint), Embedder.load(copy)
@@ -65,7 +65,7 @@ def test_precision_does_not_change_it(network, tmp_path, precision):
     assert compute_fingerprint(load_model(path)) == before
 
 
-def test_an_index_made_on_a_gpu_is_searched_on_a_cpu(checkpoint, monkeypatch):
+def test_a_model_on_a_gpu_has_the_same_as_on_a_cpu(checkpoint, monkeypatch):
     on_cpu = Embedder.load(checkpoint)
     assert on_cpu.model.dtype_policy.name == "float32"
     monkeypatch.setattr(
@@ -89,7 +89,7 @@ def test_an_index_made_on_a_gpu_is_searched_on_a_cpu(checkpoint, monkeypatch):
     ],
     ids=str,
 )
-def test_what_changes_the_answer_changes_it(change):
+def test_what_changes_the_vectors_changes_it(change):
     assert compute_fingerprint(build(**change)) != compute_fingerprint(build())
 
 
@@ -102,7 +102,7 @@ def test_a_single_changed_weight_changes_it():
     assert compute_fingerprint(model) != before
 
 
-def test_a_sequential_model_has_its_picture_size_too():
+def test_the_picture_size_of_a_sequential_model_changes_it():
     def sequential(size):
         keras.utils.set_random_seed(0)
         return keras.Sequential(

@@ -10,7 +10,7 @@ from siamese.models.layer_walk import freeze_batch_norm
 pytestmark = pytest.mark.slow
 
 
-def test_batch_norm_is_frozen_wherever_it_is():
+def test_batch_norm_is_frozen_in_nested_models():
     model = embedding_model("MobileNet", 32, weights=None)
     outer = keras.Sequential([model])
     freeze_batch_norm(outer)

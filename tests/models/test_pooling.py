@@ -13,7 +13,7 @@ from siamese.models.pooling import GeneralisedMean, apply_pooling
 
 
 def grid(seed=0):
-    """Features as a ReLU leaves them: half of them are 0."""
+    """Draw features as after a ReLU: half of them are 0."""
     drawn = np.random.default_rng(seed).uniform(-1, 1, (3, 4, 5, 6))
     return np.maximum(drawn, 0).astype(np.float32)
 
@@ -37,23 +37,23 @@ def answer_of(features, pooling):
 
 
 @pytest.mark.parametrize("power", [1.0, 2.5, 3.0, 6.0])
-def test_the_generalised_mean_is_the_formula(power):
+def test_the_generalised_mean_matches_the_formula(power):
     got = keras.ops.convert_to_numpy(GeneralisedMean(power)(grid()))
     assert got.shape == (3, 6) and got.dtype == np.float32
     np.testing.assert_allclose(got, naive_gem(grid(), power), rtol=1e-4)
 
 
-def test_it_goes_from_the_average_to_the_maximum():
+def test_the_power_leads_from_the_average_to_the_maximum():
     average, greatest = grid().mean(axis=(1, 2)), grid().max(axis=(1, 2))
     one, three, many = (
         keras.ops.convert_to_numpy(GeneralisedMean(power)(grid())) for power in (1.0, 3.0, 200.0)
     )
     np.testing.assert_allclose(one, average, atol=GeneralisedMean.EPSILON)
-    np.testing.assert_allclose(many, greatest, rtol=0.02)  # 20 places: 20^(-1/200) = 0.985
+    np.testing.assert_allclose(many, greatest, rtol=0.02)  # 20 positions: 20^(-1/200) = 0.985
     assert (one < three).all() and (three < many).all()
 
 
-def test_its_power_is_learned_and_nothing_is_infinite_where_all_features_are_0():
+def test_the_power_is_learned_and_stays_finite_if_all_features_are_0():
     inputs = keras.Input((4, 5, 6))
     layer = GeneralisedMean()
     model = keras.Model(inputs, layer(inputs))
@@ -63,10 +63,10 @@ def test_its_power_is_learned_and_nothing_is_infinite_where_all_features_are_0()
     features[:, :, :, 0] = 0
     model.train_on_batch(features, features.max(axis=(1, 2)))
     power = float(layer.p.numpy())
-    assert np.isfinite(power) and power > 3.001  # towards the maximum, as was asked for
+    assert np.isfinite(power) and power > 3.001  # towards the maximum, the target
 
 
-def test_each_pooling_is_what_it_is_called():
+def test_each_pooling_does_what_its_name_says():
     features = grid(1)
     average, greatest = features.mean(axis=(1, 2)), features.max(axis=(1, 2))
     np.testing.assert_allclose(answer_of(features, "average"), average, atol=1e-6)
@@ -78,7 +78,7 @@ def test_each_pooling_is_what_it_is_called():
 
 
 @pytest.mark.parametrize("pooling", ["gem", "sum"])
-def test_a_checkpoint_keeps_it_with_what_it_learned(pooling, tmp_path):
+def test_a_checkpoint_keeps_the_learned_power(pooling, tmp_path):
     model = embedding_model("base_cnn", 16, pooling=pooling, weights=None)
     (gem,) = (layer for layer in walk_layers(model) if isinstance(layer, GeneralisedMean))
     gem.p.assign(1.75)

@@ -16,7 +16,7 @@ def random_pictures(n=4, size=32):
 
 
 def policies(model):
-    """The precision of each layer, also of the models inside."""
+    """Return the precision of each layer, also in nested models."""
     return {
         layer.name: layer.dtype_policy.name
         for layer in model._flatten_layers()
@@ -33,7 +33,9 @@ def network(request):
 @pytest.mark.parametrize(
     ("precision", "cosine"), [("mixed_float16", 0.9999), ("mixed_bfloat16", 0.995)]
 )
-def test_another_precision_embeds_nearly_the_same_and_back_the_same(network, precision, cosine):
+def test_the_vectors_are_close_in_another_precision_and_equal_when_set_back(
+    network, precision, cosine
+):
     model = network.get_layer(EMBEDDING_MODEL)
     pictures = random_pictures()
     before = np.asarray(model(pictures))
@@ -50,7 +52,7 @@ def test_another_precision_embeds_nearly_the_same_and_back_the_same(network, pre
     np.testing.assert_array_equal(model(pictures), before)
 
 
-def test_what_was_compiled_before_is_compiled_again():
+def test_a_compiled_function_is_compiled_again():
     model = keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(4, 3)])
     pictures = random_pictures(size=16)
     before = model.predict_on_batch(pictures)
@@ -61,7 +63,7 @@ def test_what_was_compiled_before_is_compiled_again():
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
-def test_another_precision_learns_nearly_the_same(precision):
+def test_the_steps_of_training_are_close_in_another_precision(precision):
     model = embedding_model("base_cnn", 16)
     start = model.get_weights()
     target = np.random.default_rng(1).normal(size=(4, 256)).astype(np.float32)
@@ -89,13 +91,13 @@ def test_grey_levels_embeddings_and_distances_stay_in_float32():
     assert {by_kind[name] for name in ("stem_conv", "top_bn", "block1a_se_reduce", "pooling")} == {
         "mixed_bfloat16"
     }
-    # Every one of 256 grey levels is another input to the backbone.
+    # Each of the 256 grey levels is a different input to the backbone.
     scaling = network.get_layer(EMBEDDING_MODEL).get_layer("scaling")
     levels = np.arange(256, dtype=np.float32).repeat(3).reshape(1, 16, 16, 3) / 127.5 - 1
     assert len(np.unique(np.asarray(scaling(levels))[..., 0])) == 256
 
 
-def test_precision_of_its_own_is_left_alone():
+def test_a_layer_with_a_precision_of_its_own_keeps_it():
     inputs = keras.Input((4,))
     wide = layers.Dense(3, dtype="float64")
     model = keras.Model(inputs, layers.Dense(2)(wide(inputs)))
@@ -104,7 +106,7 @@ def test_precision_of_its_own_is_left_alone():
     assert model.layers[-1].dtype_policy.name == "mixed_bfloat16"
 
 
-def test_in_float32_for_a_while():
+def test_in_float32_within_the_block():
     network = siamese_network(embedding_model("base_cnn", 16))
     set_precision(network, "mixed_float16")
     before = policies(network)

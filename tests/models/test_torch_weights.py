@@ -20,13 +20,13 @@ def real() -> Path:
 
 
 class Global:
-    """Pickles as a reference to something by its name, as torch's are written without torch."""
+    """An object that is pickled as a reference to a name, to write a checkpoint without PyTorch."""
 
     def __init__(self, module, name):
         self.line = f"c{module}\n{name}\n".encode()
 
     def __call__(self):
-        """Only what can be called may rebuild an object."""
+        """Do nothing; pickle accepts only callables to rebuild an object."""
 
 
 class Storage:
@@ -66,7 +66,7 @@ def write(path: Path, tensors: dict[str, tuple], values: np.ndarray) -> Path:
     return path
 
 
-def test_reads_tensors_by_their_strides(tmp_path):
+def test_tensors_are_read_by_their_strides(tmp_path):
     values = np.arange(12.0)
     got = read_torch_checkpoint(
         write(
@@ -90,7 +90,7 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path, where):
         read_torch_checkpoint(write(tmp_path / "c.pth", {"a": where}, np.arange(12.0)))
 
 
-def test_the_real_one(real):
+def test_the_checkpoint_of_efficientnet_lite0(real):
     tensors = read_torch_checkpoint(real)
     assert tensors["_conv_stem.weight"].shape == (32, 3, 3, 3)
     assert tensors["_fc.bias"].shape == (1000,)
