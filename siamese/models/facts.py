@@ -44,7 +44,7 @@ class ModelFacts:
         try:
             return msgspec.convert(document, cls)
         except msgspec.ValidationError as error:
-            raise ValueError(f"model of another form: {error}") from None
+            raise ValueError(f"the facts about its model are invalid: {error}") from None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as a plain dictionary, for JSON and pickles."""

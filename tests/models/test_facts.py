@@ -19,5 +19,5 @@ def test_the_dictionary_is_read_back():
     "document", ["a model", {}, FACTS.as_dict() | {"embedding_size": "8"}], ids=str
 )
 def test_a_malformed_dictionary_is_refused_in_one_line(document):
-    with pytest.raises(ValueError, match=r"another form: [^\n]+$"):
+    with pytest.raises(ValueError, match=r"invalid: [^\n]+$"):
         ModelFacts.from_dict(document)

@@ -26,7 +26,7 @@ def test_a_collection_that_is_not_ours_is_one_line(tmp_path):
         MilvusIndex.build(unit(5), pictures(5), MODEL, uri=folder, collection="theirs")
     for noted, line in (
         ({"format": 2, "model": MODEL.as_dict()}, "written by a newer version"),
-        ({"format": 1, "model": {}}, "of another form"),
+        ({"format": 1, "model": {}}, "the facts about its model are invalid"),
         (
             {"format": 1, "model": MODEL.as_dict() | {"embedding_size": 9}},
             "the fields of the collection are not those",
