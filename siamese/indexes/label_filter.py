@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 
 class LabelFilter(msgspec.Struct, frozen=True):
-    """Keeps the pictures whose set of labels L satisfies all three conditions::
+    """Conditions on the labels of a picture.
+
+    It keeps the pictures whose set of labels L satisfies all of ::
 
         any_of = ∅  or  L ∩ any_of ≠ ∅        all_of ⊆ L        L ∩ none_of = ∅
 

@@ -1,7 +1,8 @@
-"""Vectors that lie in groups, as pictures of items do, and an index of each engine."""
+"""Vectors in groups, like the pictures of items, and an index of each backend."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,15 @@ def facts(size: int = SIZE) -> ModelFacts:
 
 
 def grouped(count: int, size: int = SIZE, seed: int = 0) -> np.ndarray:
-    """Vectors of length 1, float32 (count, size), around the middles of groups of four."""
+    """Return vectors of length 1 around the centres of groups of four, float32 (count, size)."""
     rng = np.random.default_rng(seed)
-    middles = np.repeat(rng.normal(size=(-(-count // 4), size)), 4, axis=0)[:count]
-    vectors = middles + 0.4 * rng.normal(size=(count, size))
+    centres = np.repeat(rng.normal(size=(-(-count // 4), size)), 4, axis=0)[:count]
+    vectors = centres + 0.4 * rng.normal(size=(count, size))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def known(count: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Metadata of groups of four pictures, each group an item with up to three labels."""
+def pictures(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Return metadata in which four pictures each are of one item, with random labels."""
     rng = np.random.default_rng(seed)
     labels = [
         [
@@ -51,9 +52,9 @@ def contents(count: int) -> list[bytes]:
     return [row.to_bytes(16, "big") for row in range(1, count + 1)]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """For so few vectors, threads only wait for each other."""
+    """Let FAISS use one thread, because more would only wait for each other."""
     import faiss
 
     threads = faiss.omp_get_max_threads()
@@ -62,40 +63,46 @@ def one_thread() -> Iterator[None]:
     faiss.omp_set_num_threads(threads)
 
 
-ENGINES = ("balltree", "faiss exact", "faiss graph", "faiss graph, 8 bits", "milvus")
-Make = Callable[..., Index]
+@pytest.fixture(autouse=True, scope="module")
+def no_fsync() -> Iterator[None]:
+    """Do not wait for the disk, which no test here turns off."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
+BACKENDS = ("balltree", "faiss exact", "faiss graph", "faiss graph, 8 bits", "milvus")
+Build = Callable[..., Index]
+
+
+@pytest.fixture(params=BACKENDS, scope="module")
+def backend(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture
-def make(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """What makes an index of an engine, saves it and opens it again."""
-    made: list[Index] = []
+@pytest.fixture(scope="module")
+def build(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
+    """Return a function that builds and saves an index of a backend, and opens it."""
+    folder: Path = tmp_path_factory.mktemp("indexes")
+    built: list[Index] = []
 
-    def of(vectors: np.ndarray, metadata: list[dict[str, Any]], model: Any = None) -> Index:
-        model = model or facts(vectors.shape[1])
-        files = contents(len(vectors))
-        if engine == "milvus":
+    def build_and_open(vectors: np.ndarray, metadata: list[dict[str, Any]]) -> Index:
+        model, files = facts(vectors.shape[1]), contents(len(vectors))
+        place = folder / f"{len(built)}.{backend.split()[0]}"
+        if backend == "milvus":
             from siamese.indexes.milvus.index import MilvusIndex
 
-            place = tmp_path / f"{len(made)}.milvus"
             MilvusIndex.build(vectors, metadata, model, files, uri=place)
-        elif engine == "balltree":
-            place = tmp_path / f"{len(made)}.pkl"
+        elif backend == "balltree":
             BallTreeIndex.build(vectors, metadata, model).save(place)
         else:
-            if "graph" in engine:
-                monkeypatch.setattr(faiss_layout, "MAX_EXACT", 40)
-            if "8 bits" in engine:
-                monkeypatch.setattr(faiss_layout, "MAX_HALF_BYTES", 0)
-            place = tmp_path / f"{len(made)}.faiss"
             FaissIndex.build(vectors, metadata, model, files, min_recall=0.95).save(place)
-        index = open_index(place)
-        made.append(index)
-        return index
+        built.append(open_index(place))
+        return built[-1]
 
-    yield of
+    with pytest.MonkeyPatch.context() as patch:
+        if "graph" in backend:
+            patch.setattr(faiss_layout, "MAX_EXACT", 40)
+        if "8 bits" in backend:
+            patch.setattr(faiss_layout, "MAX_HALF_BYTES", 0)
+        yield build_and_open

@@ -1,4 +1,4 @@
-"""What is said of every index holds for each engine."""
+"""Every backend does what `Index` promises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from siamese.errors import InputError
 from siamese.indexes import EVERYTHING, LabelFilter, find_backend, open_index
 from siamese.indexes.update import update_index
 from siamese.search.searcher import Searcher
-from tests.indexes.conftest import LABELS, SIZE, contents, facts, grouped, known
+from tests.indexes.conftest import LABELS, SIZE, contents, facts, grouped, pictures
 
 COUNT = 400
 CLOSE = {"balltree": 1e-6, "faiss exact": 1e-5, "faiss graph": 3e-3, "faiss graph, 8 bits": 3e-2}
@@ -30,7 +30,7 @@ FILTERS = [
 
 
 def kept(labels, metadata):
-    """Which pictures a filter keeps, as its definition says."""
+    """Return which pictures a filter keeps, by its definition."""
 
     def keeps(has):
         return (
@@ -39,45 +39,44 @@ def kept(labels, metadata):
             and not has & labels.none_of
         )
 
-    return np.array([keeps(set(one["labels"])) for one in metadata])
+    return np.array([keeps(set(picture["labels"])) for picture in metadata])
 
 
-def compared(queries, vectors, rows, k):
-    """The distances of the k nearest of some rows, by a loop over all."""
-    every = [sorted(np.linalg.norm(vectors[rows] - query, axis=1))[:k] for query in queries]
-    return np.reshape(every, (len(queries), min(k, len(rows))))
+def nearest_distances(queries, vectors, rows, k):
+    """Return the distances of the k nearest of some rows, by a loop over all."""
+    distances = [sorted(np.linalg.norm(vectors[rows] - query, axis=1))[:k] for query in queries]
+    return np.reshape(distances, (len(queries), min(k, len(rows))))
 
 
-@pytest.fixture
-def index(make):
-    return make(grouped(COUNT), known(COUNT))
+@pytest.fixture(scope="module")
+def index(build):
+    return build(grouped(COUNT), pictures(COUNT))
 
 
-def tolerance(engine):
-    return CLOSE.get(engine, 1e-3)
+def tolerance(backend):
+    return CLOSE.get(backend, 1e-3)
 
 
 @pytest.mark.parametrize("labels", FILTERS, ids=range(len(FILTERS)))
-def test_the_nearest_that_a_filter_keeps_are_those_of_a_loop(index, engine, labels):
-    vectors, metadata, queries = grouped(COUNT), known(COUNT), grouped(40, seed=1)
+def test_the_nearest_that_a_filter_keeps_are_those_of_a_loop(index, backend, labels):
+    vectors, metadata, queries = grouped(COUNT), pictures(COUNT), grouped(40, seed=1)
     rows = np.flatnonzero(kept(labels, metadata))
     for k in (1, 7, 50, 2 * COUNT):
         distances, found = index.query(queries, k, labels)
-        expected = compared(queries, vectors, rows, k)
+        expected = nearest_distances(queries, vectors, rows, k)
         assert distances.shape == found.shape == expected.shape
         assert (np.diff(distances, axis=1) >= 0).all()
-        close = np.abs(distances - expected) <= tolerance(engine)
-        assert close.sum() >= (0.95 if "graph" in engine else 1) * close.size
-        told = index.metadata_of(found.ravel())
-        assert all(kept(labels, told))
-        for query, near, at in zip(queries, distances, found, strict=True):
-            assert len(set(at.tolist())) == len(at)
-            there = np.linalg.norm(index.vectors(at) - query, axis=1)
-            np.testing.assert_allclose(near, there, atol=tolerance(engine))
+        close = np.abs(distances - expected) <= tolerance(backend)
+        assert close.sum() >= (0.95 if "graph" in backend else 1) * close.size
+        assert all(kept(labels, index.metadata_of(found.ravel())))
+        assert all(len(set(found_rows)) == len(found_rows) for found_rows in found.tolist())
+        found_vectors = index.vectors(found.ravel()).reshape(*found.shape, SIZE)
+        computed = np.linalg.norm(found_vectors - queries[:, None], axis=2)
+        np.testing.assert_allclose(distances, computed, atol=tolerance(backend))
 
 
-def test_it_tells_what_it_was_given(index, engine):
-    metadata = known(COUNT)
+def test_it_returns_the_pictures_it_was_built_from(index, backend):
+    metadata = pictures(COUNT)
     assert len(index) == COUNT and index.embedding_size == SIZE and index.model == facts()
     entries = sorted(index.entries(), key=lambda entry: entry.metadata["filename"])
     expected = sorted(
@@ -87,12 +86,12 @@ def test_it_tells_what_it_was_given(index, engine):
         assert entry.metadata["filename"] == one["filename"]
         assert entry.metadata["item_id"] == one["item_id"]
         assert set(entry.metadata["labels"]) == set(one["labels"])
-        assert entry.content == (None if engine == "balltree" else content)
+        assert entry.content == (None if backend == "balltree" else content)
     rows = [entry.row for entry in entries[5::50]]
     assert index.metadata_of(rows) == [entry.metadata for entry in entries[5::50]]
     assert index.metadata_of([]) == [] and index.vectors([]).shape == (0, SIZE)
     places = [metadata.index(entry.metadata) for entry in entries[5::50]]
-    np.testing.assert_allclose(index.vectors(rows), grouped(COUNT)[places], atol=tolerance(engine))
+    np.testing.assert_allclose(index.vectors(rows), grouped(COUNT)[places], atol=tolerance(backend))
 
     (row,) = index.find(filename="ü/17.jpg")
     assert index.metadata_of([row]) == [metadata[17]]
@@ -110,7 +109,7 @@ def test_it_tells_what_it_was_given(index, engine):
     assert list(index.label_counts().values()) == sorted(counts.values(), reverse=True)
 
 
-def test_what_cannot_be_asked_or_added_is_one_line(index):
+def test_an_invalid_query_or_picture_is_one_line(index):
     for X, k, line in (
         (np.ones((1, SIZE + 1)), 1, rf"has vectors of {SIZE} dimensions"),
         (np.ones(SIZE), 1, "the queries have shape"),
@@ -119,7 +118,7 @@ def test_what_cannot_be_asked_or_added_is_one_line(index):
     ):
         with pytest.raises(InputError, match=line):
             index.query(X, k)
-    one = known(1)
+    one = pictures(1)
     for vectors, metadata, line in (
         (grouped(1, SIZE + 1), one, "nothing added: the vectors have 13 dimensions"),
         (2 * grouped(1), one, "not of length 1"),
@@ -133,59 +132,62 @@ def test_what_cannot_be_asked_or_added_is_one_line(index):
     assert distances.shape == rows.shape == (0, 3)
 
 
-def test_changed_saved_and_opened_again_it_holds_the_new_catalogue(make, engine):
-    index = make(grouped(200), known(200))
+def test_an_updated_index_holds_the_new_catalogue_when_opened_again(build, backend):
+    index = build(grouped(200), pictures(200))
     vectors = np.concatenate([grouped(200), grouped(40, seed=5)])
-    metadata, files = known(200) + known(240)[200:], contents(240)
+    metadata, files = pictures(200) + pictures(240)[200:], contents(240)
     vectors[10] = grouped(1, seed=9)[0]
     files[10] = b"another picture!"
     metadata[11] = {**metadata[11], "labels": ["new"]}
     stay = [row for row in range(240) if row not in (0, 1, 55)]
     wanted = [metadata[row] for row in stay]
     changes = update_index(index, vectors[stay], wanted, [files[row] for row in stay])
-    # Exact engines compare vectors where they keep no content.
     assert changes == (40, 2, 3)
     index.save()
     place = index.name
     del index
     index = open_index(place)
     assert len(index) == 237
-    assert find_backend(place).name == engine.split()[0]
+    assert find_backend(place).name == backend.split()[0]
     _, rows = index.query(vectors[stay], 1)
-    told = index.metadata_of(rows.ravel())
-    right = [one["filename"] == other["filename"] for one, other in zip(told, wanted, strict=True)]
-    assert np.mean(right) > (0.97 if "graph" in engine else 0.999)
+    right = [
+        found["filename"] == picture["filename"]
+        for found, picture in zip(index.metadata_of(rows.ravel()), wanted, strict=True)
+    ]
+    assert np.mean(right) > (0.97 if "graph" in backend else 0.999)
     assert index.query(vectors[:1], 1, LabelFilter.from_lists(any_of=["new"]))[1].shape == (1, 1)
     again = update_index(index, vectors[stay], wanted, [files[row] for row in stay])
     assert again == (0, 0, 0)
 
 
-class Given:
-    """An embedder whose pictures are rows of the vectors."""
+class NoEmbedder:
+    """Stands for the embedder in searches by vector."""
 
     def __init__(self, facts) -> None:
         self.facts = facts
 
 
-def test_each_search_feature_gives_the_same_with_each_engine(index, engine):
+def test_every_way_to_search_gives_the_same_with_each_backend(index, backend):
     own = [f"item {number}" for number in range(12)]
     red = LabelFilter.from_lists(any_of=["red"])
-    assert_features(index, engine, grouped(COUNT), known(COUNT), grouped(12, seed=2), own, red, 0.9)
+    assert_features(
+        index, backend, grouped(COUNT), pictures(COUNT), grouped(12, seed=2), own, red, 0.9
+    )
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_the_same_of_2000_real_embeddings(make, engine, real):
-    """Of photos of groceries; the queries are photos of the same products that are not in it."""
+def test_every_way_to_search_gives_the_same_for_2000_real_embeddings(build, backend, real):
+    """Search photos of groceries with other photos of the same products."""
     vectors, metadata, queries, own = real
     some = LabelFilter.from_lists(any_of=sorted({one["labels"][0] for one in metadata})[:5])
-    index = make(vectors, metadata)
-    assert_features(index, engine, vectors, metadata, queries, own, some, 0.8)
+    index = build(vectors, metadata)
+    assert_features(index, backend, vectors, metadata, queries, own, some, 0.8)
 
 
 @pytest.fixture(scope="module")
 def real(grocery):
-    """2,000 photos, as vectors with what is known of them, and 50 more to search for."""
+    """Return vectors and metadata of 2,000 photos, and vectors and items of 50 queries."""
     from siamese.data.catalogue import Catalogue
     from siamese.embedding.embedder import Embedder
 
@@ -203,9 +205,9 @@ def real(grocery):
     return vectors[:2000], metadata[:2000], vectors[2000:], own
 
 
-def assert_features(index, engine, vectors, metadata, queries, own, labels, most):
-    """Hold each way to search against rankings made by hand of the distances to all."""
-    searcher = Searcher(Given(index.model), index)
+def assert_features(index, backend, vectors, metadata, queries, own, labels, most):
+    """Compare each way to search with rankings by the distances to all pictures."""
+    searcher = Searcher(NoEmbedder(index.model), index)
     item = [one["item_id"] for one in metadata]
 
     def by_hand(query, own=None, labels=EVERYTHING, most=np.inf):
@@ -245,7 +247,7 @@ def assert_features(index, engine, vectors, metadata, queries, own, labels, most
             agree += [
                 found is not None
                 and right is not None
-                and abs(found.distance - right[1]) <= tolerance(engine)
+                and abs(found.distance - right[1]) <= tolerance(backend)
                 for found, right in itertools.zip_longest(one.results, hand)
             ]
-        assert sum(agree) >= (0.93 if "graph" in engine else 1) * len(agree), options
+        assert sum(agree) >= (0.93 if "graph" in backend else 1) * len(agree), options

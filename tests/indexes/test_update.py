@@ -1,4 +1,4 @@
-"""Whatever is done to an index, it answers as a plain list and a sort would."""
+"""After any sequence of changes an index answers like a list and a sort."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ NAMES = st.sampled_from([f"{number}.jpg" for number in range(30)])
 LABEL_SETS = st.sets(st.sampled_from(["red", "pink", 'a "b"']))
 
 
-class Living(RuleBasedStateMachine):
-    """An index of one engine beside a dictionary of what must be in it."""
+class ChangingIndex(RuleBasedStateMachine):
+    """An index of one backend, and a dictionary of what must be in it."""
 
     backend: str
     tolerance: float
@@ -46,9 +46,11 @@ class Living(RuleBasedStateMachine):
 
     @initialize(names=st.sets(NAMES, min_size=1), labels=LABEL_SETS)
     def build(self, names, labels):
-        self.wanted = {name: self.picture(labels) for name in sorted(names)}
-        self.index = BACKENDS[self.backend].build(self.place, *self.parts(self.wanted), facts(SIZE))
-        self.index = None  # a Milvus Lite is given free by the last who holds it
+        self.expected = {name: self.picture(labels) for name in sorted(names)}
+        self.index = BACKENDS[self.backend].build(
+            self.place, *self.parts(self.expected), facts(SIZE)
+        )
+        self.index = None  # the last reference keeps Milvus Lite running
         self.index = open_index(self.place)
 
     def parts(self, pictures):
@@ -62,31 +64,31 @@ class Living(RuleBasedStateMachine):
 
     @rule(names=st.sets(NAMES, min_size=1, max_size=5), labels=LABEL_SETS)
     def add(self, names, labels):
-        new = {name: self.picture(labels) for name in sorted(names) if name not in self.wanted}
+        new = {name: self.picture(labels) for name in sorted(names) if name not in self.expected}
         if new:
             self.index.add(*self.parts(new))
-            self.wanted |= new
+            self.expected |= new
 
     @rule(names=st.sets(NAMES, max_size=5))
     def remove(self, names):
-        gone = [name for name in sorted(names) if name in self.wanted]
-        if len(gone) < len(self.wanted):  # a balltree cannot be empty
+        gone = [name for name in sorted(names) if name in self.expected]
+        if len(gone) < len(self.expected):  # a balltree cannot be empty
             rows = [row for name in gone for row in self.index.find(filename=name)]
             self.index.remove(rows)
             for name in gone:
-                del self.wanted[name]
+                del self.expected[name]
 
     @rule(changed=st.dictionaries(NAMES, LABEL_SETS, max_size=4), gone=st.sets(NAMES, max_size=4))
     def update(self, changed, gone):
-        new = {name: one for name, one in self.wanted.items() if name not in gone}
+        new = {name: one for name, one in self.expected.items() if name not in gone}
         new |= {name: self.picture(labels) for name, labels in changed.items()}
         if not new:
             return
-        added = len(new.keys() - self.wanted.keys())
-        removed = len(self.wanted.keys() - new.keys())
+        added = len(new.keys() - self.expected.keys())
+        removed = len(self.expected.keys() - new.keys())
         changes = update_index(self.index, *self.parts(new))
-        assert changes == (added, len(changed.keys() & self.wanted.keys()), removed)
-        self.wanted = new
+        assert changes == (added, len(changed.keys() & self.expected.keys()), removed)
+        self.expected = new
 
     @rule()
     def save(self):
@@ -100,25 +102,25 @@ class Living(RuleBasedStateMachine):
 
     @invariant()
     def answers_as_a_list_and_a_sort(self):
-        if not hasattr(self, "wanted"):
+        if not hasattr(self, "expected"):
             return
-        vectors, metadata, _ = self.parts(self.wanted)
+        vectors, metadata, _ = self.parts(self.expected)
         query = self.rng.normal(size=SIZE)
         query /= np.linalg.norm(query)
         for labels in (LabelFilter(), LabelFilter.from_lists(any_of=["red"], none_of=['a "b"'])):
-            here = [
-                place
-                for place, one in enumerate(metadata)
-                if not labels or ("red" in one["labels"] and 'a "b"' not in one["labels"])
+            matching = [
+                row
+                for row, picture in enumerate(metadata)
+                if not labels or ("red" in picture["labels"] and 'a "b"' not in picture["labels"])
             ]
-            expected = np.sort(np.linalg.norm(vectors[here] - query, axis=1))
+            expected = np.sort(np.linalg.norm(vectors[matching] - query, axis=1))
             (distances,), (rows,) = self.index.query(query[None], 99, labels)
             np.testing.assert_allclose(distances, expected, atol=self.tolerance)
-            told = self.index.metadata_of(rows)
-            assert sorted(one["filename"] for one in told) == sorted(
-                metadata[place]["filename"] for place in here
+            found = self.index.metadata_of(rows)
+            assert sorted(picture["filename"] for picture in found) == sorted(
+                metadata[row]["filename"] for row in matching
             )
-        assert len(self.index) == len(self.wanted)
+        assert len(self.index) == len(self.expected)
 
     def teardown(self):
         self.index = None
@@ -126,13 +128,15 @@ class Living(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("engine", "examples", "tolerance"),
+    ("backend", "examples", "tolerance"),
     [("balltree", 15, 1e-6), ("faiss", 25, 1e-5), ("faiss graph", 40, 3e-3), ("milvus", 4, 1e-3)],
 )
-def test_any_sequence_of_changes(engine, examples, tolerance, monkeypatch):
-    if engine == "faiss graph":
+def test_any_sequence_of_changes(backend, examples, tolerance, monkeypatch):
+    if backend == "faiss graph":
         monkeypatch.setattr(faiss_layout, "MAX_EXACT", 8)
-    kind = type("Living", (Living,), {"backend": engine.split()[0], "tolerance": tolerance})
+    kind = type(
+        "ChangingIndex", (ChangingIndex,), {"backend": backend.split()[0], "tolerance": tolerance}
+    )
     case = kind.TestCase
     case.settings = settings(
         max_examples=examples,

@@ -6,12 +6,12 @@ import pytest
 
 from siamese.indexes import BACKENDS
 from siamese.indexes.watch import Watch
-from tests.indexes.conftest import contents, facts, grouped, known
+from tests.indexes.conftest import contents, facts, grouped, pictures
 
 
 def build(backend, place, count=8, collection="pictures"):
     BACKENDS[backend].build(
-        place, grouped(count), known(count), contents(count), facts(), collection=collection
+        place, grouped(count), pictures(count), contents(count), facts(), collection=collection
     )
 
 

@@ -132,7 +132,8 @@ class BallTreeIndex:
         content = read_pickle(path, NUMPY_NAMES | TREE_NAMES)
         if not isinstance(content, dict) or not {"metadata", "index"} <= content.keys():
             raise InputError(
-                f"{path}: not an index file (it has no metadata and index); give the file of a balltree index"
+                f"{path}: not an index file (it has no metadata and index); give a file that "
+                "`siamese index` wrote"
             )
         try:
             state = read_tree_state(content["index"])

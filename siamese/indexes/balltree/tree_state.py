@@ -110,7 +110,7 @@ def _check_shapes(state: TreeState) -> None:
 
 
 def _check_nodes(state: TreeState) -> None:
-    """Check that node i shares its rows among the nodes 2i + 1 and 2i + 2; the last half are leaves."""
+    """Check that node i divides its rows among nodes 2i + 1 and 2i + 2, and the rest are leaves."""
     nodes, count = state.nodes, len(state.nodes)
     start, end, radius = nodes["idx_start"], nodes["idx_end"], nodes["radius"]
     inner, left, right = slice(0, count // 2), slice(1, None, 2), slice(2, None, 2)

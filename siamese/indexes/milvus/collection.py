@@ -76,7 +76,8 @@ class Collection:
             number, facts = noted["format"], noted["model"]
         except (KeyError, TypeError, ValueError):
             raise InputError(
-                f"{self.label}: the collection was not created by siamese index; change --collection"
+                f"{self.label}: the collection was not created by siamese index; change "
+                "--collection"
             ) from None
         if number != FORMAT:
             raise InputError(

@@ -91,6 +91,7 @@ class CollectionSearch:
                 anns_field="vector",
                 filter=expression,
                 limit=k,
+                output_fields=["id"],  # by default Milvus Lite returns all, even the vectors
                 search_params={"metric_type": "L2", "params": parameters},
             )
             for answer in answers:

@@ -17,7 +17,7 @@ from siamese.indexes import BACKENDS, LabelFilter, open_index
 from siamese.indexes.faiss import layout as faiss_layout
 from siamese.indexes.faiss.folder import checksum
 from siamese.indexes.faiss.index import FaissIndex
-from tests.indexes.conftest import LABELS, SIZE, contents, facts, grouped, known
+from tests.indexes.conftest import LABELS, SIZE, contents, facts, grouped, pictures
 
 COUNT = 300
 
@@ -29,7 +29,7 @@ def graphs(monkeypatch):
 
 
 def made(place, count=COUNT, **words):
-    vectors, metadata = grouped(count), known(count)
+    vectors, metadata = grouped(count), pictures(count)
     return BACKENDS["faiss"].build(place, vectors, metadata, contents(count), facts(), **words)
 
 
@@ -128,7 +128,7 @@ def test_a_changed_graph_is_measured_again_and_made_anew_where_much_is_gone(
     assert [one["item_id"] for one in opened.metadata_of(rows.ravel())] == ["new"] * 10
     # What was few and is many gets a graph.
     few = made(tmp_path / "few", 40)
-    few.add(grouped(4, seed=5), [{**one, "item_id": "more"} for one in known(4)])
+    few.add(grouped(4, seed=5), [{**one, "item_id": "more"} for one in pictures(4)])
     few.save()
     assert manifest(tmp_path / "few")["found"]["kind"] == "graph"
 
@@ -304,13 +304,13 @@ def test_what_is_no_index_is_not_written_into(tmp_path):
         made(tmp_path / "photos", 20)
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["a.jpg"]
     with pytest.raises(InputError, match="no folder yet"):
-        FaissIndex.build(grouped(5), known(5), facts()).save()
+        FaissIndex.build(grouped(5), pictures(5), facts()).save()
     for words, line in (
         ({"contents": [b"short"] * 5}, "the contents are not 5 hashes of 16 bytes"),
         ({"contents": contents(4)}, "the contents are not 5 hashes of 16 bytes"),
     ):
         with pytest.raises(InputError, match=line):
-            FaissIndex.build(grouped(5), known(5), facts(), **words)
+            FaissIndex.build(grouped(5), pictures(5), facts(), **words)
     with pytest.raises(InputError, match="no pictures to index"):
         FaissIndex.build(np.empty((0, SIZE)), [], facts())
 

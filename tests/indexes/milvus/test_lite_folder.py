@@ -14,37 +14,41 @@ from tests.conftest import ROOT
 from tests.indexes.milvus.conftest import MODEL, is_one_line, pictures, unit
 
 
-def test_a_folder_of_another_process_is_one_line_and_free_when_that_ends(tmp_path):
+def test_a_folder_of_another_process_is_one_line_until_that_closes_it(tmp_path):
     folder = tmp_path / "milvus"
     index = MilvusIndex.build(unit(5), pictures(5), MODEL, uri=folder)
     script = """
 import sys
 from siamese.errors import InputError
 from siamese.indexes.milvus.index import MilvusIndex
-try:
-    print(len(MilvusIndex.open(sys.argv[1])))
-except InputError as error:
-    print(error)
+for line in sys.stdin:
+    try:
+        print(len(MilvusIndex.open(sys.argv[1])), flush=True)
+    except InputError as error:
+        print(error, flush=True)
 """
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
 
-    def other():
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            [sys.executable, "-c", script, folder],
-            capture_output=True,
-            text=True,
-            env=environment,
-        )
-        assert done.stderr == ""
-        return done.stdout
+    def open_there():
+        other.stdin.write("open\n")
+        other.stdin.flush()
+        return other.stdout.readline()
 
-    assert other() == (
+    assert open_there() == (
         f"{folder}: another process has it open; stop that process, or let both connect to "
         "a server (milvus-lite server)\n"
     )
-    assert len(MilvusIndex.open(folder)) == 5  # this process has it, as often as it wants
+    assert len(MilvusIndex.open(folder)) == 5  # this process can open it several times
     del index
-    assert other() == "5\n"
+    assert open_there() == "5\n"
+    assert other.communicate() == ("", "") and other.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,22 @@ def test_many_queries_results_and_rows_go_in_parts(tmp_path, monkeypatch):
     assert asked["delete"] - before == 3 and len(index) == 130
 
 
+def test_a_search_returns_no_other_fields(tmp_path, monkeypatch):
+    index = MilvusIndex.build(unit(20), pictures(20), MODEL, uri=tmp_path / "milvus")
+    connection = index._collection.connection
+    answers = {}
+    call = connection.call
+
+    def recording(method, *args, **kwargs):
+        answers[method] = call(method, *args, **kwargs)
+        return answers[method]
+
+    monkeypatch.setattr(connection, "call", recording)
+    index.query(unit(1, seed=1), 3)
+    (hits,) = answers["search"]
+    assert [hit["entity"].keys() for hit in hits] == [{"id"}] * 3
+
+
 def test_more_results_than_milvus_gives_are_compared_one_by_one(tmp_path, monkeypatch):
     index = MilvusIndex.build(unit(90), pictures(90), MODEL, uri=tmp_path / "milvus")
     monkeypatch.setattr(search, "MAX_RESULTS", 16)
