@@ -17,26 +17,15 @@ if TYPE_CHECKING:
 
 INK, FAINT, GROUND, FRAME = "#1c1e21", "#6b7280", "#ffffff", "#d1d5db"
 SAME, OTHER = "#15803d", "#dc2626"
-"""Green for the same item, red for another. Frames differ in width too, for the colour-blind."""
+"""Green for the same item, red for another; frames differ in width too, for the colour-blind."""
 
 TILE, GAP, MARGIN, CAPTION = 120, 14, 32, 18
 SCALE = 2
-"""Pixels per point. All sizes are in points; two pixels each look sharp on fine screens."""
+"""Pixels per point; two look sharp on fine screens."""
 
 
 class Canvas:
-    """White picture to draw on, measured in points.
-
-    Parameters
-    ----------
-    width, height : int
-        Size in points.
-
-    Attributes
-    ----------
-    picture : PIL.Image.Image
-        The drawing, with `SCALE` pixels per point.
-    """
+    """White picture to draw on. All sizes are in points, `SCALE` pixels each."""
 
     def __init__(self, width: int, height: int) -> None:
         from PIL import Image, ImageDraw
@@ -54,20 +43,9 @@ class Canvas:
         width: int = 1,
         size: int = TILE,
     ) -> None:
-        """Draw a picture in a square frame.
+        """Draw a picture in a square frame, or without a frame if `width` is 0.
 
-        Parameters
-        ----------
-        source : path-like, RemoteFile or PIL.Image.Image
-            Picture, or file of one.
-        at : (int, int)
-            Upper left corner.
-        colour : str
-            Colour of the frame.
-        width : int, default 1
-            Width of the frame; 0 for none.
-        size : int, default 120
-            Side length including the frame.
+        `at` is the upper left corner; `size` includes the frame.
         """
         x, y = at
         inner = size - 2 * (width + 2) if width else size  # leave a gap inside the frame
@@ -89,32 +67,17 @@ class Canvas:
         room: int | None = None,
         anchor: str = "la",
     ) -> int:
-        """Draw a line of text.
+        """Draw a line of text and return its width.
 
-        Parameters
-        ----------
-        at : (int, int)
-            Position of the anchor.
-        text : str
-            Text. Control characters are replaced.
-        colour : str
-            Colour of the text.
-        size : int, default 11
-            Font size.
-        room : int, optional
-            Largest width. Longer text is shortened.
-        anchor : str, default "la"
-            Pillow's text anchor.
-
-        Returns
-        -------
-        int
-            Width of the text.
+        Control characters are replaced, and text wider than `room` is shortened. `anchor` is
+        Pillow's text anchor.
         """
-        text = _replace_control_characters(text) if room is None else shorten(text, room, size)
+        text = "".join(character if character.isprintable() else "�" for character in text)
+        if room is not None:
+            text = _shorten(text, room, size)
         position = (at[0] * SCALE, at[1] * SCALE)
         self._draw.text(position, text, colour, _load_font(size * SCALE), anchor=anchor)
-        return measure_text(text, size)
+        return _measure(text, size)
 
 
 def make_thumbnail(
@@ -122,17 +85,7 @@ def make_thumbnail(
 ) -> Image.Image:
     """Fit a picture into a white square, or explain in a grey one why it cannot be read.
 
-    Parameters
-    ----------
-    source : path-like, RemoteFile or PIL.Image.Image
-        Picture, or file of one.
-    size : int
-        Side length in pixels.
-
-    Returns
-    -------
-    PIL.Image.Image
-        RGB picture of size × size pixels.
+    `size` is the side length in pixels.
     """
     from PIL import Image, ImageDraw
 
@@ -164,37 +117,22 @@ def make_thumbnail(
     return tile
 
 
-def measure_text(text: str, size: int) -> int:
-    """Return the width of a line of text in points."""
-    return round(_load_font(size).getlength(_replace_control_characters(text)))
+def _measure(text: str, size: int) -> int:
+    return round(_load_font(size).getlength(text))
 
 
-def shorten(text: str, width: int, size: int) -> str:
-    """Shorten a line of text with an ellipsis to a width in points; "" if nothing fits."""
-    text = _replace_control_characters(text)
-    if measure_text(text, size) <= width:
+def _shorten(text: str, room: int, size: int) -> str:
+    """Shorten a line of text with an ellipsis; return "" if not even that fits."""
+    if _measure(text, size) <= room:
         return text
-    while text:
-        text = text[:-1]
-        if measure_text(f"{text}…", size) <= width:
-            return f"{text}…"
-    return ""
+    shorter = (f"{text[:end]}…" for end in reversed(range(len(text))))
+    return next((line for line in shorter if _measure(line, size) <= room), "")
 
 
 def write_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a picture as PNG.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
-    """
+    """Write a picture as PNG."""
     with atomic_path(path) as temporary:
         picture.save(temporary, "PNG", optimize=True)
-
-
-def _replace_control_characters(text: str) -> str:
-    return "".join(character if character.isprintable() else "�" for character in text)
 
 
 @cache

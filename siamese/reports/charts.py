@@ -49,7 +49,7 @@ STYLE: Any = {
     "ytick.labelcolor": FAINT,
 }
 CSS_VARIABLES = {INK: "--ink", FAINT: "--faint", FRAME: "--line", HELD_OUT: "--accent"}
-"""CSS variables of the HTML pages that replace the colours of a drawing."""
+"""CSS variables that replace the colours of a chart on an HTML page."""
 
 P = ParamSpec("P")
 
@@ -75,10 +75,6 @@ def draw_distance_histograms(before: VerificationResult, after: VerificationResu
     ----------
     before, after : VerificationResult
         Pairs of the same catalogue, embedded by the two models.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     from matplotlib.figure import Figure
 
@@ -135,10 +131,6 @@ def draw_roc_curves(before: VerificationResult, after: VerificationResult) -> Fi
     ----------
     before, after : VerificationResult
         Pairs of the same catalogue, embedded by the two models.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     from matplotlib.figure import Figure
 
@@ -181,23 +173,19 @@ def draw_training_curves(
     *,
     epochs: int | None = None,
 ) -> Figure:
-    """Draw the progress of a training run: the loss, and retrieval on held-out items.
+    """Draw the loss of a training run, and retrieval on held-out items.
 
     Parameters
     ----------
     history : sequence of mapping
-        One row per epoch; epoch 0 is before training. Each row has `epoch` and any of `loss`,
-        `val_loss`, `val_recall@1` and `val_map@r`.
+        One row per epoch, from epoch 0, which is before training. Each has `epoch` and any of
+        `loss`, `val_loss`, `val_recall@1` and `val_map@r`.
     losses : sequence of float
-        Loss of each step. After resuming a run, only the steps since then.
+        Loss of each step; after resuming a run, only of the steps since then.
     steps_per_epoch : int
         Number of steps per epoch.
     epochs : int, optional
-        Planned number of epochs. By default the epoch axis ends at the last one so far.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+        Planned number of epochs, where the epoch axis ends. By default the last one so far.
     """
     from matplotlib.figure import Figure
 
@@ -218,20 +206,10 @@ def draw_training_curves(
 
 
 def render_training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, str]:
-    """Render the charts of `draw_training_curves` as SVG for an HTML page.
+    """Render the charts of `draw_training_curves` as SVG for an HTML page, by title.
 
-    Their colours are the CSS variables ``--ink``, ``--faint``, ``--line`` and ``--accent`` of the
-    page, so they suit both its light and its dark theme.
-
-    Parameters
-    ----------
-    history : sequence of mapping
-        See `draw_training_curves`.
-
-    Returns
-    -------
-    dict of str to str
-        SVG elements by title. A chart without any value is left out.
+    Their colours are CSS variables of the page, for its light and its dark theme. A chart without
+    values is left out.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -239,7 +217,7 @@ def render_training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, 
     drawings = {}
     last = max((row["epoch"] for row in history), default=0)
     for title, plot in (("loss", _plot_loss), ("retrieval on held-out items", _plot_retrieval)):
-        # The salt keeps the ids of two drawings on one page apart.
+        # The salt gives the two drawings on a page different ids.
         svg_style = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": title}
         with rc_context(STYLE | svg_style):
             figure = Figure(figsize=(4.8, 2.9))
@@ -260,7 +238,7 @@ def render_training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, 
 
 
 def _plot_loss(axis: Axes, history: Sequence[Mapping[str, float]], last: float) -> None:
-    # The mean over an epoch belongs in its middle, a value measured after it at its end.
+    # Plot the mean over an epoch in its middle, and a value measured after it at its end.
     loss = {"loss": ("training", INK, 0.5), "val_loss": ("held out", HELD_OUT, 0.0)}
     _plot_curves(axis, history, last, loss)
 
@@ -279,12 +257,8 @@ def _plot_curves(
 ) -> None:
     """Plot metrics by epoch, each with its last value to the right of the plot.
 
-    Parameters
-    ----------
-    last : float
-        End of the epoch axis.
-    curves : mapping of str to (str, str, float)
-        Label, colour and shift to the left, in epochs, by metric.
+    `curves` maps a metric to its label, its colour and its shift to the left in epochs. `last` is
+    the end of the epoch axis.
     """
     from matplotlib.ticker import MaxNLocator
 

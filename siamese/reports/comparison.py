@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,16 +17,7 @@ from siamese.vectors.unit_vectors import UnitVectors
 
 @dataclass(frozen=True)
 class Neighbour:
-    """One of the nearest pictures of a query.
-
-    Attributes
-    ----------
-    picture : Picture
-    distance : float
-        Distance to the query.
-    same_item : bool
-        Whether it shows the query's item.
-    """
+    """One of the nearest pictures of a query, and whether it shows the query's item."""
 
     picture: Picture
     distance: float
@@ -45,43 +35,25 @@ class ComparedQuery:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Two items that the trained model takes for each other.
+    """Two items that the trained model confuses, with the closest of their mistakes.
 
-    Attributes
-    ----------
-    picture, mistaken_for : Picture
-        The closest of their mistakes: a query, and its nearest picture, which shows the other
-        item.
-    count : int
-        Number of mistakes: pictures of either item whose nearest picture shows the other.
-    pictures : int
-        Number of pictures of the two items.
+    A mistake is a picture of either item whose nearest picture shows the other.
     """
 
     picture: Picture
     mistaken_for: Picture
-    count: int
-    pictures: int
+    count: int  # of mistakes
+    pictures: int  # of both items
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Effect of training on retrieval.
+    """Effect of training on retrieval."""
 
-    Attributes
-    ----------
-    before, after : dict of str to float or int
-        Metrics of the two models. See `siamese.retrieval_metrics`.
-    queries : list of ComparedQuery
-        Random pictures.
-    confusions : list of Confusion
-        The most frequent confusions after training, in descending order.
-    """
-
-    before: dict[str, float | int]
+    before: dict[str, float | int]  # see siamese.retrieval_metrics
     after: dict[str, float | int]
-    queries: list[ComparedQuery]
-    confusions: list[Confusion]
+    queries: list[ComparedQuery]  # random ones
+    confusions: list[Confusion]  # after training, the most frequent first
 
     def as_dict(self) -> dict[str, dict[str, float | int]]:
         """Return the metrics, as in `metrics.json`."""
@@ -89,14 +61,10 @@ class Comparison:
 
     def tabulate(self) -> list[tuple[str, str, str, str]]:
         """Return a row per metric: its name, the values before and after, and the gain."""
+        rows = [(metric, self.before[metric], self.after[metric]) for metric in METRICS]
         return [
-            (
-                metric,
-                f"{self.before[metric]:.3f}",
-                f"{self.after[metric]:.3f}",
-                f"{self.after[metric] - self.before[metric]:+.3f}",
-            )
-            for metric in METRICS
+            (metric, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
+            for metric, before, after in rows
         ]
 
 
@@ -124,10 +92,6 @@ def compare_embeddings(
     seed : int, default 0
         Seed of the random queries.
 
-    Returns
-    -------
-    Comparison
-
     Raises
     ------
     InputError
@@ -141,43 +105,37 @@ def compare_embeddings(
     item_ids = [picture.item_id for picture in pictures]
     metrics_before = retrieval_metrics(before.vectors, item_ids)
     metrics_after = retrieval_metrics(after.vectors, item_ids)
-    rows_of_item: dict[str, list[int]] = {}
+    rows_of_item = defaultdict(list)
     for row, item_id in enumerate(item_ids):
-        rows_of_item.setdefault(item_id, []).append(row)
+        rows_of_item[item_id].append(row)
     pairable = [rows for rows in rows_of_item.values() if len(rows) > 1]
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(pairable))[:queries]
     rows = [int(rng.choice(pairable[item])) for item in chosen]
-    neighbours = [
-        _find_neighbours(pictures, embeddings.vectors, rows, k) for embeddings in (before, after)
+    neighbours = [_find_neighbours(model, rows, k) for model in (before, after)]
+    compared = [
+        ComparedQuery(pictures[row], near_before, near_after)
+        for row, near_before, near_after in zip(rows, *neighbours, strict=True)
     ]
-    return Comparison(
-        metrics_before,
-        metrics_after,
-        [
-            ComparedQuery(pictures[row], near_before, near_after)
-            for row, near_before, near_after in zip(rows, *neighbours, strict=True)
-        ],
-        _find_confusions(pictures, after.vectors, confusions),
-    )
+    found = _find_confusions(after, confusions)
+    return Comparison(metrics_before, metrics_after, compared, found)
 
 
-def _find_confusions(
-    pictures: Sequence[Picture], vectors: np.ndarray, count: int
-) -> list[Confusion]:
+def _find_confusions(model: Embeddings, count: int) -> list[Confusion]:
     """Find the pairs of items with the most mistakes.
 
-    A picture without another one of its item makes no mistake: there is nothing right to find.
+    The only picture of an item makes no mistake: it has nothing right to find.
     """
+    pictures = model.pictures
     size = Counter(picture.item_id for picture in pictures)
-    mistakes: dict[tuple[str, ...], list[tuple[float, int, int]]] = {}
-    unit_vectors = UnitVectors(vectors, "the vectors")
-    cosines, rows = nearest(unit_vectors, unit_vectors, 1, own=np.arange(len(vectors)))
+    mistakes = defaultdict(list)
+    vectors = UnitVectors(model.vectors, "the vectors")
+    cosines, rows = nearest(vectors, vectors, 1, own=np.arange(len(vectors)))
     for row, (cosine, near) in enumerate(zip(cosines[:, 0], rows[:, 0].tolist(), strict=True)):
         item_id, other = pictures[row].item_id, pictures[near].item_id
         if item_id != other and size[item_id] > 1:
             pair = tuple(sorted((item_id, other)))
-            mistakes.setdefault(pair, []).append((-float(cosine), row, near))
+            mistakes[pair].append((-float(cosine), row, near))
     by_count = sorted(mistakes.items(), key=lambda entry: (-len(entry[1]), min(entry[1])))
     confusions = []
     for pair, pair_mistakes in by_count[:count]:
@@ -187,11 +145,10 @@ def _find_confusions(
     return confusions
 
 
-def _find_neighbours(
-    pictures: Sequence[Picture], vectors: np.ndarray, rows: Sequence[int], k: int
-) -> list[list[Neighbour]]:
+def _find_neighbours(model: Embeddings, rows: list[int], k: int) -> list[list[Neighbour]]:
     """Find the k nearest other pictures of the pictures in some rows."""
-    queries = UnitVectors(vectors[list(rows)], "the queries")
+    pictures, vectors = model.pictures, model.vectors
+    queries = UnitVectors(vectors[rows], "the queries")
     _, near = nearest(queries, UnitVectors(vectors, "the vectors"), k, own=np.array(rows))
     return [
         [

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 MAX_PICTURES = 3000
 """Most pictures on the map; t-SNE takes minutes for more."""
 MAX_PCA_PICTURES = 10
-"""Up to this many pictures are laid out by PCA: too few for the neighbourhoods of t-SNE."""
+"""Up to this many pictures are laid out by PCA, because t-SNE needs larger neighbourhoods."""
 PCA_DIMENSIONS = 50
-"""Dimensions passed to t-SNE. More take longer and add mostly noise."""
+"""Dimensions passed to t-SNE; more take longer and add mostly noise."""
 
 
 def draw_embedding_map(
@@ -33,7 +33,7 @@ def draw_embedding_map(
 ) -> Image.Image:
     """Draw the pictures of a catalogue where t-SNE places their embeddings.
 
-    No picture covers another one: it moves aside by up to its own size, or is left out.
+    A picture that would cover another one moves aside by up to its own size, or is left out.
 
     Parameters
     ----------
@@ -46,11 +46,7 @@ def draw_embedding_map(
     thumbnails : int, default 400
         Largest number of pictures to draw. Fewer pictures are drawn larger.
     seed : int, default 0
-        Seed of the sample, the layout and the order in which pictures are placed.
-
-    Returns
-    -------
-    PIL.Image.Image
+        Seed of the sample, of its order and of the layout.
 
     References
     ----------
@@ -76,7 +72,7 @@ def draw_embedding_map(
     return canvas.picture
 
 
-# Places that a picture may take, relative to its own and in side lengths, nearest first.
+# Places to try for a picture, relative to its own and in side lengths, nearest first.
 _OFFSETS = np.array(sorted(product(np.arange(-1, 1.1, 0.25), repeat=2), key=np.linalg.norm))
 
 
@@ -96,5 +92,5 @@ def _lay_out(vectors: np.ndarray, seed: int) -> np.ndarray:
         places = tsne.fit_transform(reduced)
     else:
         places = np.pad(reduced, ((0, 0), (0, 2)))[:, :2]
-    # Ranks instead of coordinates fill the whole map; its distances mean little anyway.
+    # Ranks fill the map better than coordinates, whose distances mean little anyway.
     return (places.argsort(axis=0).argsort(axis=0) + 0.5) / count

@@ -1,6 +1,6 @@
 """HTML pages of a training report and of search results.
 
-Each page is a single file with its pictures inside, and loads nothing from other hosts.
+Each page is a single file that contains its pictures and loads nothing from other hosts.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from siamese.evaluation.metrics import METRICS
 from siamese.reports.canvas import make_thumbnail
 from siamese.reports.charts import render_training_curves
+from siamese.reports.picture_grids import choose_examples
 from siamese.utils.files import atomic_path
 from siamese.utils.templates import render
 
@@ -26,28 +27,12 @@ if TYPE_CHECKING:
     from siamese.search.searcher import QueryResult
 
 
-EXAMPLE_ITEMS, EXAMPLE_PICTURES = 6, 8
-"""Items of the catalogue that a report shows, and pictures of each."""
-
-
 def write_results_page(
     results: Sequence[QueryResult], image_dir: Folder, path: str | os.PathLike[str]
 ) -> None:
     """Write search results as an HTML page: each query, and the pictures most similar to it.
 
-    Parameters
-    ----------
-    results : sequence of QueryResult
-        What `siamese.Searcher.search` returns.
-    image_dir : Folder
-        Folder of the pictures in the index.
-    path : path-like
-        File to write.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
+    `image_dir` is the folder of the pictures in the index.
     """
     _write_page(
         path,
@@ -69,38 +54,16 @@ def write_report_page(
 ) -> None:
     """Write the comparison of a model before and after training as an HTML page.
 
-    Parameters
-    ----------
-    comparison : Comparison
-        Metrics, example queries and confused items.
-    catalogue : Catalogue
-        Catalogue that both models were measured on.
-    path : path-like
-        File to write.
-    models : (str, str)
-        Names of the models before and after training.
-    skipped : sequence of Skipped, optional
-        Pictures that could not be read.
-    training_log : Path, optional
-        CSV file of the training run. If it exists, the page shows the training curves.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
+    `models` are the names of the two models. If the CSV file `training_log` exists, the page shows
+    its training curves.
     """
-    pictures_of_item: dict[str, list[Any]] = {}
-    for picture in catalogue.pictures:
-        pictures_of_item.setdefault(picture.item_id, []).append(picture)
-    step = max(1, len(pictures_of_item) // EXAMPLE_ITEMS)
-    examples = list(pictures_of_item)[::step][:EXAMPLE_ITEMS]
     _write_page(
         path,
         "report.html",
         comparison=comparison,
         metrics=METRICS,
         models=models,
-        items={item_id: pictures_of_item[item_id][:EXAMPLE_PICTURES] for item_id in examples},
+        items=choose_examples(catalogue, items=6, pictures=8),
         data_url=lambda picture: _data_url(catalogue.path_of(picture)),
         skipped=skipped,
         curves=render_training_curves(_read_history(training_log)),

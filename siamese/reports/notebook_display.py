@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from siamese.training.training_callback import TrainingProgress
 
 MAX_BYTES = 250_000
-"""Largest size of a picture: a notebook with a dozen of them opens quickly, even on GitHub."""
+"""Largest picture, so that a notebook with a dozen of them opens quickly, even on GitHub."""
 PIXELS_PER_INCH = 100
-"""Makes the text of a chart about as large as that of a picture."""
+"""Gives charts text of about the same size as pictures."""
 REDRAW_SECONDS = 3.0
-"""Time between two drawings within an epoch. Each takes a few tenths of a second of training."""
+"""Shortest time between two drawings within an epoch, because a drawing delays the training."""
 
 
 def show(picture: Image.Image | Figure, width: int = 900, *, alt: str = "") -> DisplayedImage:
     """Convert a picture or a chart to the output of a notebook cell.
 
-    Pictures become JPEG and charts PNG, which every notebook viewer shows. They have two pixels
-    per pixel of the page, or fewer if a picture would exceed `MAX_BYTES`.
+    Pictures become JPEG and charts PNG, which every notebook viewer shows, with two pixels per
+    pixel of the page. A picture has fewer if it would exceed `MAX_BYTES`.
 
     Parameters
     ----------
@@ -41,18 +41,16 @@ def show(picture: Image.Image | Figure, width: int = 900, *, alt: str = "") -> D
         Largest width on the page in pixels. Smaller pictures are not enlarged.
     alt : str, optional
         Text for readers who cannot see the picture.
-
-    Returns
-    -------
-    IPython.display.Image
     """
     from IPython.display import Image as DisplayedImage
     from matplotlib.figure import Figure
 
     if isinstance(picture, Figure):
         width = min(width, round(picture.get_figwidth() * PIXELS_PER_INCH))
-        data = _encode_png(picture, SCALE * width)
-        return DisplayedImage(data, format="png", width=width, alt=alt)
+        buffer = io.BytesIO()
+        dpi = SCALE * width / picture.get_figwidth()
+        picture.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        return DisplayedImage(buffer.getvalue(), format="png", width=width, alt=alt)
     width = min(width, picture.width // SCALE)
     for scale in (SCALE, 1.6, 1.3, 1):
         data = _encode_jpeg(picture, round(scale * width))
@@ -62,17 +60,7 @@ def show(picture: Image.Image | Figure, width: int = 900, *, alt: str = "") -> D
 
 
 def show_metrics(comparison: Comparison) -> HTML:
-    """Convert the metrics of a comparison to a table with their meanings.
-
-    Parameters
-    ----------
-    comparison : Comparison
-        What `siamese.reports.compare_embeddings` returns.
-
-    Returns
-    -------
-    IPython.display.HTML
-    """
+    """Convert the metrics of a comparison to a table with their meanings."""
     from IPython.display import HTML
 
     rows = "".join(
@@ -124,11 +112,4 @@ def _encode_jpeg(picture: Image.Image, width: int) -> bytes:
     picture.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(
         buffer, "JPEG", quality=82, optimize=True, progressive=True
     )
-    return buffer.getvalue()
-
-
-def _encode_png(figure: Figure, width: int) -> bytes:
-    buffer = io.BytesIO()
-    dpi = width / figure.get_figwidth()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()

@@ -33,21 +33,10 @@ class _Group:
 
 
 def draw_pairs(generator: PairGenerator, *, pairs: int = 6) -> Image.Image:
-    """Draw positive and negative pairs that a generator makes in its current epoch.
+    """Draw up to `pairs` positive and negative pairs of a generator's current epoch.
 
     For batch pairs, these are pairs of the first batch, including some that are excluded because
     their items share a label.
-
-    Parameters
-    ----------
-    generator : PairGenerator
-        Source of the pairs.
-    pairs : int, default 6
-        Largest number of pairs of each kind.
-
-    Returns
-    -------
-    PIL.Image.Image
     """
     if generator.sampling == "batch-pairs":
         found = _find_batch_pairs(generator, pairs)
@@ -60,30 +49,15 @@ def draw_pairs(generator: PairGenerator, *, pairs: int = 6) -> Image.Image:
             ]
             for kind, y in ((POSITIVE, 1), (NEGATIVE, 0))
         }
-    return _draw_groups(
-        generator,
-        [
-            _Group(
-                "same item", "positive pairs, which should be close", "=", SAME, 3, found[POSITIVE]
-            ),
-            _Group(
-                "another item",
-                "negative pairs, which should be far apart",
-                "≠",
-                OTHER,
-                1,
-                found[NEGATIVE],
-            ),
-            _Group(
-                "left out",
-                "items with a common label may look alike, so they are not trained as negatives",
-                "?",
-                FAINT,
-                1,
-                found.get(EXCLUDED, [])[:COLUMNS],
-            ),
-        ],
-    )
+    close = "positive pairs, which should be close"
+    distant = "negative pairs, which should be far apart"
+    excluded = "items with a common label may look alike, so they are not trained as negatives"
+    groups = [
+        _Group("same item", close, "=", SAME, 3, found[POSITIVE]),
+        _Group("another item", distant, "≠", OTHER, 1, found[NEGATIVE]),
+        _Group("left out", excluded, "?", FAINT, 1, found.get(EXCLUDED, [])[:COLUMNS]),
+    ]
+    return _draw_groups(generator, [group for group in groups if group.pairs])
 
 
 def _find_batch_pairs(generator: PairGenerator, most: int) -> dict[int, list[tuple[int, int]]]:
@@ -94,7 +68,7 @@ def _find_batch_pairs(generator: PairGenerator, most: int) -> dict[int, list[tup
     found = {}
     for kind in (POSITIVE, NEGATIVE, EXCLUDED):
         places = rng.permutation(np.argwhere(np.triu(related == kind, 1)))
-        # A picture that is twice in a batch makes no pair with itself.
+        # A picture that occurs twice in the batch makes no pair with itself.
         unique = dict.fromkeys((int(rows[i]), int(rows[j])) for i, j in places)
         pairs = [pair for pair in unique if pair[0] != pair[1]]
         found[kind] = _sort_by_novelty(generator, pairs)[:most]
@@ -104,7 +78,7 @@ def _find_batch_pairs(generator: PairGenerator, most: int) -> dict[int, list[tup
 def _sort_by_novelty(
     generator: PairGenerator, pairs: Iterable[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """Sort pairs so that those of items not seen in an earlier pair come first."""
+    """Sort pairs so that those of items that no earlier pair shows come first."""
     novel: list[tuple[int, int]] = []
     repeated: list[tuple[int, int]] = []
     seen: set[str] = set()
@@ -116,7 +90,6 @@ def _sort_by_novelty(
 
 
 def _draw_groups(generator: PairGenerator, groups: list[_Group]) -> Image.Image:
-    groups = [group for group in groups if group.pairs]
     lines = [-(-len(group.pairs) // COLUMNS) for group in groups]
     head, height, after = 34, TILE + 2 * CAPTION + 12, 18
     block = 2 * TILE + BETWEEN
@@ -139,12 +112,7 @@ def _draw_groups(generator: PairGenerator, groups: list[_Group]) -> Image.Image:
 
 
 def _draw_pair(
-    canvas: Canvas,
-    generator: PairGenerator,
-    group: _Group,
-    rows: tuple[int, int],
-    x: int,
-    y: int,
+    canvas: Canvas, generator: PairGenerator, group: _Group, rows: tuple[int, int], x: int, y: int
 ) -> None:
     from PIL import Image
 
@@ -153,10 +121,8 @@ def _draw_pair(
     canvas.draw_text(centre, group.sign, group.colour, 17, anchor="mm")
     for row, square in zip(rows, generator.prepared(np.array(rows)), strict=True):
         picture = generator.pictures[row]
-        pixels = ((square + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
-        canvas.draw_tile(
-            Image.fromarray(pixels), (x, y), group.colour, width=group.width, size=TILE
-        )
+        tile = Image.fromarray(((square + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
+        canvas.draw_tile(tile, (x, y), group.colour, width=group.width, size=TILE)
         canvas.draw_text((x, y + TILE + 4), picture.item_id, INK, room=TILE)
         # Common labels come first, because they are why a pair is left out.
         labels = sorted(picture.labels, key=lambda label: label not in common)

@@ -6,60 +6,44 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamese.reports.canvas import (
-    CAPTION,
-    FAINT,
-    GAP,
-    INK,
-    MARGIN,
-    OTHER,
-    SAME,
-    TILE,
-    Canvas,
-)
+from siamese.reports.canvas import CAPTION, FAINT, GAP, INK, MARGIN, OTHER, SAME, TILE, Canvas
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from siamese.data.catalogue import Catalogue
+    from siamese.data.catalogue import Catalogue, Picture
     from siamese.data.remote_files import Folder
-    from siamese.reports.comparison import Comparison, Neighbour
+    from siamese.reports.comparison import Comparison
     from siamese.search.searcher import QueryResult
 
 SMALL, SMALL_GAP = 96, 12
-"""Eight pictures per item fit the width of a page."""
+"""So that eight pictures per item fit the width of a page."""
 NEIGHBOUR, NEIGHBOUR_GAP = 66, 8
-"""A query and its six nearest pictures before and after training fit it too."""
+"""So that a query and twice its six nearest pictures fit it."""
+
+
+def choose_examples(catalogue: Catalogue, items: int, pictures: int) -> dict[str, list[Picture]]:
+    """Choose items evenly spaced over a catalogue, with the first pictures of each."""
+    step = max(1, len(catalogue.items) // items)
+    return {
+        item_id: [picture for picture in catalogue.pictures if picture.item_id == item_id][
+            :pictures
+        ]
+        for item_id in list(catalogue.items)[::step][:items]
+    }
 
 
 def draw_collage(catalogue: Catalogue, *, items: int = 8, pictures: int = 8) -> Image.Image:
-    """Draw items from all over a catalogue, one per row.
-
-    Parameters
-    ----------
-    catalogue : Catalogue
-        Catalogue to show.
-    items, pictures : int, default 8
-        Largest numbers of items, and of pictures per item.
-
-    Returns
-    -------
-    PIL.Image.Image
-    """
-    step = max(1, len(catalogue.items) // items)
-    chosen = list(catalogue.items)[::step][:items]
-    rows = [
-        [picture for picture in catalogue.pictures if picture.item_id == item_id][:pictures]
-        for item_id in chosen
-    ]
-    columns = max(len(row) for row in rows)
+    """Draw items from all over a catalogue, one per row, with up to `pictures` of each."""
+    rows = choose_examples(catalogue, items, pictures)
+    columns = max(map(len, rows.values()))
     height = CAPTION + SMALL + SMALL_GAP
     canvas = Canvas(
         MARGIN * 2 + columns * (SMALL + SMALL_GAP) - SMALL_GAP,
         MARGIN * 2 + len(rows) * height - SMALL_GAP,
     )
     y = MARGIN
-    for item_id, row in zip(chosen, rows, strict=True):
+    for item_id, row in rows.items():
         labels = ", ".join(catalogue.items[item_id].labels)
         room = canvas.width - 2 * MARGIN
         used = canvas.draw_text((MARGIN, y), item_id, INK, 12, room=room) + 10
@@ -72,7 +56,7 @@ def draw_collage(catalogue: Catalogue, *, items: int = 8, pictures: int = 8) -> 
 
 
 def draw_neighbours(comparison: Comparison, catalogue: Catalogue, *, rows: int = 8) -> Image.Image:
-    """Draw queries with their nearest pictures before and after training, one per row.
+    """Draw queries with their nearest pictures before and after training.
 
     Parameters
     ----------
@@ -81,11 +65,7 @@ def draw_neighbours(comparison: Comparison, catalogue: Catalogue, *, rows: int =
     catalogue : Catalogue
         Catalogue of the pictures.
     rows : int, default 8
-        Largest number of queries.
-
-    Returns
-    -------
-    PIL.Image.Image
+        Largest number of queries, one per row.
     """
     queries = comparison.queries[:rows]
     k = max(len(query.after) for query in queries)
@@ -110,24 +90,21 @@ def draw_neighbours(comparison: Comparison, catalogue: Catalogue, *, rows: int =
         room = NEIGHBOUR + MARGIN - NEIGHBOUR_GAP
         canvas.draw_text((MARGIN, y + NEIGHBOUR + 3), query.picture.item_id, FAINT, room=room)
         for x, neighbours in ((before_x, query.before), (after_x, query.after)):
-            _draw_neighbours(canvas, neighbours, catalogue, x, y)
+            for neighbour in neighbours:
+                path = catalogue.path_of(neighbour.picture)
+                colour, width, mark = (SAME, 3, "✓") if neighbour.same_item else (OTHER, 1, "✗")
+                canvas.draw_tile(path, (x, y), colour, width=width, size=NEIGHBOUR)
+                under = (x, y + NEIGHBOUR + 3)
+                canvas.draw_text(under, f"{mark} {neighbour.distance:.2f}", FAINT)
+                x += NEIGHBOUR + NEIGHBOUR_GAP
         y += height
     return canvas.picture
 
 
 def draw_results(results: Sequence[QueryResult], image_dir: Folder) -> Image.Image:
-    """Draw search results, one per row: the query, then the nearest pictures.
+    """Draw search results, one query per row, followed by its nearest pictures.
 
-    Parameters
-    ----------
-    results : sequence of QueryResult
-        What `siamese.Searcher.search` returns.
-    image_dir : Folder
-        Folder of the pictures in the index.
-
-    Returns
-    -------
-    PIL.Image.Image
+    `image_dir` is the folder of the pictures in the index.
     """
     columns = max(len(query.results) for query in results)
     results_x = MARGIN + TILE + 2 * MARGIN
@@ -151,15 +128,3 @@ def draw_results(results: Sequence[QueryResult], image_dir: Folder) -> Image.Ima
                 canvas.draw_text((x, y + TILE + 3 + line * 15), text, colour, room=TILE)
         y += height
     return canvas.picture
-
-
-def _draw_neighbours(
-    canvas: Canvas, neighbours: Sequence[Neighbour], catalogue: Catalogue, x: int, y: int
-) -> None:
-    for neighbour in neighbours:
-        path = catalogue.path_of(neighbour.picture)
-        colour, width, mark = (SAME, 3, "✓") if neighbour.same_item else (OTHER, 1, "✗")
-        canvas.draw_tile(path, (x, y), colour, width=width, size=NEIGHBOUR)
-        under = (x, y + NEIGHBOUR + 3)
-        canvas.draw_text(under, f"{mark} {neighbour.distance:.2f}", FAINT)
-        x += NEIGHBOUR + NEIGHBOUR_GAP

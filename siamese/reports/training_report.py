@@ -21,7 +21,7 @@ from siamese.utils.files import atomic_path, require_writable
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a report shows, and the pictures that could not be read for it."""
+    """Comparison of the two models, and pictures that could not be read."""
 
     comparison: Comparison
     skipped: list[Skipped]
@@ -39,29 +39,8 @@ def write_training_report(
 ) -> TrainingReport:
     """Write `report.html`, `neighbours.png`, `catalogue.png` and `metrics.json` to a folder.
 
-    Parameters
-    ----------
-    catalogue : Catalogue
-        Items that `after` was not trained on; on others, its metrics would be too good.
-    before, after : Embedder
-        The two models.
-    output : Path
-        Folder to write to.
-    batch_size : int, default 32
-        Pictures per call of a model.
-    store : EmbeddingStore, optional
-        Existing embeddings by `after`, which are not computed again. New ones are added to it.
-    executor : Executor, optional
-        Where to embed. By default in this process.
-
-    Returns
-    -------
-    TrainingReport
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written to, no picture can be read, or no item has two pictures.
+    The metrics are too good for items that `after` was trained on. `store` holds embeddings by
+    `after`.
     """
     require_writable(output / "report.html")
     embeddings_before = embed_catalogue(before, catalogue, batch_size=batch_size, executor=executor)
@@ -76,7 +55,6 @@ def write_training_report(
     if not embeddings_before.pictures:
         raise InputError(f"no picture in {catalogue.image_dir} can be read; run siamese check")
     comparison = compare_embeddings(embeddings_before, embeddings_after)
-    skipped = embeddings_before.skipped
     write_picture(draw_collage(catalogue), output / "catalogue.png")
     write_picture(draw_neighbours(comparison, catalogue), output / "neighbours.png")
     with atomic_path(output / "metrics.json") as temporary:
@@ -87,7 +65,7 @@ def write_training_report(
         catalogue,
         output / "report.html",
         models=(before.facts.name, after.facts.name),
-        skipped=skipped,
+        skipped=embeddings_before.skipped,
         training_log=training_log or None,
     )
-    return TrainingReport(comparison, skipped)
+    return TrainingReport(comparison, embeddings_before.skipped)
