@@ -33,10 +33,10 @@ from search_engines.vectors import (
     ELSEWHERE,
     NEIGHBOURHOOD,
     K,
+    describe_shape,
     nearest,
     prepare,
-    reduced,
-    shape_of,
+    reduce_dimensions,
 )
 
 from siamese.cli.loading import model_context
@@ -177,7 +177,7 @@ def real_embeddings(source: Path, dimensions: int) -> np.ndarray:
             f"{source}: embeddings of {embeddings.shape[1]} dimensions; give as many or fewer as "
             "--dimensions"
         )
-    return reduced(embeddings, dimensions)
+    return reduce_dimensions(embeddings, dimensions)
 
 
 def _hash(file: Path) -> str:
@@ -334,7 +334,11 @@ def compare(given: argparse.Namespace) -> list[str]:
     source = source_of(given)
     real = real_embeddings(source, given.dimensions)
     distances, _ = nearest(real, real, K, own=True)
-    document: dict[str, Any] = {"machine": machine(), "real": shape_of(distances), "sizes": {}}
+    document: dict[str, Any] = {
+        "machine": machine(),
+        "real": describe_shape(distances),
+        "sizes": {},
+    }
     peers = given.peers_python
     if peers is None and set(PEERS) & set(given.engines):
         peers = create_environment(given.work_dir / "environment", ENVIRONMENT)

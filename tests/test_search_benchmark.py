@@ -55,19 +55,19 @@ def prepared(
 ) -> Path:
     """Make a catalogue of 3,000 vectors and 100 queries."""
     folder = tmp_path_factory.mktemp("catalogues") / "some"
-    vectors.prepare(folder, vectors.reduced(np.load(embeddings), 32), 3000, 100, seed=1)
+    vectors.prepare(folder, vectors.reduce_dimensions(np.load(embeddings), 32), 3000, 100, seed=1)
     return folder
 
 
 def test_fewer_dimensions_keep_what_is_near(vectors: ModuleType, embeddings: Path) -> None:
     real = np.load(embeddings)
-    fewer = vectors.reduced(real, 32)
+    fewer = vectors.reduce_dimensions(real, 32)
     assert fewer.shape == (800, 32)
     assert np.linalg.norm(fewer, axis=1) == pytest.approx(1, abs=1e-6)
     assert np.abs(fewer @ fewer.T - real @ real.T).max() < 0.05
-    assert vectors.reduced(real, 48) @ vectors.reduced(real, 48).T == pytest.approx(
-        real @ real.T, abs=1e-5
-    )
+    assert vectors.reduce_dimensions(real, 48) @ vectors.reduce_dimensions(
+        real, 48
+    ).T == pytest.approx(real @ real.T, abs=1e-5)
 
 
 def test_nearest_are_those_of_a_sort(vectors: ModuleType) -> None:
@@ -88,7 +88,7 @@ def test_the_intrinsic_dimension_is_that_of_what_is_spread_evenly(
     points = np.random.default_rng(3).random((4000, dimension))
     between = np.linalg.norm(points[:300, None] - points[None], axis=2)
     distances = np.sort(between, axis=1)[:, 1:11]
-    shape = vectors.shape_of(distances)
+    shape = vectors.describe_shape(distances)
     assert shape["dimension"] == pytest.approx(dimension, rel=0.2)
     assert shape["two_nn"] == pytest.approx(dimension, rel=0.2)
     assert shape["nearest_low"] < shape["nearest"] < shape["nearest_high"] < shape["tenth"]
@@ -100,9 +100,12 @@ def test_the_vectors_lie_as_the_real_ones(
     made = np.load(prepared / "vectors.npy")
     assert (made.shape, made.dtype) == ((3000, 32), np.float32)
     assert np.linalg.norm(made, axis=1) == pytest.approx(1, abs=1e-5)
-    real = vectors.reduced(np.load(embeddings), 32)
+    real = vectors.reduce_dimensions(np.load(embeddings), 32)
     distances, _ = vectors.nearest(real, real, vectors.K, own=True)
-    like, facts = vectors.shape_of(distances), json.loads((prepared / "facts.json").read_text())
+    like, facts = (
+        vectors.describe_shape(distances),
+        json.loads((prepared / "facts.json").read_text()),
+    )
     for name in ("nearest", "tenth", "dimension"):
         assert 2 / 3 < facts["shape"][name] / like[name] < 3 / 2, name
 
@@ -116,7 +119,7 @@ def test_no_query_is_in_the_index(prepared: Path) -> None:
 def test_another_seed_is_another_draw_and_the_same_one_is_not(
     vectors: ModuleType, embeddings: Path, prepared: Path, tmp_path: Path
 ) -> None:
-    real = vectors.reduced(np.load(embeddings), 32)
+    real = vectors.reduce_dimensions(np.load(embeddings), 32)
     for seed in (1, 2):
         vectors.prepare(tmp_path / str(seed), real, 3000, 100, seed)
     for name in ("vectors", "queries", "items", "labels", "exact", "exact_seldom"):

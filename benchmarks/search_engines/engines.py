@@ -1,4 +1,7 @@
-"""The engines, all asked in the same way; a process loads the libraries of one of them only."""
+"""The search engines: the backends of this project and their peers, behind one interface.
+
+A process loads the libraries of one engine only.
+"""
 
 from __future__ import annotations
 
@@ -11,45 +14,48 @@ from search_engines.vectors import SELDOM, K, metadata
 
 
 class Engine(Protocol):
-    """One way to search; made anew in each process.
+    """One way to search.
+
+    An engine that can filter also has `seldom_query`: like `query`, among the pictures with the
+    label `SELDOM`.
 
     Attributes
     ----------
-    title : what the table says
-    modules : imported before anything is measured
-    packages : whose versions are told
+    title : str
+        Name in the table.
+    modules : tuple of str
+        Modules that are imported before anything is measured.
+    packages : tuple of str
+        Packages whose versions are reported.
     """
 
     title: ClassVar[str]
     modules: ClassVar[tuple[str, ...]]
     packages: ClassVar[tuple[str, ...]]
 
-    # And, where the engine can filter, `seldom_query`: as `query`, among the pictures with the
-    # label that one percent have.
-
     def prepare(self, data: Path) -> Any:
-        """What `build` is given; making this is not measured."""
+        """Return the input of `build`; this is not measured."""
         ...
 
     def build(self, prepared: Any, path: Path) -> None:
-        """From the vectors to what can be opened at `path`."""
+        """Build the files at a path."""
         ...
 
     def open(self, path: Path) -> None:
-        """Open it, so that it can be asked."""
+        """Open the files for queries."""
         ...
 
     def query(self, X: NDArray[np.float32]) -> Any:
-        """The 10 nearest of each row of X, in the engine's own form."""
+        """Find the 10 nearest vectors of each query; the result is of any type."""
         ...
 
     def rows(self, answer: Any) -> NDArray[np.intp]:
-        """The rows of the vectors that an answer names."""
+        """Convert a result of `query` to the rows of the vectors, int (n, 10)."""
         ...
 
 
 class Ours:
-    """An index of this project, opened as every program does it."""
+    """An index of this project, opened with `siamese.open_index`."""
 
     modules = ("siamese.indexes", "siamese.search.searcher")
 
@@ -80,14 +86,14 @@ class Ours:
         return self.index.query(X, K, self._seldom)
 
     def rows(self, answer: Any) -> NDArray[np.intp]:
-        # A row of an index may be a key; the filename says which vector it is.
+        # A row of an index may be a key; the filename is the row of the vector.
         _, found = answer
         names = [known["filename"] for known in self.index.metadata_of(found.ravel())]
         return np.array([int(Path(name).stem) for name in names], np.intp).reshape(found.shape)
 
 
 class BallTree(Ours):
-    """The default, exact."""
+    """The default backend, which is exact."""
 
     title = "**BallTree**"
     modules = (*Ours.modules, "sklearn.neighbors")
@@ -100,7 +106,7 @@ class BallTree(Ours):
 
 
 class Faiss(Ours):
-    """As this project sets it up."""
+    """The FAISS backend of this project."""
 
     title = "**faiss**"
     modules = (*Ours.modules, "siamese.indexes.faiss.index", "faiss", "pyarrow")
@@ -114,7 +120,7 @@ class Faiss(Ours):
 
 
 class Milvus(Ours):
-    """Milvus Lite, as this project sets it up."""
+    """The Milvus backend of this project, with Milvus Lite."""
 
     title = "**Milvus Lite**"
     modules = (*Ours.modules, "siamese.indexes.milvus.index", "pymilvus", "milvus_lite")
@@ -127,7 +133,7 @@ class Milvus(Ours):
 
 
 class BruteForce:
-    """scikit-learn's exact search; with a label, among the vectors that have it."""
+    """Exact search of scikit-learn; with a label, among copies of the vectors that have it."""
 
     title = "scikit-learn, brute force"
     modules = ("sklearn.neighbors",)
@@ -162,11 +168,12 @@ class BruteForce:
 
 
 class Peer:
-    """A graph of another library, with the library's own defaults but for how widely it looks.
+    """A graph of another library with its default parameters, except for `ef`.
 
     Attributes
     ----------
-    ef : candidates that a search keeps; more of them, more recall
+    ef : int
+        Number of candidates that a search keeps; more candidates find more.
     """
 
     ef: int
@@ -179,7 +186,7 @@ class Peer:
 
 
 class Usearch(Peer):
-    """usearch with half-precision vectors, memory-mapped; from Python it knows no filters."""
+    """usearch with half-precision vectors, memory-mapped; it has no filters in Python."""
 
     title = "usearch, float16"
     modules = ("usearch.index",)
@@ -211,7 +218,7 @@ class Usearch(Peer):
 
 
 class Hnswlib(Peer):
-    """hnswlib, whose vectors are float32; it calls Python for each picture that a filter judges."""
+    """hnswlib with float32 vectors; its filter is a Python function called for each candidate."""
 
     title = "hnswlib"
     modules = ("hnswlib",)
@@ -251,13 +258,13 @@ class Hnswlib(Peer):
         return self._index.knn_query(X, K)[0].astype(np.intp)
 
     def seldom_query(self, X: NDArray[np.float32]) -> Any:
-        k = min(K, self._count)  # it fails where fewer are found than are asked for
+        k = min(K, self._count)  # it fails if there are fewer than k
         found, _ = self._index.knn_query(X, k, num_threads=1, filter=self._seldom.__getitem__)
         return found.astype(np.intp)
 
 
 def seldom_rows(data: Path) -> NDArray[np.intp]:
-    """The rows of the pictures with the label `SELDOM`."""
+    """Return the rows of the pictures with the label `SELDOM`."""
     return np.flatnonzero(np.load(data / "items.npy") % 100 == 0)
 
 
@@ -269,7 +276,7 @@ ENGINES = {
     "usearch": Usearch,
     "hnswlib": Hnswlib,
 }
-"""By the names of `--engines`, in the order of the table."""
+"""The engines by the names of `--engines`, in the order of the table."""
 
 PEERS = ("usearch", "hnswlib")
-"""Those that live in an environment of their own, and are measured at the recall of ours."""
+"""Engines in an environment of their own, measured at the recall of the FAISS backend."""

@@ -1,7 +1,7 @@
-"""One engine in a process of its own: `build` makes its file, `ask` opens it and asks it.
+"""Measure one engine in a process of its own: `build` writes its files, `ask` queries them.
 
-What was measured is written as JSON. Only the engine's own libraries are loaded, so that the
-memory of the process is that of a program which searches with this engine.
+The results are written as JSON. Only the libraries of the engine are loaded, so that the process
+takes as much memory as a program that searches with this engine.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from search_engines.engines import ENGINES, MODEL, Engine, Ours
+from search_engines.engines import ENGINES, Engine, Ours
 
 FEWEST = 20
-"""Queries that are asked one by one, however long they take."""
+"""Number of single queries that are always measured, however long they take."""
 WIDTHS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
-"""Tried upwards as the `ef` of a peer until its recall is the one asked for."""
+"""Values of `ef` of a peer, tried in this order until it reaches the required recall."""
 
 
-def resident(of: str = "VmRSS") -> float:
-    """Megabytes of this process and those it has started, now (or at most: VmHWM); on Linux."""
+def resident_mb(field: str = "VmRSS") -> float:
+    """Return the memory of this process and its children in MB, now or at most (VmHWM); Linux."""
 
     def processes(pid: str) -> Iterator[str]:
         yield pid
@@ -38,24 +38,25 @@ def resident(of: str = "VmRSS") -> float:
 
     kilobytes = 0
     for pid in processes("self"):
-        _, known, amount = Path(f"/proc/{pid}/status").read_text().partition(f"{of}:")
-        kilobytes += int(amount.split()[0]) if known else 0  # a process that has ended has none
+        _, found, amount = Path(f"/proc/{pid}/status").read_text().partition(f"{field}:")
+        kilobytes += int(amount.split()[0]) if found else 0  # a process that has ended has none
     return kilobytes / 1024
 
 
 def size_of(path: Path) -> float:
-    """Megabytes of a file, or of all files of a folder."""
+    """Return the size of a file or of all files in a folder, in MB."""
     files = [path, *path.rglob("*")]
     return sum(file.stat().st_size for file in files if file.is_file()) / 2**20
 
 
 def build(engine: Engine, data: Path, path: Path) -> dict[str, Any]:
-    """Make the file of an engine.
+    """Build the files of an engine.
 
     Returns
     -------
-    `seconds`, from vectors and metadata in memory to the file; `megabytes` of the file;
-    `peak_mb` of the process; `versions` of its packages
+    dict
+        `seconds` from vectors and metadata in memory to the files, `megabytes` of the files,
+        `peak_mb` of the process, and `versions` of the packages.
     """
     prepared = engine.prepare(data)
     start = time.perf_counter()
@@ -65,7 +66,7 @@ def build(engine: Engine, data: Path, path: Path) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "megabytes": size_of(path),
-        "peak_mb": resident("VmHWM"),
+        "peak_mb": resident_mb("VmHWM"),
         "versions": {
             "Python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in names},
@@ -76,23 +77,26 @@ def build(engine: Engine, data: Path, path: Path) -> dict[str, Any]:
 def ask(
     engine: Any, data: Path, path: Path, seconds: float, recall: float | None
 ) -> dict[str, Any]:
-    """Open the file of an engine, and ask it.
+    """Open the files of an engine, and measure its queries.
 
     Parameters
     ----------
-    seconds : most time for each measurement
-    recall : what a peer is to reach
+    seconds : float
+        Longest time of each measurement.
+    recall : float or None
+        The recall that a peer must reach.
 
     Returns
     -------
-    `queries`, how many there are; `imported_mb`, resident before the file is opened; `open_ms`;
-    `resident_mb` at the end; `peak_mb`; `all`, and `seldom` with the label filter (None where the
-    engine has none), as of `figures`; for a peer `ef` and `reached`, whether its recall is the one
-    asked for; for an index of this project `search_vectors`, as of `end_to_end`, and `found`, what
-    it says of its recall
+    dict
+        `queries`, their number; `imported_mb` of the process before the files are opened;
+        `open_ms`; `resident_mb` at the end; `peak_mb`; `all` and, with the label filter, `seldom`
+        (None without filters), see `measure_queries`. For a peer `ef`, and `reached`, whether it
+        reaches the recall. For an index of this project `search_vectors`, see `end_to_end`, and
+        `found`, the layout it reports.
     """
     queries = np.load(data / "queries.npy")
-    done: dict[str, Any] = {"queries": len(queries), "imported_mb": resident()}
+    done: dict[str, Any] = {"queries": len(queries), "imported_mb": resident_mb()}
     start = time.perf_counter()
     engine.open(path)
     done["open_ms"] = 1000 * (time.perf_counter() - start)
@@ -104,32 +108,33 @@ def ask(
             if reached:
                 break
         done.update(ef=width, reached=reached)
-    done["all"] = figures(engine.query, engine.rows, queries, exact, seconds)
+    done["all"] = measure_queries(engine.query, engine.rows, queries, exact, seconds)
     done["seldom"] = None
     if hasattr(engine, "seldom_query"):
         exact = np.load(data / "exact_seldom.npy")
-        done["seldom"] = figures(engine.seldom_query, engine.rows, queries, exact, seconds)
-    done.update(resident_mb=resident(), peak_mb=resident("VmHWM"))
+        done["seldom"] = measure_queries(engine.seldom_query, engine.rows, queries, exact, seconds)
+    done.update(resident_mb=resident_mb(), peak_mb=resident_mb("VmHWM"))
     if isinstance(engine, Ours):
         done["found"] = str(getattr(engine.index, "layout", "")) or None
         done["search_vectors"] = end_to_end(engine.index, queries, seconds)
     return done
 
 
-def figures(
+def measure_queries(
     query: Callable[[NDArray[np.float32]], Any],
     rows: Callable[[Any], NDArray[np.intp]],
     queries: NDArray[np.float32],
     exact: NDArray[np.intp],
     seconds: float,
 ) -> dict[str, float]:
-    """Ask the queries one by one, twice if there is time for all, and then together.
+    """Measure single queries, twice if there is time for all, and then all queries together.
 
     Returns
     -------
-    `asked`, how many queries there was time for; `p50_ms` and `p99_ms` of the last pass, and
-    `first_p50_ms` of the first, in which a memory-mapped file is not all in memory; `per_second`
-    when asked together; `recall`
+    dict
+        `asked`, the number of queries there was time for; `p50_ms` and `p99_ms` of the last pass;
+        `first_p50_ms` of the first pass, when a memory-mapped file is not completely in memory;
+        `per_second` of all queries together; `recall`.
     """
     first, answers = one_by_one(query, queries, seconds)
     times = first
@@ -156,7 +161,7 @@ def figures(
 def one_by_one(
     query: Callable[[NDArray[np.float32]], Any], queries: NDArray[np.float32], seconds: float
 ) -> tuple[list[float], list[Any]]:
-    """The seconds and the answers of single queries, as many as there is time for."""
+    """Return the seconds and the results of single queries, as many as there is time for."""
     times: list[float] = []
     answers = []
     for number in range(len(queries)):
@@ -169,28 +174,28 @@ def one_by_one(
 
 
 def recall_of(found: NDArray[np.intp], exact: NDArray[np.intp]) -> float:
-    """The share of the exact neighbours that were found."""
+    """Return the share of the exact neighbours that were found."""
     hits = (found[:, :, None] == exact[:, None, :]).any(axis=1)
     return float(hits.mean())
 
 
 def end_to_end(index: Any, queries: NDArray[np.float32], seconds: float) -> dict[str, float]:
-    """What `Searcher.search_vectors` takes for one query, above the query of the index alone.
+    """Compare `Searcher.search_vectors` with the query of the index alone.
 
     Returns
     -------
-    `p50_ms`, and `added_ms`, the median difference between the two for the same query
+    dict
+        `p50_ms`, and `added_ms`, the median difference between the two for the same query.
     """
     from siamese.search.searcher import Searcher
 
-    facts = SimpleNamespace(**MODEL, embedding_size=queries.shape[1])
-    searcher = Searcher(SimpleNamespace(facts=facts), index)  # type: ignore[arg-type]
+    searcher = Searcher(SimpleNamespace(facts=index.model), index)  # type: ignore[arg-type]
     raw, whole = [], []
     for number in range(len(queries)):
         if number >= FEWEST and sum(raw) + sum(whole) > seconds:
             break
         query = queries[number : number + 1]
-        index.query(query)  # so that both find its neighbours in the processor's caches
+        index.query(query)  # so that both find its neighbours in the CPU cache
         start = time.perf_counter()
         index.query(query)
         raw.append(time.perf_counter() - start)
@@ -204,22 +209,22 @@ def end_to_end(index: Any, queries: NDArray[np.float32], seconds: float) -> dict
 
 
 def main() -> None:
-    """Do one part, and write what was measured."""
+    """Measure one part, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=["build", "ask"])
     parser.add_argument("engine", choices=ENGINES)
     parser.add_argument("data", type=Path)
-    parser.add_argument("path", type=Path, help="the file or folder of the engine")
+    parser.add_argument("path", type=Path, help="file or folder of the engine")
     parser.add_argument("output", type=Path)
-    parser.add_argument("--seconds", type=float, help="most time for each measurement")
+    parser.add_argument("--seconds", type=float, help="longest time of each measurement")
     parser.add_argument(
-        "--recall", type=float, help="what faiss builds for, and a peer searches for"
+        "--recall", type=float, help="recall that faiss must have, and a peer must reach"
     )
     given = parser.parse_args()
-    made_by = ENGINES[given.engine]
-    for module in made_by.modules:
+    engine_class = ENGINES[given.engine]
+    for module in engine_class.modules:
         importlib.import_module(module)
-    engine: Any = made_by()
+    engine: Any = engine_class()
     if given.part == "build":
         if given.recall is not None:
             engine.min_recall = given.recall

@@ -1,15 +1,16 @@
-"""Any number of vectors that lie as real embeddings do, with labels and the exact answers.
+"""Generate any number of vectors that are distributed like real embeddings.
 
 A larger catalogue is not a denser copy of a small one: it has more items, each with as many
-pictures as before. So every item made here is a real neighbourhood, moved elsewhere::
+pictures as before. So every generated item is a real neighbourhood, moved elsewhere::
 
     x = unit(e_i + Σ_m w_m (e_b(m) - e_a) + s / √4 · Σ_m z_m (e_j(m) - e_i))
 
-where e are real embeddings. a is the item's, b(1) to b(3) are of the `ELSEWHERE` nearest of a
-beyond its neighbourhood, and w with 1 - Σ w is uniform among the convex weights: e_a comes to lie
-amid four real pictures. i is a picture of a's neighbourhood, for each picture of the item another
-one: their distances stay about the real ones. z are normal, j(1) to j(4) of the nearest of i, s =
-`NOISE`: no two items are alike. What this keeps of the real embeddings, `shape_of` tells.
+where e are real embeddings. The item has the picture a. Pictures b(1) to b(3) are among the
+`ELSEWHERE` nearest of a outside its neighbourhood, and the weights w and 1 - Σ w are uniform among
+the convex ones, so that e_a moves to a place between four real pictures. Each picture of the item
+has another i from the neighbourhood of a, so that their distances stay about the same. The z are
+normal, j(1) to j(4) are among the nearest of i, and s = `NOISE`, so that all items differ.
+`describe_shape` measures how similar the result is to the real embeddings.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from siamese.vectors.nearest import nearest as exact_neighbours
 from siamese.vectors.unit_vectors import UnitVectors
 
 K = 10
-"""Neighbours that a search asks for."""
+"""Number of neighbours per query."""
 
 NEIGHBOURHOOD = 16
 ELSEWHERE = 50
@@ -35,25 +36,33 @@ CORNERS = 3
 DIRECTIONS = 4
 NOISE = 0.4
 PICTURES = (2, 16)
-"""Of an item, at least and at most; all equally likely."""
+"""Smallest and largest number of pictures of an item; all are equally likely."""
 
 LABELS = 200
 LABELS_OF_ITEM = 2
-"""Drawn by Zipf's law: the r-th most frequent label r times as seldom as the first."""
+"""Drawn by Zipf's law: the r-th most frequent label occurs 1/r times as often as the first."""
 SELDOM = "one percent"
-"""The label of every hundredth item, by which searches are filtered."""
+"""Label of every hundredth item, which filters searches."""
 
 BLOCK = 4096
 """Number of items made at once."""
 
 
-def reduced(embeddings: NDArray[np.floating[Any]], dimensions: int) -> NDArray[np.float32]:
-    """Embeddings in fewer dimensions, those that keep most of their inner products, of length 1.
+def reduce_dimensions(
+    embeddings: NDArray[np.floating[Any]], dimensions: int
+) -> NDArray[np.float32]:
+    """Project embeddings to the dimensions that keep most of their inner products.
 
     Parameters
     ----------
-    embeddings : (n, d)
-    dimensions : at most d
+    embeddings : array of shape (n, d)
+    dimensions : int
+        At most d.
+
+    Returns
+    -------
+    float32 array of shape (n, dimensions)
+        Vectors of length 1.
     """
     data = np.asarray(embeddings, np.float64)
     _, directions = np.linalg.eigh(data.T @ data)
@@ -88,39 +97,53 @@ def nearest(
     return np.sqrt(np.maximum(2 - 2 * cosines, 0)), rows
 
 
-def shape_of(distances: NDArray[np.floating[Any]]) -> dict[str, float]:
-    """How vectors lie, by the distances r₁ ≤ … ≤ r_k of some to their nearest others.
+def describe_shape(distances: NDArray[np.floating[Any]]) -> dict[str, float]:
+    """Describe the distribution of vectors by the distances to their nearest neighbours.
 
-    ``dimension = (k - 2) / mean Σ_j log(r_k / r_j)`` is the intrinsic one (Levina and Bickel 2004,
-    averaged as MacKay and Ghahramani 2005), ``two_nn = 1 / mean log(r₂ / r₁)`` the same from the
-    nearest two (Facco et al. 2017). Pictures that are there twice are left out.
+    With the distances r₁ ≤ … ≤ r_k of a vector, the intrinsic dimension is ::
+
+        dimension = (k - 2) / mean Σ_j log(r_k / r_j)
+        two_nn = 1 / mean log(r₂ / r₁)
+
+    Duplicates are left out.
+
+    Parameters
+    ----------
+    distances : array of shape (n, k)
 
     Returns
     -------
-    `dimension`, `two_nn`; `nearest` and `tenth`, the medians of r₁ and r_k; `nearest_low` and
-    `nearest_high`, the quartiles of r₁
+    dict
+        `dimension` and `two_nn`; `nearest` and `tenth`, the medians of r₁ and r_k; `nearest_low`
+        and `nearest_high`, the quartiles of r₁.
+
+    References
+    ----------
+    Levina and Bickel 2004, averaged as by MacKay and Ghahramani 2005 (`dimension`); Facco et al.
+    2017 (`two_nn`).
     """
-    known = np.asarray(distances, np.float64)
-    known = known[known[:, 0] > 1e-3]
-    low, middle, high = np.quantile(known[:, 0], (0.25, 0.5, 0.75))
-    logarithms = np.log(known[:, -1:] / known[:, :-1]).sum(axis=1)
+    radii = np.asarray(distances, np.float64)
+    radii = radii[radii[:, 0] > 1e-3]
+    low, middle, high = np.quantile(radii[:, 0], (0.25, 0.5, 0.75))
+    logarithms = np.log(radii[:, -1:] / radii[:, :-1]).sum(axis=1)
     return {
-        "dimension": float((known.shape[1] - 2) / logarithms.mean()),
-        "two_nn": float(1 / np.log(known[:, 1] / known[:, 0]).mean()),
+        "dimension": float((radii.shape[1] - 2) / logarithms.mean()),
+        "two_nn": float(1 / np.log(radii[:, 1] / radii[:, 0]).mean()),
         "nearest": float(middle),
         "nearest_low": float(low),
         "nearest_high": float(high),
-        "tenth": float(np.median(known[:, -1])),
+        "tenth": float(np.median(radii[:, -1])),
     }
 
 
 class Items:
-    """Makes pictures of items that are not there, like those that are.
+    """Generates the pictures of further items from real ones.
 
     Parameters
     ----------
-    real : (m, d), embeddings of length 1
-    seed : another seed, another draw
+    real : array of shape (m, d)
+        Embeddings of length 1.
+    seed : int
     """
 
     def __init__(self, real: NDArray[np.float32], seed: int) -> None:
@@ -131,7 +154,7 @@ class Items:
         self._elsewhere = near[:, NEIGHBOURHOOD:]
 
     def blocks(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.intp]]]:
-        """Without end: vectors (n, d), the number of each one's item (n,), and labels (n, 2)."""
+        """Yield vectors (n, d), their items (n,) and their labels (n, 2) without end, as numbers."""
         frequency = 1 / np.arange(1, LABELS + 1)
         block = 0
         while True:
@@ -145,7 +168,7 @@ class Items:
             for weight in weights.T[1:]:
                 b = self._elsewhere[a, rng.integers(self._elsewhere.shape[1], size=BLOCK)]
                 move += weight[:, None] * (self._real[b] - self._real[a])
-            # The place of each picture in its item, and of each item the pictures in random order.
+            # Number the pictures of each item, and draw from its neighbourhood in random order.
             place = np.arange(len(items)) - np.searchsorted(items, items)
             order = rng.permuted(np.tile(np.arange(NEIGHBOURHOOD), (BLOCK, 1)), axis=1)
             i = self._near[a[items], order[items, place]]
@@ -162,16 +185,18 @@ class Items:
 def prepare(
     folder: Path, real: NDArray[np.float32], size: int, queries: int, seed: int
 ) -> dict[str, Any]:
-    """Make a catalogue in a folder, or read what is told of the one that is there.
+    """Generate a catalogue in a folder, unless it exists, and return its facts.
 
-    It holds `vectors.npy`, float32 (n, d); `items.npy` and `labels.npy`, int (n,) and (n, 2);
-    `queries.npy`, float32 (q, d), drawn in the same way but not in the index; `exact.npy` and
-    `exact_seldom.npy`, int (q, 10), the nearest of each query, and of those with the label
-    `SELDOM`; `facts.json`, which is what is returned.
+    The folder has `vectors.npy`, float32 (n, d); `items.npy` and `labels.npy`, int (n,) and (n, 2);
+    `queries.npy`, float32 (q, d), generated in the same way but not in the index; `exact.npy` and
+    `exact_seldom.npy`, int (q, 10), the nearest pictures of each query, and the nearest with the
+    label `SELDOM`; and `facts.json`.
 
     Returns
     -------
-    `vectors`, `items`, `seldom` (pictures with that label) and `shape`, see `shape_of`
+    dict
+        Numbers of `vectors`, `items` and `seldom` pictures, with the label `SELDOM`; and `shape`,
+        see `describe_shape`.
     """
     if not (folder / "facts.json").is_file():
         with atomic_path(folder) as temporary:
@@ -217,13 +242,13 @@ def _make(folder: Path, real: NDArray[np.float32], size: int, queries: int, seed
         "vectors": size,
         "items": len(np.unique(items)),
         "seldom": len(seldom),
-        "shape": shape_of(distances),
+        "shape": describe_shape(distances),
     }
     (folder / "facts.json").write_text(json.dumps(facts, indent=1))
 
 
 def metadata(folder: Path) -> list[dict[str, Any]]:
-    """What an index keeps of the pictures of `prepare`; filenames are their rows."""
+    """Return the metadata of the pictures of `prepare`; their filenames are their rows."""
     names = [f"label {number}" for number in range(LABELS)]
     items, labels = (np.load(folder / f"{name}.npy").tolist() for name in ("items", "labels"))
     return [

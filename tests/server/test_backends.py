@@ -1,4 +1,4 @@
-"""The server's answers do not depend on the backend of the index."""
+"""Whatever backend the index has, the server answers the same."""
 
 from __future__ import annotations
 
