@@ -36,7 +36,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "default": (),
     "no-augmentation": ("--no-augmentation",),
     "flip": ("--flip",),
-    "erasing": ("--erasing", "0.5"),
     "supervised-contrastive": ("--loss", "supervised-contrastive"),
     "contrastive": ("--loss", "contrastive"),
     "triplet": ("--loss", "triplet"),
@@ -53,14 +52,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "projection-256": ("--embedding-size", "256"),
     "pooling-max": ("--pooling", "max"),
     "pooling-gem": ("--pooling", "gem"),
-    "pooling-sum": ("--pooling", "sum"),
-    "two-speeds": ("--first-layer-rate", "0.1"),
-    "no-warm-up": ("--warm-up", "0"),
-    "weight-average": ("--weight-average", "0.95"),
     "half-rate": ("--learning-rate", "1.5e-4"),
     "double-rate": ("--learning-rate", "6e-4"),
-    "growing-pictures": ("--first-picture-size", "64"),
-    "head-then-all": ("--layers", "head-then-all"),
     "random-pairs": ("--sampling", "random-pairs"),
 }
 """Flags of `siamese train` by the name of a row."""

@@ -45,8 +45,8 @@ def main(
     from siamese.models.embedding_model import embedding_model
     from siamese.models.layer_walk import freeze_batch_norm
     from siamese.training.augmentation import RandomView
-    from siamese.training.objective import fitted_model, make_loss
-    from siamese.training.optimizer import make_optimizer
+    from siamese.training.learning_rate import WarmUpThenCosine
+    from siamese.training.objective import build_fitted_model, make_loss
     from siamese.training.pair_generator import PairGenerator
     from siamese.training.recipe import Recipe
 
@@ -57,9 +57,10 @@ def main(
     freeze_batch_norm(model)
     ways = {
         "one batch in memory": model,
-        "files and random views": fitted_model(model, picture_size, view=RandomView()),
+        "files and random views": build_fitted_model(model, view=RandomView()),
     }
-    optimizer = make_optimizer(model, recipe, steps=10**6)
+    schedule = WarmUpThenCosine(recipe.peak_learning_rate, steps=10**6)
+    optimizer = keras.optimizers.Adam(schedule)
     for fitted in ways.values():
         fitted.compile(optimizer, make_loss(recipe), auto_scale_loss=False)
 

@@ -12,7 +12,7 @@ import pytest
 
 import utilities
 from siamese.cli.main import cli
-from siamese.training.recipe import LEARNING_RATE, OTHERS_LEARNING_RATE, Recipe
+from siamese.training.recipe import LEARNING_RATE, OTHER_LEARNING_RATE, Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = "\n".join(path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
@@ -69,11 +69,11 @@ def test_every_flag_has_a_help_text_and_no_summary_is_cut(verb):
 
 def test_documented_defaults_of_training_are_those_of_the_recipe():
     rows = dict(re.findall(r"^\| `--([a-z-]+)` \| `?([\w.-]+)`? \|", DOCS, re.MULTILINE))
-    assert set(rows) >= {"epochs", "batch-size", "warm-up", "sampling", "pooling"}
+    assert set(rows) >= {"epochs", "batch-size", "sampling", "pooling"}
     # What the sampling decides: random pairs have a loss of their own.
     assert rows.pop("loss") == "multi-similarity"
     assert (
-        f"| {LEARNING_RATE}, or {OTHERS_LEARNING_RATE} with another pretrained `--backbone` |"
+        f"| {LEARNING_RATE}, or {OTHER_LEARNING_RATE} with another pretrained `--backbone` |"
         in DOCS
     )
     for flag, documented in rows.items():

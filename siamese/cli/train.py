@@ -1,4 +1,4 @@
-"""The verb that trains."""
+"""The train command."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from siamese.utils.files import require_writable
     "--held-out",
     "held_out_items",
     type=PATH,
-    help="Labelled data to measure on each epoch.",
+    help="Labelled data to measure retrieval on after each epoch.",
 )
 @click.option(
-    "--resume", is_flag=True, help="Go on with the run in --output, after its last epoch."
+    "--resume", is_flag=True, help="Continue the run in --output after its last finished epoch."
 )
 @recipe_options
 @training_model_options
@@ -48,15 +48,16 @@ def train(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Train an embedding on a catalogue.
+    """Train an embedding model on a catalogue.
 
-    The best model is final_model.hdf5 in --output. Starts from the pretrained default or from
-    --backbone, or goes on training --keras-model. Items that share a label are never treated as
-    dissimilar. Stopped? The same command with --resume.
+    Starts from the pretrained default, from --backbone, or from --keras-model, and writes the best
+    model to final_model.hdf5 in --output. Items that share a label are never treated as
+    dissimilar. If it was stopped, run the same command with --resume.
     """
     catalogue = read_checked_catalogue(labeled_data, image_dir)
-    folder = image_dir or labeled_data.parent
-    others = read_checked_catalogue(held_out_items, folder) if held_out_items else None
+    held_out = None
+    if held_out_items is not None:
+        held_out = read_checked_catalogue(held_out_items, image_dir or labeled_data.parent)
     given = {name: value for name, value in flags.items() if value is not None}
     if keras_model is not None:
         fresh = ("backbone", "picture_size", "weights", "embedding_size", "pooling")
@@ -67,10 +68,11 @@ def train(
         from siamese.training.train import train as run
 
         recipe = replace(recorded_recipe(output), **given) if resume else Recipe(**given)
-        done = run(catalogue, recipe, output, held_out=others, start=keras_model, resume=resume)
+        trained = run(
+            catalogue, recipe, output, held_out=held_out, start=keras_model, resume=resume
+        )
     if as_json:
-        document = asdict(done)
-        print_json({**document, "model": str(done.model)})
+        print_json({**asdict(trained), "model": str(trained.model)})
     else:
-        click.echo(f"{done.model}: the model of epoch {done.best_epoch}")
-    exit_if_skipped(done.skipped)
+        click.echo(f"{trained.model}: the model of epoch {trained.best_epoch}")
+    exit_if_skipped(trained.skipped)

@@ -1,4 +1,4 @@
-"""The flags of `siamese train` that make a recipe: one for each of its choices."""
+"""Options of the train command: one for each field of its recipe."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from siamese.models.defaults import Pooling
 from siamese.training.recipe import (
+    CHOICES,
     HEAD_SIZE,
     LEARNING_RATE,
-    OTHERS_LEARNING_RATE,
-    Batches,
-    Layers,
-    LossName,
+    OTHER_LEARNING_RATE,
     Recipe,
-    Sampling,
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,7 +22,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 class Duration(click.ParamType[float]):
-    """A time as people write it, ``90s``, ``5m`` or ``1.5h``, as seconds."""
+    """Duration such as ``90s``, ``5m`` or ``1.5h``, converted to seconds."""
 
     name = "duration"
 
@@ -35,124 +31,99 @@ class Duration(click.ParamType[float]):
     ) -> float:
         if isinstance(value, float):
             return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", str(value))
-        if found is None or float(found[1]) == 0:
-            self.fail(f"{value!r} is no time; write it as 90s, 5m or 1.5h", param, ctx)
-        return float(found[1]) * _SECONDS[found[2]]
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", str(value))
+        if match is None or float(match[1]) == 0:
+            self.fail(f"{value!r} is not a duration; write it as 90s, 5m or 1.5h", param, ctx)
+        return float(match[1]) * _SECONDS[match[2]]
 
 
 def recipe_options(function: F) -> F:
-    """Give a verb the flags of the recipe, in the order of the work.
+    """Add the options of the recipe to a command.
 
-    Each is None where it is not given, so that `--resume` can tell.
+    An option that is not given is None, so that `--resume` can tell it from one that is.
     """
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
 
 
-def _flag(
+def _option(
     name: str, kind: click.ParamType[Any], text: str, default: object = None, field: str = ""
 ) -> Callable[[F], F]:
+    """Return an option of a field of `Recipe`, whose default is shown unless another is given."""
     field = field or name.removeprefix("--").replace("-", "_")
     shown = getattr(Recipe, field) if default is None else default
     return click.option(name, field, type=kind, help=f"{text}  [default: {shown}]")
 
 
-def _choice(values: Any) -> click.Choice[str]:
-    return click.Choice(get_args(values))
+def _choice(field: str) -> click.Choice[str]:
+    return click.Choice(get_args(CHOICES[field]))
 
 
 _OPTIONS = (
-    _flag(
+    _option(
         "--held-out-share",
         click.FloatRange(0, 0.5),
-        "Without --held-out, the share of the items kept for that.",
+        "Without --held-out, the share of the items to hold out instead.",
         field="held_out",
     ),
-    _flag(
+    _option(
         "--layers",
-        _choice(Layers),
-        "Which are trained: all; a head alone, in seconds, on features computed once; or the head "
-        "in the first epoch and all after it.",
+        _choice("layers"),
+        "Train all layers, or in seconds a head alone, on features that are computed once.",
     ),
-    _flag("--epochs", click.IntRange(1), "Each shows every picture once."),
-    _flag("--budget", Duration(), "End within this time: 90s, 5m, 1.5h.", "none"),
-    _flag(
-        "--patience", click.IntRange(1), "End after so many epochs without a better one.", "none"
+    _option("--epochs", click.IntRange(1), "Number of epochs; each shows every picture once."),
+    _option("--budget", Duration(), "Finish within this time: 90s, 5m, 1.5h.", "none"),
+    _option(
+        "--patience", click.IntRange(1), "Stop after this many epochs without improvement.", "none"
     ),
-    _flag(
+    _option(
         "--sampling",
-        _choice(Sampling),
-        "Every pair of a batch, or independent random pairs.",
+        _choice("sampling"),
+        "Learn from all pairs of a batch, or from independent random pairs.",
     ),
-    _flag("--batch-size", click.IntRange(2), "Pictures, or random pairs, a step."),
-    _flag("--pictures-per-item", click.IntRange(2), "Pictures of one item in a batch."),
-    _flag(
+    _option("--batch-size", click.IntRange(2), "Pictures, or random pairs, per step."),
+    _option("--pictures-per-item", click.IntRange(2), "Pictures of one item in a batch."),
+    _option(
         "--batches",
-        _choice(Batches),
-        "Fill them at random, with labels met equally often, or with neighbouring items.",
+        _choice("batches"),
+        "Fill batches at random, with each label equally often, or with neighbouring items.",
     ),
-    _flag("--memory", click.IntRange(0), "Pictures of earlier batches to compare with as well."),
-    click.option(
-        "--hard-negatives",
-        is_flag=True,
-        default=None,
-        help="Of random pairs: take half of the negatives among near ones.",
-    ),
-    _flag(
+    _option("--memory", click.IntRange(0), "Pictures of earlier batches to compare with as well."),
+    _option(
         "--loss",
-        _choice(LossName),
-        "Of the pairs of a batch.",
-        "multi-similarity; contrastive for random pairs",
+        _choice("loss"),
+        "Loss over the pairs of a batch.",
+        "multi-similarity; contrastive with random pairs",
     ),
-    _flag("--margin", click.FloatRange(0, min_open=True), "Of the loss.", "the loss's own"),
-    _flag(
+    _option(
+        "--margin", click.FloatRange(0, min_open=True), "Margin of the loss.", "the loss's own"
+    ),
+    _option(
         "--learning-rate",
         click.FloatRange(0, min_open=True),
-        "The highest; after a warm-up, down a cosine.",
-        f"{LEARNING_RATE}; {OTHERS_LEARNING_RATE} with another pretrained --backbone",
-    ),
-    _flag("--warm-up", click.FloatRange(0, 0.9), "Share of the way on which the rate goes up."),
-    _flag(
-        "--first-layer-rate",
-        click.FloatRange(0, 1, min_open=True),
-        "Rate of the backbone's first layer, in parts of its last one's.",
-    ),
-    _flag(
-        "--projection-rate",
-        click.FloatRange(0, min_open=True),
-        "Rate of the projection of --embedding-size, in parts of --learning-rate.",
-    ),
-    _flag(
-        "--weight-average",
-        click.FloatRange(0, 1, max_open=True),
-        "Keep an average of the weights, of this momentum (0.99, say); 0 is none.",
+        "Peak learning rate, after a warm-up and before a cosine decay.",
+        f"{LEARNING_RATE}; {OTHER_LEARNING_RATE} with another pretrained --backbone",
     ),
     click.option(
         "--augmentation/--no-augmentation",
         "augmented",
         default=None,
-        help="Show pictures in a new random view each time.  [default: --augmentation]",
+        help="Show each picture in a new random view each time.  [default: --augmentation]",
     ),
     click.option(
         "--flip/--no-flip",
         default=None,
-        help="Mirror half of the views, where left and right do not matter.  [default: --no-flip]",
+        help="Mirror half of the views, if left and right do not matter.  [default: --no-flip]",
     ),
-    _flag("--erasing", click.FloatRange(0, 1), "Share of the views with a covered rectangle."),
-    _flag(
-        "--first-picture-size",
-        click.IntRange(32, 2048),
-        "Begin with smaller pictures, which is faster.",
-        "--picture-size",
+    _option(
+        "--pooling", _choice("pooling"), "Pooling of the backbone's feature map to one vector."
     ),
-    _flag("--pooling", _choice(Pooling), "From the backbone's grid of features to one vector."),
-    _flag(
+    _option(
         "--embedding-size",
         click.IntRange(2),
-        "Dimensions of a learned projection.",
-        f"none, the backbone's features as they are; {HEAD_SIZE} with a head",
+        "Dimensions of a learned projection of the features.",
+        f"none, the features themselves; {HEAD_SIZE} with a head",
     ),
-    _flag("--seed", click.IntRange(0), "Another seed, another run."),
+    _option("--seed", click.IntRange(0), "Random seed."),
 )

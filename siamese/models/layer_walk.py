@@ -25,15 +25,6 @@ def walk_layers(model: keras.Model) -> Iterator[layers.Layer]:
             yield layer
 
 
-def allow_any_size(model: keras.Model) -> None:
-    """Let a built model be called with pictures of other sizes than it was built for.
-
-    This works if its layers do not depend on the size, as convolutions and pooling.
-    """
-    for part in walk_models(model):
-        part.input_spec = None
-
-
 def freeze_batch_norm(model: keras.Model) -> None:
     """Freeze batch normalisation: the statistics of small batches are worse than the pretrained."""
     for layer in walk_layers(model):

@@ -17,8 +17,8 @@ def apply_pooling(features: Any, pooling: Pooling) -> Any:
     ----------
     features : keras.KerasTensor
         Output of a backbone.
-    pooling : {"average", "max", "gem", "sum"}
-        The average or the maximum of each channel, its `GeneralisedMean`, or the sum of the three.
+    pooling : {"average", "max", "gem"}
+        The average or the maximum of each channel, or its `GeneralisedMean`.
 
     Returns
     -------
@@ -29,15 +29,7 @@ def apply_pooling(features: Any, pooling: Pooling) -> Any:
         return layers.GlobalAveragePooling2D(name="pooling")(features)
     if pooling == "max":
         return layers.GlobalMaxPooling2D(name="pooling")(features)
-    if pooling == "gem":
-        return GeneralisedMean(name="pooling", dtype="float32")(features)
-    return layers.Add(name="pooling")(
-        [
-            layers.GlobalAveragePooling2D(name="average")(features),
-            layers.GlobalMaxPooling2D(name="max")(features),
-            GeneralisedMean(name="gem", dtype="float32")(features),
-        ]
-    )
+    return GeneralisedMean(name="pooling", dtype="float32")(features)
 
 
 @keras.saving.register_keras_serializable("siamese")

@@ -8,28 +8,33 @@ from time import monotonic
 
 @dataclass
 class TimeBudget:
-    """Seconds that a training has taken, in all its calls.
+    """Seconds that a training run has taken, over all its calls, and may take.
 
     Attributes
     ----------
-    earlier : seconds of earlier calls
-    limit : seconds that it may take; None for as many as it needs
-    reserve : seconds that the end of an epoch takes
+    limit : float or None
+        Seconds that the run may take; None means no limit.
+    earlier : float
+        Seconds taken by earlier calls.
+    reserve : float
+        Seconds set aside for the end of the last epoch, when the model is measured and calibrated.
+    started : float
+        When this call began, on the clock of `time.monotonic`.
     """
 
-    earlier: float = 0.0
     limit: float | None = None
+    earlier: float = 0.0
     reserve: float = 0.0
     started: float = field(default_factory=monotonic)
 
     @property
     def seconds(self) -> float:
-        """Seconds until now."""
+        """Seconds taken until now."""
         return self.earlier + monotonic() - self.started
 
     @property
     def used(self) -> float:
-        """Share of the budget that is used up, the end of the last epoch set aside; 0 without."""
+        """Share of the budget that is used up, from 0 to 1; 0 if there is no limit."""
         if self.limit is None:
             return 0.0
         return min(1.0, self.seconds / max(self.limit - self.reserve, 1e-3))

@@ -1,8 +1,4 @@
-"""What the pictures of a batch are compared with besides each other: a memory, or proxies of items.
-
-Both layers append rows to the embeddings of a batch, as losses over relations take them (see
-`siamese.losses`): (n, d) → (n + m, d). They are there while training and no part of a checkpoint.
-"""
+"""Compare a batch with the embeddings of earlier batches."""
 
 from __future__ import annotations
 
@@ -14,20 +10,23 @@ from keras import layers, ops
 
 @keras.saving.register_keras_serializable("siamese")
 class CrossBatchMemory(layers.Layer):
-    """The embeddings of the last batches, the newest first.
+    """Append the embeddings of the last batches, the newest first, to those of a batch.
 
-    memory ← concat([batch, memory])[:size], after the batch was compared with it. What an embedding
-    was some batches ago is close to what it is now, and costs nothing.
+    In training, maps embeddings of shape (n, d) to (n + m, d), without a gradient for the m
+    remembered rows; otherwise returns them unchanged. After each batch::
 
-    X. Wang et al., "Cross-Batch Memory for Embedding Learning", CVPR 2020.
+        memory = concat([batch, memory])[:m]
+
+    The layer is not part of a checkpoint.
 
     Parameters
     ----------
-    size : m, whole batches
+    size : int
+        Number of embeddings to remember, m; a multiple of the batch size.
 
-    Call
-    ----
-    (n, d) → (n + m, d) in training, otherwise (n, d). No gradient flows into the memory.
+    References
+    ----------
+    X. Wang et al., "Cross-Batch Memory for Embedding Learning", CVPR 2020.
     """
 
     def __init__(self, size: int, **kwargs: Any) -> None:
@@ -35,17 +34,17 @@ class CrossBatchMemory(layers.Layer):
         self.size = size
 
     def build(self, input_shape: Any) -> None:
-        self.kept = self.add_weight(
-            name="kept", shape=(self.size, input_shape[-1]), initializer="zeros", trainable=False
+        self.memory = self.add_weight(
+            name="memory", shape=(self.size, input_shape[-1]), initializer="zeros", trainable=False
         )
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:
             return inputs
         # Before the assignment: under TensorFlow a variable is read where it is used.
-        compared = ops.concatenate([inputs, self.kept])
-        self.kept.assign(ops.stop_gradient(compared)[: self.size])
-        return compared
+        extended = ops.concatenate([inputs, self.memory])
+        self.memory.assign(ops.stop_gradient(extended)[: self.size])
+        return extended
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (None, input_shape[-1])

@@ -1,4 +1,4 @@
-"""Vectors of the pictures that a training has at hand, prepared, in memory."""
+"""Embed the pictures of a generator while a model is in training."""
 
 from __future__ import annotations
 
@@ -14,73 +14,80 @@ from siamese.training.pair_generator import PairGenerator
 from siamese.utils.progress import progress_bar
 
 Embed: TypeAlias = Callable[[keras.Model, PairGenerator, int | None], np.ndarray]
-"""See `embed_pictures`."""
+"""Type of `embed_pictures`."""
 
 BATCH = 64
-"""Pictures that are embedded at once."""
+"""Number of pictures to embed at once."""
 
 
 def embed_pictures(
-    model: keras.Model, generator: PairGenerator, pictures: int | None = None
+    model: keras.Model, generator: PairGenerator, count: int | None = None
 ) -> np.ndarray:
-    """What a model that is being trained answers to a generator's pictures, as they are.
+    """Embed the pictures of a generator, without random views.
 
     Parameters
     ----------
-    model : of one picture
-    pictures : n, the first so many; all where it is None
+    model : keras.Model
+        Embedding model.
+    generator : PairGenerator
+        Its pictures are embedded in their order.
+    count : int, optional
+        Embed only the first `count` pictures.
 
     Returns
     -------
-    float32 (n, d)
+    float32 ndarray of shape (n, d)
     """
-    count = len(generator.pictures) if pictures is None else pictures
+    count = len(generator.pictures) if count is None else count
     vectors = []
     with progress_bar("embedding", count) as bar:
         for start in range(0, count, BATCH):
-            # Whole batches, the last one filled up: another shape would be compiled anew.
+            # The last batch is filled up: TensorFlow would compile the model for another shape.
             rows = np.arange(start, start + BATCH) % count
-            answers = model.predict_on_batch(generator.prepared(rows))
-            vectors.append(np.asarray(answers, np.float32)[: count - start])
+            embedded = model.predict_on_batch(generator.prepared(rows))
+            vectors.append(np.asarray(embedded, np.float32)[: count - start])
             bar.update(len(vectors[-1]))
     return np.concatenate(vectors)
 
 
 class FrozenFeatures:
-    """The pooled features of a model, before its projection, by what runs it fastest.
-
-    While only the projection is trained, features stay what they are, so that all that is asked of
-    the model afterwards is done with vectors.
+    """Pooled features of a model whose backbone is not trained, computed once per picture.
 
     Parameters
     ----------
-    model : an embedding model with a layer `pooling`; its precision becomes that of embedding
+    model : keras.Model
+        Embedding model with a layer ``pooling``. Its precision becomes that of embedding.
     """
 
     def __init__(self, model: keras.Model) -> None:
         extractor = keras.Model(model.input, model.get_layer(POOLING).output)
         self._embedder = Embedder.from_model(extractor, "the frozen backbone")
-        self._of: dict[PairGenerator, np.ndarray] = {}
+        self._computed: dict[PairGenerator, np.ndarray] = {}
 
     def compute(self, generator: PairGenerator) -> np.ndarray:
-        """Features of each of a generator's pictures: float32 (n, c)."""
-        if generator not in self._of:
+        """Return the features of a generator's pictures, computed on the first call.
+
+        Returns
+        -------
+        float32 ndarray of shape (n, c)
+        """
+        if generator not in self._computed:
             rows = np.arange(len(generator.pictures))
             features = np.empty((len(rows), self._embedder.facts.embedding_size), np.float32)
             with progress_bar("embedding", len(rows)) as bar:
                 for start in range(0, len(rows), BATCH):
-                    some = rows[start : start + BATCH]
-                    features[some] = self._embedder.embed_squares(
-                        generator.squares(some), batch_size=BATCH
+                    batch = rows[start : start + BATCH]
+                    features[batch] = self._embedder.embed_squares(
+                        generator.squares(batch), batch_size=BATCH
                     )
-                    bar.update(len(some))
-            self._of[generator] = features
-        return self._of[generator]
+                    bar.update(len(batch))
+            self._computed[generator] = features
+        return self._computed[generator]
 
     def embed(
-        self, model: keras.Model, generator: PairGenerator, pictures: int | None = None
+        self, model: keras.Model, generator: PairGenerator, count: int | None = None
     ) -> np.ndarray:
-        """The same as `embed_pictures`, of a model that has the frozen backbone."""
-        rest = keras.Model(model.get_layer(POOLING).output, model.output)
-        features = self.compute(generator)[:pictures]
-        return np.asarray(rest.predict(features, verbose=0), np.float32)
+        """Embed pictures as `embed_pictures` does, with a model that has the frozen backbone."""
+        head = keras.Model(model.get_layer(POOLING).output, model.output)
+        features = self.compute(generator)[:count]
+        return np.asarray(head.predict(features, verbose=0), np.float32)

@@ -10,16 +10,24 @@ from siamese.training.pair_generator import PairGenerator
 from siamese.training.recipe import Recipe
 
 HELD_OUT_PICTURES = 2000
-"""Most pictures of held-out items that are looked at each epoch."""
+"""Maximum number of pictures to hold out, since all are embedded after each epoch."""
 
 
-def _hold_out(catalogue: Catalogue, recipe: Recipe) -> tuple[Catalogue, Catalogue | None]:
-    """Split off items to measure on, or none where the catalogue is too small to spare any."""
+def hold_out_items(catalogue: Catalogue, recipe: Recipe) -> tuple[Catalogue, Catalogue | None]:
+    """Split a catalogue into items to train on and items to hold out.
+
+    Returns
+    -------
+    training : Catalogue
+        The items to train on.
+    held_out : Catalogue or None
+        The others; None if the catalogue is too small to hold any out, which is printed.
+    """
     pairable = sum(len(item.images) > 1 for item in catalogue.items.values())
     if round(recipe.held_out * pairable) < 2:
         print(
-            f"too few items with two pictures ({pairable}) to hold any out: the loss alone decides "
-            "which epoch is best; give other items with --held-out",
+            f"too few items with two pictures ({pairable}) to hold any out: the epoch with the "
+            "lowest loss will be the best; give other items with --held-out",
             file=sys.stderr,
         )
         return catalogue, None
@@ -27,11 +35,12 @@ def _hold_out(catalogue: Catalogue, recipe: Recipe) -> tuple[Catalogue, Catalogu
     return catalogue.split(1 - share, recipe.seed)
 
 
-def _validation(held_out: Catalogue, recipe: Recipe) -> PairGenerator | None:
+def make_validation(held_out: Catalogue, recipe: Recipe) -> PairGenerator | None:
+    """Return a generator of held-out pictures, or None if they make no pairs, which is printed."""
     try:
         return PairGenerator(
             held_out,
-            picture_size=recipe.picture_side,
+            picture_size=recipe.effective_picture_size,
             sampling=recipe.sampling,
             batch_size=recipe.batch_size,
             pictures_per_item=recipe.pictures_per_item,
@@ -39,5 +48,5 @@ def _validation(held_out: Catalogue, recipe: Recipe) -> PairGenerator | None:
             seed=recipe.seed,
         )
     except InputError as error:
-        print(f"held-out items: {error}; only the loss is shown", file=sys.stderr)
+        print(f"held-out items: {error}; only the loss is measured", file=sys.stderr)
         return None

@@ -1,18 +1,16 @@
-"""Training without a GPU: a projection learned in seconds, on features that are computed once.
+"""Train a projection alone, in seconds, on features that are computed once.
 
-The backbone stays as it is, so its features of a picture never change: they are computed in one
-pass over the catalogue, and learning goes on with vectors. Two steps:
+The backbone is not trained, so the features of a picture never change. Two steps:
 
-1. **Discriminants**, in closed form. With the covariance W within items (each item counts the
-   same) and its mean eigenvalue w̄, features are whitened by (W + w̄ I)^(−1/2); of the whitened
-   ones the projection keeps the directions in which the means of the items vary most. This is
-   Fisher's linear discriminant analysis, with the shrinkage that few pictures an item call for.
-2. A few epochs of the multi-similarity loss from there, by Adam.
+1. **Linear discriminants**, in closed form: Fisher's linear discriminant analysis, shrunk since
+   items have few pictures; see `linear_discriminants`.
+2. A few epochs of the multi-similarity loss with Adam, starting there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -20,73 +18,108 @@ from keras import layers
 
 from siamese.errors import InputError
 from siamese.losses import MultiSimilarityLoss
-from siamese.models.embedding_model import PROJECTION
+from siamese.models.embedding_model import POOLING, PROJECTION
 from siamese.training.pair_generator import PairGenerator
 from siamese.training.sampling import BatchSampler
 
-EPOCHS, BATCH_SIZE = 3, 256
+EPOCHS, BATCH_SIZE, PICTURES_PER_ITEM = 3, 256, 4
 LEARNING_RATE = 1e-4
-"""Ten times as much loses what the closed form has found; see docs/recipe.md."""
+"""A rate ten times as high loses what the closed form found; see docs/recipe.md."""
 SHRINKAGE = 1.0
-"""Added to the eigenvalues of the covariance within items, in parts of their mean."""
+"""Added to the eigenvalues of the covariance within items, as a multiple of their mean."""
+
+
+def require_head(model: keras.Model, checkpoint: Path) -> None:
+    """Raise `InputError` if the embedding model of a checkpoint has no projection to train."""
+    if not {POOLING, PROJECTION} <= {layer.name for layer in model.layers}:
+        raise InputError(
+            f"{checkpoint}: has no layers named {POOLING} and {PROJECTION}, so there is no head to "
+            "train; omit --layers, or start from a checkpoint trained with --embedding-size"
+        )
+
+
+def model_without_head(model: keras.Model) -> keras.Model:
+    """Return the embedding model without its projection, around the same layers."""
+    features = model.get_layer(POOLING).output
+    return keras.Model(model.input, layers.UnitNormalization(dtype="float32")(features))
 
 
 def train_head(
     model: keras.Model, generator: PairGenerator, features: np.ndarray, seed: int
 ) -> list[float]:
-    """Train the projection of an embedding model alone.
+    """Train the projection of an embedding model, in place.
 
     Parameters
     ----------
-    model : with a layer `projection` behind a layer `pooling`
-    generator : the pictures to learn from, of batch-pairs
-    features : float32 (n, c), of its pictures, see `siamese.frozen_features`
+    model : keras.Model
+        Embedding model with a layer ``projection`` behind a layer ``pooling``.
+    generator : PairGenerator
+        Training pictures, with batch-pairs.
+    features : float32 ndarray of shape (n, c)
+        Their pooled features, see `siamese.training.features.FrozenFeatures`.
+    seed : int
+        Determines the batches.
 
     Returns
     -------
-    The mean loss of each epoch.
+    list of float
+        Mean loss of each epoch.
     """
     items = [picture.item_id for picture in generator.pictures]
     projection = model.get_layer(PROJECTION)
-    projection.set_weights(discriminants(features, items, projection.units))
+    projection.set_weights(linear_discriminants(features, items, projection.units))
 
     inputs = keras.Input(features.shape[1:])
     vectors = layers.UnitNormalization(dtype="float32")(projection(inputs))
     head = keras.Model(inputs, vectors)
     labels = [picture.labels for picture in generator.pictures]
-    sampler = BatchSampler(items, labels, batch_size=BATCH_SIZE, pictures_per_item=4, seed=seed)
-    steps = EPOCHS * sampler.steps
-    rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
+    sampler = BatchSampler(
+        items, labels, batch_size=BATCH_SIZE, pictures_per_item=PICTURES_PER_ITEM, seed=seed
+    )
+    rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, EPOCHS * sampler.steps)
     head.compile(keras.optimizers.Adam(rate), MultiSimilarityLoss())
-    losses = []
+    epoch_losses = []
     for epoch in range(EPOCHS):
-        of_epoch = [
+        losses = [
             float(head.train_on_batch(features[rows], generator.relations(rows)))
             for rows in sampler.draw(epoch)
         ]
-        losses.append(float(np.mean(of_epoch)))
-    return losses
+        epoch_losses.append(float(np.mean(losses)))
+    return epoch_losses
 
 
-def discriminants(
+def linear_discriminants(
     features: np.ndarray, items: Sequence[object], size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and bias of the linear discriminants: y = x · weights + bias.
+    """Compute linear discriminants y = x · weights + bias.
+
+    With W the covariance within items, in which each item counts the same, and w̄ its mean
+    eigenvalue, features are whitened by (W + w̄ I)^(−1/2). The discriminants are the directions in
+    which the whitened means of the items vary most. y has mean 0 and a mean length of 1.
 
     Parameters
     ----------
-    features : float (n, c)
-    items : (n,), item of each row
-    size : d, directions that are kept; all c where there are fewer, and the others stay 0
+    features : float ndarray of shape (n, c)
+        Features x, one row per picture.
+    items : sequence of length n
+        Item of each row.
+    size : int
+        Number of discriminants, d. If it exceeds c, the others are 0.
 
     Returns
     -------
-    weights : float32 (c, d), bias : float32 (d,); y has mean 0 and a mean length of 1
+    weights : float32 ndarray of shape (c, d)
+    bias : float32 ndarray of shape (d,)
 
     Raises
     ------
     InputError
-        If the features are all alike.
+        If all features are equal.
+
+    References
+    ----------
+    R. A. Fisher, "The Use of Multiple Measurements in Taxonomic Problems", Annals of Eugenics,
+    1936.
     """
     mean = features.mean(axis=0, dtype=np.float64)
     centred = features - mean
@@ -95,7 +128,7 @@ def discriminants(
     )
     if np.abs(centred).max() <= 1e-6 * max(np.abs(mean).max(), 1e-6):
         raise InputError(
-            "the features of all pictures are alike, so there is nothing for a head to learn; "
+            "the features of all pictures are equal, so there is nothing for a head to learn; "
             "start from another model"
         )
     means = np.zeros((len(count), features.shape[1]))
@@ -107,7 +140,9 @@ def discriminants(
     whitening = directions / np.sqrt(np.maximum(shrunk, np.finfo(np.float32).tiny)) @ directions.T
     between = means @ whitening
     _, directions = np.linalg.eigh(between.T @ between)
-    kept = whitening @ directions[:, ::-1][:, :size]
+    discriminants = whitening @ directions[:, ::-1][:, :size]
     weights = np.zeros((features.shape[1], size))
-    weights[:, : kept.shape[1]] = kept / np.linalg.norm(centred @ kept, axis=1).mean()
+    weights[:, : discriminants.shape[1]] = (
+        discriminants / np.linalg.norm(centred @ discriminants, axis=1).mean()
+    )
     return weights.astype(np.float32), (-mean @ weights).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Prepared pictures at hand: each file is decoded once, and kept in memory while there is room."""
+"""Decode the pictures of a training once, and cache them in memory."""
 
 from __future__ import annotations
 
@@ -14,24 +14,28 @@ from siamese.utils.progress import progress_bar
 from siamese.utils.threads import map_in_threads
 
 MEMORY_LIMIT = 4 * 2**30
-"""Bytes of prepared pictures kept in memory; the rest is decoded anew whenever it is drawn."""
+"""Bytes of pictures to cache; others are decoded each time they are used."""
 
 
-class PictureStore:
-    """Square pictures by row number.
+class PictureCache:
+    """Square pictures by row, cached in memory as far as they fit.
 
     Every file is opened once at the start, in parallel, so that all broken ones are known before
-    the first epoch and not after an hour.
+    the first epoch.
 
     Parameters
     ----------
-    paths : one file a row
-    picture_size : pixels of a side
-    memory_limit : bytes
+    paths : sequence of Path or RemoteFile
+        File of each row.
+    picture_size : int
+        Side length in pixels.
+    memory_limit : int, default 4 GiB
+        Bytes to cache.
 
     Attributes
     ----------
-    broken : the reason by row, for the files that are no usable pictures
+    broken : dict of int to str
+        Why a file is not usable, by row.
     """
 
     def __init__(
@@ -40,15 +44,14 @@ class PictureStore:
         self.paths = list(paths)
         self.picture_size = picture_size
         self.broken: dict[int, str] = {}
-        room = memory_limit // (3 * picture_size**2)
-        shape = (min(len(self.paths), room), picture_size, picture_size, 3)
-        self._kept = np.empty(shape, np.uint8)
+        capacity = memory_limit // (3 * picture_size**2)
+        shape = (min(len(self.paths), capacity), picture_size, picture_size, 3)
+        self._cached = np.empty(shape, np.uint8)
 
         rows = range(len(self.paths))
+        threads = count_reader_threads(self.paths)
         with (
-            closing(
-                map_in_threads(self._open, rows, 1024, count_reader_threads(self.paths))
-            ) as reasons,
+            closing(map_in_threads(self._open, rows, 1024, threads)) as reasons,
             progress_bar("opening", len(rows)) as bar,
         ):
             for row, reason in zip(rows, reasons, strict=True):
@@ -60,19 +63,22 @@ class PictureStore:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """The picture of a row that is not `broken`: uint8 (s, s, 3)."""
-        if row < len(self._kept):
-            return self._kept[row]
+        """Return the picture of a row that is not broken, as uint8 of shape (s, s, 3)."""
+        if row < len(self._cached):
+            return self._cached[row]
         try:
             return square_picture(self.paths[row], self.picture_size)
         except PictureError as error:
-            raise InputError(f"{self.paths[row]}: {error}; it was fine at the start") from error
+            raise InputError(
+                f"{self.paths[row]}: {error}, though it was fine at the start; restore it and "
+                "train with --resume"
+            ) from error
 
     def _open(self, row: int) -> str | None:
         try:
             picture = square_picture(self.paths[row], self.picture_size)
         except PictureError as error:
             return str(error)
-        if row < len(self._kept):
-            self._kept[row] = picture
+        if row < len(self._cached):
+            self._cached[row] = picture
         return None

@@ -1,12 +1,13 @@
-"""How to train: every choice and its default, without loading what trains."""
+"""Choose how to train: every setting and its default, without loading Keras."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from siamese.models.defaults import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE, Pooling
 
+Layers = Literal["all", "head"]
 Sampling = Literal["batch-pairs", "random-pairs"]
 Batches = Literal["uniform", "label-balanced", "hard-items"]
 LossName = Literal[
@@ -19,50 +20,73 @@ LossName = Literal[
     "proxy-anchor",
     "cosface",
 ]
-Layers = Literal["all", "head", "head-then-all"]
+
+CHOICES: dict[str, Any] = {
+    "layers": Layers,
+    "sampling": Sampling,
+    "batches": Batches,
+    "loss": LossName,
+    "pooling": Pooling,
+}
+"""The values of each field of `Recipe` that is a choice."""
 
 TRAINED_PICTURE_SIZE = 160
-"""Pixels per side of the pictures all layers are trained on: training sees each one many times."""
-LEARNING_RATE, OTHERS_LEARNING_RATE = 3e-4, 1e-4
-"""Of the default backbone and of base_cnn, which starts from nothing; and of other pretrained ones,
-which it would spoil. See docs/recipe.md."""
+"""Side length in pixels for training all layers; smaller than the backbone's own, for speed."""
+LEARNING_RATE = 3e-4
+"""Peak learning rate of the default backbone and of base_cnn; see docs/recipe.md."""
+OTHER_LEARNING_RATE = 1e-4
+"""Peak learning rate of every other pretrained backbone."""
 HEAD_SIZE = 256
-"""Dimensions of a head that is trained alone, where none are given."""
+"""Default number of dimensions of a head that is trained alone."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; the defaults suit a pretrained backbone and a few thousand pictures.
+    """Settings of a training; the defaults suit a pretrained backbone and a few thousand pictures.
 
     Attributes
     ----------
-    backbone, weights, embedding_size, pooling : see `siamese.models.embedding_model.embedding_model`
-    picture_size : pixels of a side; None is `TRAINED_PICTURE_SIZE`, or `DEFAULT_PICTURE_SIZE` for a
-        head alone
-    layers : which are trained. "all"; "head": a projection alone, on features that are computed
-        once (see `siamese.training.linear_head`), which takes seconds; "head-then-all": the head is the first epoch
-    sampling, batch_size, pictures_per_item, batches, memory, hard_negatives : see
-        `siamese.training.pair_generator.PairGenerator`
-    loss : one of `siamese.training.objective.LOSSES` over the pairs of a batch, by default multi-similarity;
-        random-pairs have the contrastive loss of pairs
-    margin : of the loss; None is the loss's own
-    epochs : each shows every picture once, or as many where batches are label-balanced
-    budget : seconds for all of it, opening and measuring too. The learning rate comes down in this
-        time, or in `epochs`, whichever ends first
-    patience : epochs without a better one after which training ends; None goes on to the end
-    learning_rate : the highest; reached after `warm_up` of the way, then a cosine down to zero.
-        None is `LEARNING_RATE`, or `OTHERS_LEARNING_RATE` for another pretrained backbone
-    first_layer_rate : rate of the backbone's first layer, in parts of its last one's
-    projection_rate : rate of a projection, in parts of `learning_rate`
-    weight_average : momentum of an average of the weights, which is then what is measured and
-        kept; 0 keeps the weights themselves
-    augmented : show each picture in a new random view each time
-    flip : mirror half of the views, where left and right do not matter
-    erasing : share of the views in which a rectangle is covered
-    first_picture_size : pixels of a side to begin with; they grow to `picture_size` over the first
-        two thirds of the epochs
-    held_out : share of the items kept from training to measure retrieval on, each epoch
-    seed : decides the held-out items, the first weights, every draw and every random view
+    backbone, weights, embedding_size, pooling
+        See `siamese.models.embedding_model.embedding_model`.
+    picture_size : int, optional
+        Side length in pixels. By default `TRAINED_PICTURE_SIZE`, or `DEFAULT_PICTURE_SIZE` if
+        only a head is trained.
+    layers : {"all", "head"}
+        Which layers to train: all, or a projection alone on features that are computed once, which
+        takes seconds; see `siamese.training.linear_head`.
+    sampling, batch_size, pictures_per_item, batches, memory
+        See `siamese.training.pair_generator.PairGenerator`.
+    loss : str, optional
+        A key of `siamese.training.objective.LOSSES`. By default multi-similarity; with
+        random-pairs always the contrastive loss of pairs.
+    margin : float, optional
+        Margin of the loss. By default the loss's own.
+    epochs : int
+        Number of epochs. Each shows every picture once, or as many pictures if batches are
+        label-balanced.
+    budget : float, optional
+        Seconds that the training may take, including opening and measuring. The learning rate
+        reaches zero at the end of the budget or of the epochs, whichever comes first.
+    patience : int, optional
+        Stop after this many epochs without improvement.
+    learning_rate : float, optional
+        Peak learning rate. By default `LEARNING_RATE`, or `OTHER_LEARNING_RATE` for another
+        pretrained backbone.
+    augmented : bool
+        Show each picture in a new random view each time.
+    flip : bool
+        Mirror half of the views, if left and right do not matter.
+    held_out : float
+        Share of the items to hold out from training and measure retrieval on after each epoch.
+    seed : int
+        Determines the held-out items, the initial weights, the batches and the random views.
+
+    Examples
+    --------
+    >>> Recipe(epochs=3).effective_picture_size
+    160
+    >>> Recipe(backbone="MobileNet").peak_learning_rate
+    0.0001
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -76,70 +100,59 @@ class Recipe:
     pictures_per_item: int = 4
     batches: Batches = "uniform"
     memory: int = 0
-    hard_negatives: bool = False
     loss: LossName | None = None
     margin: float | None = None
     epochs: int = 6
     budget: float | None = None
     patience: int | None = None
     learning_rate: float | None = None
-    warm_up: float = 0.1
-    first_layer_rate: float = 1.0
-    projection_rate: float = 1.0
-    weight_average: float = 0.0
     augmented: bool = True
     flip: bool = False
-    erasing: float = 0.0
-    first_picture_size: int | None = None
     held_out: float = 0.1
     seed: int = 0
 
     @property
-    def picture_side(self) -> int:
-        """Pixels of a side, given or by the layers that are trained."""
+    def effective_picture_size(self) -> int:
+        """The picture size, or its default for the layers that are trained."""
         if self.picture_size is not None:
             return self.picture_size
         return DEFAULT_PICTURE_SIZE if self.layers == "head" else TRAINED_PICTURE_SIZE
 
     @property
-    def highest_rate(self) -> float:
-        """The learning rate, given or by the backbone."""
+    def peak_learning_rate(self) -> float:
+        """The learning rate, or its default for the backbone."""
         if self.learning_rate is not None:
             return self.learning_rate
-        usual = self.backbone in (DEFAULT_BACKBONE, "base_cnn")
-        return LEARNING_RATE if usual else OTHERS_LEARNING_RATE
-
-    def picture_size_of(self, epoch: int) -> int:
-        """Pixels of a side in an epoch (from 0): in steps of 32, the networks' stride."""
-        first = self.first_picture_size
-        if first is None or first >= self.picture_side or epoch >= self.epochs - 1:
-            return self.picture_side
-        share = min(1.0, epoch / max(1, round(self.epochs * 2 / 3)))
-        grown = first + share * (self.picture_side - first)
-        stepped = max(32, round(grown / 32) * 32)
-        return self.picture_side if share == 1 else min(stepped, self.picture_side)
+        fast = self.backbone in (DEFAULT_BACKBONE, "base_cnn")
+        return LEARNING_RATE if fast else OTHER_LEARNING_RATE
 
     def problems(self) -> list[str]:
-        """What does not go together, a line each."""
+        """Return the settings that do not fit together, one line each."""
         problems = []
         if self.sampling == "random-pairs" and self.loss not in (None, "contrastive"):
             problems.append(f"--loss {self.loss} needs batch-pairs; random-pairs take contrastive")
         if self.memory and self.loss in ("proxy-anchor", "cosface"):
+            problems.append(f"--memory with --loss {self.loss}: it compares with items; omit it")
+        if self.layers == "head" and (flags := self._flags_of_all_layers()):
             problems.append(
-                f"--memory with --loss {self.loss}: it compares with items; leave it out"
-            )
-        if self.layers == "head":
-            for flag, value in (
-                ("--sampling random-pairs", self.sampling == "random-pairs"),
-                ("--first-picture-size", self.first_picture_size is not None),
-                (f"--loss {self.loss}", self.loss not in (None, "multi-similarity")),
-                ("--memory", self.memory),
-                (f"--batches {self.batches}", self.batches != "uniform"),
-            ):
-                if value:
-                    problems.append(f"--layers head with {flag}: it is for training all layers")
-        elif self.layers == "head-then-all" and self.epochs < 2:
-            problems.append(
-                "--layers head-then-all needs --epochs 2 or more: the head is the first"
+                f"--layers head with {', '.join(flags)}: only for training all layers; omit "
+                f"{'it' if len(flags) == 1 else 'them'}"
             )
         return problems
+
+    def _flags_of_all_layers(self) -> list[str]:
+        """Return the flags that differ from their default and have no effect on a head."""
+        names = [
+            *("sampling", "batch_size", "pictures_per_item", "batches", "memory", "loss"),
+            *("margin", "epochs", "budget", "patience", "learning_rate", "flip"),
+        ]
+        flags = []
+        for name in names:
+            value, default = getattr(self, name), getattr(Recipe, name)
+            if name == "loss":
+                default = default or "multi-similarity"
+                value = value or default
+            if value != default:
+                flag = f"--{name.replace('_', '-')}"
+                flags.append(f"{flag} {value}" if name in CHOICES else flag)
+        return flags

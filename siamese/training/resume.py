@@ -1,21 +1,32 @@
-"""Write the state of a training run, and resume it."""
+"""Record a training run after each epoch, and resume it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import h5py
 import keras
 
 from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
-from siamese.models.checkpoints import save_model
-from siamese.training.recipe import Recipe
+from siamese.models.checkpoints import load_model, save_model
+from siamese.training.recipe import CHOICES, Recipe
 from siamese.utils.artefacts import TRAINING_STATE
+
+REMOVED_FIELDS: dict[str, Any] = {
+    "warm_up": 0.1,
+    "first_layer_rate": 1.0,
+    "projection_rate": 1.0,
+    "weight_average": 0.0,
+    "erasing": 0.0,
+    "first_picture_size": None,
+    "hard_negatives": False,
+}
+"""Former fields of `Recipe`, and the values at which they changed nothing."""
 
 _STATE, _OPTIMIZER, _LOSS_SCALE, _VARIABLES = (
     "training_state",
@@ -23,6 +34,43 @@ _STATE, _OPTIMIZER, _LOSS_SCALE, _VARIABLES = (
     "training_loss_scale",
     "training_variables",
 )
+
+
+@dataclass
+class TrainingState:
+    """Progress of a training run, as plain JSON values.
+
+    Attributes
+    ----------
+    recipe : dict
+        The fields of the `Recipe` it was started with.
+    pictures : int
+        Number of pictures in the catalogue.
+    epoch : int
+        Number of finished epochs.
+    seconds : float
+        Time taken so far, over all calls.
+    reserve : float
+        Seconds that the end of an epoch takes; see `siamese.training.budget.TimeBudget`.
+    finished : bool
+        Whether nothing is left to train.
+    best : dict or None
+        The best epoch so far: its ``epoch``, ``score`` and checkpoint ``file``.
+    history : list of dict
+        The metrics of each epoch, as in the CSV log.
+    spread : float or None
+        Spread of the embeddings before training; see `TrainingCallback`.
+    """
+
+    recipe: dict[str, Any]
+    pictures: int
+    epoch: int = 0
+    seconds: float = 0.0
+    reserve: float = 0.0
+    finished: bool = False
+    best: dict[str, Any] | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    spread: float | None = None
 
 
 def checkpoint_name(epoch: int, val_loss: float) -> str:
@@ -33,7 +81,8 @@ def checkpoint_name(epoch: int, val_loss: float) -> str:
 def save_training(
     network: keras.Model,
     path: Path,
-    state: dict[str, Any],
+    state: TrainingState,
+    optimizer: keras.optimizers.Optimizer | None = None,
     variables: Sequence[keras.Variable] = (),
 ) -> None:
     """Save a network together with all that resuming its training needs.
@@ -41,13 +90,15 @@ def save_training(
     Parameters
     ----------
     network : keras.Model
-        The network; the variables of its optimizer, if it has one, are saved too.
+        The network in training.
     path : Path
         The file to write. It is replaced only when the new one is complete.
-    state : dict
-        Where the training is, as plain JSON values; `read_training_state` returns it.
+    state : TrainingState
+        Progress of the run.
+    optimizer : keras.optimizers.Optimizer, optional
+        Its variables are saved too.
     variables : sequence of keras.Variable, optional
-        Trained variables that are not the network's own.
+        Trained variables that are not part of the network.
 
     Raises
     ------
@@ -56,16 +107,16 @@ def save_training(
     """
 
     def add(file: h5py.File) -> None:
-        file[_STATE] = json.dumps(state)
+        file[_STATE] = json.dumps(asdict(state))
         # Keras can save an optimizer's variables but does not restore those of a functional model.
-        for name, variable in _stored(getattr(network, "optimizer", None), variables):
+        for name, variable in _named_variables(optimizer, variables):
             file[name] = keras.ops.convert_to_numpy(variable)
 
     save_model(network, path, add=add)
 
 
-def read_training_state(path: Path) -> dict[str, Any]:
-    """Read the state that `save_training` was given, without building the network.
+def read_training_state(path: Path) -> TrainingState:
+    """Read the state that `save_training` wrote, without building the network.
 
     Raises
     ------
@@ -76,8 +127,8 @@ def read_training_state(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: nothing to resume; train without --resume first")
     try:
         with h5py.File(path, "r") as file:
-            return json.loads(file[_STATE][()])
-    except (OSError, KeyError, ValueError) as error:
+            return TrainingState(**json.loads(file[_STATE][()]))
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: holds no training state; remove it and train without --resume"
         ) from error
@@ -89,68 +140,113 @@ def restore_training(
     fitted: keras.Model,
     variables: Sequence[keras.Variable] = (),
 ) -> None:
-    """Set a new optimizer of a model, and the `variables` beside it, to what `save_training` wrote.
+    """Restore the variables of an optimizer, and those beside the network, from a file.
 
-    A file that was written before the optimizer had taken a step leaves it new.
+    A file written before the optimizer took a step leaves both unchanged.
+
+    Parameters
+    ----------
+    path : Path
+        A file written by `save_training`.
+    optimizer : keras.optimizers.Optimizer
+        A new optimizer, not built yet.
+    fitted : keras.Model
+        The model that it optimizes.
+    variables : sequence of keras.Variable, optional
+        As given to `save_training`.
     """
     optimizer.build(fitted.trainable_variables)
     with h5py.File(path, "r") as file:
         if _OPTIMIZER not in file:
             return
-        for name, variable in _stored(optimizer, variables):
+        for name, variable in _named_variables(optimizer, variables):
             if name.startswith(_LOSS_SCALE) and name not in file:
-                continue  # it was trained in another precision until now
+                continue  # the earlier epochs were trained in another precision
             variable.assign(file[name][()])
 
 
-def _stored(
+def _named_variables(
     optimizer: keras.optimizers.Optimizer | None, variables: Sequence[keras.Variable]
 ) -> Iterator[tuple[str, keras.Variable]]:
-    """All variables of a training, under the same names with and without loss scaling."""
+    """Yield the variables to save, under the same names with and without loss scaling."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         yield f"{_LOSS_SCALE}/scale", optimizer.dynamic_scale
         yield f"{_LOSS_SCALE}/steps", optimizer.step_counter
         optimizer = optimizer.inner_optimizer
-    for place, variable in enumerate(optimizer.variables if optimizer is not None else ()):
-        yield f"{_OPTIMIZER}/{place}", variable
-    for place, variable in enumerate(variables):
-        yield f"{_VARIABLES}/{place}", variable
+    for number, variable in enumerate(optimizer.variables if optimizer is not None else ()):
+        yield f"{_OPTIMIZER}/{number}", variable
+    for number, variable in enumerate(variables):
+        yield f"{_VARIABLES}/{number}", variable
 
 
 def recorded_recipe(output: Path) -> Recipe:
-    """The recipe of the run in `output`, to resume it with.
+    """Return the recipe of the run in the folder `output`.
 
     Raises
     ------
     InputError
-        If there is nothing to resume.
+        If there is nothing to resume, or this version cannot follow the recipe.
     """
-    return Recipe(**read_training_state(output / TRAINING_STATE)["recipe"])
+    path = output / TRAINING_STATE
+    return _parse_recipe(read_training_state(path).recipe, path)
 
 
-def _require_same(recipe: Recipe, catalogue: Catalogue, state: dict[str, Any], path: Path) -> None:
-    if len(catalogue.pictures) != state["pictures"]:
+def resume_run(
+    output: Path, recipe: Recipe, catalogue: Catalogue
+) -> tuple[keras.Model, TrainingState]:
+    """Load the network and the state of the run in the folder `output`.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to resume, or it was trained with other pictures or another recipe.
+    """
+    path = output / TRAINING_STATE
+    state = read_training_state(path)
+    if len(catalogue.pictures) != state.pictures:
         raise InputError(
-            f"{path}: was trained on {state['pictures']:,} pictures, now there are "
-            f"{len(catalogue.pictures):,}; resume with the same data, or train anew in another "
-            "--output with --keras-model"
+            f"{path}: was trained on {state.pictures:,} pictures, now there are "
+            f"{len(catalogue.pictures):,}; resume with the same data, or start a new training "
+            "in another --output with --keras-model"
         )
-    now, earlier = asdict(recipe), state["recipe"]
+    now, earlier = asdict(recipe), asdict(_parse_recipe(state.recipe, path))
     if now != earlier:
         raise InputError(
-            f"{path}: was trained with {name} = {earlier.get(name)}, now it is {now[name]}; "
+            f"{path}: was trained with {name} = {earlier[name]}, now it is {now[name]}; "
             "resume with the same flags"
             for name in now
-            if now[name] != earlier.get(name)
+            if now[name] != earlier[name]
         )
+    state.recipe = now
+    return load_model(path), state
 
 
-def _require_no_unfinished_run(path: Path) -> None:
+def require_no_unfinished_run(output: Path) -> None:
+    """Raise `InputError` if a new training in `output` would overwrite an unfinished one."""
+    path = output / TRAINING_STATE
     if not path.is_file():
         return
     state = read_training_state(path)
-    if not state["finished"]:
+    if not state.finished:
         raise InputError(
-            f"{path}: an unfinished training (epoch {state['epoch']} of "
-            f"{state['recipe']['epochs']}); go on with --resume, or choose another --output"
+            f"{path}: an unfinished training (epoch {state.epoch} of {state.recipe['epochs']}); "
+            "continue it with --resume, or choose another --output"
         )
+
+
+def _parse_recipe(recorded: dict[str, Any], path: Path) -> Recipe:
+    """Return the recipe that some version of this package recorded."""
+    known = {field.name for field in fields(Recipe)}
+    removed = [
+        f"{name} = {value}"
+        for name, value in recorded.items()
+        if (name not in known and value != REMOVED_FIELDS.get(name, ...))
+        or (name in CHOICES and value is not None and value not in get_args(CHOICES[name]))
+    ]
+    if removed:
+        raise InputError(
+            f"{path}: was trained with {', '.join(removed)}, which this version does not have; "
+            "resume it with the version that started it, or start a new training in another "
+            "--output"
+        )
+    return Recipe(**{name: value for name, value in recorded.items() if name in known})

@@ -1,27 +1,21 @@
-"""Train on a catalogue, watch retrieval on held-out items, resume after a kill."""
+"""Train an embedding model on a catalogue."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from siamese.data.catalogue import Catalogue, Skipped
-from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
-from siamese.evaluation.calibration import calibrate_on_retrieval, get_calibration_path
-from siamese.evaluation.metrics import measure_retrieval
 from siamese.models.checkpoints import FINAL_MODEL, load_model
 from siamese.models.devices import choose_training_precision
 from siamese.models.embedding_model import (
     EMBEDDING_MODEL,
-    POOLING,
-    PROJECTION,
     embedding_model,
     extract_embedding_model,
     siamese_network,
@@ -30,18 +24,20 @@ from siamese.models.layer_walk import freeze_batch_norm
 from siamese.models.precision import set_precision
 from siamese.training.augmentation import RandomView
 from siamese.training.budget import TimeBudget
-from siamese.training.features import Embed, FrozenFeatures, embed_pictures
-from siamese.training.held_out import _hold_out, _validation
-from siamese.training.linear_head import train_head
-from siamese.training.objective import batch_context, compares_with_items, fitted_model, make_loss
-from siamese.training.optimizer import make_optimizer
+from siamese.training.calibration import calibrate_on_held_out
+from siamese.training.features import FrozenFeatures
+from siamese.training.held_out import hold_out_items, make_validation
+from siamese.training.learning_rate import WarmUpThenCosine
+from siamese.training.linear_head import model_without_head, require_head, train_head
+from siamese.training.objective import build_fitted_model, make_context, make_loss, needs_proxies
 from siamese.training.pair_generator import PairGenerator
+from siamese.training.proxies import ItemProxies
 from siamese.training.recipe import HEAD_SIZE, Recipe
 from siamese.training.resume import (
-    _require_no_unfinished_run,
-    _require_same,
-    read_training_state,
+    TrainingState,
+    require_no_unfinished_run,
     restore_training,
+    resume_run,
 )
 from siamese.training.training_callback import TrainingCallback, TrainingProgress
 from siamese.utils.artefacts import TRAINING_STATE
@@ -50,15 +46,20 @@ from siamese.utils.files import atomic_path, require_writable
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training run left behind.
+    """Result of a training run.
 
     Attributes
     ----------
-    model : the final model's file: the best epoch's weights
-    best_epoch : counted from 1
-    history : one row of figures an epoch, as in the CSV log; epoch 0 is before training
-    seconds : that it took, in all its calls
-    skipped : the pictures that could not be used
+    model : Path
+        Checkpoint of the best epoch.
+    best_epoch : int
+        Counted from 1.
+    history : list of dict
+        Metrics of each epoch, as in the CSV log; epoch 0 is before training.
+    seconds : float
+        Time taken, over all calls.
+    skipped : list of Skipped
+        Pictures that could not be used.
     """
 
     model: Path
@@ -78,223 +79,194 @@ def train(
     resume: bool = False,
     watch: Callable[[TrainingProgress], None] | None = None,
 ) -> Trained:
-    """Train, writing checkpoints to the folder `output`.
+    """Train an embedding model, and write checkpoints to a folder.
 
     Parameters
     ----------
-    catalogue : what to learn from; see `siamese.data.catalogue`
-    recipe : how
-    output : folder for `weights.{epoch}-{val_loss}.hdf5` (each best one so far),
-        `final_model.hdf5` (the best of all), `final_model.calibration.json` (from held-out items,
-        see `siamese.evaluation.calibration`), `training_state.hdf5` (for `resume`) and `training_log.csv`
-    held_out : items to measure retrieval on; otherwise a share of `catalogue` is kept for that
-    start : a checkpoint whose embedding model is trained further, instead of a fresh one
-    resume : go on after the last finished epoch of the run in `output`, which must have had the
-        same recipe; ends where the uninterrupted run would have ended
-    watch : is called before the first step, about once a second, and after each epoch; progress
-        is then not printed
+    catalogue : Catalogue
+        Items to learn from.
+    recipe : Recipe
+        Settings of the training.
+    output : Path
+        Folder for ``final_model.hdf5`` (the best epoch), ``weights.{epoch}-{val_loss}.hdf5`` (each
+        epoch that was the best so far), ``final_model.calibration.json`` (see
+        `siamese.evaluation.calibration`), ``training_log.csv`` and ``training_state.hdf5`` (for
+        `resume`).
+    held_out : Catalogue, optional
+        Items to measure retrieval on. By default a share of `catalogue` is held out.
+    start : Path, optional
+        Checkpoint whose embedding model to continue training, instead of a new one.
+    resume : bool, default False
+        Continue after the last finished epoch of the run in `output`, which must have the same
+        recipe; ends where the uninterrupted run would have ended.
+    watch : callable, optional
+        Called with a `TrainingProgress` before the first step, about once a second, and after each
+        epoch. Progress is then not printed.
+
+    Returns
+    -------
+    Trained
 
     Raises
     ------
     InputError
-        No pairs to learn from, choices that do not go together, nothing to resume or another
-        recipe, an unwritable folder, a loss or embeddings that are no longer numbers.
+        If there are no pairs to learn from, settings do not fit together, there is nothing to
+        resume or the recipe is another, the folder is not writable, or the loss or the embeddings
+        become infinite or NaN.
+
+    Examples
+    --------
+    >>> catalogue = Catalogue.read("items.json", image_dir="photos")  # doctest: +SKIP
+    >>> train(catalogue, Recipe(epochs=3), Path("checkpoints")).best_epoch  # doctest: +SKIP
+    3
     """
     if problems := recipe.problems():
         raise InputError(problems)
-    budget = TimeBudget(limit=recipe.budget)
     loss = make_loss(recipe)
+    budget = TimeBudget(limit=recipe.budget)
     require_writable(output / FINAL_MODEL)
-    state_path = output / TRAINING_STATE
     if resume:
-        state = read_training_state(state_path)
-        _require_same(recipe, catalogue, state, state_path)
-        budget.earlier, budget.reserve = state["seconds"], state.get("reserve", 0.0)
-        network = load_model(state_path)
+        network, state = resume_run(output, recipe, catalogue)
+        budget.earlier, budget.reserve = state.seconds, state.reserve
     else:
-        _require_no_unfinished_run(state_path)
+        require_no_unfinished_run(output)
         keras.utils.set_random_seed(recipe.seed)
-        network = siamese_network(_fresh_embedding_model(recipe, start))
-        state = {
-            "recipe": asdict(recipe),
-            "pictures": len(catalogue.pictures),
-            "epoch": 0,
-            "seconds": 0.0,
-            "finished": False,
-            "best": None,
-            "history": [],
-        }
+        network = siamese_network(_starting_model(recipe, start))
+        state = TrainingState(asdict(recipe), pictures=len(catalogue.pictures))
     model = network.get_layer(EMBEDDING_MODEL)
-    before_training = _model_before_training(model, recipe, start)
-    # A checkpoint that is trained further has a size of its own.
-    recipe = replace(recipe, picture_size=model.input_shape[1])
+    recipe = replace(recipe, picture_size=model.input_shape[1])  # a checkpoint has its own
 
     if held_out is None and recipe.held_out > 0:
-        catalogue, held_out = _hold_out(catalogue, recipe)
-    generator = PairGenerator(
+        catalogue, held_out = hold_out_items(catalogue, recipe)
+    generator = _training_generator(catalogue, recipe)
+    validation = None if held_out is None else make_validation(held_out, recipe)
+
+    freeze_batch_norm(model)
+    set_precision(network, choose_training_precision())
+    view = RandomView(recipe.seed, recipe.flip) if recipe.augmented else None
+    callback = TrainingCallback(
+        network, generator, validation, state, output, recipe, budget, view, watch
+    )
+    features = FrozenFeatures(model) if recipe.layers == "head" else None
+    if features is not None:
+        callback.embed = features.embed
+    try:
+        if not resume:
+            fresh_head = features is not None and start is None
+            callback.measure_start(model_without_head(model) if fresh_head else model)
+        callback.notify()
+        if not state.finished and features is not None:
+            losses = train_head(model, generator, features.compute(generator), recipe.seed)
+            callback.end_epoch(1, {"loss": losses[-1]})
+        elif not state.finished:
+            _fit(callback, loss, output / TRAINING_STATE if resume else None)
+    finally:
+        callback.close()
+
+    final = output / FINAL_MODEL
+    assert state.best is not None
+    with atomic_path(final) as temporary:
+        shutil.copyfile(output / state.best["file"], temporary)
+    if validation is not None:
+        calibrate_on_held_out(final, validation, callback.embed)
+    _warn_if_not_improved(state)
+    skipped = generator.skipped + (validation.skipped if validation else [])
+    return Trained(final, state.best["epoch"], state.history, round(state.seconds, 1), skipped)
+
+
+def _starting_model(recipe: Recipe, start: Path | None) -> keras.Model:
+    """Return the embedding model of a checkpoint, or a new one.
+
+    Raises
+    ------
+    InputError
+        If a head is to be trained and the checkpoint has none.
+    """
+    if start is None:
+        head_size = HEAD_SIZE if recipe.layers == "head" else None
+        return embedding_model(
+            recipe.backbone,
+            recipe.effective_picture_size,
+            embedding_size=recipe.embedding_size or head_size,
+            pooling=recipe.pooling,
+            weights=recipe.weights,
+        )
+    model = extract_embedding_model(load_model(start), start)
+    if recipe.layers == "head":
+        require_head(model, start)
+    return model
+
+
+def _training_generator(catalogue: Catalogue, recipe: Recipe) -> PairGenerator:
+    return PairGenerator(
         catalogue,
-        picture_size=recipe.picture_side,
+        picture_size=recipe.effective_picture_size,
         sampling=recipe.sampling,
         batch_size=recipe.batch_size,
         pictures_per_item=recipe.pictures_per_item,
         batches=recipe.batches,
-        hard_negatives=recipe.hard_negatives,
         memory=recipe.memory,
-        proxies=compares_with_items(recipe),
+        proxies=needs_proxies(recipe),
         seed=recipe.seed,
     )
-    validation = None if held_out is None else _validation(held_out, recipe)
-    freeze_batch_norm(model)
-    set_precision(network, choose_training_precision())
-    view = RandomView(recipe.seed, recipe.flip, recipe.erasing) if recipe.augmented else None
-    callback = TrainingCallback(
-        network, generator, validation, state, output, recipe, view, budget, watch
-    )
-    head_first = recipe.layers != "all" and state["epoch"] == 0
-    if head_first:
-        features = FrozenFeatures(model)
-        callback.embed = features.embed
-    try:
-        if not state["history"]:
-            callback.begin(before_training)
-        callback.notify()
-        if head_first:
-            losses = train_head(model, generator, features.compute(generator), recipe.seed)
-            callback.end_epoch(1, {"loss": losses[-1]})
-            if recipe.layers == "head-then-all":
-                callback.embed = embed_pictures
-                set_precision(network, choose_training_precision())
-        if recipe.layers != "head" and not state["finished"]:
-            _fit(callback, loss, state_path if resume else None)
-    finally:
-        callback.close()
-    best = output / state["best"]["file"]
-    final = output / FINAL_MODEL
-    with atomic_path(final) as temporary:
-        shutil.copyfile(best, temporary)
-    if validation is not None:
-        _calibrate(final, validation, callback.embed)
-    _warn_if_not_improved(state)
-    skipped = generator.skipped + (validation.skipped if validation else [])
-    return Trained(
-        final, state["best"]["epoch"], state["history"], round(state["seconds"], 1), skipped
-    )
 
 
-def _fit(callback: TrainingCallback, loss: keras.losses.Loss, resumed_from: Path | None) -> None:
-    """Train all layers from the epoch that the callback's state names on, to the end."""
-    network, generator, state, recipe = (
-        callback.network,
-        callback.generator,
-        callback.state,
-        callback.recipe,
-    )
-    of_pairs = recipe.sampling == "random-pairs"
-    trained = network if of_pairs else network.get_layer(EMBEDDING_MODEL)
-    context = batch_context(recipe, generator)
-    # Held-out items have no proxies, and so no loss to tell.
-    validation = None if compares_with_items(recipe) else callback.validation
-    optimizer = None
-    for picture_size, end in _phases(recipe, state["epoch"]):
-        generator.epoch = state["epoch"]  # the end of `fit` leaves it elsewhere
-        fitted = fitted_model(trained, picture_size, view=callback.view, context=context)
-        if optimizer is None:
-            epochs = recipe.epochs - (recipe.layers == "head-then-all")
-            optimizer = make_optimizer(fitted, recipe, epochs * len(generator))
-            optimizer.schedule.budget_used.assign(callback.budget.used)
-            if choose_training_precision() == "mixed_float16":
-                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-            callback.kept_variables = context.trainable_variables if context is not None else []
-            if resumed_from is not None:
-                restore_training(resumed_from, optimizer, fitted, callback.kept_variables)
-            if generator.draws_by_embeddings and state["epoch"]:
-                callback.show_embeddings()
-        # One optimizer, seen by both: the checkpoint is the whole siamese network with its state,
-        # whatever is fitted.
-        network.compile(optimizer, auto_scale_loss=False)
-        # jit_compile is left at "auto": XLA on a GPU, none on a CPU, where it compiles for minutes.
-        fitted.compile(optimizer, loss, auto_scale_loss=False)
-        callbacks: list[keras.callbacks.Callback] = [callback]
-        if recipe.weight_average:
-            callback.average = keras.callbacks.SwapEMAWeights()
-            callbacks = [callback.average, callback]
-        fitted.fit(
-            generator,
-            validation_data=validation,
-            initial_epoch=state["epoch"],
-            epochs=end,
-            verbose=0,
-            shuffle=False,
-            callbacks=callbacks,
-        )
-        if state["finished"]:
-            return
+def _fit(callback: TrainingCallback, loss: keras.losses.Loss, resume_from: Path | None) -> None:
+    """Train all layers from the epoch of the callback's state to the last.
 
-
-def _phases(recipe: Recipe, first: int) -> Iterator[tuple[int, int]]:
-    """The picture sizes from an epoch on, each with the epoch that it ends before."""
-    for epoch in range(first, recipe.epochs):
-        size, following = recipe.picture_size_of(epoch), recipe.picture_size_of(epoch + 1)
-        if epoch + 1 == recipe.epochs or size != following:
-            yield size, epoch + 1
-
-
-def _fresh_embedding_model(recipe: Recipe, start: Path | None) -> keras.Model:
-    if start is not None:
-        return extract_embedding_model(load_model(start), start)
-    head_size = HEAD_SIZE if recipe.layers != "all" else None
-    return embedding_model(
-        recipe.backbone,
-        recipe.picture_side,
-        embedding_size=recipe.embedding_size or head_size,
-        pooling=recipe.pooling,
-        weights=recipe.weights,
-    )
-
-
-def _model_before_training(model: keras.Model, recipe: Recipe, start: Path | None) -> keras.Model:
-    """What embeds before anything is trained: without the projection that a head begins with.
-
-    Raises
-    ------
-    InputError
-        If a head is to be trained of a checkpoint that has none.
+    Parameters
+    ----------
+    callback : TrainingCallback
+        Knows the network, the pictures, the state and the recipe.
+    loss : keras.losses.Loss
+        Loss of the recipe.
+    resume_from : Path or None
+        Training state with the variables of the optimizer.
     """
-    if recipe.layers == "all":
-        return model
-    if not {POOLING, PROJECTION} <= {layer.name for layer in model.layers}:
-        raise InputError(
-            f"{start}: has no layers named {POOLING} and {PROJECTION}, so there is no head to "
-            "train; leave --layers out, or start from a checkpoint trained with --embedding-size"
-        )
-    if start is not None:
-        return model
-    features = model.get_layer(POOLING).output
-    return keras.Model(model.input, keras.layers.UnitNormalization(dtype="float32")(features))
+    generator, state, recipe = callback.generator, callback.state, callback.recipe
+    model = callback.network
+    if recipe.sampling == "batch-pairs":
+        model = model.get_layer(EMBEDDING_MODEL)
+    context = make_context(recipe, generator)
+    fitted = build_fitted_model(model, view=callback.view, context=context)
+    if context is not None:
+        callback.extra_variables = context.trainable_variables
+    if isinstance(context, ItemProxies) and resume_from is None:
+        context.start_at_items(callback.embed(model, generator, None), generator.item_of_row)
+
+    schedule = WarmUpThenCosine(recipe.peak_learning_rate, recipe.epochs * len(generator))
+    schedule.budget_used.assign(callback.budget.used)
+    callback.schedule = schedule
+    optimizer = keras.optimizers.Adam(schedule)
+    if choose_training_precision() == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    if resume_from is not None:
+        restore_training(resume_from, optimizer, fitted, callback.extra_variables)
+        if generator.draws_by_embeddings:
+            callback.update_embeddings()
+    generator.epoch = state.epoch
+    # jit_compile stays "auto": XLA on a GPU only, since on a CPU it would compile for minutes.
+    fitted.compile(optimizer, loss, auto_scale_loss=False)
+    fitted.fit(
+        generator,
+        # Held-out items have no proxies, and so no loss.
+        validation_data=None if needs_proxies(recipe) else callback.validation,
+        initial_epoch=state.epoch,
+        epochs=recipe.epochs,
+        verbose=0,
+        shuffle=False,
+        callbacks=[callback],
+    )
 
 
-def _calibrate(final: Path, validation: PairGenerator, embed: Embed) -> None:
-    """Write the distance beyond which a thing is not in the catalogue, where that can be told."""
-    embedder = Embedder.load(final)
-    vectors = embed(embedder.model, validation, None)
-    item_ids = [picture.item_id for picture in validation.pictures]
-    try:
-        calibrated = calibrate_on_retrieval(
-            measure_retrieval(vectors, item_ids),
-            fingerprint=embedder.facts.fingerprint,
-            measured_on="the held-out items of its training",
-        )
-    except InputError:  # too few items or pictures
-        return
-    calibrated.write(get_calibration_path(final))
-
-
-def _warn_if_not_improved(state: dict[str, Any]) -> None:
-    before, best = state["history"][0].get("val_map@r"), state["best"]["score"]
+def _warn_if_not_improved(state: TrainingState) -> None:
+    """Warn if no epoch was better than the start on held-out items."""
+    assert state.best is not None
+    before, best = state.history[0].get("val_map@r"), state.best["score"]
     if before is not None and best <= before:
         print(
             f"note: no epoch was better than the start on held-out items (MAP@R {before:.3f} "
             f"before, {best:.3f} at best): there is little to learn from these pictures, or the "
-            "--learning-rate is too high; what you started from may serve you better",
+            "--learning-rate is too high; the model you started from may serve you better",
             file=sys.stderr,
         )

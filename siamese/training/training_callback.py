@@ -1,8 +1,7 @@
-"""What happens around the epochs of a training: it is shown, measured, judged and kept."""
+"""Measure and save a model after each epoch, report progress, and end the training."""
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,31 +20,36 @@ from siamese.models.embedding_model import EMBEDDING_MODEL
 from siamese.training.augmentation import RandomView
 from siamese.training.budget import TimeBudget
 from siamese.training.features import Embed, embed_pictures
+from siamese.training.learning_rate import WarmUpThenCosine
 from siamese.training.pair_generator import PairGenerator
 from siamese.training.recipe import Recipe
-from siamese.training.resume import checkpoint_name, save_training
+from siamese.training.resume import TrainingState, checkpoint_name, save_training
+from siamese.training.training_log import write_training_log
 from siamese.utils.artefacts import TRAINING_STATE
-from siamese.utils.files import atomic_path
 from siamese.utils.progress import progress_bar
 
-TRAINING_LOG = "training_log.csv"
-WATCH_SECONDS = 1.0
-"""Between two looks of a watcher within an epoch."""
+NOTIFY_SECONDS = 1.0
+"""Time between two calls of a watcher within an epoch."""
 PROBE_PICTURES = 256
-"""Training pictures whose embeddings are looked at where no items are held out."""
+"""Training pictures on which a collapse is detected if no items are held out."""
 COLLAPSED = 0.02
-"""Spread of the embeddings, in parts of that before training, below which they are all alike."""
+"""Spread of the embeddings, relative to that before training, that counts as a collapse."""
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far a training is, for those who watch it.
+    """Progress of a training run, for a watcher.
 
     Attributes
     ----------
-    losses : of each step of this call, the newest last
-    steps_per_epoch, epochs : of the whole training
-    history : one row of figures a finished epoch, as in the CSV log; epoch 0 is before training
+    losses : list of float
+        Loss of each step of this call, the newest last.
+    steps_per_epoch : int
+        Steps per epoch.
+    epochs : int
+        Epochs of the whole training.
+    history : list of dict
+        Metrics of each finished epoch, as in the CSV log; epoch 0 is before training.
     """
 
     losses: list[float]
@@ -55,24 +59,37 @@ class TrainingProgress:
 
 
 class TrainingCallback(keras.callbacks.Callback):
-    """Show each step; after each epoch measure retrieval, keep the best model and the state.
+    """Report each step; after each epoch measure retrieval, save the best model and the state.
 
     Parameters
     ----------
-    network : the siamese network, which is what is written
-    generator : the training pictures
-    validation : held-out pictures to measure retrieval on
-    state : what `--resume` needs to know, kept up to date here
-    output : folder
-    recipe : ends of the training: epochs, budget, patience
-    view : is told which epoch it is
-    budget : is looked at for the budget
-    kept_variables : trained variables that are not the network's, for the state
-    watch : see `siamese.training.train.train`
+    network : keras.Model
+        The siamese network, which is what checkpoints hold.
+    generator : PairGenerator
+        Training pictures.
+    validation : PairGenerator or None
+        Held-out pictures to measure retrieval on.
+    state : TrainingState
+        Updated and saved after each epoch.
+    output : Path
+        Folder of the run.
+    recipe : Recipe
+        Its epochs, budget and patience end the training.
+    budget : TimeBudget
+        Time taken and allowed.
+    view : RandomView, optional
+        Augmentation, told of each new epoch.
+    watch : callable, optional
+        See `siamese.training.train.train`.
 
     Attributes
     ----------
-    embed : gives the vectors that retrieval is measured on
+    embed : callable
+        Computes the embeddings that retrieval is measured on; `embed_pictures` by default.
+    schedule : WarmUpThenCosine or None
+        Learning rate, told how much of the budget is used.
+    extra_variables : list of keras.Variable
+        Trained variables that are not part of the network, saved with the state.
     """
 
     def __init__(
@@ -80,12 +97,12 @@ class TrainingCallback(keras.callbacks.Callback):
         network: keras.Model,
         generator: PairGenerator,
         validation: PairGenerator | None,
-        state: dict[str, Any],
+        state: TrainingState,
         output: Path,
         recipe: Recipe,
-        view: RandomView | None,
         budget: TimeBudget,
-        watch: Callable[[TrainingProgress], None] | None,
+        view: RandomView | None = None,
+        watch: Callable[[TrainingProgress], None] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -94,154 +111,161 @@ class TrainingCallback(keras.callbacks.Callback):
         self.state = state
         self.output = output
         self.recipe = recipe
-        self.view = view
         self.budget = budget
+        self.view = view
         self.watch = watch
         self.embed: Embed = embed_pictures
-        self.kept_variables: list[keras.Variable] = []
-        self.average: keras.callbacks.Callback | None = None
-        self.bar: tqdm[Any] | None = None
-        self.losses: list[float] = []
-        self.mean_loss = 0.0
-        self.watched = 0.0
+        self.schedule: WarmUpThenCosine | None = None
+        self.extra_variables: list[keras.Variable] = []
+        self._bar: tqdm[Any] | None = None
+        self._losses: list[float] = []
+        self._mean_loss = 0.0
+        self._notified = 0.0
+        self._spread = 0.0
 
-    def begin(self, model: keras.Model) -> None:
-        """Measure what training starts from: an embedding model."""
+    def measure_start(self, model: keras.Model) -> None:
+        """Measure the embedding model that training starts from, as epoch 0."""
         began = self.budget.seconds
-        self._add({"epoch": 0, **self._measured(model)})
-        # At the end it is measured once more, and calibrated.
-        self.budget.reserve = self.state["reserve"] = 2 * (self.budget.seconds - began)
+        self._record({"epoch": 0, **self._measure(model)})
+        # At the end the model is measured once more, and calibrated.
+        self.budget.reserve = self.state.reserve = 2 * (self.budget.seconds - began)
+        self.state.spread = self._spread
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        self.mean_loss = 0.0
+        self._mean_loss = 0.0
         if self.view is not None:
             self.view.begin_epoch(epoch)
         if self.watch is None:
-            what = f"epoch {epoch + 1}/{self.recipe.epochs}"
-            self.bar = progress_bar(what, len(self.generator), "batch")
+            title = f"epoch {epoch + 1}/{self.recipe.epochs}"
+            self._bar = progress_bar(title, len(self.generator), "batch")
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         mean_loss = float((logs or {})["loss"])
         if not np.isfinite(mean_loss):
             raise InputError(
-                f"the loss is no longer a number in epoch {self.state['epoch'] + 1}; "
-                "train anew with a lower --learning-rate and another --output"
+                f"the loss is not finite in epoch {self.state.epoch + 1}; start again with a "
+                "lower --learning-rate and another --output"
             )
-        # Keras tells the mean of the epoch so far.
-        self.losses.append((batch + 1) * mean_loss - batch * self.mean_loss)
-        self.mean_loss = mean_loss
-        if self.recipe.budget is not None:
-            self._stop_if_over_budget()
-        if self.bar is not None:
-            self.bar.set_postfix(loss=f"{mean_loss:.4f}", refresh=False)
-            self.bar.update()
-        elif monotonic() - self.watched >= WATCH_SECONDS:
+        # Keras reports the mean over the epoch so far.
+        self._losses.append((batch + 1) * mean_loss - batch * self._mean_loss)
+        self._mean_loss = mean_loss
+        self._stop_if_over_budget()
+        if self._bar is not None:
+            self._bar.set_postfix(loss=f"{mean_loss:.4f}", refresh=False)
+            self._bar.update()
+        elif monotonic() - self._notified >= NOTIFY_SECONDS:
             self.notify()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self.close()
         self.end_epoch(epoch + 1, {name: float(value) for name, value in (logs or {}).items()})
-        if self.state["finished"]:
+        if self.state.finished:
             self.model.stop_training = True
 
-    def end_epoch(self, epoch: int, figures: dict[str, float]) -> None:
-        """Measure after an epoch (from 1), keep it if it is the best so far, and the state."""
-        if self.average is not None:
-            # The average of the weights takes their place. Not by on_predict_begin: what ends
-            # that in Keras does not bring the weights back.
-            self.average.on_test_begin()
-        try:
-            figures |= self._measured(self.network.get_layer(EMBEDDING_MODEL))
-            self._add({"epoch": epoch, **figures})
-            self._warn_if_collapsed(epoch)
-            # Held-out retrieval is what the model is for; without held-out items the loss must do.
-            score = figures.get("val_map@r", -figures["loss"])
-            if self.state["best"] is None or score > self.state["best"]["score"]:
-                name = checkpoint_name(epoch, figures.get("val_loss", figures["loss"]))
-                self.state["best"] = {"epoch": epoch, "score": score, "file": name}
-                save_model(self.network, self.output / name)
-        finally:
-            if self.average is not None:
-                self.average.on_test_end()
-        self.state["epoch"] = epoch
-        self.state["seconds"] = self.budget.seconds
+    def end_epoch(self, epoch: int, losses: dict[str, float]) -> None:
+        """Measure and record an epoch, save the model if it is the best, and save the state.
+
+        Parameters
+        ----------
+        epoch : int
+            Counted from 1.
+        losses : dict
+            Its ``loss`` and, if it was computed, ``val_loss``.
+        """
+        state = self.state
+        figures = self._measure(self.network.get_layer(EMBEDDING_MODEL)) | losses
+        self._record({"epoch": epoch, **figures})
+        self._warn_if_collapsed(epoch)
+        # Without held-out items, the lowest loss is the best.
+        score = figures.get("val_map@r", -figures["loss"])
+        if state.best is None or score > state.best["score"]:
+            name = checkpoint_name(epoch, figures.get("val_loss", figures["loss"]))
+            state.best = {"epoch": epoch, "score": score, "file": name}
+            save_model(self.network, self.output / name)
+        state.epoch = epoch
+        state.seconds = self.budget.seconds
         patience = self.recipe.patience
-        self.state["finished"] = (
-            epoch >= (1 if self.recipe.layers == "head" else self.recipe.epochs)
+        state.finished = (
+            epoch >= self.recipe.epochs
+            or self.recipe.layers == "head"
             or self.budget.used >= 1
-            or (patience is not None and epoch - self.state["best"]["epoch"] >= patience)
+            or (patience is not None and epoch - state.best["epoch"] >= patience)
         )
-        if self.generator.draws_by_embeddings and not self.state["finished"]:
-            self.show_embeddings()
-        save_training(self.network, self.output / TRAINING_STATE, self.state, self.kept_variables)
+        if self.generator.draws_by_embeddings and not state.finished:
+            self.update_embeddings()
+        save_training(
+            self.network,
+            self.output / TRAINING_STATE,
+            state,
+            getattr(self.model, "optimizer", None),
+            self.extra_variables,
+        )
         self.notify()
 
-    def show_embeddings(self) -> None:
-        """Have the generator draw by what the network makes of its pictures now."""
+    def update_embeddings(self) -> None:
+        """Have the generator draw by the network's current embeddings."""
         model = self.network.get_layer(EMBEDDING_MODEL)
         self.generator.set_embeddings(self.embed(model, self.generator, None))
 
     def close(self) -> None:
-        """Take the progress bar away, also from a training that was stopped."""
-        if self.bar is not None:
-            self.bar.close()
+        """Remove the progress bar."""
+        if self._bar is not None:
+            self._bar.close()
 
     def notify(self) -> None:
-        """Let the watcher see how far it is."""
+        """Call the watcher with the progress so far."""
         if self.watch is not None:
             steps, epochs = len(self.generator), self.recipe.epochs
             self.watch(
-                TrainingProgress(list(self.losses), steps, epochs, list(self.state["history"]))
+                TrainingProgress(list(self._losses), steps, epochs, list(self.state.history))
             )
-            self.watched = monotonic()
+            self._notified = monotonic()
 
     def _stop_if_over_budget(self) -> None:
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        optimizer.schedule.budget_used.assign(self.budget.used)
+        if self.schedule is not None:
+            self.schedule.budget_used.assign(self.budget.used)
         if self.budget.used >= 1:
             self.model.stop_training = True
 
-    def _measured(self, model: keras.Model) -> dict[str, float]:
-        """Retrieval among held-out pictures, if any; notes how far embeddings are spread."""
-        shown = self.generator if self.validation is None else self.validation
-        pictures = len(shown.pictures)
-        if self.validation is None:
-            pictures = min(pictures, PROBE_PICTURES)
-        vectors = self.embed(model, shown, pictures)
+    def _measure(self, model: keras.Model) -> dict[str, float]:
+        """Return retrieval on held-out pictures, if any; note the spread of the embeddings."""
+        generator, count = self.validation, None
+        if generator is None:
+            generator = self.generator
+            count = min(len(generator.pictures), PROBE_PICTURES)
+        vectors = self.embed(model, generator, count)
         if not np.isfinite(vectors).all():
             raise InputError(
-                "the embeddings are no longer numbers; train anew with a lower --learning-rate "
-                "and another --output"
+                "the embeddings are not finite; start again with a lower --learning-rate and "
+                "another --output"
             )
-        self.spread = 1 - float(np.square(vectors.mean(axis=0, dtype=np.float64)).sum())
-        self.state.setdefault("spread", self.spread)
+        # 1 minus the mean cosine of two vectors of length 1.
+        self._spread = 1 - float(np.square(vectors.mean(axis=0, dtype=np.float64)).sum())
         if self.validation is None:
             return {}
-        figures = retrieval_metrics(vectors, [picture.item_id for picture in shown.pictures])
+        figures = retrieval_metrics(vectors, [picture.item_id for picture in generator.pictures])
         return {f"val_{name}": figures[name] for name in ("recall@1", "map@r")}
 
     def _warn_if_collapsed(self, epoch: int) -> None:
-        """Embeddings that are all alike find nothing, whatever the loss says.
-
-        Of vectors of length 1 the spread, 1 − |mean|², is 1 minus the mean cosine of two of them.
-        """
-        if self.spread < COLLAPSED * self.state["spread"]:
+        """Warn if all embeddings are alike: they find nothing, however low the loss is."""
+        if self.state.spread is None:
+            self.state.spread = self._spread
+        if self._spread < COLLAPSED * self.state.spread:
             tqdm.write(
                 f"epoch {epoch}: the embeddings have collapsed, all pictures are alike (cosine "
-                f"{1 - self.spread:.5f} on average); unless a later epoch mends it, train anew "
-                "with a lower --learning-rate, the default --loss or more items in a batch",
+                f"{1 - self._spread:.5f} on average); unless a later epoch recovers, start again "
+                "with a lower --learning-rate, the default --loss or more items per batch",
                 file=sys.stderr,
             )
 
-    def _add(self, figures: dict[str, float]) -> None:
-        self.state["history"].append(figures)
-        names = list(dict.fromkeys(name for row in self.state["history"] for name in row))
-        with atomic_path(self.output / TRAINING_LOG) as temporary, temporary.open("w") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self.state["history"])
-        text = "  ".join(f"{name} {figures[name]:.3f}" for name in names[1:] if name in figures)
-        # Without held-out items there is nothing to say before the first epoch.
+    def _record(self, figures: dict[str, float]) -> None:
+        """Add an epoch to the history, write the log, and print it unless there is a watcher."""
+        self.state.history.append(figures)
+        write_training_log(self.output, self.state.history)
+        text = "  ".join(
+            f"{name} {value:.3f}" for name, value in figures.items() if name != "epoch"
+        )
+        # Without held-out items there is nothing to print before the first epoch.
         if text and self.watch is None:
-            when = f"epoch {figures['epoch']}" if figures["epoch"] else "before"
-            tqdm.write(f"{when}: {text}", file=sys.stderr)
+            title = f"epoch {figures['epoch']}" if figures["epoch"] else "before"
+            tqdm.write(f"{title}: {text}", file=sys.stderr)

@@ -12,23 +12,23 @@ from siamese.cli.train_options import Duration, recipe_options
 from siamese.training.recipe import Recipe
 
 ELSEWHERE = {"backbone", "weights", "picture_size"}
-"""Fields whose flags say which model, in every verb."""
+"""Fields whose flags choose the model, in every command."""
 
 
 @click.command()
 @recipe_options
 @click.pass_context
-def verb(ctx: click.Context, **flags: object) -> dict[str, object]:
-    """A verb that has the flags of the recipe and no others."""
+def command(ctx: click.Context, **flags: object) -> dict[str, object]:
+    """Return the flags of the recipe that are given."""
     return flags
 
 
-OPTIONS = {option.name: option for option in verb.params}
+OPTIONS = {option.name: option for option in command.params}
 
 
 def given(*words: str) -> dict[str, object]:
-    """What a verb is given by these words, but for what it is not."""
-    flags = verb.main(list(words), standalone_mode=False)
+    """Return the values of the flags that are given."""
+    flags = command.main(list(words), standalone_mode=False)
     return {name: value for name, value in flags.items() if value is not None}
 
 
@@ -74,17 +74,15 @@ def test_what_is_not_given_is_told_from_what_is():
 
 def test_flags_make_a_recipe():
     words = (
-        "--held-out-share 0.2 --layers head-then-all --epochs 9 --budget 5m --patience 2 "
+        "--held-out-share 0.2 --layers head --epochs 9 --budget 5m --patience 2 "
         "--sampling batch-pairs --batch-size 64 --pictures-per-item 2 --batches hard-items "
-        "--memory 128 --hard-negatives --loss triplet-hard --margin 0.3 --learning-rate 1e-3 "
-        "--warm-up 0.2 --first-layer-rate 0.1 --projection-rate 10 --weight-average 0.99 "
-        "--no-augmentation --flip --erasing 0.5 --first-picture-size 96 --pooling gem "
-        "--embedding-size 128 --seed 4"
+        "--memory 128 --loss triplet-hard --margin 0.3 --learning-rate 1e-3 --no-augmentation "
+        "--flip --pooling gem --embedding-size 128 --seed 4"
     )
     recipe = Recipe(**given(*words.split()))
     assert recipe == Recipe(
         held_out=0.2,
-        layers="head-then-all",
+        layers="head",
         epochs=9,
         budget=300.0,
         patience=2,
@@ -92,18 +90,11 @@ def test_flags_make_a_recipe():
         pictures_per_item=2,
         batches="hard-items",
         memory=128,
-        hard_negatives=True,
         loss="triplet-hard",
         margin=0.3,
         learning_rate=1e-3,
-        warm_up=0.2,
-        first_layer_rate=0.1,
-        projection_rate=10.0,
-        weight_average=0.99,
         augmented=False,
         flip=True,
-        erasing=0.5,
-        first_picture_size=96,
         pooling="gem",
         embedding_size=128,
         seed=4,
@@ -126,10 +117,12 @@ def test_a_time_is_written_as_people_write_it(written, seconds):
     "written", ["", "5", "m", "5 m", "5min", "-5m", "1h30m", "0s", "0.0h", "1.m", "nans", "5M"]
 )
 def test_another_time_is_refused_in_one_line(written):
-    result = CliRunner().invoke(verb, ["--budget", written])
+    result = CliRunner().invoke(command, ["--budget", written])
     assert result.exit_code == 2
     (line,) = (line for line in result.stderr.splitlines() if line.startswith("Error: "))
-    assert f"{written!r} is no time; write it as 90s, 5m or 1.5h" in line and "--budget" in line
+    assert (
+        f"{written!r} is not a duration; write it as 90s, 5m or 1.5h" in line and "--budget" in line
+    )
     assert result.stderr.splitlines()[-1] == line
 
 
@@ -143,19 +136,13 @@ def test_another_time_is_refused_in_one_line(written):
         "--memory -1",
         "--margin 0",
         "--learning-rate 0",
-        "--warm-up 1",
-        "--first-layer-rate 0",
-        "--first-layer-rate 1.1",
-        "--projection-rate 0",
-        "--weight-average 1",
-        "--erasing 1.1",
-        "--first-picture-size 31",
         "--embedding-size 1",
         "--held-out-share 0.6",
         "--loss hinge",
-        "--pooling median",
+        "--pooling sum",
+        "--layers head-then-all",
     ],
 )
 def test_what_no_training_can_do_is_refused(words):
-    result = CliRunner().invoke(verb, words.split())
+    result = CliRunner().invoke(command, words.split())
     assert result.exit_code == 2 and f"Invalid value for '{words.split()[0]}'" in result.stderr

@@ -73,13 +73,10 @@ def test_each_pooling_does_what_its_name_says():
     np.testing.assert_allclose(answer_of(features, "max"), greatest, atol=1e-6)
     gem = naive_gem(features, 3)
     np.testing.assert_allclose(answer_of(features, "gem"), gem, rtol=1e-4)
-    expected = average + greatest + gem
-    np.testing.assert_allclose(answer_of(features, "sum"), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("pooling", ["gem", "sum"])
-def test_a_checkpoint_keeps_the_learned_power(pooling, tmp_path):
-    model = embedding_model("base_cnn", 16, pooling=pooling, weights=None)
+def test_a_checkpoint_keeps_the_learned_power(tmp_path):
+    model = embedding_model("base_cnn", 16, pooling="gem", weights=None)
     (gem,) = (layer for layer in walk_layers(model) if isinstance(layer, GeneralisedMean))
     gem.p.assign(1.75)
     save_model(model, tmp_path / "model.hdf5")

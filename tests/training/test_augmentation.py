@@ -11,14 +11,11 @@ from siamese.data.images import to_network_input
 from siamese.training.augmentation import (
     ANGLE,
     ASPECT,
-    ERASED,
-    LOG_RATIO,
     SHIFT,
     ZOOM,
     RandomView,
-    _erased,
-    _resampled,
-    _seen,
+    _resample,
+    _sampling_grid,
 )
 
 
@@ -120,74 +117,6 @@ def test_flipping_mirrors_about_half_of_the_views_and_changes_nothing_else():
     np.testing.assert_array_equal(flipping(both), both)
 
 
-def covered_by(erasing, count=200, size=32):
-    """Where each view is covered, bool (n, s, s), and the views: all else is as without it."""
-    pictures = np.stack([noise(size)] * count)
-    plain = np.asarray(RandomView(seed=5)(pictures, training=True))
-    erased = np.asarray(RandomView(seed=5, erasing=erasing)(pictures, training=True))
-    return (erased != plain).any(axis=-1), erased
-
-
-@pytest.mark.parametrize(("erasing", "least", "most"), [(0.3, 0.2, 0.4), (1.0, 1, 1), (0, 0, 0)])
-def test_a_rectangle_of_one_colour_covers_a_share_of_the_views(erasing, least, most):
-    covered, views = covered_by(erasing)
-    chosen = covered.any(axis=(1, 2))
-    assert least <= chosen.mean() <= most
-    colours = set()
-    for where, view in zip(covered[chosen], views[chosen], strict=True):
-        rows, columns = where.any(axis=1), where.any(axis=0)
-        np.testing.assert_array_equal(where, rows[:, None] & columns)
-        high, wide = rows.sum(), columns.sum()
-        for side, length in ((rows, high), (columns, wide)):
-            assert np.ptp(np.flatnonzero(side)) == length - 1, "in two parts"
-        # A side that is cut at an edge, not rounded to whole pixels, would cover too little.
-        assert (high + 1) * (wide + 1) > ERASED[0] * where.size
-        assert (high - 1) * (wide - 1) < ERASED[1] * where.size
-        assert (max(wide, high) - 1) / (min(wide, high) + 1) < np.exp(LOG_RATIO)
-        (colour,) = np.unique(view[where], axis=0)
-        assert np.abs(colour).max() <= 1
-        colours.add(tuple(colour))
-    assert len(colours) == chosen.sum()
-
-
-def naive_erased(view, chosen, area, ratio, right, down, colour):
-    if not chosen:
-        return view
-    size = len(view)
-    wide, high = np.sqrt(area * np.exp(ratio)), np.sqrt(area / np.exp(ratio))
-    left, top = (1 + right) / 2 * (1 - wide), (1 + down) / 2 * (1 - high)
-    erased = view.copy()
-    for row, column in np.ndindex(size, size):
-        x, y = (column + 0.5) / size, (row + 0.5) / size
-        if left < x < left + wide and top < y < top + high:
-            erased[row, column] = colour
-    return erased
-
-
-def test_the_rectangle_is_where_it_was_drawn():
-    rng = np.random.default_rng(6)
-    drawn = rng.uniform(-1, 1, (12, 8)).astype(np.float32)
-    drawn[:4, 3:5] = [[-1, -1], [-1, 1], [1, -1], [1, 1]]  # into the corners
-    views = rng.uniform(-1, 1, (12, 20, 20, 3)).astype(np.float32)
-    got = np.asarray(_erased(views, 0.75, *drawn.T))
-    smallest, largest = ERASED
-    kept = 0
-    for view, one, numbers in zip(views, got, drawn, strict=True):
-        chance, area, ratio, right, down, *colour = numbers.astype(float)
-        expected = naive_erased(
-            view,
-            (chance + 1) / 2 < 0.75,
-            smallest + (area + 1) / 2 * (largest - smallest),
-            LOG_RATIO * ratio,
-            right,
-            down,
-            colour,
-        )
-        np.testing.assert_array_equal(one, expected.astype(np.float32))
-        kept += (one == view).all()
-    assert 0 < kept < 12
-
-
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_one_colour_stays_one_colour_within_the_range(value):
     for view in views(to_network_input(np.full((16, 16, 3), value, np.uint8)), 20):
@@ -217,7 +146,7 @@ def test_resampling_is_bilinear_on_white():
     pictures = rng.uniform(-1, 1, (3, 9, 9, 3)).astype(np.float32)
     x, y = rng.uniform(-3, 12, (2, 3, 9, 9)).astype(np.float32)
     x[0], y[0] = np.meshgrid(np.arange(9), np.arange(9))  # every pixel where it was
-    seen = np.asarray(_resampled(pictures, x, y))
+    seen = np.asarray(_resample(pictures, x, y))
     np.testing.assert_array_equal(seen[0], pictures[0])
     for got, picture, across, along in zip(seen, pictures, x, y, strict=True):
         np.testing.assert_allclose(got, naive_resampled(picture, across, along), atol=1e-5)
@@ -226,7 +155,7 @@ def test_resampling_is_bilinear_on_white():
 def test_a_view_is_drawn_within_its_limits():
     def seen(*drawn, size=10):
         rows = np.array(drawn, np.float32)[:, None]
-        return [np.asarray(part)[0] for part in _seen(size, *rows)]
+        return [np.asarray(part)[0] for part in _sampling_grid(size, *rows)]
 
     same = (1 - sum(ZOOM) / 2) / ((ZOOM[1] - ZOOM[0]) / 2)  # the draw that zooms by 1
     columns, rows = np.meshgrid(np.arange(10), np.arange(10))
@@ -251,16 +180,16 @@ def test_a_view_is_drawn_within_its_limits():
 
 def test_serialisation_keeps_what_was_chosen():
     inputs = keras.Input((16, 16, 3))
-    model = keras.Model(inputs, RandomView(seed=9, flip=True, erasing=0.25)(inputs))
+    model = keras.Model(inputs, RandomView(seed=9, flip=True)(inputs))
     again = keras.Model.from_config(model.get_config()).layers[1]
-    assert (again.seed, again.flip, again.erasing) == (9, True, 0.25)
+    assert (again.seed, again.flip) == (9, True)
     assert again.compute_dtype == "float32"
     plain = RandomView.from_config(RandomView(seed=2).get_config())
-    assert (plain.seed, plain.flip, plain.erasing) == (2, False, 0.0)
+    assert (plain.seed, plain.flip) == (2, False)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow")
-@pytest.mark.parametrize("options", [{}, {"flip": True, "erasing": 0.5}])
+@pytest.mark.parametrize("options", [{}, {"flip": True}])
 def test_xla_can_compile_it(options):
     """A GPU trains through XLA, which refuses the whole network for one operation it lacks."""
     import tensorflow as tf

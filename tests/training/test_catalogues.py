@@ -1,4 +1,4 @@
-"""Catalogues that the defaults were not tuned on: each is learned from, or told why it cannot be.
+"""Catalogues that the defaults were not tuned on: each is learned from, or an error says why not.
 
 Items are patches of two colours of their own; each picture of one is under another light, with
 noise. The recipe is the default one, but for a small network, small pictures and few epochs.
@@ -15,13 +15,25 @@ from PIL import Image
 
 from siamese.data.catalogue import Catalogue
 from siamese.errors import InputError
-from siamese.training.train import Recipe, train
+from siamese.training.recipe import Recipe
+from siamese.training.train import train
+from tests.training.conftest import watch_nothing
 
 pytestmark = pytest.mark.slow
 
 NOT_IMPROVED = "no epoch was better than the start"
 SIZE = 16
 RECIPE = Recipe(backbone="base_cnn", weights=None, picture_size=SIZE, epochs=4, seed=0)
+
+
+@pytest.fixture(autouse=True)
+def without_compiling():
+    """Run the few steps eagerly, since compiling the network would take longer."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 def draw(rng, first, second):
@@ -32,7 +44,7 @@ def draw(rng, first, second):
 
 
 def make_catalogue(folder, sizes, labels=None, seed=0):
-    """Draw items of these many pictures; labels by the number of the item."""
+    """Draw items with these numbers of pictures; labels by the number of the item."""
     rng = np.random.default_rng(seed)
     form = {}
     for item, size in enumerate(sizes):
@@ -48,12 +60,8 @@ def make_catalogue(folder, sizes, labels=None, seed=0):
     return Catalogue.read(folder / "items.json")
 
 
-def no_watch(now):
-    pass
-
-
 def map_at_r(trained):
-    """MAP@R on held-out items before training and at its best epoch."""
+    """Return MAP@R on held-out items before training and at its best epoch."""
     return trained.history[0]["val_map@r"], trained.history[trained.best_epoch]["val_map@r"]
 
 
@@ -73,7 +81,7 @@ def improved(trained):
 def test_it_learns(sizes, labels, held_out, tmp_path):
     catalogue = make_catalogue(tmp_path, sizes, labels)
     recipe = replace(RECIPE, held_out=held_out)
-    trained = train(catalogue, recipe, tmp_path / "run", watch=no_watch)
+    trained = train(catalogue, recipe, tmp_path / "run", watch=watch_nothing)
     before, best = map_at_r(trained)
     assert best > before + 0.05
 
@@ -87,17 +95,17 @@ def test_it_learns(sizes, labels, held_out, tmp_path):
     ],
     ids=["two pictures an item", "200 pictures an item", "very unequal items"],
 )
-def test_it_learns_or_says_that_there_was_nothing_to(sizes, held_out, epochs, tmp_path, capsys):
+def test_it_learns_or_says_that_it_did_not(sizes, held_out, epochs, tmp_path, start, capsys):
     catalogue = make_catalogue(tmp_path, sizes)
-    recipe = replace(RECIPE, held_out=held_out, epochs=epochs)
-    trained = train(catalogue, recipe, tmp_path / "run", watch=no_watch)
+    recipe = Recipe(held_out=held_out, epochs=epochs)
+    trained = train(catalogue, recipe, tmp_path / "run", start=start, watch=watch_nothing)
     assert improved(trained) != (NOT_IMPROVED in capsys.readouterr().err)
 
 
 @pytest.mark.long
 def test_ten_thousand_items_are_learned_from_within_a_budget(tmp_path, capsys):
     catalogue = make_catalogue(tmp_path, [2] * 10_000)
-    trained = train(catalogue, replace(RECIPE, budget=25.0), tmp_path / "run", watch=no_watch)
+    trained = train(catalogue, replace(RECIPE, budget=25.0), tmp_path / "run", watch=watch_nothing)
     assert trained.model.is_file() and trained.skipped == []
     # On a slow machine the budget allows few steps, which may not be enough.
     assert improved(trained) != (NOT_IMPROVED in capsys.readouterr().err)
@@ -116,5 +124,5 @@ def test_ten_thousand_items_are_learned_from_within_a_budget(tmp_path, capsys):
 def test_it_cannot_learn_and_says_why_in_one_line(sizes, labels, why, tmp_path):
     catalogue = make_catalogue(tmp_path, sizes, labels)
     with pytest.raises(InputError, match=why) as raised:
-        train(catalogue, RECIPE, tmp_path / "run", watch=no_watch)
+        train(catalogue, RECIPE, tmp_path / "run", watch=watch_nothing)
     assert len(raised.value.lines) == 1

@@ -17,6 +17,11 @@ def pairs(catalogue):
 
 
 @pytest.fixture(scope="module")
+def frozen(model):
+    return FrozenFeatures(model)
+
+
+@pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(5)
     return embedding_model("base_cnn", 16, embedding_size=3)
@@ -31,8 +36,7 @@ def test_pictures_are_embedded_in_their_order(model, pairs, pictures, monkeypatc
     np.testing.assert_allclose(vectors, np.asarray(model(pairs.prepared(rows))), atol=1e-5)
 
 
-def test_frozen_features_answer_as_the_model_does(model, pairs):
-    frozen = FrozenFeatures(model)
+def test_frozen_features_answer_as_the_model_does(model, frozen, pairs):
     for pictures in (None, 5):
         one = frozen.embed(model, pairs, pictures)
         assert min_cosine(one, embed_pictures(model, pairs, pictures)) > 0.999
@@ -41,7 +45,7 @@ def test_frozen_features_answer_as_the_model_does(model, pairs):
     assert min_cosine(frozen.embed(model, pairs, 48), embed_pictures(model, pairs)) > 0.999
 
 
-def test_each_picture_is_embedded_once(model, pairs, catalogue, monkeypatch):
+def test_each_picture_is_embedded_once(model, frozen, catalogue, monkeypatch):
     seen = []
     squares = PairGenerator.squares
 
@@ -50,8 +54,8 @@ def test_each_picture_is_embedded_once(model, pairs, catalogue, monkeypatch):
         return squares(self, rows)
 
     monkeypatch.setattr(PairGenerator, "squares", noted)
-    frozen, others = FrozenFeatures(model), PairGenerator(catalogue, picture_size=16, batch_size=16)
-    for generator in (pairs, others, pairs):
+    first, second = (PairGenerator(catalogue, picture_size=16, batch_size=16) for _ in range(2))
+    for generator in (first, second, first):
         assert frozen.compute(generator).shape == (48, 256)
         frozen.embed(model, generator, 7)
     assert len(seen) == len(set(seen)) == 96

@@ -9,7 +9,7 @@ from siamese.errors import InputError
 from siamese.evaluation.metrics import measure_retrieval
 from siamese.models.embedding_model import PROJECTION, embedding_model
 from siamese.training.features import FrozenFeatures, embed_pictures
-from siamese.training.linear_head import SHRINKAGE, discriminants, train_head
+from siamese.training.linear_head import SHRINKAGE, linear_discriminants, train_head
 from siamese.training.pair_generator import PairGenerator
 
 
@@ -63,7 +63,7 @@ def naive_discriminants(features, items, size):
 @pytest.mark.parametrize("size", [2, 5])
 def test_discriminants_are_those_of_the_loops(counts, size):
     features, items = clustered(counts, 9)
-    weights, bias = discriminants(features, items, size)
+    weights, bias = linear_discriminants(features, items, size)
     assert weights.shape == (9, size) and bias.shape == (size,)
     assert weights.dtype == bias.dtype == np.float32
     got = features @ weights + bias
@@ -74,7 +74,7 @@ def test_discriminants_are_those_of_the_loops(counts, size):
 
 def test_more_directions_than_features_stay_0():
     features, items = clustered([4] * 8, 5)
-    weights, bias = discriminants(features, items, 7)
+    weights, bias = linear_discriminants(features, items, 7)
     assert weights.shape == (5, 7) and not weights[:, 5:].any() and not bias[5:].any()
     assert weights[:, :5].any(axis=0).all()
     got, expected = features @ weights + bias, naive_discriminants(features, items, 5)
@@ -84,7 +84,7 @@ def test_more_directions_than_features_stay_0():
 @pytest.mark.parametrize("size", [1, 4, 12])
 def test_what_comes_out_has_mean_0_and_a_mean_length_of_1(size):
     features, items = clustered([2, 9, 3, 1, 5, 2, 7], 9, seed=1)
-    weights, bias = discriminants(features, items, size)
+    weights, bias = linear_discriminants(features, items, size)
     got = features @ weights + bias
     np.testing.assert_allclose(got.mean(axis=0), 0, atol=1e-5)
     assert np.linalg.norm(got, axis=1).mean() == pytest.approx(1, abs=1e-5)
@@ -95,7 +95,7 @@ def test_items_lie_apart_where_a_strong_feature_tells_nothing():
     items = np.repeat(np.arange(10), 6)
     telling = rng.normal(size=(10, 2))[items] + rng.normal(size=(60, 2)) * 0.05
     features = np.hstack([telling, rng.normal(size=(60, 3)) * 1.5]).astype(np.float32)
-    weights, bias = discriminants(features, items, 2)
+    weights, bias = linear_discriminants(features, items, 2)
     before = measure_retrieval(_of_length_1(features - features.mean(axis=0)), items)
     after = measure_retrieval(_of_length_1(features @ weights + bias), items)
     assert _map_at_r(after) > 2 * _map_at_r(before)
@@ -104,7 +104,7 @@ def test_items_lie_apart_where_a_strong_feature_tells_nothing():
 def test_one_picture_an_item_and_constant_features_are_no_harm():
     features, _ = clustered([1] * 6, 4)
     features[:, 2] = 5
-    weights, bias = discriminants(features, list("abcdef"), 3)
+    weights, bias = linear_discriminants(features, list("abcdef"), 3)
     assert np.isfinite(weights).all() and np.isfinite(bias).all()
     assert np.linalg.norm(features @ weights + bias, axis=1).mean() == pytest.approx(1, abs=1e-3)
 
@@ -146,7 +146,7 @@ def test_a_head_is_trained_from_the_discriminants_and_nothing_else(pairs):
     learned = {id(one) for one in projection.variables}
     for one in model.variables:
         assert (one.numpy() != before[id(one)]).any() == (id(one) in learned), one.path
-    weights, _ = discriminants(features, items, 3)
+    weights, _ = linear_discriminants(features, items, 3)
     moved = np.abs(projection.kernel.numpy() - weights).max()
     assert 1e-4 < moved < 0.1 * np.abs(weights).max()
 
@@ -159,5 +159,5 @@ def test_a_head_is_trained_from_the_discriminants_and_nothing_else(pairs):
 
 
 def test_features_that_are_all_alike_are_refused():
-    with pytest.raises(InputError, match="all pictures are alike"):
-        discriminants(np.full((6, 4), 0.3, np.float32), list("aabbcc"), 2)
+    with pytest.raises(InputError, match="all pictures are equal"):
+        linear_discriminants(np.full((6, 4), 0.3, np.float32), list("aabbcc"), 2)

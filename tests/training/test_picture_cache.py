@@ -6,7 +6,7 @@ from PIL import Image
 
 from siamese.data.images import square_picture
 from siamese.errors import InputError
-from siamese.training.picture_cache import PictureStore
+from siamese.training.picture_cache import PictureCache
 
 
 @pytest.fixture
@@ -20,21 +20,21 @@ def paths(tmp_path):
     return paths
 
 
-@pytest.mark.parametrize("kept", [0, 2, 5], ids=["none in memory", "some", "all"])
-def test_gives_the_picture_of_each_row(paths, kept):
-    store = PictureStore(paths, 16, memory_limit=kept * 3 * 16**2)
-    assert len(store) == 5
-    assert store.broken == {1: "not a picture", 3: "file missing"}
+@pytest.mark.parametrize("cached", [0, 2, 5], ids=["none in memory", "some", "all"])
+def test_gives_the_picture_of_each_row(paths, cached):
+    cache = PictureCache(paths, 16, memory_limit=cached * 3 * 16**2)
+    assert len(cache) == 5
+    assert cache.broken == {1: "not a picture", 3: "file missing"}
     for row in (0, 2, 4):
-        assert store[row].shape == (16, 16, 3) and store[row].dtype == np.uint8
-        np.testing.assert_array_equal(store[row], square_picture(paths[row], 16))
+        assert cache[row].shape == (16, 16, 3) and cache[row].dtype == np.uint8
+        np.testing.assert_array_equal(cache[row], square_picture(paths[row], 16))
 
 
 def test_what_is_kept_is_not_opened_again(paths):
-    store = PictureStore(paths, 16, memory_limit=3 * 3 * 16**2)
-    expected = store[0].copy()
+    cache = PictureCache(paths, 16, memory_limit=3 * 3 * 16**2)
+    expected = cache[0].copy()
     for path in paths:
         path.unlink(missing_ok=True)
-    np.testing.assert_array_equal(store[0], expected)
-    with pytest.raises(InputError, match=r"4\.png: file missing; it was fine at the start"):
-        store[4]
+    np.testing.assert_array_equal(cache[0], expected)
+    with pytest.raises(InputError, match=r"4\.png: file missing, though it was fine at the start"):
+        cache[4]

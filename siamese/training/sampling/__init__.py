@@ -1,6 +1,6 @@
-"""Which pictures meet: random pairs, or batches of several pictures of several items.
+"""Draw which pictures meet: random pairs, or batches of several pictures of several items.
 
-Only row numbers are drawn here; nothing is opened. Every draw depends on (seed, epoch, vectors)
+Only row numbers are drawn here; no file is opened. Every draw depends on (seed, epoch, vectors)
 alone, so that a resumed training sees what an uninterrupted one would have seen.
 """
 

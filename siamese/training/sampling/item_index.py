@@ -1,4 +1,4 @@
-"""The items of some rows: which rows are theirs, and which may be told apart."""
+"""Index rows by their items."""
 
 from __future__ import annotations
 
@@ -11,15 +11,27 @@ from siamese.errors import InputError
 
 
 class ItemIndex:
-    """The items of some rows, numbered in the order in which they first appear.
+    """Items of n rows, numbered in the order in which they first appear.
+
+    Parameters
+    ----------
+    item_ids : sequence of hashable, length n
+        Item of each row.
+    labels : sequence of iterables of hashable, length n
+        Labels of each row's item.
 
     Attributes
     ----------
-    ids : the item ids, (m,)
-    of_row : int (n,), the item of each row
-    rows : the rows of each item, m times int (size,)
-    rule : `LabelRule` over the m items
-    with_sibling, with_negative : bool (n,), the rows that can anchor a positive, a negative pair
+    ids : list of length c
+        The item ids.
+    item_of_row : int ndarray of shape (n,)
+        Number of each row's item.
+    item_rows : list of c int ndarrays
+        Rows of each item.
+    rule : LabelRule
+        Label rule over the items.
+    has_positive, has_negative : bool ndarray of shape (n,)
+        Whether a row can be the anchor of a positive pair, of a negative pair.
 
     Raises
     ------
@@ -29,35 +41,45 @@ class ItemIndex:
 
     def __init__(self, item_ids: Sequence[Hashable], labels: Sequence[Iterable[Hashable]]) -> None:
         self.ids = list(dict.fromkeys(item_ids))
-        self.of_row = encode(item_ids)
-        sizes = np.bincount(self.of_row, minlength=len(self.ids))
-        order = np.argsort(self.of_row, kind="stable")
-        self.rows = np.split(order, np.cumsum(sizes)[:-1]) if len(order) else []
-        self.with_sibling = sizes[self.of_row] > 1
-        if not self.with_sibling.any():
+        self.item_of_row = encode(item_ids)
+        sizes = np.bincount(self.item_of_row, minlength=len(self.ids))
+        order = np.argsort(self.item_of_row, kind="stable")
+        self.item_rows = np.split(order, np.cumsum(sizes)[:-1]) if len(order) else []
+        self.has_positive = sizes[self.item_of_row] > 1
+        if not self.has_positive.any():
             raise InputError(
                 "no positive pair: no item has two usable pictures; give some items a second one"
             )
         if len(self.ids) < 2:
             raise InputError("no negative pair: there is a single item; add other items")
-        of_item = [labels[rows[0]] for rows in self.rows]
-        self.rule = LabelRule(self.ids, of_item)
-        # Items with equal labels behave alike, so each set of labels is looked at once.
-        alike = encode(map(frozenset, of_item))
-        _, firsts = np.unique(alike, return_index=True)
+        item_labels = [labels[rows[0]] for rows in self.item_rows]
+        self.rule = LabelRule(self.ids, item_labels)
+        # Items with equal labels behave alike, so each set of labels is checked once.
+        label_sets = encode(map(frozenset, item_labels))
+        _, firsts = np.unique(label_sets, return_index=True)
         negatives = self.rule.draw_negatives(firsts, np.random.default_rng(0))
-        self.with_negative = (negatives >= 0)[alike][self.of_row]
-        if not self.with_negative.any():
+        self.has_negative = (negatives >= 0)[label_sets][self.item_of_row]
+        if not self.has_negative.any():
             raise InputError(NO_NEGATIVE_PAIR)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def relations(self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """Of rows to other rows, as `siamese.data.label_rule.pairwise_relations`: int8 (n, m).
+    def relations(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Compute the relations of every row to every column.
 
-        The same row twice is no positive pair.
+        Parameters
+        ----------
+        rows : int ndarray of shape (n,)
+            Rows.
+        columns : int ndarray of shape (m,)
+            Rows to relate them to.
+
+        Returns
+        -------
+        int8 ndarray of shape (n, m)
+            See `siamese.data.label_rule.pairwise_relations`; a row and itself are excluded.
         """
-        related = self.rule.relations(self.of_row[rows], self.of_row[others])
-        related[rows[:, None] == others] = EXCLUDED
+        related = self.rule.relations(self.item_of_row[rows], self.item_of_row[columns])
+        related[rows[:, None] == columns] = EXCLUDED
         return related

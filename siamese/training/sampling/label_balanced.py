@@ -1,4 +1,4 @@
-"""Batches in which each label is met about equally often."""
+"""Draw batches in which each label appears about equally often."""
 
 from __future__ import annotations
 
@@ -9,27 +9,41 @@ import numpy as np
 from siamese.training.sampling.item_index import ItemIndex
 
 
-def balanced_batches(
+def draw_balanced_batches(
     items: ItemIndex, steps: int, batch_size: int, pictures_per_item: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Fill batches with groups of an item's pictures, the least met label first.
+    """Fill batches with groups of an item's pictures, the least shown label first.
 
-    A label is met once with each picture of an item that has it, and the items without labels
-    count as those of one more label. Its items take turns, and so do an item's pictures. No
-    picture comes twice in a batch: a label with too few of them for an equal share is met with
-    all it has in every batch.
+    A label counts as shown once for each picture of an item that has it; items without labels
+    count as if they had one more label. The items of a label take turns, and so do the pictures of
+    an item. No picture appears twice in a batch: a label with too few pictures for an equal share
+    appears with all of them in every batch.
+
+    Parameters
+    ----------
+    items : ItemIndex
+        Items and labels of the rows.
+    steps : int
+        Number of batches.
+    batch_size : int
+        Rows per batch.
+    pictures_per_item : int
+        Rows per group.
+    rng : numpy.random.Generator
+        Source of randomness.
 
     Returns
     -------
-    int (steps, batch_size)
+    int ndarray of shape (steps, batch_size)
+        Rows.
     """
-    labels_of, items_of = _by_label(items, rng)
-    rows = [rng.permutation(of_item).tolist() for of_item in items.rows]
-    next_row = [0] * len(rows)
-    next_item = [0] * len(items_of)
-    met = [0] * len(items_of)
-    # Labels by how often they were met; ties go by chance.
-    queue = [(0, place, label) for place, label in enumerate(rng.permutation(len(items_of)))]
+    item_labels, label_items = _shuffle_by_label(items, rng)
+    item_rows = [rng.permutation(rows).tolist() for rows in items.item_rows]
+    next_row = [0] * len(item_rows)
+    next_item = [0] * len(label_items)
+    shown = [0] * len(label_items)
+    # Labels by how often they were shown; ties are broken at random.
+    queue = [(0, tie, label) for tie, label in enumerate(rng.permutation(len(label_items)))]
     batches = np.empty((steps, batch_size), int)
     for batch in batches:
         taken: dict[int, int] = {}
@@ -37,41 +51,41 @@ def balanced_batches(
         filled = 0
         while filled < batch_size:
             count, tie, label = heapq.heappop(queue)
-            if count < met[label]:  # met meanwhile through items that have several labels
-                heapq.heappush(queue, (met[label], tie, label))
+            if count < shown[label]:  # shown since then, by items that have several labels
+                heapq.heappush(queue, (shown[label], tie, label))
                 continue
-            for _ in items_of[label]:
-                item = items_of[label][next_item[label] % len(items_of[label])]
+            for _ in label_items[label]:
+                item = label_items[label][next_item[label] % len(label_items[label])]
                 next_item[label] += 1
-                left = len(rows[item]) - taken.get(item, 0)
+                left = len(item_rows[item]) - taken.get(item, 0)
                 if left:
                     break
             else:
                 exhausted.append((count, tie, label))
                 continue
-            shown = min(pictures_per_item, left, batch_size - filled)
-            for _ in range(shown):
-                batch[filled] = rows[item][next_row[item] % len(rows[item])]
+            size = min(pictures_per_item, left, batch_size - filled)
+            for _ in range(size):
+                batch[filled] = item_rows[item][next_row[item] % len(item_rows[item])]
                 next_row[item] += 1
                 filled += 1
-            taken[item] = taken.get(item, 0) + shown
-            for one in labels_of[item]:
-                met[one] += shown
-            heapq.heappush(queue, (met[label], tie, label))
+            taken[item] = taken.get(item, 0) + size
+            for item_label in item_labels[item]:
+                shown[item_label] += size
+            heapq.heappush(queue, (shown[label], tie, label))
         for entry in exhausted:
             heapq.heappush(queue, entry)
     return batches
 
 
-def _by_label(
+def _shuffle_by_label(
     items: ItemIndex, rng: np.random.Generator
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """The labels of each item, and the items of each label, shuffled."""
+    """Return the labels of each item, and the items of each label in random order."""
     labels, ends, count = items.rule.label_codes()
-    labels_of = [of_item.tolist() or [count] for of_item in np.split(labels, ends[:-1])]
-    items_of: list[list[int]] = [[] for _ in range(count + 1)]
+    item_labels = [codes.tolist() or [count] for codes in np.split(labels, ends[:-1])]
+    label_items: list[list[int]] = [[] for _ in range(count + 1)]
     for item in rng.permutation(len(items)).tolist():
-        for label in labels_of[item]:
-            items_of[label].append(item)
-    # Without unlabelled items the label that stands for none of its own has no items.
-    return labels_of, [of_label for of_label in items_of if of_label]
+        for label in item_labels[item]:
+            label_items[label].append(item)
+    # If every item has a label, the last list is empty.
+    return item_labels, [members for members in label_items if members]

@@ -176,7 +176,7 @@ for batches in ("uniform", "label-balanced", "hard-items"):
         items, labels, batch_size=8, pictures_per_item=2, seed=0, batches=batches
     )
     print(sampler.draw(1, vectors).tolist())
-pairs = PairSampler(items, labels, seed=0, hard_share=0.5).draw(1, vectors)
+pairs = PairSampler(items, labels, seed=0).draw(1)
 print(pairs.anchors.tolist(), pairs.others.tolist())
 """
     printed = {

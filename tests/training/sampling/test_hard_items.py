@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siamese.training.sampling import BatchSampler
-from siamese.training.sampling import hard_items as neighbours
+from siamese.training.sampling import BatchSampler, hard_items
 from tests.training.sampling.conftest import clustered, rows_of
 
 # Item i is in cluster i % 20, of 12 items; half of a cluster has a label in common.
@@ -69,35 +68,37 @@ def test_a_neighbourhood_is_an_item_and_its_nearest_compatible_ones():
     items = sampler.items
     rng = np.random.default_rng(0)
     waiting = [[item] for item in range(len(items))]
-    centroids = neighbours._centroids(items, VECTORS)
-    found = neighbours._neighbourhoods(items, waiting, centroids, 6, rng)
+    item_vectors = hard_items._item_vectors(items, VECTORS)
+    found = hard_items._neighbourhoods(items, waiting, item_vectors, 6, rng)
     assert sorted(item for one in found for item in one) == list(range(len(items)))
     left = set(range(len(items)))
     for seed, *others in found:
         fits = [item for item in left - {seed} if not CATALOGUE[item][1] & CATALOGUE[seed][1]]
-        expected = sorted(fits, key=lambda item: -float(centroids[item] @ centroids[seed]))[:5]
+        expected = sorted(fits, key=lambda item: -float(item_vectors[item] @ item_vectors[seed]))[
+            :5
+        ]
         np.testing.assert_allclose(
-            [centroids[item] @ centroids[seed] for item in others],
-            [centroids[item] @ centroids[seed] for item in expected],
+            [item_vectors[item] @ item_vectors[seed] for item in others],
+            [item_vectors[item] @ item_vectors[seed] for item in expected],
             atol=1e-6,
         )
         assert set(others) <= set(fits)
         left -= {seed, *others}
 
 
-def test_centroids_are_means_of_length_1():
+def test_item_vectors_are_means_of_length_1():
     items = BatchSampler(
         ["a", "b", "a"], [[], [], []], batch_size=3, pictures_per_item=2, seed=0
     ).items
     vectors = np.array([[1, 0], [0, 1], [0, 1]], np.float32)
-    got = neighbours._centroids(items, vectors)
+    got = hard_items._item_vectors(items, vectors)
     np.testing.assert_allclose(got, [[0.5**0.5, 0.5**0.5], [0, 1]], atol=1e-6)
     assert got.dtype == np.float32
 
 
 @pytest.mark.parametrize("name", ["POOL", "BLOCK"])
 def test_many_items_are_looked_at_in_parts(name, monkeypatch):
-    monkeypatch.setattr(neighbours, name, 50)
+    monkeypatch.setattr(hard_items, name, 50)
     sampler, hard = draw("hard-items")
     assert set(hard.ravel().tolist()) == set(range(960))
     assert near_pairs(sampler, hard) > 1.3 * near_pairs(sampler, draw("uniform")[1])

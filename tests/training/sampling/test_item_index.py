@@ -42,9 +42,9 @@ def test_many_label_sets_side_by_side_are_settled_quickly():
 def test_rows_of_items_in_the_order_in_which_they_appear():
     items = ItemIndex(list("bbcab"), ["x", "x", "y", "", "x"])
     assert items.ids == ["b", "c", "a"] and len(items) == 3
-    assert items.of_row.tolist() == [0, 0, 1, 2, 0]
-    assert [rows.tolist() for rows in items.rows] == [[0, 1, 4], [2], [3]]
-    assert items.with_sibling.tolist() == [True, True, False, False, True]
+    assert items.item_of_row.tolist() == [0, 0, 1, 2, 0]
+    assert [rows.tolist() for rows in items.item_rows] == [[0, 1, 4], [2], [3]]
+    assert items.has_positive.tolist() == [True, True, False, False, True]
 
 
 @settings(deadline=None)  # the first call imports scipy
@@ -60,7 +60,7 @@ def test_which_rows_can_anchor_a_negative_pair(catalogue):
         )
         for row in range(len(item_ids))
     ]
-    assert ItemIndex(item_ids, labels).with_negative.tolist() == expected
+    assert ItemIndex(item_ids, labels).has_negative.tolist() == expected
 
 
 @settings(deadline=None)  # the first call imports scipy

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from siamese.errors import InputError
 from siamese.training.sampling import PairSampler
-from tests.training.sampling.conftest import CATALOGUES, clustered, has_both_kinds, rows_of
+from tests.training.sampling.conftest import CATALOGUES, has_both_kinds, rows_of
 
 
 @settings(deadline=None)
@@ -69,55 +69,3 @@ def test_one_possible_pair_among_thousands_is_found():
     assert {*pairs.anchors[positive], *pairs.others[positive]} == {1500, 1501}
     negative_items = np.array(items)[[pairs.anchors[~positive], pairs.others[~positive]]]
     assert ((negative_items == 3000).sum(axis=0) == 1).all()
-
-
-@settings(deadline=None, max_examples=50)
-@given(CATALOGUES, st.floats(0, 1), st.integers(0, 3))
-def test_hard_pairs_obey_the_rule(catalogue, share, epoch):
-    items, labels = rows_of(catalogue)
-    if not has_both_kinds(catalogue):
-        return
-    sampler = PairSampler(items, labels, seed=0, hard_share=share)
-    pairs, plain = sampler.draw(epoch, clustered(items)), sampler.draw(epoch)
-    np.testing.assert_array_equal(pairs.anchors, plain.anchors)
-    np.testing.assert_array_equal(pairs.y, plain.y)
-    np.testing.assert_array_equal(pairs.others[pairs.y == 1], plain.others[pairs.y == 1])
-    for anchor, other in zip(pairs.anchors[pairs.y == 0], pairs.others[pairs.y == 0], strict=True):
-        assert items[anchor] != items[other]
-        assert not labels[anchor] & labels[other]
-    assert (pairs.others != plain.others).sum() <= round(share * (pairs.y == 0).sum())
-
-
-@pytest.mark.parametrize("pool", [2048, 100])
-def test_hard_negatives_are_nearer_than_random_ones_but_not_the_nearest_alone(pool, monkeypatch):
-    monkeypatch.setattr(PairSampler, "POOL", pool)
-    # Item i is in cluster i % 10; those of one cluster share a label with every third of it.
-    items, labels = rows_of([(4, frozenset([f"{i % 10}-{i // 10 % 3}"])) for i in range(120)])
-    vectors = clustered(items)
-    sampler = PairSampler(items, labels, seed=0, hard_share=0.5)
-    pairs, plain = sampler.draw(3, vectors), sampler.draw(3)
-    hard = pairs.others != plain.others
-    assert hard.sum() == pytest.approx(0.5 * (pairs.y == 0).sum(), rel=0.1)
-
-    def cosines(pairs, of):
-        return (vectors[pairs.anchors[of]] * vectors[pairs.others[of]]).sum(axis=1)
-
-    assert np.median(cosines(pairs, hard)) > 0.9 > np.quantile(cosines(plain, hard), 0.8)
-    ranks = []
-    for anchor, other in zip(pairs.anchors[hard], pairs.others[hard], strict=True):
-        fits = np.array([not labels[anchor] & of_row for of_row in labels])
-        nearer = vectors @ vectors[anchor] > vectors[other] @ vectors[anchor] + 1e-6
-        ranks.append(int((nearer & fits).sum()))
-    assert np.mean(np.array(ranks) == 0) < 0.5
-    if pool > len(items):
-        assert max(ranks) < PairSampler.NEAREST
-
-
-def test_a_pool_without_a_negative_leaves_the_random_one(monkeypatch):
-    monkeypatch.setattr(PairSampler, "POOL", 1)
-    items, labels = rows_of([(3, frozenset("a"))] * 20 + [(1, frozenset("b"))])
-    sampler = PairSampler(items, labels, seed=0, hard_share=1.0)
-    for epoch in range(5):
-        pairs = sampler.draw(epoch, clustered(items))
-        negative = pairs.y == 0
-        assert ((pairs.anchors == 60) ^ (pairs.others == 60))[negative].all()
