@@ -77,6 +77,11 @@ lint: setup ## Check style, types and imports
 	$(VENV_PYTHON) -m mypy
 	.venv/bin/lint-imports
 
+.PHONY: docs
+docs: setup ## Build the documentation in build/site, and docs/command-line.md from the commands
+	$(VENV_PYTHON) -m tools.make_command_line_page
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
+
 .PHONY: format
 format: setup ## Format the code and fix its style
 	$(VENV_PYTHON) -m ruff check --fix

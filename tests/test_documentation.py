@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,10 +14,12 @@ import pytest
 
 import utilities
 from siamese.cli.main import cli
-from siamese.training.recipe import LEARNING_RATE, OTHER_LEARNING_RATE, Recipe
+from tools.make_command_line_page import PAGE, render_command, render_page
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCS = "\n".join(path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+DOCS = "\n".join(path.read_text() for path in PAGES if path.name != "CONTRIBUTING.md")
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 COMMANDS = {**cli.commands, "utilities.py": utilities.main}
 HEAVY = {
     "tensorflow",
@@ -32,14 +36,23 @@ HEAVY = {
 
 
 def flags(command: click.Command) -> list[str]:
-    return [flag for option in command.params for flag in (*option.opts, *option.secondary_opts)]
+    return [
+        flag
+        for option in command.params
+        if not getattr(option, "hidden", False)
+        for flag in (*option.opts, *option.secondary_opts)
+    ]
 
 
-@pytest.mark.parametrize("verb", COMMANDS)
-def test_every_verb_and_flag_is_documented(verb):
-    assert verb == "utilities.py" or f"siamese {verb}" in DOCS
-    options = [flag for flag in flags(COMMANDS[verb]) if flag.startswith("-")]
-    assert [flag for flag in options if not re.search(rf"{flag}(?![\w-])", DOCS)] == []
+def test_the_command_line_page_is_up_to_date():
+    assert PAGE.read_text() == render_page(), "run make docs"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_flag_is_on_the_page(name):
+    page = render_command(name, COMMANDS[name])
+    options = [flag for flag in flags(COMMANDS[name]) if flag.startswith("-")]
+    assert [flag for flag in options if not re.search(rf"{flag}(?![\w-])", page)] == []
 
 
 def test_no_flag_is_documented_that_is_not_there():
@@ -57,33 +70,17 @@ def test_no_flag_is_documented_that_is_not_there():
     assert documented <= known
 
 
-@pytest.mark.parametrize("verb", COMMANDS)
-def test_every_flag_has_a_help_text_and_no_summary_is_cut(verb):
-    command = COMMANDS[verb]
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_flag_has_a_help_text_and_no_summary_is_cut(name):
+    command = COMMANDS[name]
     for option in command.params:
         if isinstance(option, click.Option):
             assert option.help, option.name
-    if verb in cli.commands:
+    if name in cli.commands:
         assert not command.get_short_help_str(60).endswith("...")
 
 
-def test_documented_defaults_of_training_are_those_of_the_recipe():
-    rows = dict(re.findall(r"^\| `--([a-z-]+)` \| `?([\w.-]+)`? \|", DOCS, re.MULTILINE))
-    assert set(rows) >= {"epochs", "batch-size", "sampling", "pooling"}
-    # What the sampling decides: random pairs have a loss of their own.
-    assert rows.pop("loss") == "multi-similarity"
-    assert (
-        f"| {LEARNING_RATE}, or {OTHER_LEARNING_RATE} with another pretrained `--backbone` |"
-        in DOCS
-    )
-    for flag, documented in rows.items():
-        field = {"held-out-share": "held_out"}.get(flag, flag.replace("-", "_"))
-        value = getattr(Recipe, field)
-        words = "none" if value is None else "off" if value is False else str(value)
-        assert documented == words, flag
-
-
-@pytest.mark.parametrize("words", [[], *([verb] for verb in cli.commands)])
+@pytest.mark.parametrize("words", [[], *([name] for name in cli.commands)])
 def test_help_loads_nothing_heavy(words):
     program = (
         "import sys; from siamese.cli.main import cli\n"
@@ -105,3 +102,91 @@ def test_the_readme_runs():
     compile(code, "README.md", "exec")
     for name in set(re.findall(r"siamese\.(\w+)", (ROOT / "README.md").read_text())):
         assert hasattr(siamese, name), name
+
+
+def test_every_link_between_pages_leads_somewhere():
+    broken = []
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            path, _, anchor = target.partition("#")
+            if re.match(r"[a-z]+:", target):
+                continue
+            found = page if not path else (page.parent / path).resolve()
+            if not found.exists() or (anchor and anchor not in anchors(found)):
+                broken.append(f"{page.name}: {target}")
+    assert broken == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub and MkDocs give to the headings of a page."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    words = (re.sub(r"[^\w\s-]", "", title.lower()).strip() for title in titles)
+    return {re.sub(r"\s+", "-", word) for word in words}
+
+
+def test_every_name_in_backticks_exists():
+    """`siamese.data.images.square_picture` in a docstring or a page is a real name."""
+    texts = [*PAGES, *(ROOT / "siamese").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    wrong = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in texts
+        if path.name != "CHANGELOG.md"
+        for name in re.findall(r"`(siamese(?:\.\w+)+)", path.read_text())
+        if not is_defined(name)
+    }
+    assert wrong == set()
+
+
+def is_defined(name: str) -> bool:
+    """Tell whether a dotted name is a module of the package, or defined in one, without imports."""
+    _, *parts = name.split(".")
+    path = ROOT / "siamese"
+    for place, part in enumerate(parts):
+        if (path / part).is_dir():
+            path = path / part
+        elif (path / f"{part}.py").is_file():
+            return defines(path / f"{part}.py", parts[place + 1 :])
+        else:
+            return defines(path / "__init__.py", parts[place:])
+    return True
+
+
+def defines(module: Path, names: list[str]) -> bool:
+    """Tell whether a module defines or imports a name, and a class of that name the next one."""
+    body: list[ast.stmt] = ast.parse(module.read_text()).body
+    for name in names:
+        found = [node for node in walk(body) if name in bound_names(node)]
+        if not found:
+            return False
+        if isinstance(found[-1], ast.Import | ast.ImportFrom):
+            return True  # its own module answers for the rest
+        body = getattr(found[-1], "body", [])
+    return True
+
+
+def walk(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for node in body:
+        yield node
+        if isinstance(node, ast.If | ast.FunctionDef):  # if TYPE_CHECKING; self.name = … in methods
+            yield from walk(node.body)
+
+
+def bound_names(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {alias.asname or alias.name for alias in node.names}
+    targets = getattr(node, "targets", [getattr(node, "target", None)])
+    return {
+        getattr(part, "id", getattr(part, "attr", ""))
+        for target in targets
+        for part in getattr(target, "elts", [target])
+    }
+
+
+FEATURES = re.findall(r"^\| ([^|]+) \| `([^`]+)` \|$", ARCHITECTURE.read_text(), re.M)
+
+
+def test_the_architecture_page_names_the_file_of_each_feature():
+    assert len(FEATURES) >= 40
+    assert [path for _, path in FEATURES if not (ROOT / path).is_file()] == []
