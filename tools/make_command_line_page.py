@@ -1,13 +1,15 @@
 """Write docs/command-line.md from the commands themselves.
 
-    python -m tools.make_command_line_page            write the page
-    python -m tools.make_command_line_page --check    fail if the page is out of date
+python -m tools.make_command_line_page            write the page
+python -m tools.make_command_line_page --check    fail if the page is out of date
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,16 +70,22 @@ def _render_option(option: click.Option, context: click.Context) -> str:
 
 def _paragraphs(text: str) -> Iterator[str]:
     r"""Yield the paragraphs of a help text; one that begins with ``\b`` is code."""
-    for paragraph in re.split(r"\n\s*\n", text.strip()):
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
         if paragraph.startswith("\b"):
-            yield "```sh\n" + paragraph.removeprefix("\b").strip("\n") + "\n```"
+            _, *lines = paragraph.splitlines()
+            code = [line for line in lines if not line.startswith("Example")]
+            yield "```sh\n" + textwrap.dedent("\n".join(code)) + "\n```"
         else:
-            yield _escape(re.sub(r"\s+", " ", paragraph).strip())
+            yield _escape(" ".join(paragraph.split()))
 
 
 def _escape(text: str) -> str:
     """Keep flags, braces and angle brackets from being read as Markdown or HTML."""
-    return re.sub(r"(?<![`\w-])(--[a-z][a-z-]+)", r"`\1`", text).replace("<", "&lt;").replace("[", "\\[")
+    return (
+        re.sub(r"(?<![`\w-])(--[a-z][a-z-]+)", r"`\1`", text)
+        .replace("<", "&lt;")
+        .replace("[", "\\[")
+    )
 
 
 def main(arguments: list[str]) -> None:
