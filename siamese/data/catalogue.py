@@ -4,8 +4,8 @@
 
     {"item_id": {"images": [{"filename": "relative/path.jpg"}], "labels": ["red"]}}
 
-Filenames are relative to the folder `image_dir`. Further keys are allowed, and are kept when the
-catalogue is written. This module reads no picture; see `siamese.data.check` for that.
+Filenames are relative to the folder `image_dir`. Items may have further keys, which `split` and
+`write` preserve. `siamese.data.check` reads the pictures; this module does not.
 """
 
 from __future__ import annotations
@@ -18,17 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from siamese.data.catalogue_csv import parse_csv
-from siamese.data.catalogue_json import (
-    Item,
-    Problem,
-    parse_catalogue,
-    read_bytes,
-)
+from siamese.data.catalogue_json import Image, Item, Problem, parse_catalogue, read_bytes
 from siamese.data.images import picture_suffixes
 from siamese.data.remote_files import File, Folder, Place, as_folder
 from siamese.errors import InputError
@@ -36,12 +30,9 @@ from siamese.utils.artefacts import Artefact, describe_artefact, require_artefac
 from siamese.utils.files import atomic_path, walk_visible_files
 from siamese.utils.text import pluralize
 
-MAX_SHOWN_NAMES = 5
-"""Names of ignored folders that a note lists."""
-
 
 class Picture(msgspec.Struct, frozen=True, gc=False):
-    """A picture of an item; its `filename` is relative to the catalogue's `image_dir`."""
+    """Picture of an item; its `filename` is relative to the catalogue's `image_dir`."""
 
     item_id: str
     filename: str
@@ -50,7 +41,7 @@ class Picture(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True)
 class Skipped:
-    """A picture that could not be used, and the reason."""
+    """Picture that could not be used, and the reason."""
 
     item_id: str
     filename: str
@@ -58,27 +49,16 @@ class Skipped:
 
 
 class Catalogue:
-    """Items with their pictures and labels.
-
-    Make one with `read`, `from_folder` or `from_csv`.
-
-    Parameters
-    ----------
-    raw : mapping of str to msgspec.Raw
-        JSON of each item, by item id.
-    items : mapping of str to Item
-        The items, by item id.
-    image_dir : Path or RemoteFolder
-        Folder that filenames are relative to.
+    """Items with their pictures and labels; make one with `read`, `from_folder` or `from_csv`.
 
     Attributes
     ----------
     items : mapping of str to Item
-        The items, by item id, in file order.
+        The items, by item id, in file order; each has `images` and `labels`.
     image_dir : Path or RemoteFolder
-        Folder that filenames are relative to; see `siamese.data.remote_files` for remote ones.
+        Folder that filenames are relative to.
     notes : list of str
-        What a conversion ignored, one line each.
+        Lines that say which files `from_folder` ignored.
 
     Examples
     --------
@@ -111,17 +91,11 @@ class Catalogue:
         image_dir : str, os.PathLike or RemoteFolder, optional
             Folder of the pictures, a path or a URL; by default the folder of `path`.
 
-        Returns
-        -------
-        Catalogue
-            The catalogue.
-
         Raises
         ------
         InputError
             One line for each error in the form, and for each filename that leaves `image_dir`.
         """
-        path = Path(path)
         catalogue, problems = read_with_problems(path, image_dir)
         if problems:
             raise InputError(f"{path}: {problem}" for problem in problems)
@@ -129,7 +103,7 @@ class Catalogue:
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str]) -> Catalogue:
-        """Make a catalogue from a folder with one subfolder per item.
+        """Make a catalogue without labels from a folder with one subfolder per item.
 
         Pictures may lie at any depth below the folder of their item. Hidden files, and files with
         a suffix that Pillow does not know, are ignored; `notes` counts the latter.
@@ -137,12 +111,7 @@ class Catalogue:
         Parameters
         ----------
         folder : str or os.PathLike
-            The folder; it becomes `image_dir`.
-
-        Returns
-        -------
-        Catalogue
-            The catalogue, without labels.
+            The folder, which becomes `image_dir`.
 
         Raises
         ------
@@ -154,7 +123,7 @@ class Catalogue:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give a folder with one subfolder per item")
         suffixes = picture_suffixes()
-        items: dict[str, tuple[list[str], list[str]]] = {}
+        items: dict[str, Item] = {}
         empty, ignored = [], 0
         for entry in sorted(folder.iterdir()):
             if entry.name.startswith("."):
@@ -166,24 +135,23 @@ class Catalogue:
             pictures = [file for file in files if file.suffix.lower() in suffixes]
             ignored += len(files) - len(pictures)
             if pictures:
-                names = [file.relative_to(folder).as_posix() for file in pictures]
-                items[entry.name] = (names, [])
+                items[entry.name] = Item(
+                    tuple(Image(file.relative_to(folder).as_posix()) for file in pictures)
+                )
             else:
                 empty.append(entry.name)
         if not items:
             raise InputError(f"{folder}: no subfolder with pictures; make one subfolder per item")
-        catalogue = cls._from_filenames(items, folder, str(folder))
+        catalogue = cls._from_items(items, folder, folder)
         if ignored:
             catalogue.notes.append(
                 f"{folder}: {pluralize(ignored, 'file')} ignored: not a picture, or not in the "
                 "folder of an item"
             )
         if empty:
-            shown = ", ".join(empty[:MAX_SHOWN_NAMES])
-            more = ", …" if len(empty) > MAX_SHOWN_NAMES else ""
+            shown = ", ".join(empty if len(empty) <= 5 else [*empty[:5], "…"])
             catalogue.notes.append(
-                f"{folder}: {pluralize(len(empty), 'folder')} without pictures ignored: "
-                f"{shown}{more}"
+                f"{folder}: {pluralize(len(empty), 'folder')} without pictures ignored: {shown}"
             )
         return catalogue
 
@@ -191,8 +159,8 @@ class Catalogue:
     def from_csv(cls, path: str | os.PathLike[str], image_dir: Place | None = None) -> Catalogue:
         """Make a catalogue from a CSV file with one row per picture.
 
-        Its columns are ``item_id``, ``filename`` and, optionally, ``labels``, which are separated
-        by ``|`` or ``;``. An item gets the labels of all its rows.
+        The columns are ``item_id``, ``filename`` and, optionally, ``labels``, which ``|`` or ``;``
+        separate. An item gets the labels of all its rows.
 
         Parameters
         ----------
@@ -200,11 +168,6 @@ class Catalogue:
             The CSV file, with a header.
         image_dir : str, os.PathLike or RemoteFolder, optional
             Folder of the pictures, a path or a URL; by default the folder of `path`.
-
-        Returns
-        -------
-        Catalogue
-            The catalogue.
 
         Raises
         ------
@@ -214,26 +177,19 @@ class Catalogue:
         path = Path(path)
         require_artefact(path, "a CSV file")
         items = parse_csv(read_bytes(path, "CSV"), path)
-        return cls._from_filenames(items, as_folder(image_dir or path.parent), str(path))
+        return cls._from_items(items, as_folder(image_dir or path.parent), path)
 
     @classmethod
-    def _from_filenames(
-        cls, items: Mapping[str, tuple[list[str], list[str]]], image_dir: Folder, source: str
-    ) -> Catalogue:
-        """Make a catalogue from filenames and labels by item id, through JSON to check them."""
-        form: dict[str, dict[str, Any]] = {}
-        for item_id, (filenames, labels) in items.items():
-            form[item_id] = {"images": [{"filename": filename} for filename in filenames]}
-            if labels:
-                form[item_id]["labels"] = labels
+    def _from_items(cls, items: Mapping[str, Item], image_dir: Folder, source: Path) -> Catalogue:
+        """Make a catalogue that was not read from JSON; convert it to JSON and check it."""
         try:
-            raw, parsed, problems = parse_catalogue(msgspec.json.encode(form))
+            raw, items, problems = parse_catalogue(msgspec.json.encode(items))
         except UnicodeEncodeError as error:
             name = error.object.encode("ascii", "backslashreplace").decode()
             raise InputError(f"{source}: the name {name} is not valid Unicode; rename it") from None
         if problems:
             raise InputError(f"{source}: {problem}" for problem in problems)
-        return cls(raw, parsed, image_dir)
+        return cls(raw, items, image_dir)
 
     @cached_property
     def pictures(self) -> list[Picture]:
@@ -245,42 +201,20 @@ class Catalogue:
         ]
 
     def path_of(self, picture: Picture) -> File:
-        """Return the file of a picture; ``..`` is resolved by name, without following links.
-
-        Parameters
-        ----------
-        picture : Picture
-            A picture of the catalogue.
-
-        Returns
-        -------
-        Path or RemoteFile
-            The file.
-        """
+        """Return the file of a picture; ``..`` is resolved by name, without following links."""
         return self.image_dir / posixpath.normpath(picture.filename)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the catalogue as JSON, one item per line, with all further keys of the items.
-
-        Parameters
-        ----------
-        path : str or os.PathLike
-            The file to write.
 
         Raises
         ------
         InputError
             The file cannot be written.
         """
+        lines = [msgspec.json.encode(key) + b": " + bytes(raw) for key, raw in self._raw.items()]
         with atomic_path(path) as temporary:
-            temporary.write_bytes(
-                b"{\n"
-                + b",\n".join(
-                    msgspec.json.encode(item_id) + b": " + bytes(raw)
-                    for item_id, raw in self._raw.items()
-                )
-                + b"\n}\n"
-            )
+            temporary.write_bytes(b"{\n" + b",\n".join(lines) + b"\n}\n")
 
     def split(self, train: float = 0.7, seed: int = 0) -> tuple[Catalogue, Catalogue]:
         """Split the items into two disjoint catalogues, stratified by label.
@@ -311,8 +245,8 @@ class Catalogue:
         if count < 2:
             raise InputError("a catalogue with a single item cannot be split; add items")
         target = min(max(round(train * count), 1), count - 1)
-        # Systematic sampling along the strata: items with the same labels are neighbours, and
-        # every stretch of the order gives its share to train, give or take one item.
+        # Systematic sampling: items with the same labels are neighbours in the order, and every
+        # stretch of it gives its share of items to the first catalogue, plus or minus one.
         chosen = {
             item_id
             for position, item_id in enumerate(self._stratified_order(seed))
@@ -323,8 +257,8 @@ class Catalogue:
     def _stratified_order(self, seed: int) -> list[str]:
         """Sort item ids by their rarest label, then by their next rarest, then randomly.
 
-        A rare label has the fewest ways to be split fairly, so it comes first. A label of one item
-        cannot be split and does not count.
+        Rare labels come first, because they are the hardest to split fairly. A label of a single
+        item does not count.
         """
         rng = random.Random(seed)
         counts = Counter(label for item in self.items.values() for label in set(item.labels))
@@ -352,27 +286,7 @@ class Catalogue:
 def read_with_problems(
     path: str | os.PathLike[str], image_dir: Place | None = None
 ) -> tuple[Catalogue, list[Problem]]:
-    """Read all that is usable of a JSON catalogue, and list all problems of its form.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The JSON file.
-    image_dir : str, os.PathLike or RemoteFolder, optional
-        Folder of the pictures, a path or a URL; by default the folder of `path`.
-
-    Returns
-    -------
-    catalogue : Catalogue
-        The usable items.
-    problems : list of Problem
-        The problems.
-
-    Raises
-    ------
-    InputError
-        The file is missing or unreadable.
-    """
+    """Read the usable items of a JSON catalogue, and list all problems of its form."""
     path = Path(path)
     raw, items, problems = parse_catalogue(read_bytes(path, "JSON"))
     if not any(item.images for item in items.values()):

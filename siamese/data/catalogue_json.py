@@ -6,7 +6,7 @@ import json
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -17,6 +17,7 @@ from siamese.utils.artefacts import require_artefact
 
 T = TypeVar("T")
 
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 ProblemKind = Literal[
     "catalogue",  # form of the JSON file, or folder of the pictures
@@ -31,19 +32,7 @@ ProblemKind = Literal[
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A problem of a catalogue, an item or a picture; `str` formats it as one line.
-
-    Attributes
-    ----------
-    kind : str
-        Kind of problem.
-    problem : str
-        What is wrong, and what to do.
-    item_id : str or None
-        The item, if the problem is one of an item or a picture.
-    filename : str or None
-        The picture, if the problem is one of a picture.
-    """
+    """Problem of a catalogue, an item or a picture; `str` formats it as one line."""
 
     kind: ProblemKind
     problem: str
@@ -65,8 +54,8 @@ class Image(msgspec.Struct, frozen=True, gc=False):
     filename: str
 
 
-class Item(msgspec.Struct, frozen=True, gc=False):
-    """An object of the catalogue: its pictures and its labels."""
+class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Pictures and labels of an object."""
 
     images: tuple[Image, ...]
     labels: tuple[str, ...] = ()
@@ -75,22 +64,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 def parse_catalogue(
     data: bytes,
 ) -> tuple[dict[str, msgspec.Raw], dict[str, Item], list[Problem]]:
-    """Parse the JSON form of a catalogue.
-
-    Parameters
-    ----------
-    data : bytes
-        Content of the JSON file.
-
-    Returns
-    -------
-    raw : dict of str to msgspec.Raw
-        JSON of each item, by item id.
-    items : dict of str to Item
-        The items, by item id; without the invalid pictures and labels.
-    problems : list of Problem
-        All problems.
-    """
+    """Parse a catalogue into each item's JSON, its valid pictures and labels, and all problems."""
     try:
         text, data = decode_text(data)
         raw = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
@@ -119,118 +93,64 @@ def parse_catalogue(
         else:
             if not item.images:
                 problems.append(Problem("catalogue", "no pictures; add one or remove it", item_id))
-        filename_problems = list(_find_filename_problems(item_id, item))
-        if filename_problems:
-            problems += filename_problems
-            valid = tuple(
-                image for image in item.images if not find_filename_problem(image.filename)
-            )
-            item = msgspec.structs.replace(item, images=valid)
+        found = [find_filename_problem(image.filename, item_id) for image in item.images]
+        if any(found):
+            problems += filter(None, found)
+            valid = (image for image, wrong in zip(item.images, found, strict=True) if not wrong)
+            item = msgspec.structs.replace(item, images=tuple(valid))
         if problem := find_id_problem(item_id):
-            problems.append(msgspec.structs.replace(problem, item_id=item_id))
+            problems.append(problem)
         items[item_id] = item
     return raw, items, problems
 
 
-def find_filename_problem(filename: str) -> Problem | None:
-    """Find the problem of a filename, without looking at the disk.
-
-    Parameters
-    ----------
-    filename : str
-        A filename, which should be relative to `image_dir`.
-
-    Returns
-    -------
-    Problem or None
-        The problem; None for a valid filename.
-    """
+def find_filename_problem(filename: str, item_id: str | None = None) -> Problem | None:
+    """Return the problem of a filename, without a look at the disk; None if it is valid."""
+    # A fast test, which nearly all filenames pass: a catalogue may have millions.
+    if (
+        filename.isprintable()
+        and filename[:1] not in ("", "/", "\\")
+        and filename[1:2] != ":"
+        and ".." not in filename
+    ):
+        return None
     if not filename:
-        return Problem("catalogue", "empty filename")
-    if any(character < " " or "\x7f" <= character < "\xa0" for character in filename):
-        return Problem("catalogue", "control character in the filename; rename", filename=filename)
+        return Problem("catalogue", "empty filename", item_id)
+    if _CONTROL_CHARACTER.search(filename):
+        return Problem("catalogue", "control character in the filename; rename", item_id, filename)
     if filename[0] in "/\\" or re.match(r"[A-Za-z]:[\\/]", filename):
-        return Problem(
-            "outside", "absolute path; filenames are relative to --image-dir", filename=filename
-        )
+        line = "absolute path; filenames are relative to --image-dir"
+        return Problem("outside", line, item_id, filename)
     if posixpath.normpath(filename).split("/")[0] == "..":
-        return Problem("outside", "leaves --image-dir (..)", filename=filename)
+        return Problem("outside", "leaves --image-dir (..)", item_id, filename)
     return None
 
 
 def find_id_problem(item_id: str) -> Problem | None:
-    """Find the problem of an item id.
-
-    Parameters
-    ----------
-    item_id : str
-        An item id.
-
-    Returns
-    -------
-    Problem or None
-        The problem; None for a valid item id.
-    """
+    """Return the problem of an item id; None if it is valid."""
     if not item_id.strip():
-        return Problem("catalogue", "empty item id")
-    if any(character < " " or "\x7f" <= character < "\xa0" for character in item_id):
-        return Problem("catalogue", "control character in the item id")
+        return Problem("catalogue", "empty item id", item_id)
+    if _CONTROL_CHARACTER.search(item_id):
+        return Problem("catalogue", "control character in the item id", item_id)
     return None
 
 
 def read_bytes(path: Path, form: str) -> bytes:
-    """Read a file of a catalogue.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    form : str
-        What it should be, for errors: "JSON" or "CSV".
-
-    Returns
-    -------
-    bytes
-        Its content.
-
-    Raises
-    ------
-    InputError
-        The file is missing, unreadable or a folder.
-    """
+    """Read the file of a catalogue in the form "JSON" or "CSV"."""
+    expected = f"the {form} file of the catalogue"
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give the {form} file of the catalogue") from None
+        raise InputError(f"{path}: no such file; give {expected}") from None
     except IsADirectoryError:
-        require_artefact(path, f"the {form} file of the catalogue")
-        raise InputError(f"{path}: is a folder; give the {form} file of the catalogue") from None
+        require_artefact(path, expected)
+        raise InputError(f"{path}: is a folder; give {expected}") from None
     except OSError as error:
         raise InputError(f"{path}: unreadable ({(error.strerror or str(error)).lower()})") from None
 
 
 def decode_text(data: bytes, path: Path | None = None) -> tuple[str, bytes]:
-    """Decode text in any UTF encoding.
-
-    Parameters
-    ----------
-    data : bytes
-        The encoded text.
-    path : Path, optional
-        Its file, for errors.
-
-    Returns
-    -------
-    text : str
-        The text.
-    utf8 : bytes
-        The text in UTF-8, without a byte order mark.
-
-    Raises
-    ------
-    InputError
-        It is in another encoding.
-    """
+    """Return text in any UTF encoding as str, and as UTF-8 without a byte order mark."""
     encoding = json.detect_encoding(data)
     try:
         text = data.decode(encoding)
@@ -241,20 +161,6 @@ def decode_text(data: bytes, path: Path | None = None) -> tuple[str, bytes]:
             f"{where}not {encoding.upper()} text (line {line}); save it as UTF-8"
         ) from None
     return text, data if encoding == "utf-8" else text.encode()
-
-
-def _find_filename_problems(item_id: str, item: Item) -> Iterator[Problem]:
-    for image in item.images:
-        filename = image.filename
-        # A fast test, which all that `find_filename_problem` rejects meets, and little else.
-        if (
-            not filename
-            or ".." in filename
-            or filename[0] in "/\\"
-            or filename[1:2] == ":"
-            or not filename.isprintable()
-        ) and (problem := find_filename_problem(filename)):
-            yield msgspec.structs.replace(problem, item_id=item_id)
 
 
 def _salvage_item(item_id: str, raw_item: msgspec.Raw) -> tuple[Item, list[Problem]]:
@@ -290,10 +196,10 @@ def _salvage_item(item_id: str, raw_item: msgspec.Raw) -> tuple[Item, list[Probl
 
 
 def _find_repeated_ids(data: bytes, raw: Mapping[str, msgspec.Raw]) -> list[str]:
-    """Find item ids that occur more than once, of which a JSON decoder keeps the last.
+    """Find item ids that occur more than once; of these, `raw` has only the last.
 
-    Without repetition, the minified file is exactly as long as its keys and values together. Only
-    if it is longer is the file decoded again, which is slow.
+    Without them, the minified file is as long as the ids and values of `raw` together. If it is
+    longer, decode the file again, which is slow.
     """
     ids = json.dumps(list(raw), ensure_ascii=data.isascii(), separators=(",", ":")).encode()
     values = msgspec.json.format(msgspec.json.encode(list(raw.values())), indent=-1)
@@ -304,7 +210,7 @@ def _find_repeated_ids(data: bytes, raw: Mapping[str, msgspec.Raw]) -> list[str]
 
 
 def _json_error(text: str, error: Exception) -> str:
-    """Explain why a text is not JSON: the standard library's error has the line."""
+    """Explain why a text is not JSON; the standard library's error, not msgspec's, has the line."""
     if not text.strip():
         return "the file is empty"
     try:
@@ -315,11 +221,11 @@ def _json_error(text: str, error: Exception) -> str:
         return "nested too deeply"
     if re.search(r"\\u[dD][89a-fA-F]", text):
         return r"half a character (a lone \ud800 to \udfff)"
-    return str(error)  # the standard library accepts it, such as NaN
+    return str(error)  # for NaN and the like, which the standard library accepts
 
 
 def _reword(error: Exception, where: str = "") -> str:
-    """Reword a decoder's error as ``images[2].filename: expected str, …``."""
+    """Reword a msgspec error as ``images[2].filename: expected str, …``."""
     message = str(error)
     if found := re.fullmatch(r"(.*) - at `\$(.*)`", message):
         message, where = found[1], where + found[2]

@@ -1,6 +1,6 @@
-"""Find the problems of a catalogue and its pictures, all of them at once.
+"""List all problems of a catalogue and its pictures.
 
-`quick_check` looks only at filenames and directory entries; it runs before training and indexing.
+`quick_check` reads only filenames and directory entries; it runs before training and indexing.
 `check_catalogue` also decodes every picture, and compares the bytes of files of equal size.
 """
 
@@ -11,7 +11,7 @@ import os
 import posixpath
 import stat
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -40,24 +40,14 @@ WARNINGS: Final[frozenset[ProblemKind]] = frozenset({"repeated", "single", "labe
 """Kinds of problems that are warnings; all others are errors."""
 
 SKIPPABLE: Final[frozenset[ProblemKind]] = frozenset({"missing", "picture"})
-"""Kinds of errors that concern a single picture, which a caller may skip."""
+"""Kinds of errors that a caller can avoid by skipping a single picture."""
 
 SAMPLE_SIZE = 64
-"""Number of pictures that `quick_check` requests, at most, from a server that cannot list files."""
+"""Maximum number of pictures that `quick_check` requests from a server that cannot list files."""
 
 
 class CheckReport(msgspec.Struct, frozen=True):
-    """Report on a catalogue.
-
-    Attributes
-    ----------
-    problems : list of Problem
-        All problems; their kinds tell errors from warnings.
-    items : int
-        Number of items.
-    pictures : int
-        Number of pictures.
-    """
+    """Problems of a catalogue, and its numbers of items and pictures."""
 
     problems: list[Problem]
     items: int
@@ -70,7 +60,7 @@ class CheckReport(msgspec.Struct, frozen=True):
 
     @property
     def fatal(self) -> list[Problem]:
-        """Errors that remain if single pictures may be skipped."""
+        """Errors that remain if single pictures are skipped."""
         return [problem for problem in self.errors if problem.kind not in SKIPPABLE]
 
     @property
@@ -89,12 +79,8 @@ class CheckReport(msgspec.Struct, frozen=True):
 
     def as_dict(self) -> dict[str, Any]:
         """Return `items`, `pictures`, `errors` and `warnings` as a dict for JSON."""
-        return {
-            "items": self.items,
-            "pictures": self.pictures,
-            "errors": [msgspec.to_builtins(problem) for problem in self.errors],
-            "warnings": [msgspec.to_builtins(problem) for problem in self.warnings],
-        }
+        names = ("items", "pictures", "errors", "warnings")
+        return {name: msgspec.to_builtins(getattr(self, name)) for name in names}
 
 
 def check_catalogue(
@@ -109,33 +95,25 @@ def check_catalogue(
     image_dir : str, os.PathLike or RemoteFolder, optional
         Folder of the pictures, a path or a URL; by default the folder of `labeled_data`.
 
-    Returns
-    -------
-    CheckReport
-        All problems.
-
     Raises
     ------
     InputError
-        The JSON file is missing or unreadable.
+        The JSON file is missing or unreadable; all other problems are in the report.
     """
     catalogue, problems = read_with_problems(labeled_data, image_dir)
     if catalogue.items:
         files, file_problems = _find_files(catalogue, request_all=True)
-        decoded = _map_with_progress(_try_decode, files, "decoding")
+        reasons = _map_with_progress(_try_decode, files, "decoding")
         problems += file_problems
         problems += [
             Problem("picture", reason, picture.item_id, picture.filename)
-            for file, (reason, _) in zip(files, decoded, strict=True)
+            for file, reason in zip(files, reasons, strict=True)
             if reason
             for picture in file.pictures
         ]
-        valid = [
-            msgspec.structs.replace(file, digest=digest)
-            for file, (reason, digest) in zip(files, decoded, strict=True)
-            if not reason
-        ]
-        problems += _find_equal_bytes(valid)
+        problems += _find_equal_bytes(
+            [file for file, reason in zip(files, reasons, strict=True) if not reason]
+        )
         problems += _find_item_warnings(catalogue)
     return CheckReport(problems, len(catalogue.items), len(catalogue.pictures))
 
@@ -143,27 +121,17 @@ def check_catalogue(
 def quick_check(catalogue: Catalogue) -> CheckReport:
     """Check filenames, labels and directory entries, without opening a picture.
 
-    Finds filenames that leave `image_dir` (also through links), missing and empty files, the same
-    file in two items (however its path is spelled or linked), and all warnings. From a server that
-    cannot list files, only `SAMPLE_SIZE` pictures are requested.
-
-    Parameters
-    ----------
-    catalogue : Catalogue
-        The catalogue.
-
-    Returns
-    -------
-    CheckReport
-        The problems.
+    This finds filenames that leave `image_dir` (also through links), missing and empty files, the
+    same file in two items (also by links or another spelling), and all warnings. From a server
+    that cannot list files, only `SAMPLE_SIZE` pictures are requested.
     """
     _, problems = _find_files(catalogue, request_all=False)
     problems += _find_item_warnings(catalogue)
     return CheckReport(problems, len(catalogue.items), len(catalogue.pictures))
 
 
-class _PictureFile(msgspec.Struct, frozen=True):
-    """A regular file inside `image_dir`, and the pictures of the catalogue that name it."""
+class _PictureFile(msgspec.Struct):
+    """A file in `image_dir`, and the pictures of the catalogue that name it."""
 
     path: str | RemoteFile
     size: int
@@ -184,13 +152,7 @@ class _LocalFolder:
         self._folders = {"": self._root}
 
     def look_up(self, filename: str) -> tuple[str, os.stat_result]:
-        """Return the real path and the status of a file.
-
-        Raises
-        ------
-        _FileError
-            The file is outside the folder, missing, empty or not a regular file.
-        """
+        """Return the real path and the status of a regular file in the folder, or raise."""
         # Strings, not Path, which would take most of the time for a million pictures.
         parent, _, name = posixpath.normpath(filename).rpartition("/")
         path = f"{self._resolve(parent)}/{name}"
@@ -205,7 +167,7 @@ class _LocalFolder:
             failure = _FileError("missing", f"file missing{hint}")
         except OSError as error:
             failure = _FileError("picture", f"unreadable ({(error.strerror or '').lower()})")
-        # Before the failure, which would reveal whether a file outside exists.
+        # First of all, because another error would reveal whether a file outside exists.
         if not path.startswith(self._prefix):
             raise _FileError("outside", f"leaves --image-dir (a link to {path})")
         if failure:
@@ -230,32 +192,41 @@ class _LocalFolder:
 
 
 class _FileError(Exception):
-    def __init__(self, kind: ProblemKind, problem: str) -> None:
-        super().__init__(problem)
-        self.kind = kind
-        self.problem = problem
+    """A file cannot be used; `args` are the kind and the text of its problem."""
 
 
 def _find_files(
     catalogue: Catalogue, *, request_all: bool
 ) -> tuple[list[_PictureFile], list[Problem]]:
-    """Find the files of all pictures, and the problems of those that cannot be decoded.
+    """Find the usable files of the catalogue, and the problems of all others.
 
-    With `request_all`, every file is requested from a server that cannot list them.
+    With `request_all`, request every file from a server that cannot list them.
     """
-    if isinstance(catalogue.image_dir, RemoteFolder):
-        return _find_remote_files(catalogue, catalogue.image_dir, request_all)
-    if not catalogue.image_dir.is_dir():
-        line = f"{catalogue.image_dir}: no such folder; give the right --image-dir"
-        return [], [Problem("catalogue", line)]
-    folder = _LocalFolder(catalogue.image_dir)
+    folder = catalogue.image_dir
+    if isinstance(folder, RemoteFolder):
+        files, problems = _find_remote_files(catalogue.pictures, folder, request_all)
+    elif folder.is_dir():
+        files, problems = _find_local_files(catalogue.pictures, folder)
+    else:
+        return [], [Problem("catalogue", f"{folder}: no such folder; give the right --image-dir")]
+    if problems and not files and all(problem.kind == "missing" for problem in problems):
+        line = f"none of the pictures is in {folder}; give the right --image-dir"
+        problems.insert(0, Problem("catalogue", line))
+    return files, problems
+
+
+def _find_local_files(
+    pictures: list[Picture], image_dir: Path
+) -> tuple[list[_PictureFile], list[Problem]]:
+    folder = _LocalFolder(image_dir)
     files: dict[tuple[int, int], _PictureFile] = {}
     problems: list[Problem] = []
-    for picture in catalogue.pictures:
+    for picture in pictures:
         try:
             path, entry = folder.look_up(picture.filename)
         except _FileError as error:
-            problems.append(Problem(error.kind, error.problem, picture.item_id, picture.filename))
+            kind, line = error.args
+            problems.append(Problem(kind, line, picture.item_id, picture.filename))
             continue
         # By inode: `a.jpg`, `x/../a.jpg`, and symbolic and hard links are one file.
         identity = entry.st_dev, entry.st_ino
@@ -264,65 +235,47 @@ def _find_files(
             files[identity].pictures.append(picture)
         else:
             files[identity] = _PictureFile(path, entry.st_size, [picture])
-    return list(files.values()), [*_find_wrong_folder(catalogue, problems, files), *problems]
+    return list(files.values()), problems
 
 
 def _find_remote_files(
-    catalogue: Catalogue, folder: RemoteFolder, request_all: bool
+    pictures: list[Picture], folder: RemoteFolder, request_all: bool
 ) -> tuple[list[_PictureFile], list[Problem]]:
     folder.reset_listing()
-    pictures: dict[str, Picture] = {}
-    for picture in catalogue.pictures:
-        pictures.setdefault(posixpath.normpath(picture.filename), picture)
-    paths = [folder / name for name in pictures]
+    groups = _group(pictures, [posixpath.normpath(picture.filename) for picture in pictures])
+    paths = [folder / group[0].filename for group in groups]
     sizes: list[int | None]
     if request_all or not folder.is_http:
-        found = stat_files(paths, count_reader_threads(paths))
-        sizes = [None if status is None else status.st_size for status in found]
-    elif _any_exists(paths):
-        sizes = [-1] * len(paths)
+        sizes = [None if status is None else status.st_size for status in stat_files(paths)]
     else:
-        line = f"none of {pluralize(min(SAMPLE_SIZE, len(paths)), 'picture')} requested is in"
-        return [], [Problem("catalogue", f"{line} {folder}; give the right --image-dir")]
-    files: dict[str, _PictureFile] = {}
+        sample = paths[:: -(-len(paths) // SAMPLE_SIZE)]
+        with closing(stat_files(sample)) as statuses:
+            if not any(statuses):
+                line = f"none of {pluralize(min(SAMPLE_SIZE, len(paths)), 'picture')} requested"
+                line += f" is in {folder}; give the right --image-dir"
+                return [], [Problem("catalogue", line)]
+        sizes = [-1] * len(paths)
+    files: list[_PictureFile] = []
     problems: list[Problem] = []
-    for path, size, (name, picture) in zip(paths, sizes, pictures.items(), strict=True):
+    duplicates: list[Problem] = []
+    for path, size, group in zip(paths, sizes, groups, strict=True):
+        first = group[0]
         if size:
-            files[name] = _PictureFile(path, size, [])
+            files.append(_PictureFile(path, size, group))
+            duplicates += [_duplicate_problem(picture, first, "file") for picture in group[1:]]
+        elif size == 0:
+            problems.append(Problem("picture", "empty file", first.item_id, first.filename))
         else:
-            kind: ProblemKind = "missing" if size is None else "picture"
-            line = "file missing" if size is None else "empty file"
-            problems.append(Problem(kind, line, picture.item_id, picture.filename))
-    for picture in catalogue.pictures:
-        file = files.get(posixpath.normpath(picture.filename))
-        if file is not None:
-            if file.pictures:
-                problems.append(_duplicate_problem(picture, file.pictures[0], "file"))
-            file.pictures.append(picture)
-    return list(files.values()), [*_find_wrong_folder(catalogue, problems, files), *problems]
-
-
-def _any_exists(paths: Sequence[RemoteFile]) -> bool:
-    """Return whether any file of a sample exists."""
-    sample = paths[:: -(-len(paths) // SAMPLE_SIZE)]
-    with closing(stat_files(sample, count_reader_threads(sample))) as results:
-        return any(status is not None for status in results)
-
-
-def _find_wrong_folder(
-    catalogue: Catalogue, problems: Sequence[Problem], files: Collection[Hashable]
-) -> Iterator[Problem]:
-    if problems and not files and all(problem.kind == "missing" for problem in problems):
-        line = f"none of the pictures is in {catalogue.image_dir}; give the right --image-dir"
-        yield Problem("catalogue", line)
+            problems.append(Problem("missing", "file missing", first.item_id, first.filename))
+    return files, problems + duplicates
 
 
 def _duplicate_problem(picture: Picture, first: Picture, same: str) -> Problem:
     """Return the problem of a picture that occurs twice.
 
-    In two items it is an error, even if they share a label: it would be its own nearest neighbour
-    of another item, which distorts every metric, and training could push it away from itself. In
-    one item it only counts twice.
+    In one item it only counts twice. In two items it is an error, even if they share a label: the
+    nearest neighbour of a query would be the query itself under another item, which distorts every
+    metric, and training could push the picture away from itself.
     """
     if picture.item_id == first.item_id:
         line = f"same {same} as {first.filename} of this item; remove one"
@@ -331,19 +284,21 @@ def _duplicate_problem(picture: Picture, first: Picture, same: str) -> Problem:
     return Problem("shared", line, picture.item_id, picture.filename)
 
 
-def _try_decode(file: _PictureFile) -> tuple[str | None, bytes | None]:
-    """Return why a file is not a picture, or None; and the digest of a downloaded picture."""
+def _try_decode(file: _PictureFile) -> str | None:
+    """Return why a file is not a picture, or None; set the digest of a downloaded picture."""
     source = cache_file(file.file)
     try:
         # Even at its smallest scale, a JPEG is read to the end.
         open_picture(source, longest_side=1)
     except PictureError as error:
-        return str(error), None
-    return None, _compute_digest(source) if isinstance(source, RemoteFile) else None
+        return str(error)
+    if isinstance(source, RemoteFile):
+        file.digest = _compute_digest(source)
+    return None
 
 
 def _find_equal_bytes(files: Sequence[_PictureFile]) -> Iterator[Problem]:
-    """Find files with equal bytes, reading again only local files of equal size."""
+    """Find files with equal bytes; only local files of equal size are read again."""
     by_size = _group(files, [file.size for file in files])
     candidates = [file for group in by_size if len(group) > 1 for file in group]
     digests = _map_with_progress(
@@ -372,7 +327,7 @@ def _map_with_progress(
 ) -> list[T]:
     """Call a function on each file in threads, and show the progress."""
     threads = count_reader_threads(file.file for file in files)
-    results: list[T] = []
+    results = []
     with (
         closing(map_in_threads(function, files, 1024, threads)) as generator,
         progress_bar(description, len(files)) as bar,

@@ -1,7 +1,7 @@
-"""Open pictures and make them square arrays.
+"""Open pictures and convert them to square arrays.
 
-Training, indexing, search and the server all prepare pictures with `square_picture`, so that a
-query is prepared exactly like the gallery.
+Training, indexing, search and the server all call `square_picture`, so that queries are prepared
+exactly like the gallery.
 """
 
 from __future__ import annotations
@@ -21,21 +21,19 @@ from siamese.data.remote_files import RemoteFile
 if TYPE_CHECKING:
     from PIL import Image
 
-
 MAX_PIXELS = 100_000_000
-"""Pictures with more pixels are rejected before they are decoded (decompression bombs)."""
+"""Pictures with more pixels are rejected undecoded, since they may be decompression bombs."""
 
 DRAFT_SIDE = 512
-"""Minimum length in pixels of the longer side at which a JPEG is decoded.
+"""Minimum length in pixels of the longer side to which a JPEG is decoded.
 
-With it, EfficientNet-Lite0's embeddings have a cosine of at least 0.9992 with those of a full
-decode, at picture sizes from 64 to 224 pixels. Decoding at twice the picture size is not enough
-for small ones: at 64 pixels, decoding at 128 gives 0.984.
+At picture sizes from 64 to 224 pixels, the cosine between EfficientNet-Lite0's embeddings and
+those of a full decode is then at least 0.9992. At 64 pixels, decoding to 128 gives only 0.984.
 """
 
 
 class PictureError(ValueError):
-    """A file is not a usable picture; the message is the reason in one line, without the file."""
+    """A file is not a usable picture; the message is the reason, without the file's name."""
 
 
 def open_picture(
@@ -44,10 +42,10 @@ def open_picture(
     longest_side: int | None = None,
     formats: tuple[str, ...] | None = None,
 ) -> Image.Image:
-    """Open any picture that Pillow can open, as an upright RGB picture.
+    """Open a picture in any format of Pillow, upright and in 8-bit RGB.
 
-    EXIF orientation is applied. Transparent pixels become white. 16-bit, greyscale, palette and
-    CMYK pictures become 8-bit RGB. The first frame of an animation is used.
+    The EXIF orientation is applied, transparent pixels become white, and only the first frame of
+    an animation is used.
 
     Parameters
     ----------
@@ -55,15 +53,10 @@ def open_picture(
         A local or remote file, or its content.
     longest_side : int, optional
         Length in pixels of the longer side that the caller needs. A JPEG is then decoded at the
-        smallest of the scales 1/1, 1/2, 1/4 and 1/8 that keeps twice that and `DRAFT_SIDE`. For a
-        photo of 1024 × 768 this takes less than half the time and hardly changes the embedding.
+        smallest of the scales 1/1, 1/2, 1/4 and 1/8 that keeps twice that and `DRAFT_SIDE`, which
+        for a photo of 1024 × 768 takes less than half the time.
     formats : tuple of str, optional
-        Pillow's names of the formats to try; by default all.
-
-    Returns
-    -------
-    PIL.Image.Image
-        The picture.
+        Formats to try, by Pillow's names; by default all.
 
     Raises
     ------
@@ -74,7 +67,9 @@ def open_picture(
 
     _silence_pillow()
     try:
-        file = _to_file(source)
+        if isinstance(source, RemoteFile):
+            source = source.read_bytes()
+        file = io.BytesIO(source) if isinstance(source, bytes) else Path(source)
         if isinstance(file, Path) and file.exists() and not file.is_file():
             # Opening a pipe would wait for a writer.
             raise PictureError("is a folder" if file.is_dir() else "not a regular file")
@@ -85,8 +80,8 @@ def open_picture(
                     f"absurdly large ({width} x {height} pixels, limit {MAX_PIXELS:,})"
                 )
             if longest_side is not None:
-                # Round down, or Pillow would find half of an odd side too small; but not to 0, by
-                # which it divides.
+                # Rounded down, because Pillow finds half of an odd side too small; never to 0, by
+                # which it would divide.
                 side = max(2 * longest_side, DRAFT_SIDE)
                 width, height = (max(1, edge * side // max(image.size)) for edge in image.size)
                 image.draft(image.mode, (width, height))
@@ -97,7 +92,8 @@ def open_picture(
     except FileNotFoundError:
         raise PictureError("file missing") from None
     except UnidentifiedImageError:
-        raise PictureError("not a picture" if _byte_size(file) else "empty file") from None
+        size = file.stat().st_size if isinstance(file, Path) else len(file.getvalue())
+        raise PictureError("not a picture" if size else "empty file") from None
     except Image.DecompressionBombError:
         raise PictureError(f"absurdly large (limit {MAX_PIXELS:,} pixels)") from None
     except OSError as error:
@@ -128,7 +124,7 @@ def square_picture(
     Raises
     ------
     PictureError
-        The file is not a usable picture, see `open_picture`.
+        See `open_picture`.
     """
     from PIL import Image
 
@@ -137,7 +133,7 @@ def square_picture(
     else:
         picture = open_picture(source, longest_side=size)
     side = max(picture.size)
-    if side * side > MAX_PIXELS:  # the square around a thin strip would not fit into memory
+    if side * side > MAX_PIXELS:  # a thin strip, whose square would not fit into memory
         side = math.isqrt(MAX_PIXELS)
         picture = picture.copy()
         picture.thumbnail((side, side))
@@ -149,17 +145,7 @@ def square_picture(
 
 
 def to_network_input(squares: np.ndarray) -> np.ndarray:
-    """Scale pictures to the input of all networks: x / 127.5 - 1.
-
-    Parameters
-    ----------
-    squares : uint8 ndarray of any shape
-        Values from 0 to 255.
-
-    Returns
-    -------
-    float32 ndarray of the same shape
-        Values from -1 to 1.
+    """Scale uint8 values to the float32 input of all networks, from -1 to 1: x / 127.5 - 1.
 
     Examples
     --------
@@ -170,24 +156,16 @@ def to_network_input(squares: np.ndarray) -> np.ndarray:
 
 
 def picture_suffixes() -> set[str]:
-    """List the suffixes of the files that Pillow can open.
-
-    Returns
-    -------
-    set of str
-        Lowercase suffixes, such as ".jpg".
-    """
+    """Return the suffixes of the files that Pillow can open, such as ".jpg", in lower case."""
     from PIL import Image
 
     return {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
 
 
 def _silence_pillow() -> None:
-    """Ignore Pillow's warnings: `PictureError` reports the ones that matter.
-
-    Done once and for all, because `warnings.catch_warnings` is not thread-safe; repeated only if
-    other code has restored earlier filters.
-    """
+    """Ignore Pillow's warnings: `PictureError` reports what matters."""
+    # For the whole process, because `warnings.catch_warnings` is not thread-safe. Other code may
+    # restore the earlier filters.
     ours = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
     if ours not in warnings.filters:
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -196,8 +174,7 @@ def _silence_pillow() -> None:
 def _apply_orientation(image: Image.Image) -> Image.Image:
     """Rotate or flip a picture by its EXIF orientation.
 
-    `ImageOps.exif_transpose` also rewrites the other EXIF fields, and fails if one is malformed,
-    as those of cameras often are.
+    `ImageOps.exif_transpose` fails if another field is malformed, as cameras often write them.
     """
     from PIL import ExifTags, Image
 
@@ -223,7 +200,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
     if image.mode.startswith("I") or image.mode == "F":
         return _to_8_bits(image)
-    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+    if {"A", "a"} & set(image.getbands()) or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
@@ -233,8 +210,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _to_8_bits(image: Image.Image) -> Image.Image:
     """Scale greyscale values of more than 8 bits, which Pillow would clip at 255.
 
-    For 32-bit integers and floats, white is not defined: it is taken to be the smallest of 1, 255
-    and 65,535 that no value exceeds, or else the largest value.
+    32-bit integers and floats do not define white. The smallest of 1, 255 and 65,535 that no value
+    exceeds is used, or else the largest value.
     """
     from PIL import Image
 
@@ -244,13 +221,3 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     white = next(white for white in whites if largest <= white)
     scaled = (values.clip(min=0) * (255 / white)).round().astype(np.uint8)
     return Image.fromarray(scaled).convert("RGB")
-
-
-def _to_file(source: str | os.PathLike[str] | RemoteFile | bytes) -> Path | io.BytesIO:
-    if isinstance(source, RemoteFile):
-        return io.BytesIO(source.read_bytes())
-    return io.BytesIO(source) if isinstance(source, bytes) else Path(source)
-
-
-def _byte_size(file: Path | io.BytesIO) -> int:
-    return file.stat().st_size if isinstance(file, Path) else len(file.getvalue())

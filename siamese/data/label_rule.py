@@ -1,7 +1,7 @@
 """Label rule: which two pictures make a positive pair, a negative pair, or no pair.
 
 Labels are coarse (a colour, a shelf), so two items with a common label may look alike, and
-training must not treat them as dissimilar. All code that makes pairs uses this module.
+training must not treat them as dissimilar.
 """
 
 from __future__ import annotations
@@ -17,27 +17,19 @@ NO_NEGATIVE_PAIR = (
     "no negative pair: every two items share a label, and such items are never treated as "
     "dissimilar; give finer labels or remove the labels"
 )
-"""Error for labels that allow no negative pair."""
 
 
 class LabelRule:
-    """Label rule over n objects, which are pictures or items.
+    """Label rule over objects (pictures or items), given the item and the labels of each.
 
-    Two objects are *negatives* of each other if they belong to different items and their items
-    have no label in common. Methods refer to objects by their index.
-
-    Parameters
-    ----------
-    item_ids : sequence of hashable, length n
-        Item of each object.
-    labels : sequence of iterables of hashable, length n
-        Labels of each object's item.
+    Two objects are *negatives* of each other if they belong to different items without a common
+    label. Methods refer to objects by their index.
     """
 
     MAX_TRIES = 20
-    """Random draws per object before `draw_negatives` lists all its negatives, which is slow."""
+    """Random draws per anchor before `draw_negatives` lists all its negatives, which is slow."""
     MAX_PAIRS = 2**22
-    """Pairs that `draw_negatives` compares at once: 32 MB."""
+    """Number of pairs that `draw_negatives` compares at once, which takes 32 MB."""
 
     def __init__(self, item_ids: Sequence[Hashable], labels: Sequence[Iterable[Hashable]]) -> None:
         if len(item_ids) != len(labels):
@@ -46,77 +38,23 @@ class LabelRule:
         self._label_matrix = _multi_hot(labels)
 
     def are_negatives(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Compare pairs of objects.
-
-        Parameters
-        ----------
-        first, second : int ndarray of shape (k,)
-            Objects.
-
-        Returns
-        -------
-        bool ndarray of shape (k,)
-            Whether ``first[i]`` and ``second[i]`` are negatives.
-        """
+        """Return, for each i, whether ``first[i]`` and ``second[i]`` are negatives."""
         shared = self._label_matrix[first].multiply(self._label_matrix[second]).sum(axis=1)
         return (self._items[first] != self._items[second]) & (shared == 0)
 
     def negative_matrix(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Compare all pairs of two lists of objects.
-
-        Parameters
-        ----------
-        rows : int ndarray of shape (a,)
-            Objects.
-        columns : int ndarray of shape (b,)
-            Objects.
-
-        Returns
-        -------
-        bool ndarray of shape (a, b)
-            Whether ``rows[i]`` and ``columns[j]`` are negatives.
-        """
+        """Return, for each i and j, whether ``rows[i]`` and ``columns[j]`` are negatives."""
         shared = (self._label_matrix[rows] @ self._label_matrix[columns].T).toarray()
         return (self._items[rows, None] != self._items[columns]) & ~shared
 
     def relations(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Compute the relations of all pairs of two lists of objects.
-
-        Parameters
-        ----------
-        rows : int ndarray of shape (a,)
-            Objects.
-        columns : int ndarray of shape (b,)
-            Objects.
-
-        Returns
-        -------
-        int8 ndarray of shape (a, b)
-            ======  ==============================================
-            ``+1``  same item
-            ``0``   excluded: different items with a common label
-            ``-1``  different items without a common label
-            ======  ==============================================
-        """
+        """Return, for each ``rows[i]`` and ``columns[j]``, 1: same item, -1: negatives, or 0."""
         result = np.where(self.negative_matrix(rows, columns), np.int8(NEGATIVE), np.int8(EXCLUDED))
         result[self._items[rows, None] == self._items[columns]] = POSITIVE
         return result
 
     def draw_negatives(self, anchors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draw a negative of each anchor, all its negatives being equally likely.
-
-        Parameters
-        ----------
-        anchors : int ndarray of shape (a,)
-            Objects.
-        rng : numpy.random.Generator
-            Source of randomness.
-
-        Returns
-        -------
-        int ndarray of shape (a,)
-            The negatives; -1 for an anchor that has none.
-        """
+        """Draw one of each anchor's negatives, all equally likely; -1 if it has none."""
         drawn = np.full(len(anchors), -1)
         missing = np.arange(len(anchors))
         for _ in range(self.MAX_TRIES):
@@ -137,10 +75,11 @@ class LabelRule:
         drawn: np.ndarray,
     ) -> None:
         """Draw the negatives of the `missing` anchors into `drawn`, by listing all candidates."""
-        # No object with an anchor's commonest label is its negative. Where random draws failed,
-        # nearly all objects have that label, so few candidates remain.
-        commonest = self._commonest_labels(anchors[missing])
-        by_label = self._label_matrix.tocsc()
+        matrix, by_label = self._label_matrix, self._label_matrix.tocsc()
+        starts, ends = matrix.indptr[anchors[missing]], matrix.indptr[anchors[missing] + 1]
+        commonest = np.where(starts < ends, np.append(matrix.indices, -1)[starts], -1)
+        # A negative cannot have the anchor's commonest label. Since random draws failed, nearly
+        # everything has that label, so few candidates remain.
         for label in np.unique(commonest):
             candidates = np.arange(len(self._items))
             if label >= 0:
@@ -159,27 +98,12 @@ class LabelRule:
                 drawn[block[counts > 0]] = candidates[columns[counts > 0]]
 
     def label_codes(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return the labels of all objects as numbers, the commonest label being 0.
+        """Return all objects' label codes, where each object's codes end, and the number of labels.
 
-        Returns
-        -------
-        codes : int ndarray of shape (m,)
-            Labels of the first object, then of the second, and so on.
-        ends : int ndarray of shape (n,)
-            End of each object's labels in `codes`.
-        count : int
-            Number of different labels.
+        The commonest label has the code 0.
         """
         matrix = self._label_matrix
         return matrix.indices, matrix.indptr[1:], matrix.shape[1]
-
-    def _commonest_labels(self, objects: np.ndarray) -> np.ndarray:
-        """Return the commonest label of each object as its number; -1 if it has no label."""
-        starts, ends = self._label_matrix.indptr[objects], self._label_matrix.indptr[objects + 1]
-        commonest = np.full(len(objects), -1)
-        has_label = starts < ends
-        commonest[has_label] = self._label_matrix.indices[starts[has_label]]
-        return commonest
 
 
 def pairwise_relations(
@@ -192,13 +116,11 @@ def pairwise_relations(
     item_ids : sequence of hashable, length n
         Item of each row.
     labels : sequence of iterables of hashable, length n
-        Labels of each row's item; items without labels have none in common.
+        Labels of each row's item.
 
     Returns
     -------
     int8 ndarray of shape (n, n)
-        Symmetric.
-
         ======  ==========================================================================
         ``+1``  same item, different rows: a positive pair
         ``0``   excluded: a row and itself, or two different items with a common label
@@ -220,17 +142,7 @@ def pairwise_relations(
 
 
 def encode(values: Iterable[Hashable]) -> np.ndarray:
-    """Replace values by integers: equal values by equal ones, in order of first appearance.
-
-    Parameters
-    ----------
-    values : iterable of hashable
-        The n values.
-
-    Returns
-    -------
-    int ndarray of shape (n,)
-        The integers, from 0.
+    """Number the different values from 0, in order of first appearance.
 
     Examples
     --------
@@ -242,7 +154,7 @@ def encode(values: Iterable[Hashable]) -> np.ndarray:
 
 
 def _multi_hot(labels: Sequence[Iterable[Hashable]]) -> Any:
-    """Return a sparse bool matrix of shape (n, number of labels), the commonest label first."""
+    """Return a sparse bool matrix: rows are objects, columns are labels, the commonest first."""
     from scipy.sparse import csr_array
 
     # No sets: their order, and with it the numbers of labels, would differ between processes.

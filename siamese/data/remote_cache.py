@@ -1,4 +1,4 @@
-"""Cache remote files, so that each is downloaded once however often it is read."""
+"""Cache a remote file that is read more than once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class CachedFile(RemoteFile):
-    """A `RemoteFile` that is downloaded once; its bytes, or its error, stay in memory."""
+    """`RemoteFile` that is downloaded once; its bytes, or its error, stay in memory."""
 
     _bytes: bytes | None = None
     _error: OSError | None = None
@@ -28,7 +28,7 @@ class CachedFile(RemoteFile):
         return self._bytes
 
     def _request_once(self, request: Callable[[], T]) -> T:
-        """Send a request unless one has failed, which had been retried already."""
+        """Send a request, unless one has failed: each is retried before it fails."""
         if self._error is not None:
             raise self._error
         try:
@@ -39,18 +39,7 @@ class CachedFile(RemoteFile):
 
 
 def cache_file(file: File) -> File:
-    """Cache a file that is read more than once.
-
-    Parameters
-    ----------
-    file : Path or RemoteFile
-        The file.
-
-    Returns
-    -------
-    Path or CachedFile
-        A `CachedFile` of a remote file; a local file itself.
-    """
-    if not isinstance(file, RemoteFile):
-        return file
-    return CachedFile(file.folder, file.filename, file.cached_stat)
+    """Return a `CachedFile` for a remote file, and a local file itself."""
+    if isinstance(file, RemoteFile):
+        return CachedFile(file.folder, file.filename, file.cached_stat)
+    return file

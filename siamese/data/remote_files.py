@@ -1,7 +1,7 @@
-"""Pictures behind a URL, read with fsspec: `s3://`, `gs://`, `https://` and all else it knows.
+"""Read pictures behind a URL with fsspec: `s3://`, `gs://`, `https://` and all others it knows.
 
-`RemoteFolder` and `RemoteFile` take the place of a `Path` for the folder of a catalogue's pictures
-and for a picture. A file is always read whole: pictures are small, and requests are slow.
+`RemoteFolder` and `RemoteFile` replace `Path` for the folder of a catalogue's pictures and for a
+picture. A file is always read whole: pictures are small, and requests are slow.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import io
 import os
 import posixpath
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeAlias
@@ -33,43 +33,22 @@ from siamese.utils.threads import map_in_threads
 Folder: TypeAlias = "Path | RemoteFolder"
 File: TypeAlias = "Path | RemoteFile"
 Place: TypeAlias = "str | os.PathLike[str] | RemoteFolder"
-"""What `as_folder` takes."""
 
 MAX_FILE_BYTES = 2**30
 """Larger files are not read."""
 
 
 class RemoteFolder:
-    """A folder behind a URL; get it with `as_folder`, which returns one object per URL.
-
-    Parameters
-    ----------
-    url : str
-        URL of the folder.
-
-    Attributes
-    ----------
-    is_http : bool
-        Whether the folder is read by HTTP, which cannot list files.
-    filesystem : fsspec.AbstractFileSystem
-        What reads the files.
-    requests : RequestSender
-        What sends the requests.
-
-    Raises
-    ------
-    InputError
-        The URL has a query, fsspec does not know its kind, or the driver is not installed.
-    """
+    """Folder behind a URL; get it with `as_folder`, which returns one object per URL."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
         parts = urlsplit(self._url)
         if parts.query or parts.fragment:
-            raise InputError(f"{self}: a URL with ? or # names no folder; leave that out")
+            raise InputError(f"{self}: the URL of a folder has no ? or #; leave that part out")
         self.is_http = parts.scheme in ("http", "https")
-        self.filesystem, self._root = open_filesystem(self._url, str(self))
-        self.requests = RequestSender(str(self), is_http=self.is_http)
+        self._filesystem, self._root = open_filesystem(self._url, str(self))
+        self._requests = RequestSender(str(self), is_http=self.is_http)
         self._listing: dict[str, RemoteStat] | None = None
         self._is_used = False
         self._lock = Lock()
@@ -86,32 +65,23 @@ class RemoteFolder:
         return get_remote_folder, (self._url,)
 
     def __truediv__(self, filename: str) -> RemoteFile:
-        """Return a file in the folder.
-
-        Raises
-        ------
-        InputError
-            The filename, perhaps from an index, leads out of the folder.
-        """
         name = posixpath.normpath(filename)
+        # An index, unlike a catalogue, has not been checked.
         if name.startswith("/") or name.split("/")[0] == "..":
             raise InputError(f"{filename}: leaves {self}")
         return RemoteFile(self, name)
 
-    def fsspec_path(self, filename: str) -> str:
-        """Return what fsspec calls a file."""
-        return f"{self._root}/{quote(filename) if self.is_http else filename}"
+    def send(self, method: str, file: RemoteFile) -> Any:
+        """Call a method of the fsspec filesystem on a file."""
+        filename = quote(file.filename) if self.is_http else file.filename
+        call = partial(getattr(self._filesystem, method), f"{self._root}/{filename}")
+        return self._requests.send(call, str(file))
 
     @property
     def listing(self) -> Mapping[str, RemoteStat] | None:
-        """Status of every file below the folder, by filename; None for HTTP, which lists nothing.
+        """Status of every file below the folder, by filename; None for HTTP, which cannot list.
 
-        Requested when first used, then cached until `reset_listing`.
-
-        Raises
-        ------
-        InputError
-            There is no such folder, no permission or no answer.
+        The first use requests it, `reset_listing` forgets it.
         """
         if self.is_http:
             return None
@@ -121,13 +91,9 @@ class RemoteFolder:
             return self._listing
 
     def reset_listing(self, *, keep_unused: bool = False) -> None:
-        """Forget the cached listing, so that a new run sees the folder as it is now.
+        """Forget the listing, so that a new run sees the folder as it is now.
 
-        Parameters
-        ----------
-        keep_unused : bool, default=False
-            Keep a listing that no earlier call with ``keep_unused=True`` has kept, such as that of
-            the check before a run.
+        With `keep_unused`, keep it once, for a run right after the check that has requested it.
         """
         with self._lock:
             if not keep_unused or self._is_used:
@@ -136,9 +102,9 @@ class RemoteFolder:
 
     def _request_listing(self) -> dict[str, RemoteStat]:
         try:
-            self.filesystem.invalidate_cache()  # may be out of date
-            found = self.filesystem.find(self._root, detail=True)
-            self.filesystem.invalidate_cache()  # frees the memory of a second copy
+            self._filesystem.invalidate_cache()  # may be out of date
+            found = self._filesystem.find(self._root, detail=True)
+            self._filesystem.invalidate_cache()  # frees the memory of a second copy
         except Exception as error:  # each driver has its own
             raise InputError(f"{self}: {explain_error(error)}") from error
         return {
@@ -148,16 +114,9 @@ class RemoteFolder:
 
 
 class RemoteFile:
-    """A picture in a `RemoteFolder`, with the methods of `Path` that a picture needs.
+    """Picture in a `RemoteFolder`, with the methods of `Path` that a picture needs.
 
-    Parameters
-    ----------
-    folder : RemoteFolder
-        The folder.
-    filename : str
-        Path relative to the folder.
-    cached_stat : RemoteStat, optional
-        Status of the file, if it is known, such as from a listing that another process read.
+    `cached_stat` is its status, if it is known without a listing of the folder.
     """
 
     def __init__(
@@ -191,26 +150,18 @@ class RemoteFile:
         return RemoteFile, (self.folder, self.filename, listed)
 
     def stat(self) -> RemoteStat:
-        """Return size and version of the file; sends no request if the folder is listed.
-
-        Raises
-        ------
-        OSError
-            The file is missing or not readable, or the server does not answer.
-        """
+        """Return size and version; this sends no request if the folder can be listed."""
         if self.cached_stat is not None:
             return self.cached_stat
         if (listing := self.folder.listing) is None:
-            path = self.folder.fsspec_path(self.filename)
-            info = self.folder.requests.send(lambda: self.folder.filesystem.info(path), str(self))
-            self.cached_stat = RemoteStat.from_info(info)
+            self.cached_stat = RemoteStat.from_info(self.folder.send("info", self))
             return self.cached_stat
         if self.filename not in listing:
             raise make_os_error(errno.ENOENT, str(self))
         return listing[self.filename]
 
     def resolve(self) -> RemoteFile:
-        """Return the file itself, as only the server knows about links."""
+        """Return the file itself: only the server knows about links."""
         return self
 
     def is_file(self) -> bool:
@@ -218,44 +169,25 @@ class RemoteFile:
         return file_exists(self)
 
     def read_bytes(self) -> bytes:
-        """Return the content of the file.
-
-        Raises
-        ------
-        OSError
-            The file is missing, not readable or larger than `MAX_FILE_BYTES`, or the server does
-            not answer.
-        """
+        """Download the file."""
         is_listed = self.cached_stat is not None or self.folder.listing is not None
         if is_listed and self.stat().st_size > MAX_FILE_BYTES:  # before it fills the memory
             raise make_os_error(errno.EFBIG, str(self))
-        path = self.folder.fsspec_path(self.filename)
-        data = self.folder.requests.send(lambda: self.folder.filesystem.cat_file(path), str(self))
-        return bytes(data)
+        return bytes(self.folder.send("cat_file", self))
 
     def open(self, mode: str = "rb") -> io.BytesIO:
-        """Return the content as a file object; only the mode ``"rb"`` is supported."""
+        """Download the file into a file object; only the mode ``"rb"`` is supported."""
         assert mode == "rb"
         return io.BytesIO(self.read_bytes())
 
 
 def as_folder(place: Place) -> Folder:
-    """Return the folder that a path or a URL names.
-
-    Parameters
-    ----------
-    place : str, os.PathLike or RemoteFolder
-        A path, a ``file://`` URL, or the URL of a remote folder.
-
-    Returns
-    -------
-    Path or RemoteFolder
-        The folder.
+    """Return the folder that a path, a ``file://`` URL or another URL names.
 
     Raises
     ------
     InputError
-        This kind of URL cannot be read.
+        The URL has a query, fsspec does not know its kind, or the driver is not installed.
 
     Examples
     --------
@@ -275,54 +207,18 @@ def as_folder(place: Place) -> Folder:
 
 @cache
 def get_remote_folder(url: str) -> RemoteFolder:
-    """Return the folder behind a URL.
-
-    Parameters
-    ----------
-    url : str
-        The URL.
-
-    Returns
-    -------
-    RemoteFolder
-        The folder; the same object, with its listing, for the same URL.
-    """
+    """Return the folder behind a URL: the same object, with its listing, for the same URL."""
     return RemoteFolder(url)
 
 
 def count_reader_threads(files: Iterable[File]) -> int | None:
-    """Choose the number of threads that read some files.
-
-    Parameters
-    ----------
-    files : iterable of Path or RemoteFile
-        The files, all of which are like the first.
-
-    Returns
-    -------
-    int or None
-        `READER_THREADS` for remote files; None, which means one per core, for local ones.
-    """
+    """Return how many threads shall read files of one folder; None means one per core."""
     return READER_THREADS if isinstance(next(iter(files), None), RemoteFile) else None
 
 
-def stat_files(
-    files: Iterable[File], threads: int | None
-) -> Generator[os.stat_result | RemoteStat | None]:
-    """Yield the status of each file, in order; None for a missing or unreadable one.
-
-    Parameters
-    ----------
-    files : iterable of Path or RemoteFile
-        The files.
-    threads : int or None
-        Number of threads, see `count_reader_threads`; None for this thread alone.
-
-    Yields
-    ------
-    os.stat_result, RemoteStat or None
-        The status.
-    """
+def stat_files(files: Sequence[File]) -> Generator[os.stat_result | RemoteStat | None]:
+    """Yield the status of each file, in order; None for a missing or unreadable one."""
+    threads = count_reader_threads(files)
     if threads is None:
         yield from map(_try_stat, files)
     else:
@@ -331,18 +227,7 @@ def stat_files(
 
 
 def file_exists(file: File) -> bool:
-    """Return whether a file exists and is accessible.
-
-    Parameters
-    ----------
-    file : Path or RemoteFile
-        A local or remote file.
-
-    Returns
-    -------
-    bool
-        True if its status can be read.
-    """
+    """Return whether a file exists and is accessible."""
     return _try_stat(file) is not None
 
 

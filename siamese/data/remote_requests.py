@@ -14,46 +14,27 @@ from typing import Any, NamedTuple
 from siamese.errors import InputError, UnavailableError
 
 READER_THREADS = 32
-"""Threads that read remote files; at 50 ms per request they read 640 pictures per second."""
+"""Threads that read remote files: at 50 ms per request, 640 pictures per second."""
 
 RETRY_DELAYS = (0.5, 2.0)
 """Seconds to wait before the second and the third try of a request."""
 
 MAX_UNANSWERED = 50
-"""Number of consecutive requests without an answer after which a run ends."""
+"""Number of requests without an answer, in a row, after which a run ends."""
 
 _DRIVERS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
-_TIMEOUTS = {"sock_connect": 10.0, "sock_read": 60.0}
 _VERSION_KEYS = (
-    "ETag",
-    "etag",
-    "md5Hash",
-    "generation",
-    "Content-MD5",
-    "content_md5",
-    "LastModified",
-    "Last-Modified",
-    "last_modified",
-    "updated",
-    "mtime",
-    "modified",
-    "created",
+    *("ETag", "etag", "md5Hash", "generation", "Content-MD5", "content_md5"),
+    *("LastModified", "Last-Modified", "last_modified", "updated", "mtime", "modified", "created"),
 )
-"""Keys under which file stores report what changes with a file, the most reliable first."""
+"""Keys under which servers report a file's checksum, version or time, the most reliable first."""
 
 
 class RemoteStat(NamedTuple):
     """Status of a remote file, with the names of `os.stat_result`.
 
-    Attributes
-    ----------
-    st_size : int
-        Size in bytes; -1 if the server does not report it.
-    st_mtime_ns : int
-        Not a time, but a number that changes whenever the file does; 0 if the server reports
-        nothing of the kind.
-    st_mode : int
-        Mode of a regular file.
+    `st_size` is -1 if the server does not report it. `st_mtime_ns` is no time, but a number that
+    changes whenever the file does; 0 if the server reports nothing that does.
     """
 
     st_size: int
@@ -62,18 +43,7 @@ class RemoteStat(NamedTuple):
 
     @classmethod
     def from_info(cls, info: Mapping[str, Any]) -> RemoteStat:
-        """Make the status of a file.
-
-        Parameters
-        ----------
-        info : mapping of str to object
-            What fsspec reports about the file.
-
-        Returns
-        -------
-        RemoteStat
-            The status.
-        """
+        """Convert what fsspec reports about a file."""
         size = info.get("size")
         version = next((info[key] for key in _VERSION_KEYS if info.get(key)), None)
         number = 0
@@ -84,14 +54,9 @@ class RemoteStat(NamedTuple):
 
 
 class RequestSender:
-    """Sender of requests to one remote folder, which retries them and notices a dead server.
+    """Sender of requests to one remote folder, which retries them and gives up a dead server.
 
-    Parameters
-    ----------
-    name : str
-        What errors call the folder: its URL without a password.
-    is_http : bool
-        Whether the folder is read by HTTP.
+    `name` is the folder's URL without a password, for errors.
     """
 
     def __init__(self, name: str, *, is_http: bool) -> None:
@@ -101,26 +66,14 @@ class RequestSender:
         self._lock = Lock()
 
     def send(self, request: Callable[[], Any], file: str) -> Any:
-        """Send a request, and again after `RETRY_DELAYS` if the server does not answer.
-
-        Parameters
-        ----------
-        request : callable
-            Sends the request and returns the answer.
-        file : str
-            URL of the requested file, for errors.
-
-        Returns
-        -------
-        object
-            What `request` returns.
+        """Send a request about a file, and again after `RETRY_DELAYS` without an answer.
 
         Raises
         ------
         OSError
-            The server refuses the request, or no try was answered.
+            The server refuses the request, or answers no try.
         UnavailableError
-            No request was answered, `MAX_UNANSWERED` times in a row.
+            The server has not answered `MAX_UNANSWERED` requests in a row.
         """
         delays = iter(RETRY_DELAYS)
         while True:
@@ -166,26 +119,9 @@ class RequestSender:
 
 
 def open_filesystem(url: str, name: str) -> tuple[Any, str]:
-    """Open the fsspec filesystem of a URL.
+    """Open the fsspec filesystem of a folder; return it and its own name of the folder.
 
-    Parameters
-    ----------
-    url : str
-        URL of a folder.
-    name : str
-        The URL without a password, for errors.
-
-    Returns
-    -------
-    filesystem : fsspec.AbstractFileSystem
-        The filesystem.
-    root : str
-        What the filesystem calls the folder.
-
-    Raises
-    ------
-    InputError
-        fsspec does not know this kind of URL, or its driver is not installed.
+    `name` is the URL without a password, for errors.
     """
     import fsspec
 
@@ -196,10 +132,10 @@ def open_filesystem(url: str, name: str) -> tuple[Any, str]:
             import aiohttp
 
             # Use the environment's proxies and ~/.netrc, as other programs do.
-            timeout = aiohttp.ClientTimeout(**_TIMEOUTS)
+            timeout = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)
             options["client_kwargs"] = {"timeout": timeout, "trust_env": True}
         elif scheme in ("s3", "s3a"):
-            # With the default of 10 connections, most reader threads would wait for one.
+            # With the default of 10 connections, most reader threads would only wait.
             config = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
             options["config_kwargs"] = {"max_pool_connections": READER_THREADS, **config}
         return fsspec.core.url_to_fs(url, **options)
@@ -215,36 +151,12 @@ def open_filesystem(url: str, name: str) -> tuple[Any, str]:
 
 
 def make_os_error(number: int, file: str) -> OSError:
-    """Make the `OSError` of an error number, such as `FileNotFoundError`.
-
-    Parameters
-    ----------
-    number : int
-        A number from `errno`.
-    file : str
-        URL of the file.
-
-    Returns
-    -------
-    OSError
-        The error.
-    """
+    """Make an error from a number of `errno`, such as a `FileNotFoundError` from ``ENOENT``."""
     return OSError(number, os.strerror(number), file)
 
 
 def explain_error(error: BaseException) -> str:
-    """Explain an error that an fsspec driver raised.
-
-    Parameters
-    ----------
-    error : BaseException
-        The error.
-
-    Returns
-    -------
-    str
-        The explanation, in one line.
-    """
+    """Explain in one line the error of an fsspec driver."""
     status, kind = _http_status(error), type(error).__name__
     if "Credential" in kind or "Auth" in kind:
         return f"no credentials ({error}); see docs/remote-pictures.md"
@@ -259,7 +171,7 @@ def explain_error(error: BaseException) -> str:
 
 
 def _http_status(error: BaseException) -> int | None:
-    """Return the HTTP status that an error or one of its causes has."""
+    """Return the HTTP status of an error or of one of its causes."""
     cause: BaseException | None = error
     while cause is not None:
         # gcsfs calls it `code`, which is something else in the errors of aiohttp.

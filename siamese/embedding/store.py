@@ -220,7 +220,7 @@ class OpenStore:
         same_size = []
         stored = [filename for filename in files if filename in self._rows]
         threads = count_reader_threads(files.values())
-        statuses = stat_files((files[filename] for filename in stored), threads)
+        statuses = stat_files([files[filename] for filename in stored])
         for filename, status in zip(stored, statuses, strict=True):
             state = self._rows[filename].state
             if status is None or not stat.S_ISREG(status.st_mode):

@@ -51,7 +51,7 @@ def test_as_folder_returns_one_object_per_url():
     ("place", "line"),
     [
         ("nowhere://photos", "nowhere://photos: .*Protocol not known"),
-        ("memory://photos?token=1", r"a URL with \? or # names no folder"),
+        ("memory://photos?token=1", r"the URL of a folder has no \? or #"),
     ],
 )
 def test_as_folder_errors_are_one_line(place, line):
