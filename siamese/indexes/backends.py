@@ -103,5 +103,6 @@ def choose_backend(place: Place | None, name: str | None) -> Backend:
         return found
     suffix = Path(place).suffix
     return next(
-        (one for one in BACKENDS.values() if Path(one.default_place).suffix == suffix), DEFAULT
+        (other for other in BACKENDS.values() if Path(other.default_place).suffix == suffix),
+        DEFAULT,
     )

@@ -290,4 +290,4 @@ def _write_skipped(skipped: list[Skipped], path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps([asdict(one) for one in skipped], indent=2) + "\n")
+        temporary.write_text(json.dumps([asdict(picture) for picture in skipped], indent=2) + "\n")

@@ -36,7 +36,7 @@ def embedder(checkpoint):
 
 @pytest.fixture
 def copied(catalogue, tmp_path):
-    """A catalogue of the same pictures that a test may spoil."""
+    """Return a copy of the catalogue that a test may change."""
     folder = tmp_path / "photos"
     shutil.copytree(catalogue.image_dir, folder)
     return Catalogue.read(folder / "items.json")
@@ -86,7 +86,7 @@ def test_an_augmented_index_holds_means_and_keeps_the_embeddings(embedder, catal
     np.testing.assert_allclose(mixed.vectors(rows), augment_gallery(plain.vectors(rows)), atol=1e-6)
     assert mixed.metadata == plain.metadata and mixed.model == plain.model
     assert abs(mixed.vectors(rows) - plain.vectors(rows)).max() > 1e-3
-    # Without it again: of the embeddings that were kept, which are not augmented twice.
+    # Without augmentation again: the stored embeddings were not augmented.
     again = open_index(build(embedder, catalogue, output).path)
     np.testing.assert_array_equal(again.vectors(rows), plain.vectors(rows))
 
@@ -109,7 +109,7 @@ def test_broken_pictures_are_skipped_and_listed(embedder, copied, tmp_path):
     copied.path_of(second).write_bytes(whole)
     copied.path_of(third).write_bytes(whole)
     build(embedder, copied, output)
-    assert not skipped_list(output).exists()  # an old list would be a lie
+    assert not skipped_list(output).exists()  # not an outdated list
 
 
 def test_nothing_usable_writes_nothing(embedder, copied, tmp_path):
@@ -131,14 +131,14 @@ def test_a_link_out_of_the_folder_stops_everything(embedder, copied, tmp_path):
     assert not (tmp_path / "search_index.pkl").exists()
 
 
-def test_an_unwritable_output_is_said_before_any_work(catalogue, tmp_path):
+def test_an_unwritable_output_is_reported_before_any_work(catalogue, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         # No embedder: it would fail otherwise as soon as it were asked.
         build(None, catalogue, tmp_path / "file" / "search_index.pkl")  # type: ignore[arg-type]
 
 
-def test_three_more_photos_are_three_pictures_to_embed(embedder, copied, tmp_path, capsys):
+def test_only_three_new_photos_are_embedded(embedder, copied, tmp_path, capsys):
     items = copied.image_dir / "items.json"
     build(embedder, copied, tmp_path / "first" / "search_index.pkl")
     assert embeddings_folder(tmp_path / "first" / "search_index.pkl").is_dir()
@@ -147,14 +147,14 @@ def test_three_more_photos_are_three_pictures_to_embed(embedder, copied, tmp_pat
         shutil.copy(copied.path_of(copied.pictures[number]), copied.image_dir / f"{number}.png")
         form["red-disc"]["images"].append({"filename": f"{number}.png"})
     items.write_text(json.dumps(form))
-    # The results were copied in between, with whatever times.
+    # A copy of the results has other file times.
     shutil.copytree(tmp_path / "first", tmp_path / "second", copy_function=shutil.copyfile)
     done = build(embedder, Catalogue.read(items), tmp_path / "second" / "search_index.pkl")
     assert done.pictures == 51
     assert capsys.readouterr().err == "48 of 51 pictures embedded already\n"
 
 
-def test_a_second_run_on_one_output_is_one_line(embedder, catalogue, tmp_path):
+def test_a_second_run_with_the_same_output_is_one_line(embedder, catalogue, tmp_path):
     from siamese.embedding.store import EmbeddingStore
 
     output = tmp_path / "search_index.pkl"
@@ -166,7 +166,7 @@ def test_a_second_run_on_one_output_is_one_line(embedder, catalogue, tmp_path):
     assert not output.exists()
 
 
-# --- as processes that end in the middle
+# --- in processes that are stopped
 
 AT_THE_NTH = """
 import os, signal, sys
@@ -203,7 +203,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def end_in_the_middle(
+def run_until(
     words: tuple[str, ...], event: str, name: str, count: int, number: int
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -214,25 +214,25 @@ def end_in_the_middle(
     )
 
 
-def kept_rows() -> set[str]:
+def stored_filenames() -> set[str]:
     names: set[str] = set()
     for path in Path("search_index.embeddings").glob("part-*"):
         names.update(parquet.read_table(path)["filename"].to_pylist())
     return names
 
 
-def half_made() -> list[str]:
+def temporary_files() -> list[str]:
     return [path.name for path in Path().rglob(".*.tmp")]
 
 
-def require_goes_on(words: tuple[str, ...], known: int) -> None:
-    """The same command embeds the rest, and ends where it would have without a stop."""
+def assert_continues(words: tuple[str, ...], known: int) -> None:
+    """Assert that the same command embeds the rest and writes the same index as without a stop."""
     runner = CliRunner()
     again = runner.invoke(utilities.main, words)
     assert again.exit_code == 3, again.output  # the broken picture
     assert "item red-square, file red-square-3.png: not a picture" in again.stderr
     assert f"{known} of 48 pictures embedded already" in again.stderr.splitlines()
-    assert len(kept_rows()) == 48
+    assert len(stored_filenames()) == 48
     kept = sorted(path.name for path in Path("search_index.embeddings").iterdir())
     assert kept[:2] == [".lock", "manifest.json"]
     assert len(kept) == 3
@@ -252,29 +252,29 @@ def require_goes_on(words: tuple[str, ...], known: int) -> None:
 @pytest.mark.parametrize(
     ("event", "count", "known"),
     [
-        ("os.rename", 3, 17),  # the third file is complete, but not in its place
-        ("os.remove", 1, 48),  # all is merged, and not one of the parts removed
+        ("os.rename", 3, 17),  # the third file is complete, but not renamed
+        ("os.remove", 1, 48),  # all files are merged, but not deleted
     ],
 )
-def test_after_sigkill_the_same_command_goes_on(words, event, count, known):
-    ended = end_in_the_middle(words, event, "part-", count, 9)
+def test_after_sigkill_the_same_command_continues(words, event, count, known):
+    ended = run_until(words, event, "part-", count, 9)
     assert ended.returncode == -9, ended.stderr
     assert not Path("search_index.pkl").exists()
-    assert len(kept_rows()) == known
-    require_goes_on(words, known)
-    assert half_made() == []
+    assert len(stored_filenames()) == known
+    assert_continues(words, known)
+    assert temporary_files() == []
 
 
-def test_after_sigterm_the_same_command_goes_on(words):
-    ended = end_in_the_middle(words, "os.rename", "part-", 3, 15)
+def test_after_sigterm_the_same_command_continues(words):
+    ended = run_until(words, "os.rename", "part-", 3, 15)
     assert ended.returncode == 143
     assert ended.stderr.splitlines()[-1].startswith("stopped; ")
     assert "Traceback" not in ended.stderr
-    assert half_made() == []
+    assert temporary_files() == []
     assert not Path("search_index.pkl").exists()
-    known = len(kept_rows())
+    known = len(stored_filenames())
     assert 16 <= known < 48
-    require_goes_on(words, known)
+    assert_continues(words, known)
 
 
 BACKENDS = {"balltree": "search_index.pkl", "faiss": "search_index.faiss", "milvus": "index.milvus"}
@@ -310,7 +310,7 @@ def test_an_update_changes_what_changed_and_embeds_nothing_else(
     monkeypatch.setattr(LocalExecutor, "embed_files", counting)
     done = build(embedder, changed, place, **words)
     assert sorted(embedded) == sorted([names[0], names[1], "new.png"])
-    assert done.changes == (1, 5, 5)  # names[0] and four relabelled; names[1] and an item of four
+    assert done.changes == (1, 5, 5)  # changed: names[0], four relabelled; removed: names[1], four
     assert [one.filename for one in done.skipped] == [names[1]]
     assert done.pictures == len(changed.pictures) - 1
     del done
@@ -322,16 +322,16 @@ def test_an_update_changes_what_changed_and_embeds_nothing_else(
     vectors = embedder.embed([changed.path_of(picture) for picture in whole])
     ours, theirs = index.query(vectors, 12), expected.query(vectors, 12)
     np.testing.assert_allclose(ours[0], theirs[0], atol=1e-3)
-    told = {
+    found = {
         (e.metadata["item_id"], e.metadata["filename"]): sorted(e.metadata["labels"])
         for e in index.entries()
     }
-    assert told == {(p.item_id, p.filename): sorted(p.labels) for p in whole}
+    assert found == {(p.item_id, p.filename): sorted(p.labels) for p in whole}
     del index
     assert build(embedder, changed, place, **words).changes == (0, 0, 0)
 
 
-def test_what_does_not_go_together_is_said_at_once(embedder, catalogue, tmp_path, pretrained):
+def test_conflicting_options_are_refused(embedder, catalogue, tmp_path, pretrained):
     place = tmp_path / "search_index.faiss"
     build(embedder, catalogue, place, backend="faiss", augment=True)
     for words, lines in (
@@ -346,16 +346,16 @@ def test_what_does_not_go_together_is_said_at_once(embedder, catalogue, tmp_path
         ),
         ({"backend": "annoy"}, ["--backend annoy: unknown; choose one of balltree, faiss, milvus"]),
     ):
-        with pytest.raises(InputError) as told:
+        with pytest.raises(InputError) as raised:
             build(embedder, catalogue, place, **words)
-        assert len(told.value.lines) == len(lines)
-        for line, expected in zip(told.value.lines, lines, strict=True):
+        assert len(raised.value.lines) == len(lines)
+        for line, expected in zip(raised.value.lines, lines, strict=True):
             assert re.search(expected, line)
     with pytest.raises(InputError, match="an address is for --backend milvus, not faiss"):
         build(embedder, catalogue, "http://localhost:1", backend="faiss")
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as raised:
         build(embedder, catalogue, tmp_path / "m", backend="milvus", augment=True, min_recall=0.9)
-    assert len(told.value.lines) == 2
+    assert len(raised.value.lines) == 2
     for output, words, line in (
         (
             ".",
@@ -375,7 +375,9 @@ def test_what_does_not_go_together_is_said_at_once(embedder, catalogue, tmp_path
         build(pretrained, catalogue, plain, update=True)
 
 
-def test_killed_in_an_update_the_same_command_ends_right(embedder, copied, tmp_path, monkeypatch):
+def test_after_a_stopped_update_the_same_command_completes_it(
+    embedder, copied, tmp_path, monkeypatch
+):
     from siamese.indexes.faiss.index import FaissIndex
 
     place = tmp_path / "search_index.faiss"
@@ -422,7 +424,7 @@ def test_an_update_opens_the_index_once(backend, checkpoint, catalogue, tmp_path
     assert opened == [place]
 
 
-def test_an_update_with_a_floor_keeps_it(embedder, catalogue, tmp_path):
+def test_an_update_with_another_min_recall_stores_it(embedder, catalogue, tmp_path):
     place = tmp_path / "search_index.faiss"
     build(embedder, catalogue, place)
     done = build(embedder, catalogue, place, update=True, min_recall=0.5)

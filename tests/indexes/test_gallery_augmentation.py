@@ -13,7 +13,7 @@ def unit(rng, count, size):
 
 
 def naive(vectors, neighbours, alpha):
-    """The formula, picture by picture."""
+    """Apply the formula picture by picture."""
     augmented = []
     for row, vector in enumerate(vectors):
         others = [other for other in range(len(vectors)) if other != row]
@@ -35,7 +35,7 @@ def test_agrees_with_a_loop(neighbours, alpha):
     np.testing.assert_array_equal(vectors, before)
 
 
-def test_a_picture_alone_stays_what_it_is():
+def test_a_single_picture_is_unchanged():
     np.testing.assert_array_equal(augment_gallery(np.eye(3)[:1]), np.eye(3)[:1])
     assert augment_gallery(np.empty((0, 3))).shape == (0, 3)
 

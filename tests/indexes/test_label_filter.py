@@ -9,7 +9,7 @@ from siamese.indexes.label_filter import EVERYTHING, LabelFilter, LabelTable
 LABELS = st.sets(st.sampled_from("abcd"))
 
 
-def test_a_filter_of_nothing_keeps_everything():
+def test_an_empty_filter_keeps_everything():
     assert not EVERYTHING and LabelFilter.from_lists() == EVERYTHING
     assert (
         LabelFilter.from_lists(["a"])
@@ -20,19 +20,19 @@ def test_a_filter_of_nothing_keeps_everything():
 
 
 @given(st.lists(LABELS, max_size=12), LABELS, LABELS, LABELS)
-def test_the_mask_is_what_the_sets_say(rows, any_of, all_of, none_of):
+def test_the_mask_agrees_with_the_sets(rows, any_of, all_of, none_of):
     labels = LabelFilter.from_lists(any_of, all_of, none_of)
     table = LabelTable.from_labels(rows)
     expected = [
         (not any_of or bool(row & any_of)) and all_of <= row and not row & none_of for row in rows
     ]
-    for _ in range(2):  # the second time from memory
+    for _ in range(2):  # the second time from the cache
         assert table.mask(labels).tolist() == expected
         table.mask(EVERYTHING)
 
 
 @given(st.lists(st.lists(st.sampled_from("abcd")), max_size=12), st.randoms())
-def test_counts_are_of_the_rows_that_are_there(rows, random):
+def test_labels_are_counted_in_the_rows_of_a_mask(rows, random):
     here = np.array([random.random() < 0.5 for _ in rows], bool)
     table = LabelTable.from_labels(rows)
     left = [row for row, is_in in zip(rows, here, strict=True) if is_in]

@@ -1,4 +1,4 @@
-"""A folder with an index and its model may be moved, or mounted elsewhere."""
+"""A folder with an index and its model may be moved or mounted elsewhere."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def test_a_checkpoint_is_found_beside_its_index(project):
     assert find_moved_checkpoint(found, index) is found
 
 
-def test_without_a_folder_of_the_index_it_is_found_in_the_working_folder(project, monkeypatch):
+def test_the_checkpoint_of_an_index_on_a_server_is_found_in_the_working_folder(
+    project, monkeypatch
+):
     (project / "checkpoints" / "a.hdf5").touch()
     address = "http://milvus:19530"
     assert find_moved_checkpoint(MODEL, address) == MODEL
@@ -42,5 +44,5 @@ def test_without_a_folder_of_the_index_it_is_found_in_the_working_folder(project
 
 
 @pytest.mark.parametrize("model", [None, replace(MODEL, path=None)])
-def test_what_has_no_checkpoint_stays_as_it_is(project, model):
+def test_a_model_without_a_checkpoint_is_returned_as_it_is(project, model):
     assert find_moved_checkpoint(model, project / "search_index.pkl") is model

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from siamese.errors import InputError
-from siamese.vectors import unit_vectors as directions
+from siamese.vectors import unit_vectors as module
 from siamese.vectors.unit_vectors import UnitVectors, recompute_exactly, reproducible_cosines
 
 
-def test_vectors_are_scaled_as_they_are_taken_and_not_copied(monkeypatch):
-    monkeypatch.setattr(directions, "CHUNK_ROWS", 3)
+def test_vectors_are_scaled_when_they_are_taken_and_not_copied(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_ROWS", 3)
     vectors = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
     made = UnitVectors(vectors, "vectors")
     assert made.vectors is vectors and made.size == 4 and len(made) == 10
@@ -19,12 +19,12 @@ def test_vectors_are_scaled_as_they_are_taken_and_not_copied(monkeypatch):
 
 
 def test_equal_directions_are_found(monkeypatch):
-    monkeypatch.setattr(directions, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(module, "CHUNK_ROWS", 2)
     made = UnitVectors([[1, 0], [0, 2], [2, 0], [-0.0, 3], [1, 1e-7]], "vectors")
     assert made.first_equal().tolist() == [0, 1, 0, 1, 4]
 
 
-def test_equal_vectors_have_equal_dots_wherever_they_stand():
+def test_equal_vectors_have_equal_cosines_at_any_position():
     rng = np.random.default_rng(0)
     one = UnitVectors(rng.normal(size=(17, 65)), "one")
     other = UnitVectors(np.repeat(rng.normal(size=(1, 65)), 40, axis=0), "other")
@@ -42,6 +42,6 @@ def test_equal_vectors_have_equal_dots_wherever_they_stand():
 
 
 @pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
-def test_a_vector_without_direction_is_one_line(bad):
+def test_a_vector_without_a_direction_is_one_line(bad):
     with pytest.raises(InputError, match=r"1 of 3 have no direction .*, the first is in row 1"):
         UnitVectors([[1, 1], [bad, bad], [1, 0]], "vectors")

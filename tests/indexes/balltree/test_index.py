@@ -46,19 +46,19 @@ def write(tmp_path):
     return to_file
 
 
-def test_the_vectors_of_rows_are_those_it_was_made_of(tmp_path):
+def test_the_vectors_of_rows_are_those_it_was_built_from(tmp_path):
     made(100).save(tmp_path / "search_index.pkl")
     for index in (made(100), open_index(tmp_path / "search_index.pkl")):
         found = index.vectors([7, 0, 7])
         assert found.dtype == np.float64
         np.testing.assert_array_equal(found, unit(100)[[7, 0, 7]])
         assert index.vectors([]).shape == (0, 6)
-        found[:] = 0  # a copy: the tree stays what it is
+        found[:] = 0  # it is a copy
         np.testing.assert_array_equal(index.vectors([7]), unit(100)[[7]])
 
 
 @pytest.mark.parametrize("count", [1, 2, 40, 41, 80, 81, 82, 163, 1000])
-def test_saved_and_opened_it_answers_as_a_loop_over_all(tmp_path, count):
+def test_a_saved_index_agrees_with_a_loop(tmp_path, count):
     path = tmp_path / "search_index.pkl"
     made(count).save(path)
     index = open_index(path)
@@ -115,7 +115,7 @@ def test_numpy_1_knows_every_name_in_the_file(tmp_path):
     assert b"_frombuffer" not in path.read_bytes()  # of numpy._core.numeric, new in numpy 2
 
 
-def test_k_is_at_most_the_size_and_at_least_one():
+def test_k_is_at_least_one_and_may_exceed_the_size():
     index = made(3)
     assert index.query(unit(2), k=10)[1].shape == (2, 3)
     assert index.query(np.empty((0, 6)), k=2)[1].shape == (0, 2)
@@ -123,7 +123,7 @@ def test_k_is_at_most_the_size_and_at_least_one():
         index.query(unit(2), k=0)
 
 
-def test_a_query_of_another_shape_or_not_finite_is_one_line():
+def test_an_invalid_query_is_one_line():
     for query in (unit(2, size=5), unit(1)[0]):
         with pytest.raises(InputError, match="has vectors of 6 dimensions"):
             made(3).query(query)
@@ -143,13 +143,13 @@ def test_a_query_of_another_shape_or_not_finite_is_one_line():
         (unit(3), rows(3), replace(MODEL, embedding_size=5), "those of the model 5"),
     ],
 )
-def test_what_does_not_fit_together_is_not_built(vectors, metadata, model, line):
+def test_arguments_that_do_not_match_are_refused(vectors, metadata, model, line):
     with pytest.raises(InputError, match=line) as caught:
         BallTreeIndex.build(vectors, metadata, model)
     assert "\n" not in str(caught.value)
 
 
-def test_a_failed_save_leaves_what_was_there(tmp_path):
+def test_a_failed_save_keeps_the_old_file(tmp_path):
     path = tmp_path / "search_index.pkl"
     made(5).save(path)
     index = made(5)
@@ -180,7 +180,7 @@ def test_a_failed_save_leaves_what_was_there(tmp_path):
         (lambda it: it.update(index=BallTree(unit(200), metric="manhattan")), "refers to sklearn"),
     ],
 )
-def test_another_structure_is_one_line(write, change, line):
+def test_an_invalid_structure_is_one_line(write, change, line):
     value = content()
     change(value)
     path = write(value)
@@ -243,8 +243,8 @@ def array_with(part, value):
     ],
     ids=range(30),
 )
-def test_a_tree_that_the_compiled_search_would_get_lost_in_is_refused(write, change):
-    """Each of these would read outside of its arrays, or answer nonsense."""
+def test_an_inconsistent_tree_is_refused(write, change):
+    """A search of each of these would read outside its arrays or find wrong pictures."""
     tree = BallTree(unit(200), leaf_size=40)
     make, args, state = tree.__reduce__()
     state = list(state)
@@ -261,11 +261,11 @@ def test_a_tree_that_the_compiled_search_would_get_lost_in_is_refused(write, cha
 
 
 def test_damaged_files_never_crash(write):
-    """Truncated anywhere, or with a flipped bit: refused in one line, or right."""
+    """A file that is cut off or has a flipped bit is refused in one line, or still right."""
     data = pickle.dumps(content(100), 4)
     rng = np.random.default_rng(0)
     refused = 0
-    # The arrays are most of the file; half of the damage goes to the structure around them.
+    # Most of the file is arrays, so half of the damage is in the structure around them.
     structure = [at for at in range(len(data)) if at < 1500 or at > len(data) - 900]
     places = [*rng.integers(len(data), size=200), *rng.choice(structure, size=200)]
     for at in places:
@@ -288,7 +288,7 @@ def refused_or_answers(path):
     return False
 
 
-def test_no_index_there_is_one_line(tmp_path):
+def test_a_missing_index_is_one_line(tmp_path):
     with pytest.raises(InputError, match=r"absent\.pkl: no such file"):
         open_index(tmp_path / "absent.pkl")
     with pytest.raises(InputError, match="this folder is not an index; give the file"):

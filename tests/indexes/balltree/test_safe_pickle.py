@@ -30,7 +30,7 @@ def read(tmp_path, data):
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
-def test_plain_values_come_back(tmp_path, protocol):
+def test_plain_values_are_read(tmp_path, protocol):
     value = {
         "a": [1, -2, 70_000, 2**40, 2.5, True, None],
         "b": ("ü", b"\0", (), ("x",) * 2),
@@ -42,7 +42,7 @@ def test_plain_values_come_back(tmp_path, protocol):
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
 @pytest.mark.parametrize("core", ["numpy.core", "numpy._core"])
-def test_arrays_come_back_under_the_names_of_numpy_1_and_2(tmp_path, protocol, core):
+def test_arrays_of_numpy_1_and_2_are_read(tmp_path, protocol, core):
     values = np.arange(12.0).reshape(3, 4)
     data = pickle.dumps(values, protocol)
     for own in (b"numpy._core.", b"numpy.core."):
@@ -57,7 +57,7 @@ def test_arrays_come_back_under_the_names_of_numpy_1_and_2(tmp_path, protocol, c
 
 
 def _renamed(data, old, new):
-    """Rename a module within a pickle, with its length before it where there is one."""
+    """Rename a module in a pickle, and change its length in front of it."""
     for end in (b"multiarray", b"numeric"):
         sized = bytes([len(old + end)]) + old + end
         data = data.replace(sized, bytes([len(new + end)]) + new + end)
@@ -85,7 +85,7 @@ def _unframed(data):
         (pickle.loads, (b"",)),
     ],
 )
-def test_a_hostile_pickle_is_named_and_not_run(tmp_path, protocol, function, args):
+def test_a_hostile_pickle_is_refused_and_not_executed(tmp_path, protocol, function, args):
     trace = tmp_path / "trace"
     args = [part.format(path=str(trace)) if isinstance(part, str) else part for part in args]
     with pytest.raises(
@@ -95,7 +95,7 @@ def test_a_hostile_pickle_is_named_and_not_run(tmp_path, protocol, function, arg
     assert not trace.exists()
 
 
-def test_what_is_on_the_list_is_not_run_either(tmp_path):
+def test_an_allowed_name_is_not_executed_either(tmp_path):
     made = read(tmp_path, pickle.dumps(Calls(np.dtype, "f8"), 4))
     assert isinstance(made, PickledCall) and (made.name, made.args) == ("numpy.dtype", ("f8",))
 
@@ -132,17 +132,17 @@ NEST = b"\x80\x04"
     ],
     ids=range(22),
 )
-def test_whatever_is_no_such_pickle_is_one_line(tmp_path, data):
+def test_any_other_file_is_one_line(tmp_path, data):
     with pytest.raises(InputError, match=r"file\.pkl: ") as caught:
         read(tmp_path, data)
     assert len(caught.value.lines) == 1 and "\n" not in str(caught.value)
 
 
-def test_a_huge_memo_entry_takes_no_memory(tmp_path):
+def test_a_huge_memo_index_allocates_no_memory(tmp_path):
     assert read(tmp_path, NEST + b"]r\xff\xff\xff\xff.") == []  # 64 GiB in the C unpickler
 
 
-def test_names_from_the_file_cannot_write_on_the_terminal(tmp_path):
+def test_names_from_the_file_are_printable_and_short(tmp_path):
     with pytest.raises(InputError) as caught:
         read(tmp_path, NEST + b"c\x1b[2J" + b"x" * 10_000 + b"\nname\n.")
     assert str(caught.value).isprintable() and len(str(caught.value)) < 400
@@ -162,7 +162,7 @@ def test_names_from_the_file_cannot_write_on_the_terminal(tmp_path):
         lambda dtype: None,
     ],
 )
-def test_an_array_that_is_none_is_refused(tmp_path, state):
+def test_an_invalid_array_is_refused(tmp_path, state):
     dtype = read(tmp_path, pickle.dumps(np.dtype("<f8"), 4))
     made = PickledCall("numpy._core.multiarray._reconstruct", ())
     made.state = state(dtype)
@@ -170,7 +170,7 @@ def test_an_array_that_is_none_is_refused(tmp_path, state):
         to_array(made, "<f8")
 
 
-def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
+def test_an_unreadable_file_is_one_line(tmp_path):
     with pytest.raises(InputError, match=r"absent\.pkl: no such file"):
         read_pickle(tmp_path / "absent.pkl", NUMPY_NAMES)
     with pytest.raises(InputError, match="cannot be read"):

@@ -1,4 +1,4 @@
-"""The folder of a faiss index: what is chosen, said, proven, and refused."""
+"""The folder of a FAISS index: layout, recall, updates, damage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COUNT = 300
 
 @pytest.fixture
 def graphs(monkeypatch):
-    """From 40 vectors on, a graph."""
+    """Build a graph from 41 vectors on."""
     monkeypatch.setattr(faiss_layout, "MAX_EXACT", 40)
 
 
@@ -49,7 +49,9 @@ def rewritten(folder, **changes):
     (folder / "manifest.json").write_text(json.dumps(manifest(folder) | changes))
 
 
-def test_the_kind_is_chosen_by_size_and_said(tmp_path, graphs, monkeypatch, capsys):
+def test_the_layout_depends_on_the_number_of_pictures_and_is_reported(
+    tmp_path, graphs, monkeypatch, capsys
+):
     made(tmp_path / "few", 40)
     assert manifest(tmp_path / "few")["found"]["kind"] == "exact"
     assert capsys.readouterr().err == (
@@ -67,10 +69,12 @@ def test_the_kind_is_chosen_by_size_and_said(tmp_path, graphs, monkeypatch, caps
     made(tmp_path / "more", 300, min_recall=0.9)
     assert manifest(tmp_path / "more")["found"]["bits"] == 8
     sizes = [(tmp_path / name / "vectors-00001.faiss").stat().st_size for name in ("many", "more")]
-    assert sizes[0] - sizes[1] == 300 * SIZE - 2 * SIZE * 4  # less the range of each number
+    assert sizes[0] - sizes[1] == 300 * SIZE - 2 * SIZE * 4  # less the range of each dimension
 
 
-def test_below_the_floor_it_tries_more_and_then_fails(tmp_path, graphs, monkeypatch, capsys):
+def test_below_the_required_recall_a_larger_graph_is_built_before_it_fails(
+    tmp_path, graphs, monkeypatch, capsys
+):
     real = faiss_layout.RecallSample.recall
     tried = []
 
@@ -99,7 +103,7 @@ def test_recall_is_measured_against_comparing_with_all():
     half[:, ::2] = np.argsort(every, axis=1)[:, 490:495]
     assert sample.recall(half) == 0.5
     assert sample.recall(np.full_like(nearest, -1)) == 0
-    # Of equal vectors, each will do.
+    # Of equal vectors either counts.
     twice = np.concatenate([vectors, vectors])
     sample = faiss_layout.RecallSample(twice)
     every = np.linalg.norm(twice - sample.queries[:, None], axis=2)
@@ -107,7 +111,7 @@ def test_recall_is_measured_against_comparing_with_all():
     assert sample.recall((first + 500) % 1000) == 1
 
 
-def test_a_changed_graph_is_measured_again_and_made_anew_where_much_is_gone(
+def test_a_changed_graph_is_measured_again_and_rebuilt_after_many_removals(
     tmp_path, graphs, capsys
 ):
     index = made(tmp_path / "index")
@@ -118,7 +122,7 @@ def test_a_changed_graph_is_measured_again_and_made_anew_where_much_is_gone(
     assert manifest(tmp_path / "index")["found"]["queries"] == 320
     index.remove(index.find(item_id="new")[:10])
     index.save()
-    assert (manifest(tmp_path / "index")["rows"], len(index)) == (320, 310)  # not worth it yet
+    assert (manifest(tmp_path / "index")["rows"], len(index)) == (320, 310)  # not rebuilt yet
     index.remove(np.arange(100))
     index.save()
     opened = open_index(tmp_path / "index")
@@ -126,14 +130,14 @@ def test_a_changed_graph_is_measured_again_and_made_anew_where_much_is_gone(
     assert len(opened.find(item_id="new")) == 10 and not len(opened.find(item_id="item 3"))
     _, rows = opened.query(more[10:], 1)
     assert [one["item_id"] for one in opened.metadata_of(rows.ravel())] == ["new"] * 10
-    # What was few and is many gets a graph.
+    # A growing exact index gets a graph.
     few = made(tmp_path / "few", 40)
     few.add(grouped(4, seed=5), [{**one, "item_id": "more"} for one in pictures(4)])
     few.save()
     assert manifest(tmp_path / "few")["found"]["kind"] == "graph"
 
 
-def test_who_has_it_open_keeps_what_he_opened(folder):
+def test_an_open_index_does_not_change_when_another_is_saved(folder):
     reader = open_index(folder)
     before = reader.query(grouped(5, seed=1), 3)
     writer = open_index(folder)
@@ -153,7 +157,7 @@ def test_who_has_it_open_keeps_what_he_opened(folder):
         reader.save()
 
 
-def test_opened_while_it_is_written_it_is_one_state_or_the_other(folder):
+def test_an_index_opened_during_a_save_is_the_old_or_the_new_one(folder):
     done = threading.Event()
 
     def write():
@@ -174,7 +178,7 @@ def test_opened_while_it_is_written_it_is_one_state_or_the_other(folder):
     assert seen <= set(range(COUNT - 10, COUNT + 1)) and len(open_index(folder)) == COUNT - 10
 
 
-def test_flipped_bits_and_missing_ends_are_always_found(folder):
+def test_flipped_bits_and_cut_files_are_always_detected(folder):
     rng = np.random.default_rng(0)
     for path in sorted(folder.glob("*-*")):
         good = path.read_bytes()
@@ -206,7 +210,7 @@ def test_a_damaged_manifest_is_one_line(folder):
         data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
         (folder / "manifest.json").write_bytes(data)
         try:
-            assert len(open_index(folder)) == COUNT  # a letter of a version, say
+            assert len(open_index(folder)) == COUNT  # such as a letter of a version
         except InputError as error:
             assert str(error).startswith(str(folder)) and "\n" not in str(error)
     for content in (b"", b"{}", b"[]", b"null", good[:-40], b"\xff\xfe", b'{"format": "1"}'):
@@ -237,7 +241,7 @@ def test_no_path_leads_out_of_the_folder(folder, name):
         open_index(folder)
 
 
-def test_what_does_not_fit_together_is_refused(folder):
+def test_files_that_do_not_match_are_refused(folder):
     good = manifest(folder)
     other = folder.parent / "other"
     made(other, 100, min_recall=0.9)
@@ -264,9 +268,9 @@ def test_what_does_not_fit_together_is_refused(folder):
         ),
     ):
         rewritten(folder, **changes)
-        with pytest.raises(InputError, match=line) as told:
+        with pytest.raises(InputError, match=line) as raised:
             open_index(folder)
-        assert len(told.value.lines) == 1
+        assert len(raised.value.lines) == 1
         (folder / "manifest.json").write_text(json.dumps(good))
     shutil.copy(other / "pictures-00001.arrow", folder)
     files = good["files"]
@@ -297,7 +301,7 @@ def test_nothing_is_executed(folder, capsys):
     assert "executed" not in capsys.readouterr().out
 
 
-def test_what_is_no_index_is_not_written_into(tmp_path):
+def test_a_folder_with_other_files_is_not_written_to(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"precious")
     with pytest.raises(InputError, match=r"has other files in it, such as a\.jpg"):
@@ -329,7 +333,7 @@ def test_a_full_disk_leaves_the_old_index(folder, monkeypatch):
     assert not [path for path in folder.iterdir() if path.name.endswith(".tmp")]
 
 
-def test_two_at_once_exclude_each_other(folder):
+def test_two_runs_do_not_write_at_once(folder):
     from siamese.utils.files import lock_folder
 
     index = open_index(folder)
@@ -340,11 +344,11 @@ def test_two_at_once_exclude_each_other(folder):
     assert len(open_index(folder)) == COUNT - 1
 
 
-def test_a_higher_floor_is_proven_when_it_is_saved(tmp_path, graphs):
+def test_a_higher_min_recall_is_ensured_when_the_index_is_saved(tmp_path, graphs):
     index = made(tmp_path / "index", min_recall=0.5)
     index.layout = msgspec.structs.replace(index.layout, recall=0.6, queries=1)
     index.save()
-    assert manifest(tmp_path / "index")["found"]["recall"] == 0.6  # enough for the old floor
+    assert manifest(tmp_path / "index")["found"]["recall"] == 0.6  # enough for the old minimum
     index.min_recall = 0.9
     index.save()
     found = manifest(tmp_path / "index")["found"]
@@ -352,7 +356,7 @@ def test_a_higher_floor_is_proven_when_it_is_saved(tmp_path, graphs):
     assert manifest(tmp_path / "index")["min_recall"] == 0.9
 
 
-def test_what_a_killed_run_left_goes(folder):
+def test_temporary_files_of_a_killed_run_are_deleted(folder):
     (folder / ".abc.tmp").mkdir()
     (folder / ".abc.tmp" / "vectors-00002.faiss").write_bytes(b"half")
     index = open_index(folder)
@@ -361,7 +365,7 @@ def test_what_a_killed_run_left_goes(folder):
     assert not (folder / ".abc.tmp").exists()
 
 
-def test_filters_that_take_turns_do_not_mix(folder):
+def test_alternating_filters_keep_their_own_results(folder):
     index = open_index(folder)
     names = [LabelFilter.from_lists([label]) for label in LABELS] + [
         LabelFilter.from_lists((), (), [label]) for label in LABELS
@@ -374,8 +378,8 @@ def test_filters_that_take_turns_do_not_mix(folder):
                 np.testing.assert_array_equal(one, other)
 
 
-def test_what_labels_keep_is_found_wherever_the_query_is(tmp_path, graphs):
-    # Half of them here, half elsewhere: those with the label are not where is searched.
+def test_a_filter_finds_pictures_far_from_the_query(tmp_path, graphs):
+    # Two distant groups; the pictures with the label are not in the group of the queries.
     rng = np.random.default_rng(0)
     middles = np.repeat(np.eye(SIZE)[:2], 300, axis=0)
     vectors = (middles + 0.2 * rng.normal(size=(600, SIZE))).astype(np.float32)

@@ -10,7 +10,7 @@ from siamese.indexes.milvus.index import MilvusIndex
 from tests.indexes.milvus.conftest import MODEL, is_one_line, pictures, unit
 
 
-def test_a_collection_that_is_not_ours_is_one_line(tmp_path):
+def test_a_collection_that_is_not_an_index_is_one_line(tmp_path):
     folder = tmp_path / "milvus"
     MilvusIndex.build(unit(5), pictures(5), MODEL, uri=folder)
     connection = Connection(folder)

@@ -32,7 +32,7 @@ from tests.indexes.milvus.conftest import (
 
 
 def update(index, wanted):
-    """Make an index hold `wanted`: content and vector by item and filename."""
+    """Update an index to hold `wanted`: content and vector by item and filename."""
     update_index(
         index,
         np.array([vector for _, vector in wanted.values()]),
@@ -46,7 +46,7 @@ def update(index, wanted):
 
 
 def wanted(count, first, changed):
-    """A catalogue: some pictures from `first` on, of which every third may have changed."""
+    """Return a catalogue of pictures from `first` on; every third may have changed."""
     catalogue = {}
     for row, known in enumerate(pictures(count, first), first):
         content = bytes([changed and row % 3 == 0, row])
@@ -66,7 +66,7 @@ def wanted(count, first, changed):
         ("flush", 1, "during"),
     ],
 )
-def test_a_server_killed_in_an_update_and_the_update_repeated(
+def test_an_update_can_be_repeated_after_the_server_was_killed(
     tmp_path, monkeypatch, method, nth, moment
 ):
     server = Server(tmp_path / "milvus")
@@ -96,7 +96,7 @@ def test_a_server_killed_in_an_update_and_the_update_repeated(
         monkeypatch.setattr(index._collection.connection, "call", deadly)
         with pytest.raises(InputError, match="no Milvus server answers") as caught:
             update(index, after)
-            server.process.wait()  # killed when all was said and done
+            server.process.wait()  # killed after the last call
             len(index)
         assert is_one_line(caught) and left[0] <= 0
         server.process.wait()
@@ -114,7 +114,7 @@ def test_a_server_killed_in_an_update_and_the_update_repeated(
 
 
 @pytest.mark.long
-def test_an_update_goes_on_by_itself_when_the_server_comes_back(tmp_path, monkeypatch):
+def test_an_update_continues_when_the_server_is_back(tmp_path, monkeypatch):
     server = Server(tmp_path / "milvus")
     try:
         after = wanted(90, 0, False)
@@ -138,7 +138,7 @@ def test_an_update_goes_on_by_itself_when_the_server_comes_back(tmp_path, monkey
         server.kill()
 
 
-def test_a_full_disk_is_one_line_and_the_same_again_goes_through(tmp_path, monkeypatch):
+def test_a_full_disk_is_one_line_and_the_call_can_be_repeated(tmp_path, monkeypatch):
     from milvus_lite.storage.wal import WAL
 
     index = MilvusIndex.build(unit(5), pictures(5), MODEL, uri=tmp_path / "milvus")
@@ -155,11 +155,11 @@ def test_a_full_disk_is_one_line_and_the_same_again_goes_through(tmp_path, monke
     assert len(index) == 9
 
 
-def test_no_server_there_is_one_line(monkeypatch):
+def test_a_missing_server_is_one_line(monkeypatch):
     monkeypatch.setattr(connection_module, "CONNECT_SECONDS", 0.5)
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
-        for listens in (False, True):  # nobody there; somebody who never says a word
+        for listens in (False, True):  # no server; a server that never answers
             if listens:
                 mute.listen()
             uri = f"http://root:secret@127.0.0.1:{mute.getsockname()[1]}"
@@ -190,7 +190,7 @@ def test_a_wrong_token_is_one_line(monkeypatch):
     door.stop(None)
 
 
-def test_a_milvus_is_recognised_by_its_name_or_its_folder(tmp_path, folder_of_100):
+def test_milvus_is_recognised_by_its_address_or_folder(tmp_path, folder_of_100):
     for uri in ("http://host:19530", "HTTPS://a@b/db", "tcp://host", "unix:/run/milvus"):
         assert is_milvus(uri)
     assert is_milvus(folder_of_100)
@@ -199,7 +199,7 @@ def test_a_milvus_is_recognised_by_its_name_or_its_folder(tmp_path, folder_of_10
         assert not is_milvus(path)
 
 
-def test_nothing_of_milvus_is_imported_to_recognise_one():
+def test_recognising_milvus_imports_nothing_of_it():
     script = """
 import sys
 from siamese.indexes.milvus.index import MilvusIndex

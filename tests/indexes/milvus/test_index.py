@@ -32,7 +32,7 @@ HOSTILE = [
 ]
 
 
-def test_it_answers_as_the_exact_index(uri):
+def test_it_agrees_with_the_exact_index(uri):
     index = MilvusIndex.build(unit(300), pictures(300), MODEL, contents(300), uri=uri)
     exact = BallTreeIndex.build(unit(300), pictures(300), MODEL)
     assert (len(index), index.embedding_size, index.model) == (300, 8, MODEL)
@@ -64,15 +64,15 @@ def test_it_answers_as_the_exact_index(uri):
     assert not len(index.find(item_id="item 1", filename="ü/9.jpg"))
 
 
-def test_what_is_added_and_removed_is_found_by_who_opens_it(uri):
+def test_changes_are_there_when_the_index_is_opened_again(uri):
     index = MilvusIndex.build(unit(30), pictures(30), MODEL, contents(30), uri=uri)
     index.remove(index.find(item_id="item 2"))
     index.add(unit(2, seed=5), pictures(2, first=100), contents(2, seed=5))
-    index.add(unit(1, seed=6), pictures(1), contents(1, seed=6))  # is there, with another vector
+    index.add(unit(1, seed=6), pictures(1), contents(1, seed=6))  # replaces an existing one
     index.save()
     expected = read_all(index)
     assert len(index) == len(expected) == 29
-    del index  # gives the folder free
+    del index  # closes the folder
     opened = MilvusIndex.open(uri)
     assert read_all(opened) == expected and opened.model == MODEL
     distances, rows = opened.query(unit(1, seed=6), 1)
@@ -80,7 +80,7 @@ def test_what_is_added_and_removed_is_found_by_who_opens_it(uri):
     assert distances == pytest.approx(0, abs=1e-6)
 
 
-def test_hostile_names_are_only_names(uri):
+def test_names_are_never_interpreted(uri):
     metadata = [
         {"item_id": f"item {text}", "filename": f"{text}.jpg", "labels": [text, "all"]}
         for text in HOSTILE
@@ -116,16 +116,14 @@ def test_hostile_names_are_only_names(uri):
         ({"filename": 5}, "invalid metadata"),
     ],
 )
-def test_what_milvus_cannot_hold_is_one_line_before_anything_is_changed(tmp_path, change, line):
+def test_a_picture_that_milvus_cannot_hold_is_one_line_before_any_change(tmp_path, change, line):
     folder = tmp_path / "milvus"
     with pytest.raises(InputError, match=line):
         MilvusIndex.build(unit(2), [*pictures(1), pictures(2)[1] | change], MODEL, uri=folder)
     assert not folder.exists()
 
 
-def test_two_pictures_of_one_key_are_refused_and_one_that_is_there_twice_counts_once(
-    tmp_path, monkeypatch
-):
+def test_two_pictures_with_one_key_are_refused_and_duplicates_count_once(tmp_path, monkeypatch):
     folder = tmp_path / "milvus"
     twice = [pictures(1)[0], pictures(1)[0], pictures(2)[1]]
     index = MilvusIndex.build(unit(3), twice, MODEL, uri=folder)
@@ -143,11 +141,11 @@ def test_two_pictures_of_one_key_are_refused_and_one_that_is_there_twice_counts_
     assert len(index) == 3
 
 
-def test_a_picture_that_is_no_longer_there_is_one_line(tmp_path):
+def test_a_removed_picture_is_one_line(tmp_path):
     index = MilvusIndex.build(unit(5), pictures(5), MODEL, uri=tmp_path / "milvus")
     _, rows = index.query(unit(1), 5)
     index.remove(rows[0, :2])
-    index.remove(rows[0, :2])  # again does no harm
+    index.remove(rows[0, :2])  # again has no effect
     with pytest.raises(InputError, match="2 of 5 pictures have been removed") as caught:
         index.metadata_of(rows[0])
     assert is_one_line(caught)
@@ -156,7 +154,7 @@ def test_a_picture_that_is_no_longer_there_is_one_line(tmp_path):
     assert not index.label_counts() and not list(index.entries())
 
 
-def test_it_stays_where_it_is(tmp_path):
+def test_it_cannot_be_saved_elsewhere(tmp_path):
     folder = tmp_path / "milvus"
     index = MilvusIndex.build(unit(5), pictures(5), MODEL, uri=folder)
     for own in (None, folder, index.name):

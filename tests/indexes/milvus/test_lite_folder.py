@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.indexes.milvus.conftest import MODEL, is_one_line, pictures, unit
 
 
-def test_a_folder_of_another_process_is_one_line_until_that_closes_it(tmp_path):
+def test_a_folder_that_another_process_has_open_is_one_line(tmp_path):
     folder = tmp_path / "milvus"
     index = MilvusIndex.build(unit(5), pictures(5), MODEL, uri=folder)
     script = """
@@ -61,7 +61,7 @@ for line in sys.stdin:
     ],
 )
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone"])
-def test_a_damaged_folder_is_one_line_and_nothing_of_it_is_deleted(
+def test_a_damaged_folder_is_one_line_and_nothing_is_deleted(
     tmp_path, folder_of_100, file, line, damage, capfd
 ):
     folder = tmp_path / "milvus"
@@ -82,7 +82,7 @@ def test_a_damaged_folder_is_one_line_and_nothing_of_it_is_deleted(
 
 
 def test_damaged_bits_never_crash(tmp_path, folder_of_100):
-    """Refused in one line, or answered from what is whole."""
+    """A folder with a flipped bit is refused in one line, or its intact pictures are found."""
     rng = np.random.default_rng(0)
     files = [path for path in folder_of_100.glob("**/*.*") if path.is_file()]
     refused = 0

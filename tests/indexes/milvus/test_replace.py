@@ -11,19 +11,19 @@ from siamese.indexes.milvus.index import MilvusIndex
 from tests.indexes.milvus.conftest import MODEL, pictures, unit
 
 
-def test_a_new_build_takes_the_place_of_the_old_one_in_one_step(uri, monkeypatch):
+def test_a_new_collection_replaces_the_old_one_in_one_step(uri, monkeypatch):
     first = MilvusIndex.build(unit(30), pictures(30), MODEL, uri=uri, collection="swap")
     filled = replace.upsert
 
     def watched(connection, name, rows):
         filled(connection, name, rows)
-        assert len(MilvusIndex.open(uri, "swap")) == 30  # still the old one
+        assert len(MilvusIndex.open(uri, "swap")) == 30  # it is still the old one
 
     monkeypatch.setattr(replace, "upsert", watched)
     second = MilvusIndex.build(unit(5), pictures(5), MODEL, uri=uri, collection="swap")
     assert len(second) == len(MilvusIndex.open(uri, "swap")) == 5
     assert len(collections(uri, "swap")) == 1
-    # Who has the old one open is told: its vectors may be of another model.
+    # The old index fails, because the new one may be of another model.
     for ask in (lambda: first.query(unit(1), 1), lambda: len(first)):
         with pytest.raises(GoneError, match="has been replaced or dropped; open the index again"):
             ask()
@@ -39,7 +39,7 @@ def test_a_new_build_takes_the_place_of_the_old_one_in_one_step(uri, monkeypatch
     assert len(collections(uri, "swap")) == 1
 
 
-def test_a_build_that_cannot_even_tidy_up_says_what_was_wrong_first(tmp_path, monkeypatch):
+def test_a_failed_build_reports_its_first_error(tmp_path, monkeypatch):
     def broken(connection, name, rows):
         raise InputError("the first thing that was wrong")
 
@@ -56,7 +56,7 @@ def test_a_build_that_cannot_even_tidy_up_says_what_was_wrong_first(tmp_path, mo
         MilvusIndex.build(unit(3), pictures(3), MODEL, uri=tmp_path / "milvus")
 
 
-def test_what_a_killed_build_has_left_is_dropped_a_day_later(tmp_path, monkeypatch):
+def test_an_unfinished_collection_is_dropped_a_day_later(tmp_path, monkeypatch):
     uri = tmp_path / "milvus"
     kept = MilvusIndex.build(unit(3), pictures(3), MODEL, uri=uri, collection="pictures_2024")
     connection = Connection(uri)
@@ -65,7 +65,9 @@ def test_what_a_killed_build_has_left_is_dropped_a_day_later(tmp_path, monkeypat
             connection, f"pictures_{int(time.time() - age):x}_0123abcd", MODEL
         )
     MilvusIndex.build(unit(3), pictures(3), MODEL, uri=uri)
-    assert len(collections(uri, "pictures")) == 3  # its own, that of a minute ago, `kept`
+    assert (
+        len(collections(uri, "pictures")) == 3
+    )  # the index, the unfinished one of a minute ago, and `kept`
     assert len(kept) == 3
 
 

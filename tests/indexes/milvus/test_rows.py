@@ -6,13 +6,13 @@ from siamese.indexes.milvus.rows import create_rows, filter_expression, picture_
 from tests.indexes.milvus.conftest import pictures, unit
 
 
-def test_keys_are_the_same_everywhere_and_told_apart():
+def test_keys_are_reproducible_and_distinct():
     assert picture_key("item 1", "ü/3.jpg") == 2**63 - 1 & picture_key("item 1", "ü/3.jpg")
     assert picture_key("a", "bc") != picture_key("ab", "c") != picture_key("", "abc")
     assert picture_key("a", "b") == 5414274520996491826
 
 
-def test_messages_are_bounded_in_rows_and_bytes(monkeypatch):
+def test_messages_have_limited_rows_and_bytes(monkeypatch):
     monkeypatch.setattr(rows_module, "MESSAGE_ROWS", 10)
     rows = create_rows(unit(25), pictures(25), None)
     assert list(map(len, split_messages(rows.values()))) == [10, 10, 5]
@@ -24,7 +24,7 @@ def test_messages_are_bounded_in_rows_and_bytes(monkeypatch):
     assert list(map(len, split_messages(rows.values()))) == [1] * 25
 
 
-def test_a_filter_is_said_in_the_language_of_milvus():
+def test_a_filter_is_translated_for_milvus():
     assert filter_expression(LabelFilter()) == ""
     assert filter_expression(LabelFilter.from_lists(["b", "a"], ["c"], ['d"'])) == (
         'array_contains_any(labels, ["a", "b"]) and array_contains_all(labels, ["c"])'

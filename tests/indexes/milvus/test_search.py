@@ -11,7 +11,7 @@ from siamese.indexes.milvus.index import MilvusIndex
 from tests.indexes.milvus.conftest import MODEL, count_calls, pictures, unit
 
 
-def test_many_queries_results_and_rows_go_in_parts(tmp_path, monkeypatch):
+def test_many_queries_and_rows_are_sent_in_parts(tmp_path, monkeypatch):
     index = MilvusIndex.build(unit(200), pictures(200), MODEL, uri=tmp_path / "milvus")
     expected = index.query(unit(50, seed=1), 20)
     asked = count_calls(index, monkeypatch)
@@ -44,7 +44,7 @@ def test_a_search_returns_no_other_fields(tmp_path, monkeypatch):
     assert [hit["entity"].keys() for hit in hits] == [{"id"}] * 3
 
 
-def test_more_results_than_milvus_gives_are_compared_one_by_one(tmp_path, monkeypatch):
+def test_more_results_than_milvus_returns_are_compared_one_by_one(tmp_path, monkeypatch):
     index = MilvusIndex.build(unit(90), pictures(90), MODEL, uri=tmp_path / "milvus")
     monkeypatch.setattr(search, "MAX_RESULTS", 16)
     exact = BallTreeIndex.build(unit(90), pictures(90), MODEL)
@@ -62,8 +62,8 @@ def test_more_results_than_milvus_gives_are_compared_one_by_one(tmp_path, monkey
         index.query(unit(3, seed=1), 40)
 
 
-def test_an_answer_with_too_few_results_is_asked_for_again(tmp_path, monkeypatch):
-    """As of a graph, which may not lead to all that a filter keeps."""
+def test_a_search_with_too_few_results_is_repeated(tmp_path, monkeypatch):
+    """A graph may not lead to all pictures that a filter keeps."""
     index = MilvusIndex.build(unit(60), pictures(60), MODEL, uri=tmp_path / "milvus")
     expected = index.query(unit(4, seed=1), 12)
     searcher = index._search
