@@ -14,13 +14,7 @@ RESAMPLES = 1000
 
 
 def average_by_item(metrics: ArrayLike, items: ArrayLike) -> Floats:
-    """Average metrics over each item's queries, then over the items.
-
-    Examples
-    --------
-    >>> average_by_item([[1.0], [1.0], [0.0]], [7, 7, 8])
-    array([0.5])
-    """
+    """Average metrics over each item's queries, then over the items."""
     sums, counts = _sum_by_item(metrics, items)
     return (sums / counts).mean(axis=0)
 
@@ -39,22 +33,12 @@ def bootstrap_intervals(
     Queries of one item succeed and fail together, so resampling single queries would make the
     intervals too narrow.
 
-    Returns
-    -------
-    by_query, by_item : float64 arrays of shape (2, n_metrics), or None
-        Lower and upper ends for the mean over queries and for `average_by_item`. None with fewer
-        than two items.
+    Return the intervals of the mean over queries and of `average_by_item`, each of shape
+    (2, n_metrics), or None with fewer than two items.
 
     References
     ----------
     B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", chapter 13, 1993.
-
-    Examples
-    --------
-    >>> by_query, by_item = bootstrap_intervals([[1.0], [1.0], [0.0]], [7, 7, 8])
-    >>> by_item
-    array([[0.],
-           [1.]])
     """
     sums, counts = _sum_by_item(metrics, items)
     n = len(counts)
@@ -62,12 +46,10 @@ def bootstrap_intervals(
         return None
     rng = np.random.default_rng(seed)
     totals = np.hstack([sums, sums / counts, counts])
-    resampled = np.stack(
-        [
-            np.bincount(rng.integers(n, size=n), minlength=n) @ totals  # how often each is drawn
-            for _ in range(resamples)
-        ]
-    )
+    resampled = np.empty((resamples, totals.shape[1]))
+    for row in resampled:
+        times_drawn = np.bincount(rng.integers(n, size=n), minlength=n)
+        row[:] = times_drawn @ totals
     query_sums, item_sums = np.split(resampled[:, :-1], 2, axis=1)
     tail = (1 - confidence) / 2
     ends = [tail, 1 - tail]

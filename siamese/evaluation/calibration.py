@@ -21,41 +21,18 @@ FORMAT = 1
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """Distance beyond which a query's item counts as not in the gallery.
+    """Distance beyond which a query's item counts as not in the gallery."""
 
-    Attributes
-    ----------
-    threshold : float
-        Largest distance ‖u - v‖ of unit vectors, from 0 to 2, from a query of a known item to its
-        nearest picture.
-    precision, recall : float
-        Precision and recall of finding the unknown queries, if there were as many known ones.
-    balanced_accuracy : float
-        Mean of the fractions of known and unknown queries judged correctly.
-    known, unknown : int
-        Number of queries with and without their item in the gallery.
-    gallery : int
-        Number of pictures in the gallery.
-    fingerprint : str
-        Fingerprint of the model. The distances of another model differ.
-    measured_on : str
-        Name of the labelled data.
-    criterion : str
-        What the threshold maximises.
-    format : int
-        Version of the file format.
-    """
-
-    threshold: float
-    precision: float
+    threshold: float  # largest distance ‖u - v‖ of a known query to its nearest picture, 0 to 2
+    precision: float  # of finding the unknown queries, if there were as many known ones
     recall: float
-    balanced_accuracy: float
-    known: int
-    unknown: int
-    gallery: int
-    fingerprint: str
-    measured_on: str
-    criterion: str = "balanced accuracy"
+    balanced_accuracy: float  # mean fraction of known and of unknown queries judged correctly
+    known: int  # number of queries with their item in the gallery
+    unknown: int  # number of queries without
+    gallery: int  # number of pictures in the gallery
+    fingerprint: str  # of the model; the distances of another model differ
+    measured_on: str  # name of the labelled data
+    criterion: str = "balanced accuracy"  # what the threshold maximises
     format: int = FORMAT
 
     def as_dict(self) -> dict[str, Any]:
@@ -69,13 +46,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def get_calibration_path(model: str | os.PathLike[str]) -> Path:
-    """Return the path of a checkpoint's calibration: ``STEM.calibration.json`` beside it.
-
-    Examples
-    --------
-    >>> get_calibration_path("checkpoints/final_model.hdf5").as_posix()
-    'checkpoints/final_model.calibration.json'
-    """
+    """Return the path of a checkpoint's calibration: ``STEM.calibration.json`` beside it."""
     return Path(model).with_suffix(".calibration.json")
 
 
@@ -104,7 +75,7 @@ def read_calibration(model: str | os.PathLike[str], fingerprint: str) -> Calibra
         else:
             return calibration
     print(
-        f"warning: {path}: {reason}; it is ignored, write a new one with siamese evaluate "
+        f"warning: {path}: {reason}, so it is ignored; write a new one with siamese evaluate "
         "--calibrate",
         file=sys.stderr,
     )
@@ -120,20 +91,8 @@ def calibrate_threshold(
 
         (|{known ≤ t}| / |known| + |{unknown > t}| / |unknown|) / 2
 
-    Parameters
-    ----------
-    known, unknown : array-like of shape (n_known,) and (n_unknown,)
-        Distance to the nearest picture, for queries whose item is in the gallery and for others.
-    gallery, fingerprint, measured_on
-        See `Calibration`.
-
-    Examples
-    --------
-    >>> calibration = calibrate_threshold(
-    ...     [0.2, 0.3, 0.9], [0.8, 1.0], gallery=10, fingerprint="abc", measured_on="items.json"
-    ... )
-    >>> round(calibration.threshold, 3), calibration.recall, calibration.precision
-    (0.55, 1.0, 0.75)
+    `known` and `unknown` are the distances to the nearest picture for queries whose item is in
+    the gallery, and for others.
     """
     known, unknown = np.asarray(known, np.float64), np.asarray(unknown, np.float64)
     if not len(known) or not len(unknown):

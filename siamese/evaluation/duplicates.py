@@ -37,10 +37,7 @@ class Duplicate(NamedTuple):
 
 
 def find_duplicates(
-    queries: Sequence[File],
-    gallery: Sequence[File],
-    cosines: NDArray[np.float32],
-    rows: NDArray[Any],
+    queries: Sequence[File], gallery: Sequence[File], cosines: NDArray[Any], rows: NDArray[Any]
 ) -> list[Duplicate]:
     """Find the nearest duplicate of each query that has one in the gallery.
 

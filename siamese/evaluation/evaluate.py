@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from siamese.embedding.embedder import Embedder
     from siamese.embedding.executor import Executor
     from siamese.embedding.store import EmbeddingStore
+
+Array: TypeAlias = NDArray[Any]
 
 LABEL_RECALL = {"recall@1": 1, "recall@5": 5, "recall@10": 10}
 """Number of nearest pictures among which each metric looks for a common label."""
@@ -81,8 +85,7 @@ class EvaluationResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the attributes as plain containers, for JSON."""
-        calibration = None if self.calibration is None else self.calibration.as_dict()
-        return {**asdict(replace(self, calibration=None)), "calibration": calibration}
+        return msgspec.to_builtins(self)
 
 
 def evaluate(
@@ -172,7 +175,9 @@ def evaluate(
         label_recall=label_recall,
         verification=_verify(gallery, embedded, own, seed),
         calibration=_calibrate(
-            retrieval, embedder.facts.fingerprint, measured_on or str(catalogue.image_dir)
+            retrieval,
+            fingerprint=embedder.facts.fingerprint,
+            measured_on=measured_on or str(catalogue.image_dir),
         ),
         duplicates=_name_duplicates(
             find_duplicates(files, gallery_files, cosines, rows),
@@ -194,35 +199,25 @@ def _embed(embedder: Embedder, catalogue: Catalogue, role: str, **options: Any) 
     return embeddings
 
 
-def _to_dict(names: Iterable[str], values: NDArray[Any]) -> dict[str, Any]:
+def _to_dict(names: Iterable[str], values: Array) -> dict[str, Any]:
     return dict(zip(names, values.tolist(), strict=True))
 
 
 def _find_labels(
-    queries: Sequence[Picture],
-    gallery: Sequence[Picture],
-    labelled: NDArray[Any],
-    rows: NDArray[Any],
-) -> NDArray[np.float32]:
+    queries: Sequence[Picture], gallery: Sequence[Picture], labelled: Array, rows: Array
+) -> Array:
     """Return 1 where a `LABEL_RECALL` metric finds a common label: (n_labelled, n_metrics)."""
     labels = [frozenset(picture.labels) for picture in gallery]
-    shares_label = np.array(
-        [
-            [row >= 0 and not labels[row].isdisjoint(queries[query].labels) for row in rows[query]]
-            for query in labelled
-        ],
-        bool,
-    ).reshape(len(labelled), rows.shape[1])
-    is_found = [shares_label[:, :k].any(axis=1) for k in LABEL_RECALL.values()]
-    return np.stack(is_found, axis=1).astype(np.float32)
+    shares_label = [
+        [row >= 0 and not labels[row].isdisjoint(queries[query].labels) for row in rows[query]]
+        for query in labelled
+    ]
+    is_found = [[any(shares[:k]) for k in LABEL_RECALL.values()] for shares in shares_label]
+    return np.array(is_found, np.float32).reshape(len(labelled), len(LABEL_RECALL))
 
 
 def _compute_intervals(
-    metrics: NDArray[np.float32],
-    items: NDArray[Any],
-    is_found: NDArray[np.float32],
-    labelled_items: NDArray[Any],
-    seed: int,
+    metrics: Array, items: Array, is_found: Array, labelled_items: Array, seed: int
 ) -> dict[str, Any] | None:
     intervals = bootstrap_intervals(metrics, items, seed=seed)
     if intervals is None:
@@ -243,10 +238,10 @@ def _average_by_label(
     queries: Sequence[Picture], retrieval: RetrievalResult
 ) -> dict[str, dict[str, float | int]]:
     """Average the metrics over the queries of each label, in alphabetical order."""
-    rows_of_label: dict[str, list[int]] = {}
+    rows_of_label = defaultdict(list)
     for row in np.flatnonzero(retrieval.has_relevant).tolist():
-        for label in dict.fromkeys(queries[row].labels):
-            rows_of_label.setdefault(label, []).append(row)
+        for label in set(queries[row].labels):
+            rows_of_label[label].append(row)
     return {
         label: {
             **_to_dict(METRICS, retrieval.metrics[rows].mean(axis=0, dtype=np.float64)),
@@ -258,13 +253,13 @@ def _average_by_label(
 
 
 def _verify(
-    gallery: Embeddings, queries: Embeddings, own: NDArray[Any], seed: int
+    gallery: Embeddings, queries: Embeddings, own: Array, seed: int
 ) -> dict[str, float | int] | None:
     """Measure verification on pairs of all pictures; None without pairs of both kinds."""
     (new,) = np.nonzero(own < 0)  # queries that are not in the gallery too
     pictures = [*gallery.pictures, *(queries.pictures[row] for row in new)]
     vectors = gallery.vectors
-    if len(new):
+    if len(new):  # else do not copy a memory-mapped file
         vectors = np.concatenate([vectors, queries.vectors[new]])
     try:
         result = evaluate_verification(Embeddings(pictures, vectors, []), pairs=PAIRS, seed=seed)
@@ -273,11 +268,9 @@ def _verify(
     return result.as_dict()
 
 
-def _calibrate(
-    retrieval: RetrievalResult, fingerprint: str, measured_on: str
-) -> Calibration | None:
+def _calibrate(retrieval: RetrievalResult, **names: str) -> Calibration | None:
     try:
-        return calibrate_on_retrieval(retrieval, fingerprint=fingerprint, measured_on=measured_on)
+        return calibrate_on_retrieval(retrieval, **names)
     except InputError:  # only one item
         return None
 
@@ -288,13 +281,9 @@ def _name_duplicates(
     """Count duplicates, and list them by filename."""
     return {
         "queries": len(duplicates),
-        "same_bytes": sum(same_bytes for _, _, same_bytes in duplicates),
+        "same_bytes": sum(duplicate.same_bytes for duplicate in duplicates),
         "pairs": [
-            {
-                "query": queries[query].filename,
-                "gallery": gallery[row].filename,
-                "same_bytes": same_bytes,
-            }
-            for query, row, same_bytes in duplicates
+            {"query": queries[query].filename, "gallery": gallery[row].filename, "same_bytes": same}
+            for query, row, same in duplicates
         ],
     }

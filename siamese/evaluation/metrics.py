@@ -143,7 +143,7 @@ def measure_retrieval(
         own = np.full(len(queries), -1) if own_rows is None else np.asarray(own_rows)
     _require_matching_shapes(queries, item_ids, searched, searched_ids, own)
 
-    numbers: dict[object, int] = {}
+    numbers: dict[object, int] = {}  # of the items, those of the gallery first
     searched_items = np.array([numbers.setdefault(item, len(numbers)) for item in searched_ids])
     gallery_items = len(numbers)
     items = np.array([numbers.setdefault(item, len(numbers)) for item in item_ids])
@@ -175,11 +175,9 @@ _IDEAL_GAINS = np.cumsum(_GAINS)
 
 def _compute_metrics(block: RelevantRanks) -> NDArray[np.float64]:
     """Compute the `METRICS` of the queries with R > 0: shape (n, 7)."""
-    relevant = block.relevant[block.relevant > 0]
-    ranks = block.ranks
+    ranks, relevant = block.ranks, block.relevant[block.relevant > 0]
     first = np.cumsum(relevant) - relevant  # of each query's ranks
     precision = (np.arange(1, len(ranks) + 1) - np.repeat(first, relevant)) / ranks
-    in_first_r = ranks <= np.repeat(relevant, relevant)
     in_first_10 = ranks <= 10
     gains = np.where(in_first_10, _GAINS[np.minimum(ranks, 10) - 1], 0)
 
@@ -192,7 +190,7 @@ def _compute_metrics(block: RelevantRanks) -> NDArray[np.float64]:
             ranks[first] <= 5,
             ranks[first] <= 10,
             sum_by_query(in_first_10) / 10,
-            sum_by_query(np.where(in_first_r, precision, 0)) / relevant,
+            sum_by_query(np.where(ranks <= np.repeat(relevant, relevant), precision, 0)) / relevant,
             sum_by_query(precision) / relevant,
             sum_by_query(gains) / _IDEAL_GAINS[np.minimum(relevant, 10) - 1],
         ],

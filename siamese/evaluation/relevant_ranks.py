@@ -55,14 +55,6 @@ def compute_relevant_ranks(
     Gallery items are numbered from 0; -1 is the item of a query that the gallery does not have.
     `own` is the gallery row that each query leaves out, or -1. For leave-one-out, pass the same
     object as `queries` and `gallery`. Blocks are ordered by item, not by row.
-
-    Examples
-    --------
-    >>> vectors = UnitVectors([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], "vectors")
-    >>> items = np.array([0, 1, 1, 0])
-    >>> (block,) = compute_relevant_ranks(vectors, items, vectors, items, np.arange(4))
-    >>> block.rows, block.ranks
-    (array([0, 3, 1, 2], dtype=int32), array([2, 3, 3, 2]))
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -79,9 +71,8 @@ def compute_relevant_ranks(
 class _Block:
     """Slice of the queries in item order, and their counts so far."""
 
-    start: int
-    stop: int
-    edges: Ints  # (n_items + 1,): first query of each item from `start`, and the end of the last
+    queries: slice
+    edges: Ints  # (n_items + 1,): first query of each item in the slice, and the end of the last
     least: Floats  # (n,): cosine to the least similar relevant picture; inf if none
     keys: Ints  # (sum of R,): sort keys of the relevant pictures, ascending (see _make_keys)
     rows: Ints  # (sum of R,): gallery rows of the relevant pictures
@@ -118,7 +109,11 @@ class _Ranking:
         self.own = place[own[self.query_rows]]  # an own of -1 takes the last place, which is -1
         self.relevant = self.end - self.begin
         self.relevant -= (self.begin <= self.own) & (self.own < self.end)
-        self.twin = _find_twins(gallery, gallery_items)[self.gallery_rows]
+        # Each row's first equal row if its equal rows show several items, else -1.
+        first = gallery.first_equal()
+        across_items = np.unique(first[gallery_items != gallery_items[first]])
+        twin = np.where(np.isin(first, across_items), first, -1).astype(np.int32)
+        self.twin = twin[self.gallery_rows]
 
     def rank_symmetric(self) -> Generator[RelevantRanks]:
         """Compare each block with itself and with every later block."""
@@ -127,10 +122,10 @@ class _Ranking:
 
         def compare(pair: tuple[_Block, _Block]) -> list[tuple[Ints, Floats]]:
             left, right = pair
-            cosines = self._compute_cosines(left, right.start, right.stop)
-            counts = [self._count_before(left, cosines, right.start, right.stop)]
+            cosines = self._compute_cosines(left, right.queries)
+            counts = [self._count_before(left, cosines, right.queries)]
             if left is not right:
-                counts.append(self._count_before(right, cosines.T, left.start, left.stop))
+                counts.append(self._count_before(right, cosines.T, left.queries))
             return counts
 
         pairs = list(combinations_with_replacement(blocks, 2))
@@ -148,7 +143,7 @@ class _Ranking:
     def rank_blocks(self) -> Generator[RelevantRanks]:
         """Compare each block of queries with the whole gallery, part by part."""
         threads = count_cores()
-        # Every part costs time for each relevant picture, so many of them call for wide parts.
+        # The time per part grows with the number of relevant pictures; make such parts wider.
         width = min(max(BLOCK_ROWS, 8 * int(self.relevant.mean())), MAX_COLUMNS)
         size = self._limit_block(max(1, BLOCK_ROWS**2 // width))
         size = min(size, -(-len(self.queries) // threads))
@@ -156,9 +151,8 @@ class _Ranking:
         def rank(start: int) -> RelevantRanks:
             block = self._make_block(start, size)
             for begin in range(0, len(self.gallery), width):
-                end = min(begin + width, len(self.gallery))
-                cosines = self._compute_cosines(block, begin, end)
-                block.add(*self._count_before(block, cosines, begin, end))
+                part = slice(begin, min(begin + width, len(self.gallery)))
+                block.add(*self._count_before(block, self._compute_cosines(block, part), part))
             return self._finish_block(block)
 
         starts = range(0, len(self.queries), size)
@@ -176,12 +170,11 @@ class _Ranking:
 
     def _make_block(self, start: int, size: int) -> _Block:
         """Make a block of queries, with the cosines to their relevant pictures."""
-        stop = min(start + size, len(self.queries))
-        begin, end = self.begin[start:stop], self.end[start:stop]
-        relevant = self.relevant[start:stop]
+        queries = slice(start, min(start + size, len(self.queries)))
+        begin, end, relevant = self.begin[queries], self.end[queries], self.relevant[queries]
         edges = np.flatnonzero(np.diff(end, prepend=-1, append=-1))
-        least = np.full(stop - start, np.inf, np.float32)
-        nearest = np.full(stop - start, -np.inf, np.float32)
+        least = np.full(len(relevant), np.inf, np.float32)
+        nearest = np.full(len(relevant), -np.inf, np.float32)
         places, cosines = [np.empty(0, int)], [np.empty(0, np.float32)]
         for first, last in pairwise(edges):
             count = relevant[first:last, None]
@@ -203,43 +196,35 @@ class _Ranking:
             found = np.flatnonzero(count[:, 0])
             nearest[first + found] = similar[found, 0]
             least[first + found] = similar[found, count[found, 0] - 1]
-        return _Block(
-            start,
-            stop,
-            edges,
-            least,
-            _make_keys(np.repeat(np.arange(stop - start), relevant), np.concatenate(cosines)),
-            self.gallery_rows[np.concatenate(places)],
-            np.zeros(relevant.sum(), np.int32),
-            nearest,
-            np.full(stop - start, -np.inf, np.float32),
-        )
+        keys = _make_keys(np.repeat(np.arange(len(relevant)), relevant), np.concatenate(cosines))
+        rows = self.gallery_rows[np.concatenate(places)]
+        before = np.zeros(len(rows), np.int32)
+        nearest_other = np.full(len(relevant), -np.inf, np.float32)
+        return _Block(queries, edges, least, keys, rows, before, nearest, nearest_other)
 
-    def _compute_cosines(self, block: _Block, begin: int, end: int) -> Floats:
+    def _compute_cosines(self, block: _Block, part: slice) -> Floats:
         """Compute a block's cosines to a part of the gallery; -inf for its own items."""
-        query_vectors = self.queries.take(self.query_rows[block.start : block.stop])
-        gallery_vectors = self.gallery.take(self.gallery_rows[begin:end])
+        query_vectors = self.queries.take(self.query_rows[block.queries])
+        gallery_vectors = self.gallery.take(self.gallery_rows[part])
         cosines = query_vectors @ gallery_vectors.T
         # Equal vectors of two items must tie, but a matrix product may round equal columns
         # differently, depending on their place.
-        recompute_exactly(cosines, query_vectors, self.gallery, self.twin[begin:end])
+        recompute_exactly(cosines, query_vectors, self.gallery, self.twin[part])
         if self.queries is self.gallery:
-            twin = self.twin[block.start : block.stop]
+            twin = self.twin[block.queries]
             recompute_exactly(cosines.T, gallery_vectors, self.gallery, twin)
-        first = block.start + block.edges[:-1]
-        overlaps = (self.begin[first] < end) & (self.end[first] > begin)
-        for item in np.flatnonzero(overlaps):
+        first = block.queries.start + block.edges[:-1]
+        begin, end = self.begin[first], self.end[first]
+        for item in np.flatnonzero((begin < part.stop) & (end > part.start)):
             rows = slice(block.edges[item], block.edges[item + 1])
-            columns = self.begin[first[item]], self.end[first[item]]
-            cosines[rows, max(columns[0] - begin, 0) : columns[1] - begin] = -np.inf
-        own = self.own[block.start : block.stop]
-        (with_own,) = np.nonzero((begin <= own) & (own < end))
-        cosines[with_own, own[with_own] - begin] = -np.inf
+            columns = slice(max(begin[item] - part.start, 0), end[item] - part.start)
+            cosines[rows, columns] = -np.inf
+        own = self.own[block.queries]
+        (with_own,) = np.nonzero((part.start <= own) & (own < part.stop))
+        cosines[with_own, own[with_own] - part.start] = -np.inf
         return cosines
 
-    def _count_before(
-        self, block: _Block, cosines: Floats, begin: int, end: int
-    ) -> tuple[Ints, Floats]:
+    def _count_before(self, block: _Block, cosines: Floats, part: slice) -> tuple[Ints, Floats]:
         """Count how many pictures of a part of the gallery rank before each relevant picture.
 
         Also return each query's cosine to the nearest picture of the part. The cosines must be
@@ -251,7 +236,7 @@ class _Ranking:
             query, column = np.divmod(found, cosines.shape[1])
         else:
             column, query = np.divmod(found, cosines.shape[0])
-        rows = self.gallery_rows[begin:end]
+        rows = self.gallery_rows[part]
         in_order = np.argsort(rows)
         place = np.empty(len(rows), np.int64)
         place[in_order] = np.arange(len(rows))
@@ -262,12 +247,11 @@ class _Ranking:
         relevant = block.keys + np.searchsorted(rows, block.rows, sorter=in_order)
         first = np.searchsorted(keys, np.arange(len(cosines)) << (COSINE_BITS + PLACE_BITS))
         before = np.searchsorted(keys, relevant)
-        before -= np.repeat(first, self.relevant[block.start : block.stop])
+        before -= np.repeat(first, self.relevant[block.queries])
         return before.astype(np.int32), cosines.max(axis=1)
 
     def _finish_block(self, block: _Block) -> RelevantRanks:
-        rows = self.query_rows[block.start : block.stop]
-        relevant = self.relevant[block.start : block.stop]
+        rows, relevant = self.query_rows[block.queries], self.relevant[block.queries]
         first = np.cumsum(relevant) - relevant
         among_relevant = np.arange(1, len(block.before) + 1) - np.repeat(first, relevant)
         ranks = among_relevant + block.before
@@ -282,10 +266,3 @@ def _make_keys(query: Ints, cosines: Floats) -> Ints:
     keys += query << COSINE_BITS
     keys <<= PLACE_BITS
     return keys
-
-
-def _find_twins(gallery: UnitVectors, items: Ints) -> Ints:
-    """Return each row's first equal row if its equal rows show several items, else -1."""
-    first = gallery.first_equal()
-    across_items = np.unique(first[items != items[first]])
-    return np.where(np.isin(first, across_items), first, -1).astype(np.int32)

@@ -21,34 +21,20 @@ def tabulate_metrics(result: EvaluationResult) -> Table:
         low, high = intervals[average][metric]
         return f"{low:.3f} – {high:.3f}"
 
-    rows: list[tuple[str, ...]] = [
+    return ("metric", "by picture", "95 %", "by item", "95 %"), [
         (
             metric,
             f"{result.figures[metric]:.3f}",
             format_interval("figures", metric),
-            f"{result.by_item[metric]:.3f}",
+            f"{value:.3f}",
             format_interval("by_item", metric),
         )
-        for metric in result.by_item
+        for metric, value in result.by_item.items()
     ]
-    return ("metric", "by picture", "95 %", "by item", "95 %"), rows
 
 
 def tabulate_weakest_labels(result: EvaluationResult, count: int) -> Table:
-    """Tabulate the labels with the lowest MAP@R.
-
-    Parameters
-    ----------
-    result : EvaluationResult
-        What `siamese.evaluate` returns.
-    count : int
-        Largest number of rows.
-
-    Returns
-    -------
-    Table
-        Without rows if there are fewer than two labels to compare.
-    """
+    """Tabulate the labels with the lowest MAP@R; without rows if there are fewer than two."""
     labels = sorted(result.by_label.items(), key=lambda entry: (entry[1]["map@r"], entry[0]))
     header = (f"weakest of {len(labels):,} labels", "items", "queries", "recall@1", "map@r")
     if len(labels) < 2:

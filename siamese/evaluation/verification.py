@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from siamese.data.label_rule import NEGATIVE, NO_NEGATIVE_PAIR, pairwise_relatio
 from siamese.errors import InputError
 
 if TYPE_CHECKING:
+    from siamese.data.catalogue import Picture
     from siamese.embedding.embed_catalogue import Embeddings
 
 BLOCK_ROWS = 2000
@@ -24,33 +25,15 @@ BLOCKS = 8
 
 @dataclass(frozen=True, eq=False)
 class VerificationResult:
-    """How well distances separate positive from negative pairs.
+    """How well distances separate positive from negative pairs."""
 
-    Attributes
-    ----------
-    distances : float array of shape (n_pairs,)
-        Distance of each pair.
-    y : int array of shape (n_pairs,)
-        1 for a positive pair, 0 for a negative pair.
-    threshold : float
-        Distance that separates the pairs best. Pairs up to it count as the same item.
-    accuracy : float
-        Balanced accuracy at the threshold.
-    auc : float
-        Area under the ROC curve.
-    equal_error_rate : float
-        False positive rate where it equals the false negative rate.
-    false_positive_rate, true_positive_rate : float64 arrays of shape (n_points,)
-        ROC curve, from (0, 0) to (1, 1).
-    """
-
-    distances: np.ndarray
-    y: np.ndarray
-    threshold: float
-    accuracy: float
-    auc: float
-    equal_error_rate: float
-    false_positive_rate: np.ndarray
+    distances: np.ndarray  # (n_pairs,)
+    y: np.ndarray  # (n_pairs,): 1 for a positive pair, 0 for a negative pair
+    threshold: float  # pairs up to this distance count as the same item
+    accuracy: float  # balanced accuracy at the threshold, which is the highest possible one
+    auc: float  # area under the ROC curve
+    equal_error_rate: float  # false positive rate where it equals the false negative rate
+    false_positive_rate: np.ndarray  # (n_points,): ROC curve, from (0, 0) to (1, 1)
     true_positive_rate: np.ndarray
 
     def false_non_match_rate(self, false_match_rate: float) -> float:
@@ -92,10 +75,6 @@ def evaluate_verification(
     seed : int, default 0
         Seed of the random generator.
 
-    Returns
-    -------
-    VerificationResult
-
     Raises
     ------
     InputError
@@ -107,26 +86,18 @@ def evaluate_verification(
 def sample_pair_distances(
     embeddings: Embeddings, *, pairs: int = 20_000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sample positive and negative pairs, and compute their distances.
+    """Sample positive and negative pairs; return their distances, and y as 1 or 0.
 
     The distance of two unit vectors is ‖u - v‖ = √(2 - 2 cos(u, v)). Up to half of the pairs are
     positives (of one item) and up to half negatives (of two items without a common label). No
     pair occurs twice.
-
-    Returns
-    -------
-    distances : float32 array of shape (n_pairs,)
-    y : int8 array of shape (n_pairs,)
-        1 for a positive pair, 0 for a negative pair.
     """
-    vectors = embeddings.vectors
+    vectors, pictures = embeddings.vectors, embeddings.pictures
     if not np.isfinite(vectors).all():
         raise InputError("some vectors are not finite; the model that made them is broken")
-    item_ids = [picture.item_id for picture in embeddings.pictures]
-    labels = [picture.labels for picture in embeddings.pictures]
     rng = np.random.default_rng(seed)
-    positives = _sample_positives(item_ids, pairs // 2, rng)
-    negatives = _sample_negatives(item_ids, labels, pairs // 2, rng)
+    positives = _sample_positives(pictures, pairs // 2, rng)
+    negatives = _sample_negatives(pictures, pairs // 2, rng)
     y = np.repeat(np.array([1, 0], np.int8), [len(positives), len(negatives)])
     rows = np.concatenate([positives, negatives])
     distances = np.empty(len(rows), np.float32)
@@ -152,12 +123,6 @@ def measure_verification(distances: ArrayLike, y: ArrayLike) -> VerificationResu
     References
     ----------
     ISO/IEC 19795-1, "Biometric performance testing and reporting", 2021 (FMR, FNMR).
-
-    Examples
-    --------
-    >>> result = measure_verification([0.25, 0.5, 1.0, 1.5], [1, 1, 0, 0])
-    >>> result.threshold, result.accuracy, result.auc
-    (0.75, 1.0, 1.0)
     """
     from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -182,12 +147,12 @@ def measure_verification(distances: ArrayLike, y: ArrayLike) -> VerificationResu
 
 
 def _sample_positives(
-    item_ids: Sequence[Hashable], most: int, rng: np.random.Generator
+    pictures: Sequence[Picture], most: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Sample pairs of rows of one item without repetition: int (n, 2)."""
     rows_of_item = defaultdict(list)
-    for row, item_id in enumerate(item_ids):
-        rows_of_item[item_id].append(row)
+    for row, picture in enumerate(pictures):
+        rows_of_item[picture.item_id].append(row)
     rows = np.array([row for item_rows in rows_of_item.values() for row in item_rows], int)
     # Each row makes a pair with every earlier row of its item: 01, 02, 12, 03, 13, 23, …
     earlier = np.array([n for item_rows in rows_of_item.values() for n in range(len(item_rows))])
@@ -202,21 +167,19 @@ def _sample_positives(
 
 
 def _sample_negatives(
-    item_ids: Sequence[Hashable],
-    labels: Sequence[Iterable[Hashable]],
-    most: int,
-    rng: np.random.Generator,
+    pictures: Sequence[Picture], most: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Sample pairs of rows without a common item or label, without repetition: int (n, 2)."""
-    total = len(item_ids)
-    blocks = 1 if total <= BLOCK_ROWS else BLOCKS
+    total = len(pictures)
+    blocks = BLOCKS if total > BLOCK_ROWS else 1
     found = np.empty(0, int)
     for _ in range(blocks):
         rows = np.sort(rng.permutation(total)[:BLOCK_ROWS])
-        related = pairwise_relations([item_ids[row] for row in rows], [labels[row] for row in rows])
+        related = pairwise_relations(
+            [pictures[row].item_id for row in rows], [pictures[row].labels for row in rows]
+        )
         first, second = np.nonzero(np.triu(related == NEGATIVE))
-        count = min(-(-most // blocks), len(first))
-        chosen = rng.choice(len(first), count, replace=False) if count else np.empty(0, int)
+        chosen = rng.choice(len(first), min(-(-most // blocks), len(first)), replace=False)
         found = np.union1d(found, rows[first[chosen]] * total + rows[second[chosen]])
     if not len(found):
         raise InputError(NO_NEGATIVE_PAIR)
