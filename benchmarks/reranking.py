@@ -35,11 +35,8 @@ from siamese.embedding.store import EmbeddingStore
 from siamese.evaluation.metrics import retrieval_metrics
 from siamese.indexes import EVERYTHING, BallTreeIndex, LabelFilter
 from siamese.indexes.gallery_augmentation import augment_gallery, expand_query
-from siamese.search.ranking import BY_ITEM
-from siamese.search.reranking.expansion import Expansion
-from siamese.search.reranking.item_order import rank_items
-from siamese.search.reranking.reciprocal import Reciprocal
-from siamese.search.reranking.reranker import Nearest, Reranker
+from siamese.search.ranking import BY_ITEM, rank_items
+from siamese.search.reranking import Expansion, Nearest, Reciprocal, Reranker
 from siamese.search.searcher import Searcher
 
 TIMED_SEARCHES = 100

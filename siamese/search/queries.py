@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.data.catalogue import Catalogue
+from siamese.data.catalogue import Catalogue, Skipped
 from siamese.data.images import PictureError, picture_suffixes, square_picture
+from siamese.data.remote_files import File, Folder
 from siamese.errors import InputError
-from siamese.search.searcher import mean_vector
+from siamese.indexes import Index
+from siamese.search.searcher import QueryResult, Searcher, SearchOptions, mean_vector
 from siamese.utils.artefacts import Artefact, describe_artefact, require_artefact
 from siamese.utils.files import walk_visible_files
 from siamese.utils.progress import progress_bar
@@ -24,11 +26,7 @@ from siamese.utils.text import pluralize
 from siamese.utils.threads import map_in_threads
 
 if TYPE_CHECKING:
-    from siamese.data.catalogue import Skipped
-    from siamese.data.remote_files import File, Folder
     from siamese.embedding.embedder import Embedder
-    from siamese.indexes import Index
-    from siamese.search.searcher import QueryResult, Searcher, SearchOptions
 
 BATCH = 256
 """Number of queries searched for at once."""
@@ -36,24 +34,15 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Query:
-    """A picture to search for.
-
-    Attributes
-    ----------
-    path : Path or RemoteFile
-    filename : str
-        Its filename in an index that has it, relative to the folder of the indexed pictures.
-    item_id : str, optional
-        Its item, if known.
-    required : bool, default=False
-        Whether a broken picture is an error. It is for a file that the user named, but not for
-        one from a folder or a list.
-    """
+    """A picture to search for."""
 
     path: File
     filename: str
+    """Its filename in an index that has it, relative to the folder of the indexed pictures."""
     item_id: str | None = None
+    """Its item, if known."""
     required: bool = False
+    """Whether a broken picture is an error, as for a file that the user named, or is skipped."""
 
     def find_own_item(self, index: Index) -> str | None:
         """Return the item of the query: the known one, or that of its file in the index."""
@@ -68,23 +57,9 @@ def collect_queries(
 ) -> list[Query]:
     """Collect the pictures to search for, in the given order.
 
-    Parameters
-    ----------
-    images : sequence of Path
-        Pictures, and folders to take all pictures of.
-    query_list : Path, optional
-        Labelled data (.json) of pictures in `image_dir`, or a text file with one path per line.
-    image_dir : Path or RemoteFolder, optional
-        Folder of the indexed pictures, if known.
-
-    Returns
-    -------
-    list of Query
-
-    Raises
-    ------
-    InputError
-        If there is nothing to search for, or the list cannot be read.
+    `images` are pictures, and folders of which all pictures are taken. `query_list` is labelled
+    data (.json) of pictures in `image_dir`, or a text file with one path per line. `image_dir` is
+    the folder of the indexed pictures, if known.
     """
     queries: list[Query] = []
     suffixes = picture_suffixes() if any(map(Path.is_dir, images)) else set()
@@ -123,27 +98,8 @@ def search_each(
 ) -> Iterator[QueryResult]:
     """Search for each query, and show the progress if there are many.
 
-    Parameters
-    ----------
-    searcher : Searcher
-    queries : sequence of Query
-    k : int
-        Number of results per query.
-    skipped : list of Skipped
-        Receives the queries that are not usable pictures, unless they are `required`.
-    exclude_own_item : bool, default=False
-        Leave the pictures of a query's own item out of its results.
-    **options
-        See `Searcher.search`.
-
-    Yields
-    ------
-    QueryResult
-
-    Raises
-    ------
-    InputError
-        If required queries are not usable pictures, listing all of a batch.
+    Queries that are not usable pictures are added to `skipped`, or raise an InputError if they are
+    `required`. `exclude_own_item` leaves the pictures of a query's own item out of its results.
     """
     unknown = 0
     with progress_bar("searching", len(queries)) as bar:
@@ -179,23 +135,10 @@ def search_together(
     exclude_own_item: bool = False,
     **options: Unpack[SearchOptions],
 ) -> Iterator[QueryResult]:
-    """Search once for the one thing that all queries show.
+    """Search once for the one thing that all queries show; see `search_each`.
 
-    Parameters
-    ----------
-    searcher, queries, k, skipped, exclude_own_item, **options
-        See `search_each`.
-
-    Yields
-    ------
-    QueryResult
-        The only one, or none if no query is usable.
-
-    Raises
-    ------
-    InputError
-        If required queries are not usable pictures, or if the queries belong to several items and
-        their own item is to be left out.
+    There is no result if no query is usable. If `exclude_own_item` is given, queries of several
+    items are an InputError.
     """
     usable, squares = _decode_queries(searcher.embedder, queries, skipped)
     if not usable:
@@ -209,19 +152,15 @@ def search_together(
                 "--together --exclude-own-item: the pictures belong to several items, "
                 f"{own_items[0]} and {own_items[1]}; leave out one of the flags"
             )
-    name = " + ".join(str(query.path) for query in usable)
-    vector = mean_vector(searcher.embedder.embed_squares(squares), name)
-    yield from searcher.search_vectors(
-        vector[None], k, names=[name], own_items=own_items, **options
-    )
+    names = [" + ".join(str(query.path) for query in usable)]
+    vector = mean_vector(searcher.embedder.embed_squares(squares), names[0])
+    yield from searcher.search_vectors(vector[None], k, names=names, own_items=own_items, **options)
 
 
 def _decode_queries(
     embedder: Embedder, queries: Sequence[Query], skipped: list[Skipped]
 ) -> tuple[list[Query], NDArray[np.uint8]]:
     """Return the usable queries and their square pictures, uint8 (n, s, s, 3)."""
-    from siamese.data.catalogue import Skipped
-
     size = embedder.facts.picture_size
 
     def decode(query: Query) -> np.ndarray | str:

@@ -3,97 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import KW_ONLY, dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
-from siamese.indexes import Index, LabelFilter
-from siamese.search.reranking.item_order import rank_items
-from siamese.search.reranking.reranker import Nearest, Reranker
+from siamese.indexes import EVERYTHING, Index, LabelFilter
+from siamese.search.reranking import Nearest, Ranking, Reranker, Rows, Vectors, get_reranker
 
 BY_ITEM = {"best": 1, "mean": 3}
 """How many of an item's best pictures count, for each value of `by_item`."""
 
 
-class Ranking(NamedTuple):
-    """The ranking for one query, best first.
-
-    Attributes
-    ----------
-    distances : ndarray of float64, shape (m,)
-        Euclidean distance of each picture to the query, whatever ranked them.
-    rows : ndarray of int, shape (m,)
-        Rows of the index.
-    """
+class Page(NamedTuple):
+    """The results for one query from `offset` on, best first."""
 
     distances: NDArray[np.float64]
-    rows: NDArray[np.intp]
-
-    def select(self, selection: NDArray[Any] | slice) -> Ranking:
-        """Return the pictures that a mask or a slice selects."""
-        return Ranking(self.distances[selection], self.rows[selection])
-
-    @property
-    def nearest(self) -> float:
-        """Smallest distance in the ranking; infinite if it is empty."""
-        return float(self.distances.min(initial=np.inf))
+    """Euclidean distances to the query, shape (m,), whatever ranked the results."""
+    rows: Rows
+    """Rows of the index, shape (m,)."""
+    nearest: float
+    """Smallest distance on this page and all before it, with no `max_distance`."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ranker:
     """Rank the pictures, or the items, of an index.
 
-    Parameters
-    ----------
-    index : Index
-        Index to search.
-    labels : LabelFilter
-        Pictures to consider, by their labels.
-    reranker : Reranker
-        Puts the pictures in order.
-    by_item : {"best", "mean"} or None
-        Rank items instead of pictures, by their best picture or by the mean score of their three
-        best. An item is represented by its best picture.
-
-    Raises
-    ------
-    InputError
-        If `by_item` has another value.
+    `k` is the number of results. For the other options, see
+    `siamese.search.searcher.SearchOptions`; an invalid one raises an InputError.
     """
 
     index: Index
-    labels: LabelFilter
-    reranker: Reranker
-    by_item: str | None
+    k: int
+    _: KW_ONLY
+    offset: int = 0
+    labels: LabelFilter = EVERYTHING
+    max_distance: float | None = None
+    rerank: Reranker | str | None = None
+    by_item: str | None = None
 
     def __post_init__(self) -> None:
+        if self.k < 1:
+            raise InputError(f"k is {self.k}; ask for at least 1 result")
+        if self.offset < 0:
+            raise InputError(f"offset is {self.offset}; leave out 0 or more results")
+        self._reranker = get_reranker(self.rerank)
         if self.by_item is not None and self.by_item not in BY_ITEM:
             raise InputError(f"by_item is {self.by_item!r}; choose one of {', '.join(BY_ITEM)}")
 
-    def rank(
-        self,
-        vectors: NDArray[np.floating[Any]],
-        k: int,
-        excluded: Sequence[NDArray[np.intp]],
-    ) -> list[Ranking]:
-        """Return the first k results of each query.
+    def rank(self, vectors: Vectors, excluded: Sequence[Rows]) -> list[Page]:
+        """Return the results of each query, without the rows that are excluded for it."""
+        end = self.offset + self.k
+        rankings = self._rank(vectors, end, excluded)
+        nearest = [float(distances.min(initial=np.inf)) for distances, _ in rankings]
+        if self.max_distance is not None:
+            rankings = self._rank_within(self.max_distance, rankings, vectors, end, excluded)
+        page = slice(self.offset, end)
+        return [
+            Page(distances[page], rows[page], least)
+            for (distances, rows), least in zip(rankings, nearest, strict=True)
+        ]
 
-        Parameters
-        ----------
-        vectors : ndarray of float, shape (n, d)
-            Query vectors of length 1.
-        k : int
-            Number of results; fewer if the index has fewer.
-        excluded : sequence of ndarray of int, length n
-            Rows to leave out, for each query.
-
-        Returns
-        -------
-        list of Ranking, length n
-        """
+    def _rank(self, vectors: Vectors, k: int, excluded: Sequence[Rows]) -> list[Ranking]:
+        """Return the distances and rows of the first k results of each query."""
         if self.by_item is not None:
             return [
                 self._rank_by_item(vector, k, rows, BY_ITEM[self.by_item])
@@ -101,7 +76,7 @@ class Ranker:
             ]
         # At most all of the excluded rows are among the first results.
         depth = k + max(map(len, excluded), default=0)
-        all_scores, all_rows = self.reranker.rank(self.index, vectors, depth, self.labels)
+        all_scores, all_rows = self._reranker.rank(self.index, vectors, depth, self.labels)
         rankings = []
         for vector, scores, rows, left_out in zip(
             vectors, all_scores, all_rows, excluded, strict=True
@@ -110,54 +85,37 @@ class Ranker:
             rankings.append(self._measure(vector, scores[kept][:k], rows[kept][:k]))
         return rankings
 
-    def rank_within(
+    def _rank_within(
         self,
         max_distance: float,
         rankings: list[Ranking],
-        vectors: NDArray[np.floating[Any]],
+        vectors: Vectors,
         k: int,
-        excluded: Sequence[NDArray[np.intp]],
+        excluded: Sequence[Rows],
     ) -> list[Ranking]:
-        """Return the first k results that are within a distance of their query.
-
-        Parameters
-        ----------
-        max_distance : float
-            Largest Euclidean distance of a result.
-        rankings : list of Ranking
-            What `rank` returned for the same `vectors`, `k` and `excluded`.
-        vectors, k, excluded
-            See `rank`.
-
-        Returns
-        -------
-        list of Ranking, length n
-        """
-        # A ranking that is in the order of the distances has no nearer pictures further down.
-        is_ascending = isinstance(self.reranker, Nearest) and self.by_item != "mean"
+        """Leave out results that are too far from the query, and rank deeper until k are left."""
+        # A ranking in the order of the distances has no nearer pictures further down.
+        is_ascending = isinstance(self._reranker, Nearest) and self.by_item != "mean"
         depth = k
         while True:
-            near = [ranking.select(ranking.distances <= max_distance) for ranking in rankings]
+            near = []
+            for distances, rows in rankings:
+                kept = distances <= max_distance
+                near.append((distances[kept], rows[kept]))
             if is_ascending or all(
-                len(kept.rows) >= k or len(ranking.rows) < depth
-                for kept, ranking in zip(near, rankings, strict=True)
+                len(kept) >= k or len(rows) < depth
+                for (_, kept), (_, rows) in zip(near, rankings, strict=True)
             ):
                 return near
             depth *= 4
-            rankings = self.rank(vectors, depth, excluded)
+            rankings = self._rank(vectors, depth, excluded)
 
-    def _rank_by_item(
-        self,
-        vector: NDArray[np.floating[Any]],
-        k: int,
-        excluded: NDArray[np.intp],
-        pictures: int,
-    ) -> Ranking:
+    def _rank_by_item(self, vector: Vectors, k: int, excluded: Rows, pictures: int) -> Ranking:
         """Return the best picture of each of the first k items."""
         depth = 4 * k * pictures + len(excluded)
         # Search deeper until all pictures that count for the first k items are in the ranking.
         while True:
-            (scores,), (rows,) = self.reranker.rank(self.index, vector[None], depth, self.labels)
+            (scores,), (rows,) = self._reranker.rank(self.index, vector[None], depth, self.labels)
             is_whole_index = len(rows) < depth
             kept = ~np.isin(rows, excluded)
             scores, rows = scores[kept], rows[kept]
@@ -169,13 +127,53 @@ class Ranker:
                 return self._measure(vector, scores[first], rows[first])
             depth *= 4
 
-    def _measure(
-        self,
-        vector: NDArray[np.floating[Any]],
-        scores: NDArray[np.float64],
-        rows: NDArray[np.intp],
-    ) -> Ranking:
+    def _measure(self, vector: Vectors, scores: NDArray[np.float64], rows: Rows) -> Ranking:
         """Return the rows with their Euclidean distances, which may differ from the scores."""
-        if isinstance(self.reranker, Nearest):
-            return Ranking(scores, rows)
-        return Ranking(np.linalg.norm(self.index.vectors(rows) - vector, axis=1), rows)
+        if isinstance(self._reranker, Nearest):
+            return scores, rows
+        return np.linalg.norm(self.index.vectors(rows) - vector, axis=1), rows
+
+
+class ItemOrder(NamedTuple):
+    """Items of a ranking of pictures, best first."""
+
+    positions: NDArray[np.intp]
+    """Position of each item's best picture in the ranking, shape (m,)."""
+    complete: NDArray[np.bool_]
+    """Whether all pictures that count for the item were in the ranking, shape (m,)."""
+
+
+def rank_items(
+    scores: NDArray[np.floating], items: NDArray[np.intp], sizes: NDArray[np.intp], pictures: int
+) -> ItemOrder:
+    """Rank items by the mean score of their best pictures.
+
+    `scores` are the ascending scores of the first pictures of a ranking, `items` the number of each
+    picture's item, `sizes` how many pictures each item has, in the ranking or not, and `pictures`
+    how many of them count at most.
+
+    If the ranking is cut off, pictures beyond its end are assumed to be as good as the last one.
+    An item's true score is never better than that, so the order is right up to the first item that
+    is not `complete`. Items with equal scores keep the order of their best pictures.
+
+    Examples
+    --------
+    >>> scores, items = np.array([0.1, 0.2, 0.3, 0.9]), np.array([0, 1, 1, 0])
+    >>> rank_items(scores, items, sizes=np.array([2, 2]), pictures=2).positions.tolist()
+    [1, 0]
+    """
+    found, places, item, counts = np.unique(
+        items, return_index=True, return_inverse=True, return_counts=True
+    )
+    counting = np.minimum(sizes[found], pictures)
+    seen = np.minimum(counts, counting)
+    # Position of each picture among those of its item, from 0.
+    by_item = np.argsort(item, kind="stable")
+    position = np.empty(len(items), np.intp)
+    position[by_item] = np.arange(len(items)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+    counts_in = position < counting[item]
+    total = np.bincount(item[counts_in], scores[counts_in], minlength=len(found))
+    mean = (total + (counting - seen) * scores[-1:]) / counting
+    order = np.lexsort((places, mean))
+    return ItemOrder(places[order], (seen == counting)[order])

@@ -20,17 +20,8 @@ SUFFIXES = (".csv", ".jsonl")
 def write_results(results: Iterable[QueryResult], path: Path) -> None:
     """Write results as they arrive; the file appears once it is complete.
 
-    Parameters
-    ----------
-    results : iterable of QueryResult
-    path : Path
-        Ending in .csv for one row per result, with the labels separated by ``|``; or in .jsonl for
-        one line per query, see `QueryResult.as_dict`.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
+    A .csv file has one row per result, with the labels separated by ``|``. A .jsonl file has one
+    line per query, see `QueryResult.as_dict`.
     """
     with atomic_path(path) as temporary:
         if path.suffix == ".csv":
@@ -46,14 +37,8 @@ def _write_csv(results: Iterable[QueryResult], path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for query in results:
-            writer.writerows(
-                (
-                    query.query,
-                    result.rank,
-                    f"{result.distance:.6f}",
-                    result.item_id,
-                    result.filename,
-                    "|".join(result.labels),
+            for found in query.results:
+                distance, labels = f"{found.distance:.6f}", "|".join(found.labels)
+                writer.writerow(
+                    (query.query, found.rank, distance, found.item_id, found.filename, labels)
                 )
-                for result in query.results
-            )

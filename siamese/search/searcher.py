@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 import numpy as np
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from siamese.errors import GoneError, InputError, NotFoundError, UnavailableError
 from siamese.evaluation.calibration import read_calibration
-from siamese.indexes import EVERYTHING, Index, LabelFilter
+from siamese.indexes import Index, LabelFilter
 from siamese.search.ranking import Ranker
-from siamese.search.reranking.reranker import Reranker, get_reranker
+from siamese.search.reranking import Reranker, Rows, Vectors
 
 if TYPE_CHECKING:
     from siamese.embedding.embedder import Embedder, Source
@@ -31,9 +31,7 @@ class Result(msgspec.Struct, frozen=True):
         Position in the ranking, from 1.
     distance : float
         Euclidean distance to the query, whatever ranked the results.
-    item_id : str
-    filename : str
-    labels : list of str
+    item_id, filename, labels : str, str, list of str
     """
 
     rank: int
@@ -66,7 +64,22 @@ class QueryResult(msgspec.Struct, frozen=True):
 
 
 class SearchOptions(TypedDict, total=False):
-    """The keyword arguments that all methods of `Searcher` share, to pass them on."""
+    """Options of all searches, as keyword arguments.
+
+    Attributes
+    ----------
+    offset : int, default=0
+        Number of first results to leave out: 10 for the second page of 10.
+    labels : LabelFilter, optional
+        Pictures to consider, by their labels; all by default.
+    max_distance : float, optional
+        Leave out results that are farther from the query than this.
+    rerank : {"none", "expansion", "reciprocal"} or Reranker, optional
+        How to rank the pictures; the nearest come first by default.
+    by_item : {"best", "mean"}, optional
+        Return one result per item, represented by its best picture. Items are ranked by that
+        picture or by the mean score of their three best.
+    """
 
     offset: int
     labels: LabelFilter
@@ -118,12 +131,8 @@ class Searcher:
         k: int = 10,
         *,
         together: bool = False,
-        offset: int = 0,
-        labels: LabelFilter = EVERYTHING,
-        max_distance: float | None = None,
         own_items: Sequence[str | None] | None = None,
-        rerank: Reranker | str | None = None,
-        by_item: str | None = None,
+        **options: Unpack[SearchOptions],
     ) -> list[QueryResult]:
         """Find the pictures of the index that are most similar to each query picture.
 
@@ -135,19 +144,10 @@ class Searcher:
             Number of results per query; fewer if the index has fewer.
         together : bool, default=False
             Treat all pictures as views of one thing, and search once by the mean of their vectors.
-        offset : int, default=0
-            Number of first results to leave out: 10 for the second page of 10.
-        labels : LabelFilter, default=EVERYTHING
-            Pictures to consider, by their labels.
-        max_distance : float, optional
-            Leave out results that are farther from the query than this.
-        own_items : sequence of str or None, length n, optional
-            For each query, the item whose pictures are left out because it is the query's own.
-        rerank : {"none", "expansion", "reciprocal"} or Reranker, optional
-            Order of the pictures; the nearest come first by default.
-        by_item : {"best", "mean"}, optional
-            Return one result per item, represented by its best picture. Items are ranked by that
-            picture or by the mean score of their three best.
+        own_items : sequence of str or None, optional
+            For each query, the item that it shows, whose pictures are left out.
+        **options
+            See `SearchOptions`.
 
         Returns
         -------
@@ -160,8 +160,7 @@ class Searcher:
         InputError
             If a query is not a usable picture, listing all such queries, or an option is invalid.
         """
-        # Options are checked before the slow part.
-        ranker = self._ranker(k, offset, labels, rerank, by_item)
+        ranker = Ranker(self.index, k, **options)  # checks the options before the slow part
         vectors = self.embedder.embed(sources)
         names = [
             os.fspath(source) if isinstance(source, str | os.PathLike) else f"picture {number}"
@@ -170,21 +169,16 @@ class Searcher:
         if together:
             vectors = mean_vector(vectors, ", ".join(names))[None]
             names = [" + ".join(names)]
-        excluded = self._rows_of_items(own_items, len(vectors))
-        return self._search(ranker, vectors, k, offset, max_distance, names, excluded)
+        return self._search(ranker, vectors, names, self._rows_of_items(own_items, len(vectors)))
 
     def search_vectors(
         self,
-        vectors: NDArray[np.floating[Any]],
+        vectors: Vectors,
         k: int = 10,
         *,
         names: Sequence[str] | None = None,
-        offset: int = 0,
-        labels: LabelFilter = EVERYTHING,
-        max_distance: float | None = None,
         own_items: Sequence[str | None] | None = None,
-        rerank: Reranker | str | None = None,
-        by_item: str | None = None,
+        **options: Unpack[SearchOptions],
     ) -> list[QueryResult]:
         """Find the pictures of the index that are most similar to each query vector.
 
@@ -196,7 +190,7 @@ class Searcher:
             Number of results per query; fewer if the index has fewer.
         names : sequence of str, length n, optional
             Names of the queries; ``picture 1``, ``picture 2``, … by default.
-        offset, labels, max_distance, own_items, rerank, by_item
+        own_items, **options
             See `search`.
 
         Returns
@@ -208,11 +202,10 @@ class Searcher:
         InputError
             If the vectors do not fit the index, or an option is invalid.
         """
-        ranker = self._ranker(k, offset, labels, rerank, by_item)
+        ranker = Ranker(self.index, k, **options)
         if names is None:
             names = [f"picture {number}" for number in range(1, len(vectors) + 1)]
-        excluded = self._rows_of_items(own_items, len(vectors))
-        return self._search(ranker, vectors, k, offset, max_distance, names, excluded)
+        return self._search(ranker, vectors, names, self._rows_of_items(own_items, len(vectors)))
 
     def search_similar(
         self,
@@ -220,11 +213,7 @@ class Searcher:
         k: int = 10,
         *,
         exclude_own_item: bool = False,
-        offset: int = 0,
-        labels: LabelFilter = EVERYTHING,
-        max_distance: float | None = None,
-        rerank: Reranker | str | None = None,
-        by_item: str | None = None,
+        **options: Unpack[SearchOptions],
     ) -> QueryResult:
         """Find the pictures of the index that are most similar to one of them.
 
@@ -237,9 +226,9 @@ class Searcher:
         k : int, default=10
             Number of results; fewer if the index has fewer.
         exclude_own_item : bool, default=False
-            Leave out the other pictures of its item too. Always so with `by_item`.
-        offset, labels, max_distance, rerank, by_item
-            See `search`.
+            Leave out the other pictures of its item too. `by_item` implies it.
+        **options
+            See `SearchOptions`.
 
         Returns
         -------
@@ -253,29 +242,21 @@ class Searcher:
         InputError
             If an option is invalid.
         """
-        ranker = self._ranker(k, offset, labels, rerank, by_item)
+        ranker = Ranker(self.index, k, **options)
         row = self.find_row(picture)
-        vector = self.index.vectors([row])
         (own,) = self.index.metadata_of([row])
-        if exclude_own_item or by_item is not None:
+        if exclude_own_item or options.get("by_item") is not None:
             excluded = self.index.find(item_id=own["item_id"])
         else:
             excluded = self.index.find(filename=own["filename"])
-        names = [own["filename"]]
-        (found,) = self._search(ranker, vector, k, offset, max_distance, names, [excluded])
+        vector = self.index.vectors([row])
+        (found,) = self._search(ranker, vector, [own["filename"]], [excluded])
         return found
 
     def find_row(self, picture: str | int) -> int:
-        """Return the row of a picture.
+        """Return the row of a picture, given by its filename or its row, perhaps in digits.
 
-        Parameters
-        ----------
-        picture : str or int
-            Filename, or the row itself, also in digits. A filename takes precedence.
-
-        Returns
-        -------
-        int
+        A filename takes precedence.
 
         Raises
         ------
@@ -296,27 +277,9 @@ class Searcher:
                     raise
         raise NotFoundError(f"{picture}: no such picture in the index")
 
-    def _ranker(
-        self,
-        k: int,
-        offset: int,
-        labels: LabelFilter,
-        rerank: Reranker | str | None,
-        by_item: str | None,
-    ) -> Ranker:
-        """Check the options of a search and return what ranks its results."""
-        if k < 1:
-            raise InputError(f"k is {k}; ask for at least 1 result")
-        if offset < 0:
-            raise InputError(f"offset is {offset}; give the number of results to leave out, from 0")
-        return Ranker(self.index, labels, get_reranker(rerank), by_item)
-
-    def _rows_of_items(
-        self, item_ids: Sequence[str | None] | None, queries: int
-    ) -> list[NDArray[np.intp]]:
+    def _rows_of_items(self, item_ids: Sequence[str | None] | None, queries: int) -> list[Rows]:
         """Return the rows of the pictures of each query's own item."""
-        if not item_ids:
-            item_ids = [None] * queries
+        item_ids = item_ids or [None] * queries
         if len(item_ids) != queries:
             raise InputError(f"own_items has {len(item_ids)} entries for {queries} queries")
         return [
@@ -325,21 +288,9 @@ class Searcher:
         ]
 
     def _search(
-        self,
-        ranker: Ranker,
-        vectors: NDArray[np.floating[Any]],
-        k: int,
-        offset: int,
-        max_distance: float | None,
-        names: Sequence[str],
-        excluded: Sequence[NDArray[np.intp]],
+        self, ranker: Ranker, vectors: Vectors, names: Sequence[str], excluded: Sequence[Rows]
     ) -> list[QueryResult]:
-        depth = offset + k
-        rankings = ranker.rank(vectors, depth, excluded)
-        nearest = [ranking.nearest for ranking in rankings]
-        if max_distance is not None:
-            rankings = ranker.rank_within(max_distance, rankings, vectors, depth, excluded)
-        pages = [ranking.select(slice(offset, depth)) for ranking in rankings]
+        pages = ranker.rank(vectors, excluded)
         # One call for all queries: with Milvus, each call is a request.
         rows = np.concatenate([page.rows for page in pages]) if pages else np.empty(0, np.intp)
         metadata = iter(self.index.metadata_of(rows))
@@ -348,32 +299,16 @@ class Searcher:
                 name,
                 [
                     Result(rank, distance, **next(metadata))
-                    for rank, distance in enumerate(page.distances.tolist(), offset + 1)
+                    for rank, distance in enumerate(page.distances.tolist(), ranker.offset + 1)
                 ],
-                None if self.threshold is None else distance_to_nearest <= self.threshold,
+                None if self.threshold is None else page.nearest <= self.threshold,
             )
-            for name, page, distance_to_nearest in zip(names, pages, nearest, strict=True)
+            for name, page in zip(names, pages, strict=True)
         ]
 
 
 def mean_vector(vectors: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     """Return the vector of one thing that several pictures show, Σ v_i / ‖Σ v_i‖.
-
-    Parameters
-    ----------
-    vectors : ndarray of float32, shape (n, d)
-        Vectors of length 1.
-    name : str
-        What to call the pictures in a message.
-
-    Returns
-    -------
-    ndarray of float32, shape (d,)
-
-    Raises
-    ------
-    InputError
-        If the vectors add up to zero.
 
     Examples
     --------
@@ -393,8 +328,7 @@ def _require_same_model(embedder: Embedder, index: Index) -> None:
         maker = made_by.path or made_by.name
         raise InputError(
             f"{index.name}: made by the model {maker!r} with fingerprint "
-            f"{made_by.fingerprint[:12]!r}, not by {facts.name!r} with "
-            f"{facts.fingerprint[:12]!r}; "
+            f"{made_by.fingerprint[:12]!r}, not by {facts.name!r} with {facts.fingerprint[:12]!r}; "
             "search with the model that made it, or make the index again"
         )
     if index.embedding_size != facts.embedding_size:

@@ -10,7 +10,7 @@ from PIL import Image
 from siamese.errors import GoneError, InputError, NotFoundError, UnavailableError
 from siamese.evaluation.calibration import calibrate_threshold, get_calibration_path
 from siamese.indexes import BallTreeIndex, open_index
-from siamese.search.reranking.reciprocal import Reciprocal
+from siamese.search.reranking import Reciprocal
 from siamese.search.searcher import Searcher
 from tests.search.conftest import COLOURS, FACTS, Angles, MeanColour, at_angles, chord, order
 

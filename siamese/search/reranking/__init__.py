@@ -1,1 +1,0 @@
-"""Reorder search results with the vectors of the index alone, without training."""
