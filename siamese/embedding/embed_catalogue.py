@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from time import monotonic
@@ -33,11 +33,11 @@ class Embeddings:
     pictures : list of Picture, length n
         The pictures that have a vector, in the order of the catalogue.
     vectors : ndarray of float32, shape (n, d)
-        Vectors of length 1; `vectors[i]` is that of `pictures[i]`.
+        Vectors of length 1, in the order of `pictures`.
     skipped : list of Skipped
         The pictures without a vector, with the reasons.
     contents : list of bytes, length n
-        BLAKE2b digest, 16 bytes, of each file as it was when it was embedded.
+        BLAKE2b digest, 16 bytes, of each file when it was embedded.
     """
 
     pictures: list[Picture]
@@ -50,20 +50,8 @@ class Embeddings:
 class EmbeddingRun:
     """Summary of one run of `embed_into_store`.
 
-    Attributes
-    ----------
-    pictures : int
-        Pictures of the catalogue that now have a vector in the store.
-    new : int
-        Pictures among them that this run embedded.
-    skipped : list of Skipped
-        Pictures without a vector, with the reasons.
-    seconds : float
-        Duration of the run.
-    runtime, precision : str or None
-        Runtime and number format that computed the vectors; None if `new` is 0.
-    executor : str
-        Name of the executor.
+    `pictures` counts the pictures that now have a vector, and `new` those that this run embedded;
+    `skipped` lists the others. `runtime` and `precision` are None if `new` is 0.
     """
 
     pictures: int
@@ -102,9 +90,7 @@ def embed_catalogue(
     Parameters
     ----------
     embedder : Embedder
-        The model.
     catalogue : Catalogue
-        The pictures.
     store : EmbeddingStore, optional
         Vectors that it already holds are not computed again, and new ones are added to it. By
         default a temporary folder is used.
@@ -125,10 +111,6 @@ def embed_catalogue(
     InputError
         If the store cannot be used; see `EmbeddingStore.open`.
 
-    See Also
-    --------
-    embed_into_store : The same without reading the vectors back.
-
     Examples
     --------
     >>> from siamese import Catalogue, Embedder
@@ -138,12 +120,9 @@ def embed_catalogue(
     """
     if store is None:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            store = EmbeddingStore(folder)
             return embed_catalogue(
-                embedder,
-                catalogue,
-                store=EmbeddingStore(folder),
-                batch_size=batch_size,
-                executor=executor,
+                embedder, catalogue, store=store, batch_size=batch_size, executor=executor
             )
     executor = executor or LocalExecutor()
     with _embed(embedder, store, catalogue, batch_size, drop_others, executor) as stored:
@@ -164,22 +143,9 @@ def embed_into_store(
     batch_size: int = BATCH_SIZE,
     executor: Executor | None = None,
 ) -> EmbeddingRun:
-    """Embed a catalogue into a store, without reading the vectors back.
+    """Embed a catalogue into a store, without reading the vectors back; see `embed_catalogue`.
 
-    Parameters
-    ----------
-    embedder, store, catalogue, batch_size, executor
-        See `embed_catalogue`. Pictures that are not in the catalogue are removed from the store.
-
-    Returns
-    -------
-    EmbeddingRun
-        Summary of the run.
-
-    Raises
-    ------
-    InputError
-        If the store cannot be used; see `EmbeddingStore.open`.
+    Pictures that are not in the catalogue are removed from the store.
     """
     began = monotonic()
     executor = executor or LocalExecutor()
@@ -201,32 +167,28 @@ def embed_into_store(
 
 
 class _StoredCatalogue(NamedTuple):
-    """A catalogue whose pictures are all in a store, with a vector or a reason.
-
-    `new` counts the pictures that were embedded just now, and `ran` is what embedded them.
-    """
+    """The result of `_embed`: an open store, and the pictures with and without a vector in it."""
 
     store: OpenStore
     pictures: list[Picture]
     skipped: list[Skipped]
-    new: int
-    ran: set[tuple[str, str]]
+    new: int  # how many of `pictures` were embedded just now
+    ran: set[tuple[str, str]]  # the runtimes and precisions that embedded them
 
 
 class _CatalogueFiles(Mapping[str, File]):
-    """The file of each filename of a catalogue.
+    """Map filenames to files. Paths take far more memory than pictures, so they are made on access.
 
-    Paths are created on access, because they take far more memory than pictures.
+    The pictures named in `without` are left out.
     """
 
-    def __init__(self, catalogue: Catalogue, pictures: Iterable[Picture]) -> None:
+    def __init__(self, catalogue: Catalogue, without: Container[str] = ()) -> None:
         self._catalogue = catalogue
-        self._pictures = {picture.filename: picture for picture in pictures}
-
-    def without(self, filenames: set[str]) -> _CatalogueFiles:
-        """Return the files of all other filenames."""
-        others = (self._pictures[name] for name in self._pictures if name not in filenames)
-        return _CatalogueFiles(self._catalogue, others)
+        self._pictures = {
+            picture.filename: picture
+            for picture in catalogue.pictures
+            if picture.filename not in without
+        }
 
     def __getitem__(self, filename: str) -> File:
         return self._catalogue.path_of(self._pictures[filename])
@@ -251,7 +213,7 @@ def _embed(
     executor: Executor,
 ) -> Iterator[_StoredCatalogue]:
     """Embed the pictures that a store does not hold, then merge its files."""
-    files = _CatalogueFiles(catalogue, catalogue.pictures)
+    files = _CatalogueFiles(catalogue)
     if isinstance(catalogue.image_dir, RemoteFolder):
         catalogue.image_dir.reset_listing(keep_unused=True)
     with store.open(embedder.facts) as opened:
@@ -259,7 +221,7 @@ def _embed(
         if unchanged:
             count = pluralize(len(files), "picture")
             print(f"{len(unchanged):,} of {count} embedded already", file=sys.stderr)
-        new_files = files.without(unchanged)
+        new_files = _CatalogueFiles(catalogue, without=unchanged)
         batches = executor.embed_files(embedder, new_files, batch_size)
         reasons: dict[str, str] = {}
         ran: set[tuple[str, str]] = set()
@@ -267,24 +229,18 @@ def _embed(
             for outcomes, ran_batch in batches:
                 opened.add(outcomes)
                 ran |= ran_batch
-                reasons.update(
-                    (filename, outcome)
-                    for filename, _, outcome in outcomes
-                    if isinstance(outcome, str)
-                )
+                reasons |= {name: result for name, _, result in outcomes if isinstance(result, str)}
                 if reasons:
                     bar.set_postfix_str(f"{len(reasons):,} skipped", refresh=False)
                 bar.update(len(outcomes))
         new = len(new_files) - len(reasons)
         opened.merge(files if drop_others else None)
-        for filename in unchanged:
-            if (reason := opened.error(filename)) is not None:
-                reasons[filename] = reason
-        pictures: list[Picture] = []
-        skipped: list[Skipped] = []
-        for picture in catalogue.pictures:
-            if (reason := reasons.get(picture.filename)) is None:
-                pictures.append(picture)
-            else:
-                skipped.append(Skipped(picture.item_id, picture.filename, reason))
+        errors = ((filename, opened.error(filename)) for filename in unchanged)
+        reasons |= {filename: error for filename, error in errors if error is not None}
+        skipped = [
+            Skipped(picture.item_id, picture.filename, reasons[picture.filename])
+            for picture in catalogue.pictures
+            if picture.filename in reasons
+        ]
+        pictures = [picture for picture in catalogue.pictures if picture.filename not in reasons]
         yield _StoredCatalogue(opened, pictures, skipped, new, ran)

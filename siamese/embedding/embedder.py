@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from threading import RLock
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     import keras
     from PIL import Image
 
-    from siamese.data.catalogue import Catalogue
-    from siamese.embedding.embed_catalogue import Embeddings
     from siamese.embedding.runtimes.runtime import PrecisionName, Runtime, RuntimeName
 
     Source = str | os.PathLike[str] | RemoteFile | bytes | Image.Image
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
 class Embedder:
     """A model that turns pictures into vectors of length 1.
 
-    Create one with `load`, `pretrained` or `from_model`. The model itself is loaded when it is
-    first needed.
+    Create one with `load`, `pretrained` or `from_model`. The Keras model is loaded on first use.
 
     Parameters
     ----------
@@ -46,16 +44,11 @@ class Embedder:
     facts : ModelFacts
         Name, fingerprint and sizes of the model.
     source : str, optional
-        Result of `siamese.embedding.runtimes.openvino_cache.source_digest`, for the cache.
+        `source_digest` of the model, under which its facts are cached.
     runtime : {"auto", "openvino", "tensorflow"}, default "auto"
-        The library that runs the model.
+        The library that runs the model; "auto" is OpenVINO on a CPU and TensorFlow on a GPU.
     precision : {"auto", "float32", "bfloat16"}, default "auto"
-        The number format to compute in.
-
-    Attributes
-    ----------
-    facts, requested_runtime, requested_precision
-        The parameters. `runtime.name` and `runtime.precision` are the values in use.
+        The number format to compute in; "auto" is the fastest that gives the vectors of float32.
 
     Examples
     --------
@@ -115,14 +108,14 @@ class Embedder:
         """
         path = Path(path)
 
-        def load_model() -> keras.Model:
+        def load() -> keras.Model:
+            import_keras()
             from siamese.models.checkpoints import load_model
             from siamese.models.embedding_model import extract_embedding_model
 
             return extract_embedding_model(load_model(path), path)
 
-        source = ("checkpoint",), path
-        return cls._open(load_model, source, path.name, path, runtime, precision)
+        return cls._open(load, ("checkpoint",), path, path.name, path, runtime, precision)
 
     @classmethod
     def pretrained(
@@ -164,13 +157,14 @@ class Embedder:
                 "--backbone base_cnn: has no pretrained weights; train it, then give --keras-model"
             )
 
-        def load_model() -> keras.Model:
+        def load() -> keras.Model:
+            import_keras()
             from siamese.models.embedding_model import embedding_model
 
             return embedding_model(name, size, weights=weights)
 
-        source = ("pretrained", name, size), None if weights == "imagenet" else weights
-        return cls._open(load_model, source, name, None, runtime, precision)
+        file = None if weights == "imagenet" else weights
+        return cls._open(load, ("pretrained", name, size), file, name, None, runtime, precision)
 
     @classmethod
     def from_model(
@@ -213,7 +207,7 @@ class Embedder:
 
     @classmethod
     def of(cls, *args: Any, **kwargs: Any) -> Embedder:
-        """Call `from_model`, the new name of this method."""
+        """Call `from_model`, which replaces this method."""
         warnings.warn(
             "Embedder.of is deprecated; use Embedder.from_model", DeprecationWarning, stacklevel=2
         )
@@ -222,41 +216,28 @@ class Embedder:
     @classmethod
     def _open(
         cls,
-        load_model: Callable[[], keras.Model],
-        source: tuple[tuple[object, ...], str | os.PathLike[str] | None],
+        load: Callable[[], keras.Model],
+        source: tuple[object, ...],
+        source_file: str | os.PathLike[str] | None,
         name: str,
         path: Path | None,
         runtime: RuntimeName,
         precision: PrecisionName,
     ) -> Embedder:
-        """Create an embedder, and load the model only if its facts are not in the cache.
-
-        `source` are the arguments of `source_digest`: the parts, and the file.
-        """
+        """Create an embedder, and load the model only if its facts are not in the cache."""
         from siamese.embedding.runtimes.choose import needs_keras
         from siamese.embedding.runtimes.openvino_cache import read_facts, source_digest
 
-        def load_with_keras() -> keras.Model:
-            import_keras()
-            return load_model()
-
-        parts, file = source
-        digest = None if needs_keras(runtime) else source_digest(*parts, file=file)
+        digest = None if needs_keras(runtime) else source_digest(*source, file=source_file)
         facts = None if digest is None else read_facts(digest, name, path)
         options: dict[str, Any] = {"runtime": runtime, "precision": precision}
         if facts is None:
-            return cls.from_model(load_with_keras(), name, path, source=digest, **options)
-        return cls(lambda: _require_fingerprint(load_with_keras(), facts), facts, **options)
+            return cls.from_model(load(), name, path, source=digest, **options)
+        return cls(lambda: _require_fingerprint(load(), facts), facts, **options)
 
     @property
     def model(self) -> keras.Model:
-        """The Keras model, loaded on first use: float32 (n, s, s, 3) in [-1, 1] → (n, d).
-
-        Raises
-        ------
-        InputError
-            If the model cannot be loaded, or its checkpoint has changed since `facts` was read.
-        """
+        """The Keras model: float32 (n, s, s, 3) in [-1, 1] → float32 (n, d)."""
         with self._opening:
             if self._model is None:
                 model = self._load_model()
@@ -269,13 +250,7 @@ class Embedder:
 
     @property
     def runtime(self) -> Runtime:
-        """The runtime that executes the model, opened on first use.
-
-        Raises
-        ------
-        InputError
-            If the requested runtime or precision is not available.
-        """
+        """The runtime that executes the model, opened on first use."""
         with self._opening:
             if self._runtime is None:
                 from siamese.embedding.runtimes.choose import open_runtime
@@ -333,7 +308,12 @@ class Embedder:
                 else:
                     vectors[row] = outcome
         if problems:
-            raise InputError(f"{_name(sources[row])}: {why}" for row, why in problems.items())
+            named = (str, os.PathLike, RemoteFile)
+            names = {
+                row: str(sources[row]) if isinstance(sources[row], named) else "picture"
+                for row in problems
+            }
+            raise InputError(f"{names[row]}: {reason}" for row, reason in problems.items())
         return vectors
 
     def embed_squares(
@@ -369,17 +349,16 @@ class Embedder:
         ) as vectors:
             return np.concatenate(list(vectors))
 
-    def embed_catalogue(self, catalogue: Catalogue, **options: Any) -> Embeddings:
+    def embed_catalogue(self, *args: Any, **kwargs: Any) -> Any:
         """Call `siamese.embed_catalogue`, which replaces this method."""
-        from siamese.embedding.embed_catalogue import embed_catalogue
-
         warnings.warn(
             "Embedder.embed_catalogue is deprecated; use "
             "siamese.embed_catalogue(embedder, catalogue)",
             DeprecationWarning,
             stacklevel=2,
         )
-        return embed_catalogue(self, catalogue, **options)
+        # Not an import statement: the imports between modules must not form a cycle.
+        return import_module("siamese").embed_catalogue(self, *args, **kwargs)
 
 
 def _require_fingerprint(model: keras.Model, facts: ModelFacts) -> keras.Model:
@@ -392,7 +371,3 @@ def _require_fingerprint(model: keras.Model, facts: ModelFacts) -> keras.Model:
             "run the command again"
         )
     return model
-
-
-def _name(source: Source) -> str:
-    return str(source) if isinstance(source, str | os.PathLike | RemoteFile) else "picture"

@@ -1,4 +1,4 @@
-"""Executors, which embed the files of a catalogue, and the one that does so in this process."""
+"""Executors embed the files of a catalogue; `LocalExecutor` does so in this process."""
 
 from __future__ import annotations
 
@@ -22,29 +22,14 @@ ExecutorName = Literal["local", "ray"]
 
 
 class EmbeddedBatch(NamedTuple):
-    """Outcomes of some files, and what computed them.
-
-    Attributes
-    ----------
-    outcomes : list of StoredOutcome
-        One per file.
-    ran : set of (str, str)
-        Runtime and precision of each model that computed vectors among them; several if the nodes
-        of a cluster differ.
-    """
+    """Outcomes of some files, with each pair of runtime and precision that computed vectors."""
 
     outcomes: list[StoredOutcome]
     ran: set[tuple[str, str]]
 
 
 class Executor(Protocol):
-    """Embeds the files of a catalogue.
-
-    Attributes
-    ----------
-    name : str
-        The value of `--executor`.
-    """
+    """Embeds the files of a catalogue. `name` is the value of `--executor`."""
 
     name: str
 
@@ -56,7 +41,6 @@ class Executor(Protocol):
         Parameters
         ----------
         embedder : Embedder
-            The model.
         files : mapping of str to File
             The file of each filename.
         batch_size : int
@@ -84,20 +68,18 @@ class LocalExecutor:
         def decode(filename: str) -> np.ndarray | str:
             # The state is read before the picture, so that a later change of the file is noticed.
             file = cache_file(files[filename])
-            state = FileState.from_path(file)
+            state = states[filename] = FileState.from_path(file)
             try:
                 square = square_picture(file, size)
             except PictureError as error:
-                states[filename] = None if _is_temporary(error) else state
+                if _is_temporary(error):
+                    states[filename] = None
                 return str(error)
-            states[filename] = state
             return "changed while it was read" if state is None else square
 
         threads = count_reader_threads(files.values())
-        embedded = decode_and_embed(
-            embedder.embed_squares, list(files), decode, batch_size, threads
-        )
-        with closing(embedded) as batches:
+        embed = embedder.embed_squares
+        with closing(decode_and_embed(embed, list(files), decode, batch_size, threads)) as batches:
             for batch in batches:
                 outcomes = [StoredOutcome(name, states.pop(name), result) for name, result in batch]
                 ran = set()

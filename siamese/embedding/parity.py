@@ -1,30 +1,21 @@
-"""Compare two ways to compute a vector from a picture, on sample photos."""
+"""Check on sample photos that two implementations compute the same vectors."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from PIL import Image
+from siamese.data.images import square_picture
 
 MIN_COSINE = 0.999
-"""Two ways agree if the cosine between their vectors is at least this, for every picture."""
+"""Two implementations agree if each cosine between their vectors is at least this."""
 
 
 def min_cosine(vectors: np.ndarray, others: np.ndarray) -> float:
-    """Compute the smallest cosine between corresponding rows.
-
-    Parameters
-    ----------
-    vectors, others : ndarray of float32, shape (n, d)
-
-    Returns
-    -------
-    float
-        NaN if any cosine is.
+    """Compute the smallest cosine between corresponding rows (n, d); NaN if any cosine is.
 
     Examples
     --------
@@ -36,7 +27,7 @@ def min_cosine(vectors: np.ndarray, others: np.ndarray) -> float:
 
 
 def load_sample_pictures() -> list[bytes]:
-    """Return scikit-learn's sample photos, encoded in shapes and formats where ways may differ."""
+    """Return scikit-learn's sample photos, in shapes and formats that may be decoded differently."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
@@ -48,10 +39,15 @@ def load_sample_pictures() -> list[bytes]:
         *((photo, "JPEG") for photo in (china, flower, tall, tiny)),
         *((photo, "PNG") for photo in (china.convert("L"), tall, transparent)),
     ]
-    return [_encode(photo, format_) for photo, format_ in samples]
+    encoded = []
+    for photo, format_ in samples:
+        buffer = io.BytesIO()
+        photo.save(buffer, format_)
+        encoded.append(buffer.getvalue())
+    return encoded
 
 
-def _encode(picture: Image.Image, format_: str) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format_)
-    return buffer.getvalue()
+@lru_cache(1)
+def load_sample_squares(size: int) -> NDArray[np.uint8]:
+    """Return the sample photos as square pictures of a side length, uint8 (n, size, size, 3)."""
+    return np.stack([square_picture(encoded, size) for encoded in load_sample_pictures()])

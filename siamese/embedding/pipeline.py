@@ -31,27 +31,15 @@ def decode_and_embed(
     batch_size: int = BATCH_SIZE,
     threads: int | None = None,
 ) -> Generator[list[tuple[T, Outcome]]]:
-    """Decode and embed pictures, a batch at a time.
+    """Decode and embed pictures, and yield batches of items with their vectors.
 
     Parameters
     ----------
-    embed_squares : callable
-        Maps uint8 (n, s, s, 3) to float32 (n, d); see `Embedder.embed_squares`.
-    items : sequence
-        One item per picture.
     decode : callable
-        Maps an item to its square picture, uint8 (s, s, 3), or to the reason why it has none. It is
-        called in several threads.
-    batch_size : int, default 32
-        Pictures per call of `embed_squares`.
+        Maps an item to its square picture, uint8 (s, s, 3), or to the reason why it has none, which
+        then takes the place of its vector. It is called in several threads.
     threads : int, optional
         Threads that decode; by default the number of cores.
-
-    Yields
-    ------
-    list of (item, ndarray or str)
-        The vector of each item, float32 (d,), or the reason from `decode`. Batches come in the
-        order of `items`; within a batch, items with a reason come last.
     """
 
     def batches(decoded: Iterable[np.ndarray | str]) -> Iterator[_Batch[T]]:

@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siamese.data.images import square_picture, to_network_input
+from siamese.data.images import to_network_input
 from siamese.embedding.embedder import Embedder
-from siamese.embedding.parity import MIN_COSINE, load_sample_pictures, min_cosine
+from siamese.embedding.parity import (
+    MIN_COSINE,
+    load_sample_pictures,
+    load_sample_squares,
+    min_cosine,
+)
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path
 
@@ -22,15 +27,7 @@ SAVED_MODELS = Path("savedmodels/embedding_model")
 
 @dataclass(frozen=True)
 class ParityCheck:
-    """Comparison of two ways to compute vectors from the sample pictures.
-
-    Attributes
-    ----------
-    one, other : str
-        Names of the two ways.
-    cosine : float
-        Smallest cosine between their vectors.
-    """
+    """The smallest cosine between the vectors of two implementations for the sample pictures."""
 
     one: str
     other: str
@@ -39,15 +36,7 @@ class ParityCheck:
 
 @dataclass(frozen=True)
 class SavedModelExport:
-    """Result of an export.
-
-    Attributes
-    ----------
-    path : Path
-        Folder of the new version.
-    parity : list of ParityCheck
-        Comparisons with the Keras model.
-    """
+    """The folder of a new version, and its comparisons with the Keras model."""
 
     path: Path
     parity: list[ParityCheck]
@@ -65,18 +54,7 @@ def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> SavedM
       photos first.
 
     Before the version gets its final name, it is loaded again and compared with Keras on sample
-    photos, both on arrays and on encoded pictures.
-
-    Parameters
-    ----------
-    embedder : Embedder
-        The model.
-    output : Path, default "savedmodels/embedding_model"
-        Folder of the versions.
-
-    Returns
-    -------
-    SavedModelExport
+    photos.
 
     Raises
     ------
@@ -188,10 +166,8 @@ def _check_parity(embedder: Embedder, folder: Path) -> list[ParityCheck]:
     import tensorflow as tf
 
     signatures = tf.saved_model.load(str(folder)).signatures
-    encoded = load_sample_pictures()
-    size = embedder.facts.picture_size
-    squares = np.stack([square_picture(picture, size) for picture in encoded])
-    inputs = tf.constant(to_network_input(squares))
+    inputs = tf.constant(to_network_input(load_sample_squares(embedder.facts.picture_size)))
+    encoded = tf.constant(load_sample_pictures())
     expected = embedder.model.predict_on_batch(inputs)
 
     def check(one: str, signature: str, **words: Any) -> ParityCheck:
@@ -201,5 +177,5 @@ def _check_parity(embedder: Embedder, folder: Path) -> list[ParityCheck]:
     return [
         check("Keras", "prediction", input=inputs),
         check("Keras", "serving_default", input=inputs),
-        check("Pillow", "serving_bytes", image_bytes=tf.constant(encoded)),
+        check("Pillow", "serving_bytes", image_bytes=encoded),
     ]

@@ -1,9 +1,9 @@
 """Store the vectors of pictures on disk while they are computed.
 
 A store is a folder. `manifest.json` names the model that computed the vectors, and the Parquet
-files `part-00000.parquet`, … (shards) hold them, one row per picture. Each file is written
-completely or not at all. If a picture is in several shards, the one with the highest number counts.
-A run that is stopped therefore loses only seconds of work.
+files `part-00000.parquet` and so on (shards) hold them, one row per picture. Each file is written
+completely or not at all, so a run that is stopped loses only seconds of work. If a picture is in
+several shards, the one with the highest number counts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ from numpy.typing import NDArray
 
 from siamese.data.remote_cache import cache_file
 from siamese.data.remote_files import File, count_reader_threads, stat_files
-from siamese.embedding.store_rows import FileState, Outcome, PackedRows, StoredOutcome
+from siamese.embedding.store_rows import (
+    FileState,
+    Outcome,
+    PackedRows,
+    StoredOutcome,
+    batch_outcomes,
+    outcomes_to_batch,
+)
 from siamese.embedding.store_shards import DamagedShardError, Shards, find_shards
 from siamese.errors import InputError
 from siamese.utils.artefacts import MANIFEST, Artefact, require_artefact
@@ -44,10 +51,8 @@ FORMAT = 1
 """Format number in the manifest; folders of a higher one are refused."""
 
 SHARD_PICTURES = 1024
-"""New pictures are written to a shard as soon as there are this many of them …"""
-
 SHARD_SECONDS = 3.0
-"""… or when the last shard was written this long ago."""
+"""A shard is written when this many pictures are waiting, or this long after the last one."""
 
 MERGED_PICTURES = 65_536
 """Approximate maximum number of pictures in a merged shard."""
@@ -73,19 +78,10 @@ class EmbeddingStore:
 
     @contextmanager
     def open(self, facts: ModelFacts) -> Iterator[OpenStore]:
-        """Open the store for a model, for this process only.
+        """Open the store for the vectors of a model, for this process only.
 
-        If the store holds vectors of another model, they are deleted; so are damaged shards. Both
-        are reported on standard error. All added outcomes are on disk when the context ends.
-
-        Parameters
-        ----------
-        facts : ModelFacts
-            The model whose vectors the store holds.
-
-        Yields
-        ------
-        OpenStore
+        Vectors of another model and damaged shards are deleted and reported on standard error. All
+        added outcomes are on disk when the context ends.
 
         Raises
         ------
@@ -105,13 +101,7 @@ class EmbeddingStore:
                 opened.flush()
 
     def require_writable(self) -> None:
-        """Check, before long work, that the folder can be written to.
-
-        Raises
-        ------
-        InputError
-            If it cannot, or if it holds anything other than embeddings.
-        """
+        """Raise `InputError` unless the folder can be written to and holds nothing but embeddings."""
         require_artefact(self.folder, "an embeddings folder", Artefact.EMBEDDINGS)
         require_writable(self.folder / MANIFEST)
 
@@ -158,15 +148,7 @@ class EmbeddingStore:
 
 
 class OpenStore:
-    """An `EmbeddingStore` that only this process writes; see `EmbeddingStore.open`.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the store, locked by this process.
-    embedding_size : int
-        Length d of each vector.
-    """
+    """The content of an `EmbeddingStore` that this process has locked."""
 
     def __init__(self, folder: Path, embedding_size: int) -> None:
         self.folder = folder
@@ -202,19 +184,9 @@ class OpenStore:
         return self._loaded_rows
 
     def find_unchanged(self, files: Mapping[str, File]) -> set[str]:
-        """Find the stored pictures whose files have not changed.
+        """Return the filenames of the stored pictures whose files have not changed.
 
         A file is unchanged if its size and its modification time are, or its size and its content.
-
-        Parameters
-        ----------
-        files : mapping of str to File
-            The file of each filename.
-
-        Returns
-        -------
-        set of str
-            Filenames.
         """
         unchanged: set[str] = set()
         same_size = []
@@ -259,23 +231,9 @@ class OpenStore:
         return None if row is None else row.error
 
     def read_vectors(self, filenames: Sequence[str]) -> NDArray[np.float32]:
-        """Read the vectors of pictures.
+        """Read the vectors (n, d) of pictures that have one, in any order and possibly repeated.
 
-        Parameters
-        ----------
-        filenames : sequence of str, length n
-            Pictures that have a vector, in any order and possibly repeated.
-
-        Returns
-        -------
-        ndarray of float32, shape (n, d)
-            Mapped from a temporary file, which exists as long as the array: only the parts in use
-            take memory.
-
-        Raises
-        ------
-        InputError
-            If the disk is full.
+        The array is mapped from a temporary file, so only the parts in use take memory.
         """
         positions: dict[str, list[int]] = {}
         for position, filename in enumerate(filenames):
@@ -300,17 +258,10 @@ class OpenStore:
         """Yield the filename and the outcome of stored pictures, in any order."""
         for number in self._shards.row_counts:
             for batch in self._newest_batches(number, filenames):
-                values = batch["vector"].flatten().to_numpy()  # of the rows without an error
-                vectors = iter(values.reshape(-1, self.embedding_size))
-                names, errors = batch["filename"].to_pylist(), batch["error"].to_pylist()
-                for filename, error in zip(names, errors, strict=True):
-                    yield filename, next(vectors) if error is None else error
+                yield from zip(batch["filename"].to_pylist(), batch_outcomes(batch), strict=True)
 
     def add(self, outcomes: Iterable[StoredOutcome]) -> None:
-        """Add outcomes, except those without a state.
-
-        They are written to disk when there are `SHARD_PICTURES` of them, or after `SHARD_SECONDS`.
-        """
+        """Add outcomes, except those without a state, and write them to disk from time to time."""
         self._pending.update(
             (outcome.filename, outcome) for outcome in outcomes if outcome.state is not None
         )
@@ -319,29 +270,18 @@ class OpenStore:
             self.flush()
 
     def flush(self) -> None:
-        """Write the added outcomes to disk now.
-
-        Raises
-        ------
-        InputError
-            If they cannot be written, for example to a full disk. Earlier shards stay intact.
-        """
+        """Write the added outcomes to disk now."""
         if self._pending:
-            number = self._shards.write_outcomes(self._pending.values())
+            number = self._shards.write([outcomes_to_batch(self._pending.values())])
             self._unloaded[number] = list(self._pending)
             self._pending = {}
         self._last_write = monotonic()
 
     def merge(self, filenames: Container[str] | None = None) -> None:
-        """Merge small shards into large ones, without outdated rows.
+        """Merge small shards into large ones, and drop all pictures but `filenames`, if given.
 
         Large shards with nothing to drop are left alone, so that adding a few pictures to many is
         quick. If the process is stopped, some rows may be in two shards, which does no harm.
-
-        Parameters
-        ----------
-        filenames : container of str, optional
-            Pictures to keep; by default all.
         """
         self.flush()
         if filenames is None:
@@ -362,7 +302,7 @@ class OpenStore:
         if len(to_merge) == 1 and is_current(to_merge[0]):
             return
         batches = chain.from_iterable(self._newest_batches(old, filenames) for old in to_merge)
-        for batch in batches:
+        for batch in batches:  # each round takes as many as a shard holds
             new = self._shards.write(chain([batch], batches), MERGED_PICTURES)
             for name, row in self._shards.read_rows(new):  # before any shard is removed
                 self._rows[name] = self._rows[name]._replace(shard=row.shard)

@@ -1,39 +1,31 @@
-"""The records of an embedding store: file states, outcomes and rows."""
+"""The rows of an embedding store, in memory and in Arrow's form."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from struct import Struct
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
 from siamese.data.remote_files import File
+
+if TYPE_CHECKING:
+    import pyarrow
 
 Outcome: TypeAlias = np.ndarray | str
 """The vector of a picture, float32 (d,), or the reason why it has none."""
 
 
 class FileState(NamedTuple):
-    """State of a picture's file, to notice when it changes.
+    """State of a picture's file, to notice when it changes."""
 
-    Attributes
-    ----------
-    size : int
-        Bytes; -1 if a server does not report it.
-    modified : int
-        Time of the last change in nanoseconds, or another number that changes with it; see
-        `siamese.data.remote_files`.
-    content : bytes
-        BLAKE2b digest of the file, 16 bytes.
-    """
-
-    size: int
-    modified: int
-    content: bytes
+    size: int  # -1 if a server does not report it
+    modified: int  # time in nanoseconds, or another number that changes with the file
+    content: bytes  # BLAKE2b digest, 16 bytes
 
     @classmethod
     def from_path(cls, path: File) -> FileState | None:
@@ -51,17 +43,9 @@ class FileState(NamedTuple):
 
 
 class StoredOutcome(NamedTuple):
-    """The outcome of embedding a picture.
+    """The outcome of embedding a picture, and the state of its file before it was decoded.
 
-    Attributes
-    ----------
-    filename : str
-        As in the catalogue.
-    state : FileState or None
-        State of the file before it was decoded. None if the next run must try again: the outcome
-        is then not stored.
-    outcome : ndarray of float32, shape (d,), or str
-        The vector, or the reason why there is none.
+    An outcome without a state is not stored, so that the next run tries again.
     """
 
     filename: str
@@ -70,28 +54,15 @@ class StoredOutcome(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The part of a stored row that is kept in memory.
-
-    Attributes
-    ----------
-    state : FileState
-        State of the file before it was decoded.
-    shard : int
-        Number of the Parquet file that holds the outcome.
-    error : str or None
-        The reason why the picture has no vector, or None if it has one.
-    """
+    """The part of a stored row that is kept in memory."""
 
     state: FileState
-    shard: int
-    error: str | None
+    shard: int  # number of the Parquet file that holds the row
+    error: str | None  # the reason why there is no vector, if there is none
 
 
 class PackedRows(MutableMapping[str, Row]):
-    """Map filenames to rows, packed as bytes.
-
-    `Row` objects would take three times the memory, and these rows are what grows with a catalogue.
-    """
+    """Map filenames to rows, packed as bytes, which take a third of the memory of `Row` objects."""
 
     _STRUCT = Struct("<qq16sq")
 
@@ -122,3 +93,44 @@ class PackedRows(MutableMapping[str, Row]):
 
     def __len__(self) -> int:
         return len(self._packed)
+
+
+def arrow_schema() -> pyarrow.Schema:
+    """Return the columns of stored rows."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("filename", pa.string()),
+            ("size", pa.int64()),
+            ("modified", pa.int64()),
+            ("content", pa.binary(16)),
+            # Many versions of Arrow cannot write a null into a list of fixed size.
+            ("vector", pa.list_(pa.float32())),
+            ("error", pa.string()),
+        ]
+    )
+
+
+def outcomes_to_batch(outcomes: Iterable[StoredOutcome]) -> pyarrow.RecordBatch:
+    """Convert outcomes to Arrow rows, with nulls in place of a missing state."""
+    import pyarrow as pa
+
+    rows = [
+        {
+            "filename": filename,
+            **({} if state is None else state._asdict()),
+            "error" if isinstance(outcome, str) else "vector": outcome,
+        }
+        for filename, state, outcome in outcomes
+    ]
+    return pa.RecordBatch.from_pylist(rows, arrow_schema())
+
+
+def batch_outcomes(batch: pyarrow.RecordBatch) -> list[Outcome]:
+    """Return the vector or the error of each Arrow row."""
+    errors = batch["error"].to_pylist()
+    count = errors.count(None)
+    values = batch["vector"].flatten().to_numpy()  # of the rows without an error
+    vectors = iter(values.reshape(count, -1) if count else ())
+    return [next(vectors) if error is None else error for error in errors]

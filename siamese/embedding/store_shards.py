@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamese.embedding.store_rows import FileState, Row, StoredOutcome
+from siamese.embedding.store_rows import FileState, Row, arrow_schema
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path
 
@@ -25,17 +25,7 @@ class DamagedShardError(InputError):
 class Shards:
     """The Parquet files of an embedding store, one row per picture.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder of the store.
-    embedding_size : int
-        Length d of each vector.
-
-    Attributes
-    ----------
-    row_counts : dict of int to int
-        The number of rows of each shard in use, by its number.
+    `row_counts` maps the number of each shard in use to its number of rows.
     """
 
     def __init__(self, folder: Path, embedding_size: int) -> None:
@@ -48,15 +38,7 @@ class Shards:
         return self.folder / f"part-{number:05}.parquet"
 
     def write(self, batches: Iterable[pyarrow.RecordBatch], min_rows: float = float("inf")) -> int:
-        """Write a new shard from the next of `batches`, and return its number.
-
-        Parameters
-        ----------
-        batches : iterable of pyarrow.RecordBatch
-            Rows as `read_batches` yields them.
-        min_rows : int, optional
-            Stop after the batch that reaches this number of rows; by default at the end.
-        """
+        """Write a new shard from the next batches, until it has `min_rows`; return its number."""
         from pyarrow import parquet
 
         number = max(self.row_counts, default=-1) + 1
@@ -65,7 +47,7 @@ class Shards:
             atomic_path(self.path(number)) as temporary,
             temporary.open("wb") as file,  # a Python file, for its clear error messages
             parquet.ParquetWriter(
-                file, _schema(), use_dictionary=False, write_page_checksum=True
+                file, arrow_schema(), use_dictionary=False, write_page_checksum=True
             ) as writer,
         ):
             for batch in batches:
@@ -76,21 +58,6 @@ class Shards:
         self.row_counts[number] = rows
         return number
 
-    def write_outcomes(self, outcomes: Collection[StoredOutcome]) -> int:
-        """Write a new shard of outcomes that all have a state, and return its number."""
-        import pyarrow as pa
-
-        filenames, states, results = zip(*outcomes, strict=True)
-        sizes, times, contents = zip(*states, strict=True)
-        vectors = [None if isinstance(result, str) else result for result in results]
-        errors = [result if isinstance(result, str) else None for result in results]
-        columns = [filenames, sizes, times, contents, vectors, errors]
-        schema = _schema()
-        arrays = [
-            pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)
-        ]
-        return self.write([pa.RecordBatch.from_arrays(arrays, schema=schema)])
-
     def remove(self, number: int) -> None:
         """Delete a shard."""
         self.path(number).unlink()
@@ -99,26 +66,17 @@ class Shards:
     def read_rows(self, number: int) -> Iterator[tuple[str, Row]]:
         """Yield the filename and the row of each picture of a shard."""
         for batch in self.read_batches(number):
-            columns = (batch[name].to_pylist() for name in ("size", "modified", "content"))
-            states = map(FileState, *columns)
+            states = map(FileState, *(batch[name].to_pylist() for name in FileState._fields))
             filenames, errors = batch["filename"].to_pylist(), batch["error"].to_pylist()
             for filename, state, error in zip(filenames, states, errors, strict=True):
                 yield filename, Row(state, number, error)
 
     def read_batches(self, number: int) -> Iterator[pyarrow.RecordBatch]:
-        """Yield the rows of a shard in batches, after verifying their checksums.
-
-        Raises
-        ------
-        DamagedShardError
-            If the file is damaged or has other columns.
-        InputError
-            If the system cannot read it.
-        """
+        """Yield the rows of a shard in batches, after verifying their checksums."""
         import pyarrow as pa
         from pyarrow import parquet
 
-        path, schema = self.path(number), _schema()
+        path, schema = self.path(number), arrow_schema()
         try:
             with parquet.ParquetFile(
                 path,
@@ -128,7 +86,7 @@ class Shards:
             ) as file:
                 if not file.schema_arrow.equals(schema):
                     raise DamagedShardError(f"{path}: damaged")
-                # Every thread of Arrow's would keep the memory that it once needed.
+                # Each of Arrow's threads would hold on to the memory that it once needed.
                 for batch in file.iter_batches(READ_ROWS, use_threads=False):
                     vectors = batch.num_rows - batch["vector"].null_count
                     if (
@@ -148,19 +106,3 @@ def find_shards(folder: Path) -> dict[int, Path]:
     matches = (re.fullmatch(r"part-(\d{5,})\.parquet", path.name) for path in folder.iterdir())
     found = sorted((int(match[1]), match.string) for match in matches if match)
     return {number: folder / name for number, name in found}
-
-
-def _schema() -> pyarrow.Schema:
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("filename", pa.string()),
-            ("size", pa.int64()),
-            ("modified", pa.int64()),
-            ("content", pa.binary(16)),
-            # Many versions of Arrow cannot write a null into a list of fixed size.
-            ("vector", pa.list_(pa.float32())),
-            ("error", pa.string()),
-        ]
-    )

@@ -43,8 +43,8 @@ class WorkerPlan(NamedTuple):
 
 
 def require_ray() -> None:
-    """Raise an error if Ray Data is not installed."""
-    if find_spec("ray") is None or find_spec("fsspec") is None:  # Ray Data needs fsspec, Ray not
+    """Raise an error if Ray Data, which needs fsspec, is not installed."""
+    if find_spec("ray") is None or find_spec("fsspec") is None:
         raise InputError(
             "--executor ray: Ray is not installed; pip install "
             "'keras-image-similarity-training[ray]', here and on every node"
@@ -53,27 +53,17 @@ def require_ray() -> None:
 
 @contextlib.contextmanager
 def connect_cluster(address: str | None) -> Iterator[None]:
-    """Connect to a cluster without Ray's own output.
+    """Connect to a cluster without Ray's own output, or use the existing connection.
 
-    If the program is connected to a cluster already, that one is used.
-
-    Parameters
-    ----------
-    address : str or None
-        ``host:6379``, or ``ray://host:10001`` from outside the cluster. None for the cluster in
-        RAY_ADDRESS or the one this machine is part of, or else for a new one on this machine that
-        ends with the context.
-
-    Raises
-    ------
-    InputError
-        If no cluster answers, or it has another version of Ray or Python.
+    The address is ``host:6379``, or ``ray://host:10001`` from outside the cluster. None stands for
+    the cluster in RAY_ADDRESS or the one this machine is part of, or else for a new one on this
+    machine that ends with the context.
     """
-    # Before Ray is imported: no usage report to a server, no advice from its C++ parts.
+    # Before Ray is imported: send no usage reports, and print no messages from its C++ parts.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    import ray.data  # which configures its loggers
+    import ray.data  # it configures the loggers that are silenced here
 
     with _quiet_loggers("ray", "ray.data"):
         if ray.is_initialized():
@@ -81,7 +71,7 @@ def connect_cluster(address: str | None) -> Iterator[None]:
             return
         if address is not None:
             _require_answer(address)
-        problem = None
+        problem = None  # raised after the block, because `suppress_stderr` would show Ray's output
         with suppress_stderr(), _preserve_sigterm():
             try:
                 ray.init(
@@ -102,25 +92,10 @@ def connect_cluster(address: str | None) -> Iterator[None]:
 
 
 def plan_workers(use_gpus: bool) -> WorkerPlan:
-    """Divide the connected cluster into workers.
+    """Divide the connected cluster into workers: one per GPU, or else about one per node.
 
-    There is one worker per GPU if there are GPUs, otherwise about one per node. All workers have
-    the same size, so that any of them can be restarted on any node: the largest size that uses at
-    least nine of ten cores.
-
-    Parameters
-    ----------
-    use_gpus : bool
-        Whether the runtime can use GPUs.
-
-    Returns
-    -------
-    WorkerPlan
-
-    Raises
-    ------
-    InputError
-        If the cluster has no CPUs.
+    All workers have the same size, so that any of them can be restarted on any node: the largest
+    size that uses at least nine of ten cores.
     """
     sizes = [(int(cpus), int(gpus)) for cpus, gpus in map(_resources, _live_nodes())]
     with_gpus = [(cpus, gpus) for cpus, gpus in sizes if cpus and gpus] if use_gpus else []
@@ -141,18 +116,7 @@ def plan_workers(use_gpus: bool) -> WorkerPlan:
 
 
 def require_ready_nodes(sample: Sequence[File]) -> None:
-    """Check, before long work, that every node can embed.
-
-    Parameters
-    ----------
-    sample : sequence of File
-        Existing files; every node must see at least one.
-
-    Raises
-    ------
-    InputError
-        One line per node that cannot embed.
-    """
+    """Check that every node can embed and sees a file of the sample, before long work."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -181,10 +145,7 @@ def require_ready_nodes(sample: Sequence[File]) -> None:
 
 
 def warn_if_busy(plan: WorkerPlan) -> None:
-    """Print a note if other programs hold the cores or GPUs that a worker needs.
-
-    Ray waits for them without a message.
-    """
+    """Print a note if a worker must wait for other programs, because Ray waits silently."""
     import ray
 
     kind, needed = ("GPU", plan.gpus) if plan.gpus else ("CPU", plan.cores)
@@ -197,7 +158,7 @@ def warn_if_busy(plan: WorkerPlan) -> None:
 
 
 def last_line(error: BaseException) -> str:
-    """Return the last line of a message that is not empty: in Ray's, a traceback comes first."""
+    """Return the last nonempty line of a message, because Ray's begin with a traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__
 

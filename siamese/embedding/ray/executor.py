@@ -1,8 +1,7 @@
 """Embed on many machines: Ray Data streams files to actors and their vectors back.
 
-Only the driver writes the store. A store allows one writer, and so an interrupted run can continue
-with any executor. A vector is a hundredth of the size of its picture, so this one writer does not
-hold up the cluster.
+Only the driver writes to the store, so an interrupted run can continue with any executor. A vector
+is a hundredth of the size of its picture, so this one writer does not hold up the cluster.
 """
 
 from __future__ import annotations
@@ -46,12 +45,13 @@ SAMPLE_SIZE = 16
 
 
 class RayExecutor:
-    """Embeds on a Ray cluster; see `siamese.embedding.executor.Executor`.
+    """Embeds on a Ray cluster; see `Executor`.
 
     Parameters
     ----------
     address : str, optional
-        The cluster; see `siamese.embedding.ray.cluster.connect_cluster`.
+        ``host:6379``, or ``ray://host:10001`` from outside the cluster. By default the cluster in
+        RAY_ADDRESS or the one this machine is part of, or else a new one on this machine.
 
     Raises
     ------
@@ -74,13 +74,7 @@ class RayExecutor:
     def embed_files(
         self, embedder: Embedder, files: Mapping[str, File], batch_size: int
     ) -> Generator[EmbeddedBatch]:
-        """Embed files, which every node must see under the same paths.
-
-        Raises
-        ------
-        InputError
-            If there is no cluster, a node cannot embed, or some pictures crash every worker.
-        """
+        """Embed files, which every node must see under the same paths."""
         filenames = list(files)
         if not filenames:
             return

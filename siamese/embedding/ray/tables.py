@@ -1,18 +1,20 @@
-"""Arrow tables that the driver and the workers of a Ray cluster exchange.
+"""The Arrow tables that a Ray cluster exchanges, one row per picture.
 
-The driver sends tables of files, and the workers return tables of outcomes, one row per picture.
+The driver sends tables of files, and the workers return tables of outcomes.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
-from itertools import starmap
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from siamese.embedding.store_rows import FileState, Outcome, StoredOutcome
+from siamese.embedding.store_rows import (
+    FileState,
+    StoredOutcome,
+    batch_outcomes,
+    outcomes_to_batch,
+)
 from siamese.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def files_to_table(files: Mapping[str, File], filenames: Sequence[str]) -> pyarrow.Table:
-    """Make a table of the files of some filenames, which may be of any type of path."""
+    """Make a table of the files of some filenames."""
     import pyarrow as pa
 
     paths = [pickle.dumps(files[filename]) for filename in filenames]
@@ -43,73 +45,32 @@ def outcomes_to_table(
     """Make a table of outcomes and of the runtime and precision that computed them."""
     import pyarrow as pa
 
-    states = [outcome.state or (None, None, None) for outcome in outcomes]
-    sizes, times, contents = zip(*states, strict=True) if states else ((), (), ())
-    results = [outcome.outcome for outcome in outcomes]
-    vectors = [None if isinstance(result, str) else result for result in results]
-    errors = [result if isinstance(result, str) else None for result in results]
-    return pa.table(
-        {
-            "filename": pa.array([outcome.filename for outcome in outcomes], pa.string()),
-            "size": pa.array(sizes, pa.int64()),
-            "modified": pa.array(times, pa.int64()),
-            "content": pa.array(contents, pa.binary(16)),
-            "vector": pa.array(vectors, pa.list_(pa.float32())),
-            "error": pa.array(errors, pa.string()),
-            "ran": pa.array([f"{runtime} {precision}"] * len(outcomes), pa.string()),
-        }
-    )
+    table = pa.Table.from_batches([outcomes_to_batch(outcomes)])
+    ran = pa.array([f"{runtime} {precision}"] * len(outcomes), pa.string())
+    return table.append_column("ran", ran)
 
 
 def error_to_table(reason: str) -> pyarrow.Table:
-    """Make a table of outcomes that says why a worker cannot embed.
-
-    Ray would bury an exception in its own messages.
-    """
+    """Make a table that says why a worker cannot embed; Ray would bury an exception in its own."""
     import pyarrow as pa
 
-    schema = outcomes_to_table([], "", "").schema
-    return pa.Table.from_pylist([{**dict.fromkeys(schema.names), "error": reason}], schema)
+    return pa.Table.from_pylist([{"error": reason}], outcomes_to_table([], "", "").schema)
 
 
 def table_to_outcomes(table: pyarrow.Table) -> tuple[list[StoredOutcome], set[tuple[str, str]]]:
-    """Return the content of a table that `outcomes_to_table` made.
+    """Return the outcomes of a table, and every pair of runtime and precision that computed them.
 
-    Parameters
-    ----------
-    table : pyarrow.Table
-
-    Returns
-    -------
-    outcomes : list of StoredOutcome
-    ran : set of (str, str)
-        Every pair of runtime and precision.
-
-    Raises
-    ------
-    InputError
-        If `error_to_table` made the table.
+    Raises `InputError` if `error_to_table` made the table.
     """
     if table["filename"].null_count:
-        raise InputError(table["error"].to_pylist()[0])
-    column = table["vector"].combine_chunks()
-    count = len(column) - column.null_count
-    # Rows of one array, not a list of floats per picture.
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    vectors = iter(values.reshape(count, -1) if count else np.empty((0, 0), np.float32))
-
-    def make_outcome(
-        filename: str, size: int | None, modified: int, content: bytes, error: str | None
-    ) -> StoredOutcome:
-        state = None if size is None else FileState(size, modified, content)
-        result: Outcome = next(vectors) if error is None else error
-        return StoredOutcome(filename, state, result)
-
-    names = ("filename", "size", "modified", "content", "error")
-    rows = zip(*(table[name].to_pylist() for name in names), strict=True)
-    outcomes = list(starmap(make_outcome, rows))
-    ran = set()
-    for value in table["ran"].unique().to_pylist():
-        runtime, precision = value.split()
-        ran.add((runtime, precision))
-    return outcomes, ran
+        raise InputError(table["error"][0].as_py())
+    outcomes: list[StoredOutcome] = []
+    for batch in table.to_batches():
+        filenames, *states = (batch[name].to_pylist() for name in ("filename", *FileState._fields))
+        for filename, *state, outcome in zip(
+            filenames, *states, batch_outcomes(batch), strict=True
+        ):
+            stored = None if None in state else FileState(*state)
+            outcomes.append(StoredOutcome(filename, stored, outcome))
+    pairs = (value.split() for value in table["ran"].unique().to_pylist())
+    return outcomes, {(runtime, precision) for runtime, precision in pairs}

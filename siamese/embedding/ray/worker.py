@@ -28,52 +28,29 @@ if TYPE_CHECKING:
 MODEL_FILENAME = "model.hdf5"
 
 MAX_ATTEMPTS = 4
-"""How often a table is started before the run fails. Nodes come and go, but a table that ends every
-worker is at fault itself."""
+"""Attempts at a table before the run fails. Nodes come and go, but a table that crashes every worker
+is itself at fault."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Settings of a run, which are put into the cluster once for all workers.
+    """Settings of a run, which are put into the cluster once for all workers."""
 
-    Attributes
-    ----------
-    model : bytes
-        A checkpoint.
-    name, fingerprint : str
-        Facts of the model.
-    runtime, precision : str
-        See `siamese.embedding.runtimes.choose.open_runtime`.
-    batch_size : int
-        Pictures per call of the model.
-    cores : int
-        Cores that a worker may use.
-    sample : sequence of File
-        Existing files; every node must see at least one.
-    """
-
-    model: bytes = field(repr=False)
+    model: bytes = field(repr=False)  # a checkpoint
     name: str
     fingerprint: str
     runtime: RuntimeName
     precision: PrecisionName
     batch_size: int
-    cores: int
-    sample: Sequence[File]
+    cores: int  # per worker
+    sample: Sequence[File]  # existing files, of which every node must see at least one
 
 
 class Worker:
     """Embeds tables of files, as an actor of Ray Data.
 
-    The model is loaded with the first table, so that a crash while loading counts as an attempt at
-    that table.
-
-    Parameters
-    ----------
-    job : ray.ObjectRef
-        Reference to a `Job`.
-    attempts : ray.actor.ActorHandle
-        Actor of an `AttemptCounter`.
+    `job` is a reference to a `Job`, and `attempts` a handle of an `AttemptCounter`. The model is
+    loaded with the first table, so that a crash while loading counts as an attempt at that table.
     """
 
     def __init__(self, job: Any, attempts: Any) -> None:
@@ -111,13 +88,13 @@ class Worker:
 
 
 class AttemptCounter:
-    """Counts how often each table was started. It is an actor of its own, because workers crash."""
+    """Counts the attempts at each table. It is an actor of its own, because workers crash."""
 
     def __init__(self) -> None:
         self._attempts: Counter[str] = Counter()
 
     def add(self, first_filename: str) -> int:
-        """Count an attempt at the table with this first filename, and return the number so far."""
+        """Count an attempt at the table that starts with a filename; return the number so far."""
         self._attempts[first_filename] += 1
         return self._attempts[first_filename]
 
@@ -125,12 +102,7 @@ class AttemptCounter:
 def find_problem(version: str, sample: Sequence[File]) -> str | None:
     """Return why this node cannot embed, or None if it can.
 
-    Parameters
-    ----------
-    version : str
-        Version of this package on the driver.
-    sample : sequence of File
-        Existing files; the node must see at least one.
+    It needs the driver's version of this package, and must see at least one file of the sample.
     """
     if __version__ != version:
         return (
@@ -146,13 +118,7 @@ def find_problem(version: str, sample: Sequence[File]) -> str | None:
 
 
 def _load_embedder(job: Job) -> Embedder:
-    """Load the model of a job.
-
-    Raises
-    ------
-    InputError
-        If this node cannot embed, or loads another model than the driver.
-    """
+    """Load the model of a job, and check that it is the driver's."""
     if problem := find_problem(__version__, job.sample):  # a node that joined later
         raise InputError(f"node {node_address()}: {problem}")
     limit_cores(job.cores)  # the others belong to the other workers of the node

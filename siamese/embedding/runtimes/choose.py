@@ -26,30 +26,10 @@ def open_runtime(
     runtime: RuntimeName = "auto",
     precision: PrecisionName = "auto",
 ) -> Runtime:
-    """Open the runtime that executes a model.
+    """Open the runtime that executes a model, and load the Keras model only if it is needed.
 
-    If "auto" cannot use OpenVINO, or cannot compute in the usual precision, the reason is printed
-    to standard error.
-
-    Parameters
-    ----------
-    load_model : callable
-        Returns the Keras model. It is not called if OpenVINO's form of the model is in the cache.
-    facts : ModelFacts
-        The model.
-    runtime : {"auto", "openvino", "tensorflow"}, default "auto"
-        "auto" is OpenVINO on a CPU and TensorFlow on a GPU.
-    precision : {"auto", "float32", "bfloat16"}, default "auto"
-        "auto" is the fastest that gives the vectors of float32.
-
-    Returns
-    -------
-    Runtime
-
-    Raises
-    ------
-    InputError
-        If a runtime or precision other than "auto" is not available.
+    If "auto" falls back to TensorFlow or to float32, the reason is printed to standard error. A
+    requested runtime or precision that is not available raises `InputError`.
     """
     from siamese.models.devices import has_gpu
 
@@ -71,7 +51,7 @@ def open_runtime(
         opened, note = open_openvino(load_model, facts, precision)
     except InputError:
         raise
-    except Exception as error:  # OpenVINO raises its own and RuntimeError, of several lines
+    except Exception as error:  # OpenVINO raises several types, with messages of several lines
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         problem = f"{facts.name}: OpenVINO cannot run this model ({reason[:200]})"
         if not automatic:
@@ -84,7 +64,7 @@ def open_runtime(
 
 
 def needs_keras(runtime: RuntimeName) -> bool:
-    """Return whether the Keras model is needed even if OpenVINO's form of it is in the cache."""
+    """Return whether the Keras model is needed even if the converted model is cached."""
     from siamese.models.devices import may_have_gpu
 
     if runtime == "tensorflow" or (runtime == "auto" and may_have_gpu()):
@@ -112,9 +92,8 @@ def _keras_backend() -> str:
     return os.environ.get("KERAS_BACKEND", "tensorflow")
 
 
-@cache
+@cache  # so that it is printed once per process
 def _warn_missing_openvino() -> None:
-    """Say once per process that OpenVINO is missing."""
     print(
         f"OpenVINO is not installed; using TensorFlow, which is slower ({_REMEDY})",
         file=sys.stderr,

@@ -15,23 +15,15 @@ if TYPE_CHECKING:
 
 
 class KerasRuntime:
-    """A Keras model; see `siamese.embedding.runtimes.runtime.Runtime`.
-
-    Parameters
-    ----------
-    model : keras.Model
-        float32 (n, s, s, 3) in [-1, 1] → float32 (n, d).
-    precision : str
-        Name of the precision that the layers have.
-    """
+    """A Keras model whose layers already have the precision; see `Runtime`."""
 
     name = "tensorflow"
 
     def __init__(self, model: keras.Model, precision: str) -> None:
         self.precision = precision
         self._model = model
-        # Keras compiles on the first call, which two threads must not do at once; and one call
-        # keeps all cores, or the GPU, busy anyway.
+        # Two threads must not be in the first call at once, which compiles the model. Later calls
+        # gain nothing from threads either: each keeps all cores, or the GPU, busy.
         self._lock = Lock()
 
     def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:

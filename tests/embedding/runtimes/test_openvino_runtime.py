@@ -20,8 +20,11 @@ from siamese.data.images import square_picture
 from siamese.embedding.embedder import Embedder
 from siamese.embedding.runtimes import openvino_convert as conversion
 from siamese.embedding.runtimes.keras_runtime import KerasRuntime
-from siamese.embedding.runtimes.openvino_cache import converted_model_path, read_bfloat16
-from siamese.embedding.runtimes.openvino_convert import read_model
+from siamese.embedding.runtimes.openvino_cache import (
+    converted_model_path,
+    read_bfloat16,
+    read_model,
+)
 from siamese.embedding.runtimes.openvino_runtime import OpenVinoRuntime, open_openvino
 from siamese.errors import InputError
 
@@ -77,7 +80,7 @@ def test_vectors_are_those_of_keras_in_order(runtime, expected, count):
 
 def test_the_pretrained_default_on_photos(pretrained):
     """Every sample photo is far above the cosine that is required."""
-    squares = module._sample_squares(224)
+    squares = module.load_sample_squares(224)
     by_keras = KerasRuntime(pretrained.model, "float32").embed_squares(squares)
     exact, note = open_openvino(lambda: pretrained.model, pretrained.facts, "float32")
     assert (exact.precision, note) == ("float32", None)
@@ -196,11 +199,11 @@ def test_a_damaged_model_is_converted_again(embedder, facts, conversions, expect
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("model.xml", "<net/>")
             file.writestr("model.bin", "")
-    assert read_model(path) is None
+    assert read_model(facts) is None
     again, _ = open_openvino(lambda: embedder.model, facts, "float32")
     assert len(conversions) == 2
     np.testing.assert_allclose(again.embed_squares(SQUARES), expected, atol=1e-5)
-    assert read_model(path) is not None
+    assert read_model(facts) is not None
 
 
 def test_without_a_writable_folder_nothing_is_cached(embedder, facts, expected, tmp_path):
@@ -261,7 +264,7 @@ def test_early_layers_stay_in_float32_if_that_makes_the_vectors_agree(
 
 @with_bfloat16_units
 def test_the_pretrained_default_in_bfloat16(pretrained):
-    squares = module._sample_squares(224)
+    squares = module.load_sample_squares(224)
     exact, _ = open_openvino(lambda: pretrained.model, pretrained.facts, "float32")
     fast, note = open_openvino(lambda: pretrained.model, pretrained.facts, "auto")
     assert (fast.precision, note) == ("bfloat16", None)
@@ -273,7 +276,7 @@ def test_the_choice_of_layers_is_cached(embedder, facts, with_bfloat16, monkeypa
     with_bfloat16[0] = 1.0
     _, note = open_openvino(lambda: embedder.model, facts, "auto")
     measured = []
-    monkeypatch.setattr(module, "_sample_squares", measured.append)
+    monkeypatch.setattr(module, "load_sample_squares", measured.append)
     assert open_openvino(lambda: embedder.model, facts, "auto")[1] == note
     assert measured == []
     cached = next(converted_model_path(facts).parent.glob("*.bfloat16"))
