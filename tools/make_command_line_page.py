@@ -10,7 +10,6 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -51,7 +50,11 @@ def render_command(name: str, command: click.Command) -> str:
     usage = " ".join(command.collect_usage_pieces(context))
     title = "utilities.py" if name.endswith(".py") else name
     lines = [f"## {title}\n", f"```text\n{name} {usage}\n```\n"]
-    lines += [f"{paragraph}\n" for paragraph in _paragraphs(command.help or "")]
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        lines.append(_escape(" ".join(paragraph.split())) + "\n")
+    if command.epilog:
+        _, _, examples = command.epilog.partition("\b\n")
+        lines.append(f"```sh\n{textwrap.dedent(examples)}\n```\n")
     lines += ["| flag | meaning |", "|---|---|"]
     for parameter in command.params:
         if isinstance(parameter, click.Option) and not parameter.hidden:
@@ -66,17 +69,6 @@ def _render_option(option: click.Option, context: click.Context) -> str:
     cells = (re.sub(r"\s+", " ", cell).strip().replace("|", "\\|") for cell in (flags, text))
     flags, text = cells
     return f"| `{flags}` | {_escape(text)} |"
-
-
-def _paragraphs(text: str) -> Iterator[str]:
-    r"""Yield the paragraphs of a help text; one that begins with ``\b`` is code."""
-    for paragraph in inspect.cleandoc(text).split("\n\n"):
-        if paragraph.startswith("\b"):
-            _, *lines = paragraph.splitlines()
-            code = [line for line in lines if not line.startswith("Example")]
-            yield "```sh\n" + textwrap.dedent("\n".join(code)) + "\n```"
-        else:
-            yield _escape(" ".join(paragraph.split()))
 
 
 def _escape(text: str) -> str:

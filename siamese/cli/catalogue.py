@@ -11,6 +11,7 @@ import click
 from siamese.cli.loading import read_catalogue
 from siamese.cli.options import (
     PATH,
+    format_examples,
     json_option,
     labeled_data_options,
     seed_option,
@@ -27,7 +28,7 @@ output_option = click.option(
 )
 
 
-@click.command()
+@click.command(epilog=format_examples("siamese check --labeled-data photos/items.json"))
 @labeled_data_options
 @json_option
 def check(labeled_data: Path, image_dir: Folder | None, as_json: bool) -> None:
@@ -35,10 +36,6 @@ def check(labeled_data: Path, image_dir: Folder | None, as_json: bool) -> None:
 
     Checks the structure of the JSON file, the filenames and the pictures. Errors (exit code 2)
     must be corrected; warnings may be intended.
-
-    \b
-    Example:
-      siamese check --labeled-data photos/items.json
     """
     from siamese.data.check import check_catalogue
 
@@ -53,7 +50,7 @@ def check(labeled_data: Path, image_dir: Folder | None, as_json: bool) -> None:
     sys.exit(2 if report.errors else 0)
 
 
-@click.command()
+@click.command(epilog=format_examples("siamese split --labeled-data photos/items.json --train 0.7"))
 @labeled_data_options
 @click.option(
     "--train",
@@ -80,10 +77,6 @@ def split(
     """Split a catalogue into train.json and test.json.
 
     Each item goes to one of them with all its pictures. The split is stratified by label.
-
-    \b
-    Example:
-      siamese split --labeled-data photos/items.json --train 0.7
     """
     from siamese.utils.files import atomic_path
 
@@ -110,7 +103,7 @@ def split(
         click.echo(f"note: the filenames are still relative to {folder}; give it as --image-dir")
 
 
-@click.command()
+@click.command(epilog=format_examples("siamese from-folder photos --output photos/items.json"))
 @click.argument("source", type=PATH)
 @output_option
 @json_option
@@ -119,17 +112,15 @@ def from_folder(source: Path, output: Path, as_json: bool) -> None:
 
     SOURCE contains one subfolder per item. The filenames are relative to SOURCE: if --output is
     elsewhere, give SOURCE as --image-dir to the other commands.
-
-    \b
-    Example:
-      siamese from-folder photos --output photos/items.json
     """
     from siamese.data.catalogue import Catalogue
 
     write_catalogue(Catalogue.from_folder(source), output, as_json)
 
 
-@click.command()
+@click.command(
+    epilog=format_examples("siamese from-csv photos/items.csv --output photos/items.json")
+)
 @click.argument("source", type=PATH)
 @output_option
 @json_option
@@ -138,10 +129,6 @@ def from_csv(source: Path, output: Path, as_json: bool) -> None:
 
     SOURCE has the header item_id,filename,labels and one row per picture. Several labels are
     separated by | or ; in their cell.
-
-    \b
-    Example:
-      siamese from-csv photos/items.csv --output photos/items.json
     """
     from siamese.data.catalogue import Catalogue
 

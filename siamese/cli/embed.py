@@ -18,6 +18,7 @@ from siamese.cli.options import (
     batch_size_option,
     embedding_options,
     executor_options,
+    format_examples,
     json_option,
     labeled_data_options,
 )
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from siamese.embedding.executor import ExecutorName
 
 
-@click.command()
+@click.command(
+    epilog=format_examples("siamese embed --labeled-data photos/items.json --output embeddings")
+)
 @labeled_data_options
 @embedding_options
 @executor_options
@@ -53,10 +56,6 @@ def embed(
     The commands index, evaluate and report reuse the folder with --embeddings. Run the command
     again to continue an interrupted run or to add new pictures. Unusable pictures are skipped
     (exit code 3).
-
-    \b
-    Example:
-      siamese embed --labeled-data photos/items.json --output embeddings
     """
     from siamese.embedding.embed_catalogue import embed_into_store
     from siamese.embedding.store import EmbeddingStore

@@ -20,6 +20,7 @@ from siamese.cli.options import (
     embedding_options,
     embeddings_option,
     executor_options,
+    format_examples,
     json_option,
     labeled_data_options,
     seed_option,
@@ -42,7 +43,12 @@ WEAKEST_LABELS = 5
 """Number of labels in the table of the weakest ones; --json lists all labels."""
 
 
-@click.command()
+@click.command(
+    epilog=format_examples(
+        "siamese evaluate --labeled-data photos/test.json \\",
+        "    --keras-model checkpoints/final_model.hdf5",
+    )
+)
 @labeled_data_options
 @click.option(
     "--queries",
@@ -80,11 +86,6 @@ def evaluate(
     Prints recall@k, precision@10, MAP@R, mAP and nDCG@10, averaged over pictures and over items,
     with 95 % bootstrap confidence intervals. Also prints the weakest labels and how well distances
     tell pairs of the same item from other pairs.
-
-    \b
-    Example:
-      siamese evaluate --labeled-data photos/test.json \\
-          --keras-model checkpoints/final_model.hdf5
     """
     keras_model = model["keras_model"]
     if calibrate and keras_model is None:

@@ -9,12 +9,14 @@ from typing import Any
 import click
 
 from siamese.cli.loading import load_embedder, model_context
-from siamese.cli.options import PATH, json_option, model_options
+from siamese.cli.options import PATH, format_examples, json_option, model_options
 from siamese.cli.output import print_json, print_table
 from siamese.utils.files import require_writable
 
 
-@click.command()
+@click.command(
+    epilog=format_examples("siamese export savedmodel --keras-model checkpoints/final_model.hdf5")
+)
 @click.argument("what", type=click.Choice(["savedmodel"]))
 @model_options
 @click.option(
@@ -28,10 +30,6 @@ def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
 
     The outputs of the SavedModel are compared with those of Keras. If they differ, nothing is
     exported.
-
-    \b
-    Example:
-      siamese export savedmodel --keras-model checkpoints/final_model.hdf5
     """
     from siamese.embedding.savedmodel import SAVED_MODELS, export_savedmodel
 

@@ -21,6 +21,7 @@ from siamese.cli.options import (
     embedding_options,
     embeddings_option,
     executor_options,
+    format_examples,
     json_option,
     labeled_data_options,
 )
@@ -32,7 +33,12 @@ if TYPE_CHECKING:
     from siamese.embedding.executor import ExecutorName
 
 
-@click.command()
+@click.command(
+    epilog=format_examples(
+        "siamese index --labeled-data photos/items.json \\",
+        "    --keras-model checkpoints/final_model.hdf5",
+    )
+)
 @labeled_data_options
 @embedding_options
 @executor_options
@@ -87,11 +93,6 @@ def index(
     The index is a pickled scikit-learn BallTree, a FAISS folder or a Milvus collection. Run the
     command again to continue an interrupted run or to add new pictures. Unusable pictures are
     skipped (exit code 3) and listed in a file beside the index.
-
-    \b
-    Example:
-      siamese index --labeled-data photos/items.json \\
-          --keras-model checkpoints/final_model.hdf5
     """
     from siamese.indexes.build import index_catalogue, prepare_index
 

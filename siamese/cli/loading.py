@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from siamese.embedding.executor import Executor, ExecutorName
     from siamese.embedding.runtimes.runtime import PrecisionName, RuntimeName
     from siamese.embedding.store import EmbeddingStore
+    from siamese.indexes import Index
     from siamese.models.facts import ModelFacts
 
 
@@ -103,6 +104,13 @@ def load_embedder(
             return Embedder.load(recorded.path, **settings)
         backbone, picture_size = recorded.name, recorded.picture_size
     return Embedder.pretrained(backbone, picture_size, weights or "imagenet", **settings)
+
+
+def load_index_embedder(index: Index, index_place: str, **model: Any) -> Embedder:
+    """Load the model that the options name, or else the one that the index was built with."""
+    from siamese.indexes.model_path import find_moved_checkpoint
+
+    return load_embedder(**model, recorded=find_moved_checkpoint(index.model, index_place))
 
 
 def create_executor(name: ExecutorName, ray_address: str | None) -> Executor:

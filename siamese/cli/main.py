@@ -11,6 +11,7 @@ from siamese.cli.embed import embed
 from siamese.cli.evaluate import evaluate
 from siamese.cli.export import export
 from siamese.cli.index import index
+from siamese.cli.options import format_examples
 from siamese.cli.output import report_errors
 from siamese.cli.report import report
 from siamese.cli.search import search
@@ -30,23 +31,28 @@ class CommandGroup(click.Group):
         return list(self.commands)  # in the order of a typical session, not alphabetically
 
 
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+SESSION = (
+    "siamese from-folder photos --output photos/items.json",
+    "siamese check --labeled-data photos/items.json",
+    "siamese split --labeled-data photos/items.json",
+    "siamese train --labeled-data photos/train.json",
+    'model="--keras-model checkpoints/final_model.hdf5"',
+    "siamese report --labeled-data photos/test.json $model",
+    "siamese index --labeled-data photos/items.json $model",
+    "siamese search photo.jpg",
+    "siamese serve --image-dir photos",
+)
+"""A typical session, for a folder of photos with one subfolder per item."""
+
+
+@click.group(
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=format_examples(*SESSION),
+)
 @click.version_option(__version__, prog_name="siamese")
 def cli() -> None:
     """Train image-similarity models, index pictures and search by picture.
-
-    A typical session, with one subfolder of photos per item:
-
-    \b
-      siamese from-folder photos --output photos/items.json
-      siamese check --labeled-data photos/items.json
-      siamese split --labeled-data photos/items.json
-      siamese train --labeled-data photos/train.json
-      model="--keras-model checkpoints/final_model.hdf5"
-      siamese report --labeled-data photos/test.json $model
-      siamese index --labeled-data photos/items.json $model
-      siamese search photo.jpg
-      siamese serve --image-dir photos
 
     Exit codes: 0 success, 2 invalid input or usage, 3 success but some pictures were skipped.
     """

@@ -26,6 +26,11 @@ class FolderType(click.ParamType[Any]):
         return as_folder(value)
 
 
+def format_examples(*commands: str) -> str:
+    """Return the epilog of a help text that shows example commands."""
+    return "Examples:\n\n\b\n" + "\n".join(f"  {command}" for command in commands)
+
+
 def combine_options(*options: Callable[[F], F]) -> Callable[[F], F]:
     """Return a decorator that adds several options, which --help lists in this order."""
 

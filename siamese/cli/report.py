@@ -20,6 +20,7 @@ from siamese.cli.options import (
     embedding_options,
     embeddings_option,
     executor_options,
+    format_examples,
     json_option,
     labeled_data_options,
 )
@@ -32,7 +33,12 @@ if TYPE_CHECKING:
     from siamese.embedding.executor import ExecutorName
 
 
-@click.command()
+@click.command(
+    epilog=format_examples(
+        "siamese report --labeled-data photos/test.json \\",
+        "    --keras-model checkpoints/final_model.hdf5",
+    )
+)
 @labeled_data_options
 @embedding_options
 @executor_options
@@ -55,11 +61,6 @@ def report(
 
     Evaluates both on a catalogue that the model was not trained on, and writes report.html,
     neighbours.png, catalogue.png and metrics.json to --output.
-
-    \b
-    Example:
-      siamese report --labeled-data photos/test.json \\
-          --keras-model checkpoints/final_model.hdf5
     """
     catalogue = read_checked_catalogue(labeled_data, image_dir)
     if not (model["keras_model"] or model["backbone"]):

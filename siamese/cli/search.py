@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.cli.loading import load_embedder, model_context
+from siamese.cli.loading import load_index_embedder, model_context
 from siamese.cli.options import (
     PATH,
     FolderType,
+    format_examples,
     index_options,
     json_option,
     query_embedding_options,
@@ -31,7 +32,12 @@ PICTURE_SUFFIXES = (".html", ".png")
 """Suffixes of --output for files that show the pictures."""
 
 
-@click.command()
+@click.command(
+    epilog=format_examples(
+        "siamese search photo.jpg",
+        "siamese search photo.jpg --image-dir photos --output results.html",
+    )
+)
 @click.argument("images", type=PATH, nargs=-1)
 @click.option(
     "--queries",
@@ -117,25 +123,18 @@ def search(
 
     IMAGES are picture files, or folders whose pictures are all searched for. The default model is
     the one that the index was built with; other models are rejected.
-
-    \b
-    Examples:
-      siamese search photo.jpg
-      siamese search photo.jpg --image-dir photos --output results.html
     """
     from siamese.indexes import LabelFilter, open_index
     from siamese.search.queries import collect_queries, search_each, search_together
 
     check_output(output, image_dir)
     query_list = collect_queries(images, queries, image_dir)
-    opened = open_index(index_place, collection)
+    index = open_index(index_place, collection)
     skipped: list[Skipped] = []
     with model_context():
-        from siamese.indexes.model_path import find_moved_checkpoint
         from siamese.search.searcher import Searcher, SearchOptions
 
-        recorded = find_moved_checkpoint(opened.model, index_place)
-        searcher = Searcher(load_embedder(**model, recorded=recorded), opened)
+        searcher = Searcher(load_index_embedder(index, index_place, **model), index)
         options = SearchOptions(
             offset=offset,
             labels=LabelFilter.from_lists(any_label, every_label, no_label),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.cli.loading import load_embedder, model_context
-from siamese.cli.options import PATH, index_options, query_embedding_options
+from siamese.cli.loading import load_index_embedder, model_context
+from siamese.cli.options import PATH, format_examples, index_options, query_embedding_options
 from siamese.errors import InputError
 from siamese.utils.text import pluralize
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from siamese.search.searcher import Searcher
 
 
-@click.command()
+@click.command(epilog=format_examples("siamese serve --index search_index.pkl --image-dir photos"))
 @index_options
 @query_embedding_options
 @click.option(
@@ -131,10 +131,6 @@ def serve(
 
     The default model is the one that the index was built with; other models are rejected. On
     SIGTERM, the server answers all accepted requests before it exits.
-
-    \b
-    Example:
-      siamese serve --index search_index.pkl --image-dir photos
     """
     from siamese.server.settings import Limits, Settings, read_api_keys
 
@@ -162,22 +158,15 @@ def serve(
     from siamese.indexes import open_index
     from siamese.server.run import bind_socket, format_url, serve
 
-    def open_embedder(index: Index) -> Any:
-        if tf_serving is not None:
-            from siamese.server.tf_serving import TFServing
-
-            return TFServing(tf_serving, tf_serving_model, index)
-        from siamese.indexes.model_path import find_moved_checkpoint
-
-        return load_embedder(**model, recorded=find_moved_checkpoint(index.model, index_place))
-
     def load_searcher(previous: Searcher | None) -> Searcher:
         from siamese.search.searcher import Searcher
 
         index = open_index(index_place, collection)
         if previous is not None and index.model == previous.index.model:
             return Searcher(previous.embedder, index)
-        return Searcher(open_embedder(index), index)
+        if tf_serving is not None:
+            return Searcher(connect_tf_serving(tf_serving, tf_serving_model, index), index)
+        return Searcher(load_index_embedder(index, index_place, **model), index)
 
     listener = bind_socket(host, port)
     with model_context():
@@ -188,3 +177,10 @@ def serve(
     pictures = pluralize(current.pictures, "picture")
     click.echo(f"{format_url(listener)}: {pictures} of {current.searcher.index.name}")
     sys.exit(serve(service, listener))
+
+
+def connect_tf_serving(address: str, model_name: str, index: Index) -> Any:
+    """Return an embedder that sends pictures to TensorFlow Serving."""
+    from siamese.server.tf_serving import TFServing
+
+    return TFServing(address, model_name, index)

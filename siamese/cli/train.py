@@ -9,7 +9,13 @@ from typing import Any
 import click
 
 from siamese.cli.loading import model_context, read_checked_catalogue, reject_model_flags
-from siamese.cli.options import PATH, json_option, labeled_data_options, training_model_options
+from siamese.cli.options import (
+    PATH,
+    format_examples,
+    json_option,
+    labeled_data_options,
+    training_model_options,
+)
 from siamese.cli.output import exit_if_skipped, print_json
 from siamese.cli.train_options import recipe_options
 from siamese.data.remote_files import Folder
@@ -17,7 +23,7 @@ from siamese.training.recipe import Recipe
 from siamese.utils.files import require_writable
 
 
-@click.command()
+@click.command(epilog=format_examples("siamese train --labeled-data photos/train.json"))
 @labeled_data_options
 @click.option(
     "--output",
