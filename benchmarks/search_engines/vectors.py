@@ -154,7 +154,7 @@ class Items:
         self._elsewhere = near[:, NEIGHBOURHOOD:]
 
     def blocks(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.intp]]]:
-        """Yield vectors (n, d), their items (n,) and their labels (n, 2) without end, as numbers."""
+        """Yield vectors (n, d), their items (n,) and labels (n, 2) endlessly, as numbers."""
         frequency = 1 / np.arange(1, LABELS + 1)
         block = 0
         while True:

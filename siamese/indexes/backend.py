@@ -47,7 +47,7 @@ class Backend(ABC):
 
     @abstractmethod
     def recognises(self, place: Place) -> bool:
-        """Check by its form whether a place is of this backend, without opening anything."""
+        """Check whether a place looks like one of this backend, without opening it."""
 
     def exists(self, place: Place, collection: str = COLLECTION) -> bool:
         """Check whether there is an index at a place.

@@ -22,12 +22,18 @@ BACKENDS: dict[str, Backend] = {
 
 
 def recognise_backend(place: Place) -> Backend | None:
-    """Return the backend whose form a place has, or None; a server is not contacted."""
+    """Return the backend of what is at a place, or None, without contacting a server."""
     return next((backend for backend in BACKENDS.values() if backend.recognises(place)), None)
 
 
 def find_backend(place: Place, collection: str = COLLECTION) -> Backend | None:
     """Return the backend of the index at a place, or None if there is no index.
+
+    Parameters
+    ----------
+    place : path or address
+    collection : str, default "pictures"
+        Name of the Milvus collection.
 
     Raises
     ------
@@ -71,16 +77,19 @@ def open_index(place: Place, collection: str = COLLECTION) -> Index:
 
 
 def choose_backend(place: Place | None, name: str | None) -> Backend:
-    """Choose the backend of an index that is to be written.
-
-    Without a name it is the backend of the index at the place, or of the place's suffix, or
-    balltree.
+    """Choose the backend of a new index.
 
     Parameters
     ----------
-    place : path or address, optional
-    name : str, optional
-        A key of `BACKENDS`.
+    place : path or address, or None
+        Where to write the index.
+    name : str or None
+        A key of `BACKENDS`. If None, the backend of the index at the place, or else of its suffix,
+        or else balltree.
+
+    Returns
+    -------
+    Backend
 
     Raises
     ------
@@ -89,20 +98,19 @@ def choose_backend(place: Place | None, name: str | None) -> Backend:
     """
     if name is not None and name not in BACKENDS:
         raise InputError(f"--backend {name}: unknown; choose one of {', '.join(BACKENDS)}")
-    found = None if place is None else recognise_backend(place)
-    if place is not None and found is not None and is_address(place):
-        if name not in (None, found.name):
-            raise InputError(
-                f"{place}: an address is for --backend {found.name}, not {name}; "
-                "leave out --backend, or give a path"
-            )
-        return found
-    if name is not None or place is None:
-        return DEFAULT if name is None else BACKENDS[name]
+    named = None if name is None else BACKENDS[name]
+    if place is None:
+        return named or DEFAULT
+    found = recognise_backend(place)
+    if is_address(place) and found is not None and named not in (None, found):
+        raise InputError(
+            f"{place}: an address is for --backend {found.name}, not {name}; leave out --backend, "
+            "or give a path"
+        )
+    if named is not None:
+        return named
     if found not in (None, DEFAULT):
         return found
     suffix = Path(place).suffix
-    return next(
-        (other for other in BACKENDS.values() if Path(other.default_place).suffix == suffix),
-        DEFAULT,
-    )
+    backends = BACKENDS.values()
+    return next((each for each in backends if Path(each.default_place).suffix == suffix), DEFAULT)

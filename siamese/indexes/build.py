@@ -1,4 +1,4 @@
-"""Build the index of a catalogue, or update the index that is there."""
+"""Build the index of a catalogue, or update an existing one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IndexPlan:
-    """Where and how an index will be written; made by `prepare_index`.
+    """Where and how to write an index; created by `prepare_index`.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class IndexedCatalogue:
     Attributes
     ----------
     path : Path or str
-        Where the index lies.
+        Where the index is stored.
     backend : str
         Name of its backend.
     pictures : int

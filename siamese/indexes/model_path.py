@@ -14,7 +14,7 @@ def find_moved_checkpoint(model: ModelFacts | None, place: Place) -> ModelFacts 
 
     An index that was built in ``/home/me/project`` records
     ``/home/me/project/checkpoints/a.hdf5``. If this file is missing, the longest possible end of
-    the path is looked up, first beside the index, then in the working folder:
+    the path is looked up, first next to the index, then in the working folder:
     ``/app/checkpoints/a.hdf5`` before ``/app/a.hdf5``. `siamese.Searcher` checks by its
     fingerprint whether the file is the model of the index.
 
@@ -23,7 +23,7 @@ def find_moved_checkpoint(model: ModelFacts | None, place: Place) -> ModelFacts 
     model : ModelFacts or None
         The facts that the index records.
     place : path or address
-        Where the index lies.
+        Where the index is stored.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Where an index lies, and the files that are written beside it."""
+"""The place of an index, and of the files that belong to it."""
 
 from __future__ import annotations
 
@@ -25,18 +25,39 @@ def is_address(place: Place) -> bool:
     return re.match(r"(https?|tcp)://|unix:", os.fspath(place), re.IGNORECASE) is not None
 
 
-def embeddings_folder(place: Path | str, collection: str = COLLECTION) -> Path:
-    """Return the folder of the embeddings that an index is built from."""
+def embeddings_folder(place: Place, collection: str = COLLECTION) -> Path:
+    """Return the folder of the embeddings that an index is built from.
+
+    Parameters
+    ----------
+    place : path or address
+        Where the index is stored.
+    collection : str, default "pictures"
+        Name of the Milvus collection.
+
+    Examples
+    --------
+    >>> embeddings_folder("search_index.pkl").name
+    'search_index.embeddings'
+    """
     return _path_beside(place, collection, ".embeddings")
 
 
-def skipped_list(place: Path | str, collection: str = COLLECTION) -> Path:
-    """Return the JSON file that lists the pictures an index lacks."""
+def skipped_list(place: Place, collection: str = COLLECTION) -> Path:
+    """Return the path of the JSON file that lists the pictures an index lacks.
+
+    Parameters
+    ----------
+    place : path or address
+        Where the index is stored.
+    collection : str, default "pictures"
+        Name of the Milvus collection.
+    """
     return _path_beside(place, collection, ".skipped.json")
 
 
-def _path_beside(place: Path | str, collection: str, suffix: str) -> Path:
-    """Return a path beside the index, or in the working folder for an index on a server."""
+def _path_beside(place: Place, collection: str, suffix: str) -> Path:
+    """Return a path next to the index, or in the working folder for an index on a server."""
     if is_address(place):
         return Path(f"{collection}{suffix}")
     place = Path(place)

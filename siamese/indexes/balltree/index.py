@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import InputError
-from siamese.indexes.balltree.safe_pickle import NUMPY_NAMES, damage, read_pickle
+from siamese.indexes.balltree.safe_pickle import NUMPY_NAMES, damage_error, read_pickle
 from siamese.indexes.balltree.tree_state import TREE_NAMES, read_tree_state
 from siamese.indexes.index import IndexedPicture, Metadata
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter, LabelTable
@@ -141,7 +141,7 @@ class BallTreeIndex:
             model = None if recorded is None else ModelFacts.from_dict(recorded)
             metadata = check_pictures(state.data, content["metadata"], model)
         except ValueError as error:
-            raise damage(path, str(error)) from None
+            raise damage_error(path, str(error)) from None
         euclidean = DistanceMetric.get_metric("euclidean", dtype=np.float64)
         tree = BallTree.__new__(BallTree)
         tree.__setstate__((*state, 0, 0, 0, 0, euclidean, None))

@@ -90,10 +90,10 @@ def read_pickle(path: str | os.PathLike[str], names: Collection[str]) -> Any:
             f"{path}: cannot be read ({error.strerror or error}); index again"
         ) from None
     except Exception as error:  # damaged bytes raise nearly any error
-        raise damage(path, type(error).__name__) from None
+        raise damage_error(path, type(error).__name__) from None
 
 
-def damage(path: str | os.PathLike[str], reason: str) -> InputError:
+def damage_error(path: str | os.PathLike[str], reason: str) -> InputError:
     """Return the error for a damaged index file."""
     return InputError(f"{path}: damaged ({reason}); index again")
 

@@ -146,7 +146,7 @@ def read_folder(
                 ) from None
             else:
                 reason = str(error)
-            raise _damage(folder, reason) from None
+            raise _damage_error(folder, reason) from None
 
 
 def require_index_folder(folder: Path) -> None:
@@ -254,7 +254,7 @@ def _read_manifest(folder: Path) -> Manifest:
             f"{path}: cannot be read ({error.strerror or error}); index again"
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise _damage(folder, f"{MANIFEST} is not JSON") from None
+        raise _damage_error(folder, f"{MANIFEST} is not JSON") from None
     if isinstance(number, int) and number > FORMAT:
         raise InputError(
             f"{folder}: written by a newer version (format {number}); update this package, or "
@@ -263,9 +263,9 @@ def _read_manifest(folder: Path) -> Manifest:
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _damage(folder, f"{MANIFEST}: {error}") from None
+        raise _damage_error(folder, f"{MANIFEST}: {error}") from None
     if (manifest.format, manifest.backend, manifest.metric) != (FORMAT, "faiss", "euclidean"):
-        raise _damage(folder, f"{MANIFEST} is of another type of index")
+        raise _damage_error(folder, f"{MANIFEST} is of another type of index")
     return manifest
 
 
@@ -290,5 +290,5 @@ def _check_file(folder: Path, manifest: Manifest, name: str) -> None:
         raise ValueError(f"{file.name} has another checksum than when it was written")
 
 
-def _damage(folder: Path, reason: str) -> InputError:
+def _damage_error(folder: Path, reason: str) -> InputError:
     return InputError(f"{folder}: damaged ({' '.join(reason.split())}); index again")

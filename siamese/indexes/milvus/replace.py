@@ -1,4 +1,4 @@
-"""Build a collection beside the current one, then let it take over the name in one step."""
+"""Build a collection while the current one is in use, then replace that in one step."""
 
 from __future__ import annotations
 
