@@ -11,6 +11,9 @@ from numpy.typing import DTypeLike, NDArray
 from siamese.utils.threads import count_cores, map_in_threads
 from siamese.vectors.unit_vectors import UnitVectors, recompute_exactly
 
+Floats = NDArray[np.floating]
+Rows = NDArray[np.intp]
+
 QUERY_ROWS = 512
 GALLERY_ROWS = 8192
 """Shape of one matrix product: 16 MB of float32 cosines per thread."""
@@ -18,35 +21,12 @@ GALLERY_ROWS = 8192
 
 def nearest(
     queries: UnitVectors, gallery: UnitVectors, k: int, *, own: NDArray[Any] | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+) -> tuple[NDArray[np.float32], Rows]:
     """Find the k nearest vectors of a gallery for each query, by cosine.
 
-    Equal vectors of the gallery have exactly equal cosines, and equal cosines are sorted by row.
-
-    Parameters
-    ----------
-    queries, gallery : UnitVectors of shape (n, d) and (m, d)
-    k : int
-    own : int array of shape (n,), optional
-        For each query, the row of the gallery to leave out, or -1.
-
-    Returns
-    -------
-    cosines : float32 array of shape (n, k)
-        In descending order; -inf if the gallery has fewer vectors.
-    rows : int array of shape (n, k)
-        Rows of the gallery; -1 if it has fewer.
-
-    See Also
-    --------
-    nearest_by_distance
-
-    Examples
-    --------
-    >>> vectors = UnitVectors([[1, 0], [0, 1], [1, 1]], "vectors")
-    >>> cosines, rows = nearest(vectors, vectors, 1, own=np.arange(3))
-    >>> rows.tolist()
-    [[2], [2], [0]]
+    Return the cosines (n, k) in descending order, and the rows of the gallery (n, k); -inf and -1 if
+    the gallery has fewer than k vectors. Equal vectors have exactly equal cosines; ties are sorted
+    by row. `own` (n,) is the row of the gallery to leave out for each query, or -1.
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -55,8 +35,6 @@ def nearest(
     first = gallery.first_equal()
     is_repeated = np.bincount(first, minlength=len(gallery))[first] > 1
     twin = np.where(is_repeated, first, -1)
-
-    gallery_rows = np.arange(len(gallery))
 
     def search_block(start: int) -> TopK:
         block = queries.take(slice(start, start + QUERY_ROWS))
@@ -69,7 +47,7 @@ def nearest(
             column = left_out - begin
             (query,) = np.nonzero((column >= 0) & (column < cosines.shape[1]))
             cosines[query, column[query]] = -np.inf
-            top.add(cosines, gallery_rows[part])
+            top.add(cosines, np.arange(begin, begin + cosines.shape[1]))
         return top
 
     starts = range(0, len(queries), QUERY_ROWS)
@@ -83,53 +61,23 @@ def nearest(
 
 
 def nearest_by_distance(
-    X: NDArray[np.floating],
-    vectors: NDArray[np.floating],
-    k: int,
-    rows: NDArray[np.intp] | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Find the k nearest of some vectors for each query, by Euclidean distance.
+    X: Floats, vectors: Floats, k: int, rows: Rows | None = None
+) -> tuple[NDArray[np.float64], Rows]:
+    """Find the k nearest vectors of length 1 for each query, by Euclidean distance.
 
-    For vectors of length 1, ``distance² = 2 - 2 · cosine``, computed in the precision of the
-    queries. Equal distances are sorted by row.
-
-    Parameters
-    ----------
-    X : array of shape (n, d)
-        Queries of length 1.
-    vectors : array of shape (m, d)
-        Vectors of length 1; it may be memory-mapped.
-    k : int
-    rows : int array, optional
-        The rows of `vectors` to search, in ascending order; all by default.
-
-    Returns
-    -------
-    distances : float64 array of shape (n, min(k, len(rows)))
-        In ascending order.
-    rows : int array of the same shape
-
-    See Also
-    --------
-    nearest : Searches vectors of any length, in several threads, without rounding between ties.
-
-    Examples
-    --------
-    >>> distances, rows = nearest_by_distance(np.eye(2)[:1], np.eye(2), k=2)
-    >>> rows.tolist(), distances.round(3).tolist()
-    ([[0, 1]], [[0.0, 1.414]])
+    Return the distances, in ascending order, and the rows of `vectors`; ties are sorted by row. If
+    `rows` is given, in ascending order, only these are searched. The distance √(2 − 2 · cosine) is
+    computed in the precision of the queries X.
     """
     labels = np.arange(len(vectors)) if rows is None else rows
     k = min(k, len(labels))
     distances, found = np.empty((len(X), k)), np.empty((len(X), k), np.intp)
-    if not k:
-        return distances, found
     step = max(GALLERY_ROWS, k)
     for block in query_blocks(len(X), k):
         top = TopK(len(X[block]), k, X.dtype)
         for begin in range(0, len(labels), step):
             part = labels[begin : begin + step]
-            # A slice reads a memory-mapped file without a copy.
+            # Unlike an array of rows, a slice does not copy a memory-mapped file.
             some = vectors[begin : begin + step] if rows is None else vectors[part]
             top.add(X[block] @ some.astype(X.dtype, copy=False).T, part)
         distances[block], found[block] = top.distances(), top.rows
@@ -137,28 +85,15 @@ def nearest_by_distance(
 
 
 def query_blocks(count: int, k: int) -> list[slice]:
-    """Divide queries into blocks whose matrix products stay as small as for a small k."""
+    """Split the queries into blocks, smaller ones for a large k, so that memory stays bounded."""
     size = max(1, QUERY_ROWS * GALLERY_ROWS // max(GALLERY_ROWS, k))
     return [slice(start, start + size) for start in range(0, count, size)]
 
 
 class TopK:
-    """The k nearest rows of a gallery whose cosines are given in parts.
+    """The k highest cosines of each query, and their rows, from a gallery that is read in parts.
 
-    Parameters
-    ----------
-    count : int
-        Number of queries.
-    k : int
-    dtype : dtype, default float32
-        Type of the cosines.
-
-    Attributes
-    ----------
-    cosines : array of shape (count, k)
-        The highest cosines so far, in descending order; -inf for missing ones.
-    rows : int array of shape (count, k)
-        Their rows, ascending for equal cosines; -1 for missing ones.
+    `cosines` (count, k) is in descending order and starts as -inf; `rows` (count, k) starts as -1.
     """
 
     def __init__(self, count: int, k: int, dtype: DTypeLike = np.float32) -> None:
@@ -166,20 +101,14 @@ class TopK:
         self.rows = np.full((count, k), -1)
         self._is_empty = True
 
-    def add(self, similar: NDArray[Any], rows: NDArray[np.intp]) -> None:
-        """Add the cosines to a part of the gallery.
-
-        Parameters
-        ----------
-        similar : array of shape (count, m)
-        rows : int array of shape (m,)
-            The rows of the part, ascending and above those of earlier parts.
-        """
+    def add(self, similar: NDArray[Any], rows: Rows) -> None:
+        """Add the cosines (count, m) to the next part of the gallery, whose rows (m,) ascend."""
         count, k = self.cosines.shape
         if self._is_empty:
-            low = np.partition(similar, -min(k, len(rows)), axis=1)[:, -min(k, len(rows))]
+            place = -min(k, len(rows))
+            low = np.partition(similar, place, axis=1)[:, place]
             self._is_empty = False
-        else:  # a later row must be nearer than the k-th so far
+        else:  # at an equal cosine, the earlier row comes first
             low = np.nextafter(self.cosines[:, -1], similar.dtype.type(np.inf))
         (candidates,) = np.nonzero((similar >= low[:, None]).ravel())
         if not len(candidates):
@@ -195,5 +124,5 @@ class TopK:
         self.cosines, self.rows = values[best], labels[best]
 
     def distances(self) -> NDArray[np.float64]:
-        """Return the Euclidean distances, a float64 array of shape (count, k)."""
+        """Convert the cosines to Euclidean distances."""
         return np.sqrt(np.maximum(2 - 2 * self.cosines.astype(np.float64), 0))

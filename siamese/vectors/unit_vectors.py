@@ -1,49 +1,27 @@
-"""Vectors of any length that are scaled to length 1 as they are read, without a second copy."""
+"""Vectors that are scaled to length 1 as they are read, without a second copy."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import InputError
 
+Floats, Ints = NDArray[np.float32], NDArray[np.integer]
+
 CHUNK_ROWS = 4096
-"""Number of rows that a pass over all vectors reads at once."""
+"""Number of rows that are read at once."""
 
 
 class UnitVectors:
-    """Vectors of any length that are compared by cosine.
-
-    Parameters
-    ----------
-    vectors : array-like of shape (n, d)
-        A float32 array is not copied.
-    name : str
-        What the vectors are, for error messages.
-
-    Attributes
-    ----------
-    vectors : float32 array of shape (n, d)
-    lengths : float32 array of shape (n, 1)
-
-    Raises
-    ------
-    InputError
-        If the shape is not (n, d), there are no vectors, or one is not finite or has length 0.
-
-    Examples
-    --------
-    >>> UnitVectors([[3, 4], [0, 2]], "vectors").lengths.ravel().tolist()
-    [5.0, 2.0]
-    """
+    """Vectors (n, d) of any length, compared by cosine; `name` is for error messages."""
 
     def __init__(self, vectors: ArrayLike, name: str) -> None:
-        self.vectors: NDArray[np.float32] = np.asarray(vectors, np.float32)
-        if self.vectors.ndim != 2 or 0 in self.vectors.shape:
-            shape = self.vectors.shape
+        self.vectors: Floats = np.asarray(vectors, np.float32)
+        shape = self.vectors.shape
+        if len(shape) != 2 or 0 in shape:
             raise InputError(f"{name}: the shape is {shape}, not (pictures, dimensions)")
+        self.size = shape[1]
         self.lengths = np.empty((len(self.vectors), 1), np.float32)
         for start in range(0, len(self.vectors), CHUNK_ROWS):
             chunk = self.vectors[start : start + CHUNK_ROWS].astype(np.float64)
@@ -58,65 +36,33 @@ class UnitVectors:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    @property
-    def size(self) -> int:
-        """Number of dimensions."""
-        return self.vectors.shape[1]
-
-    def take(self, rows: NDArray[Any] | slice) -> NDArray[np.float32]:
+    def take(self, rows: Ints | slice) -> Floats:
         """Return some rows, scaled to length 1."""
         # Adding 0 turns -0.0 into 0.0, so that equal vectors have equal bytes.
         return self.vectors[rows] / self.lengths[rows] + np.float32(0)
 
     def first_equal(self) -> NDArray[np.intp]:
-        """Return for each row the first row that is exactly equal to it.
-
-        Returns
-        -------
-        int array of shape (n,)
-        """
-        hashes = np.empty(len(self), np.int64)  # 64 bits: collisions are practically impossible
-        for start in range(0, len(self), CHUNK_ROWS):
-            chunk = self.take(slice(start, start + CHUNK_ROWS))
-            hashes[start : start + len(chunk)] = [hash(row.tobytes()) for row in chunk]
+        """Return for each row the first row with an exactly equal vector of length 1."""
+        starts = range(0, len(self), CHUNK_ROWS)
+        chunks = (self.take(slice(start, start + CHUNK_ROWS)) for start in starts)
+        # Of 64 bits: collisions are practically impossible.
+        hashes = [hash(row.tobytes()) for chunk in chunks for row in chunk]
         _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
         return first[inverse]
 
 
-def reproducible_cosines(
-    X: NDArray[np.float32], vectors: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def reproducible_cosines(X: Floats, vectors: Floats) -> Floats:
     """Compute cosines that depend only on the two vectors, not on their positions.
 
     A matrix product is far faster, but its rounding depends on the positions.
-
-    Parameters
-    ----------
-    X, vectors : float32 arrays of shape (n, d) and (m, d)
-        Vectors of length 1.
-
-    Returns
-    -------
-    float32 array of shape (n, m)
     """
     return np.vecdot(X[:, None], vectors[None])
 
 
-def recompute_exactly(
-    cosines: NDArray[np.float32],
-    queries: NDArray[np.float32],
-    gallery: UnitVectors,
-    twin: NDArray[Any],
-) -> None:
+def recompute_exactly(cosines: Floats, queries: Floats, gallery: UnitVectors, twin: Ints) -> None:
     """Replace some columns of a matrix product by `reproducible_cosines`, in place.
 
-    Parameters
-    ----------
-    cosines : float32 array of shape (n, m)
-    queries : float32 array of shape (n, d)
-    gallery : UnitVectors
-    twin : int array of shape (m,)
-        For each column to replace, the row of the gallery to compute it with; -1 for the others.
+    `twin` is the row of the gallery to compute a column with, or -1 to leave the column as it is.
     """
     (columns,) = np.nonzero(twin >= 0)
     if len(columns):
