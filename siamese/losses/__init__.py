@@ -1,33 +1,25 @@
-"""Losses that pull pictures of one item together and push different items apart.
+"""Losses to train on pairs of pictures or on whole batches, written in `keras.ops`.
 
-The losses differ in what they are called with, as ``loss(y_true, y_pred)``:
+``loss(y_true, y_pred)`` takes one of two kinds of input:
 
-- **Pairs** (`ContrastiveLoss`). ``y_true`` (n,) is 1 for a pair of pictures of the same item and 0
-  for a pair of different items; ``y_pred`` (n,) is the distance between their two embeddings. This
-  is what the two-input siamese network outputs.
-- **Relations** (all others). ``y_pred`` (m, d) holds embeddings of length 1. The first n belong to
-  the pictures of the batch and are the anchors. ``y_true`` (n, m) says how each anchor (row) is
-  related to each embedding (column) ::
+- **Pairs** (`ContrastiveLoss`). ``y_true`` (n,) is 1 for two pictures of the same item and 0 for
+  pictures of different items. ``y_pred`` (n,) is the distance between their embeddings, which is
+  the output of the siamese network.
+- **Relations** (all others). ``y_pred`` (m, d) holds embeddings of length 1; the first n are the
+  anchors. ``y_true`` (n, m) relates each anchor (row) to each embedding (column): +1 if they show
+  the same item, -1 for different items, and 0 if the pair is ignored, for example an anchor with
+  itself or two items that share a label. `siamese.data.label_rule.pairwise_relations` computes it.
 
-      +1   positive: both are of the same item
-      -1   negative: they are of different items
-       0   ignored: an anchor with itself, different items that share a label, an empty memory row
+The m embeddings may include others than the anchors, such as those of earlier batches. For
+`ProxyAnchorLoss` and `CosFaceLoss` they are one learned vector (proxy) per item; the first n columns
+are then 0.
 
-The number of columns depends on what the anchors are compared with ::
+`MultiSimilarityLoss` returns one value per anchor. The other losses over relations return the mean
+over the terms that count, so that all batches have the same weight. A loss with nothing to compare
+is 0, and gradients are finite even between equal embeddings.
 
-    m = n       each other; `siamese.data.label_rule.pairwise_relations` computes the relations
-    m = n + r   also r further embeddings, for example those of earlier batches
-    m = n + c   c proxies, one learned vector per item: the first n columns are 0 and column n + j
-                is item j; made for `ProxyAnchorLoss` and `CosFaceLoss`
-
-Of the losses over relations, `MultiSimilarityLoss` returns one value per anchor. The others return a
-single number: the mean over the terms that count, so that a batch with few positives has the same
-weight as any other. If there is nothing to compare, a loss is 0. Gradients are always finite, also
-between equal embeddings.
-
-All losses are written in `keras.ops` and run on TensorFlow and JAX. They are registered as
-``siamese>ClassName``: after this package is imported, Keras loads a checkpoint that was compiled
-with one of them without `custom_objects`.
+The losses are registered as ``siamese>ClassName``: once this package is imported, Keras loads
+checkpoints that name them.
 """
 
 from __future__ import annotations

@@ -12,36 +12,29 @@ from siamese.losses.masked_ops import anchor_similarities, distances, masked_mea
 
 @keras.saving.register_keras_serializable("siamese")
 class BatchContrastiveLoss(keras.losses.Loss):
-    """Contrastive loss of all pairs in a batch.
+    """Contrastive loss of all pairs in a batch, over relations (see `siamese.losses`).
 
     ::
 
         L = mean⁺_{positive pairs} max(0, d − a⁺) + mean⁺_{negative pairs} max(0, a⁻ − d)
 
-    where d is the Euclidean distance and mean⁺ is the mean of the values above 0. Early in training
-    most negative pairs are far enough apart; the two means give the few that are not, and the few
-    positive pairs, the same weight. Anchors without positives still count in the second mean.
+    where d is the Euclidean distance and mean⁺ is the mean of the values above 0. A batch has few
+    positive pairs, and few negative pairs that are too close; the two means give both the same
+    weight. Anchors without positives still count in the second mean.
 
     Parameters
     ----------
     positive_margin : float, default=0.0
-        Distance a⁺ up to which a positive pair costs nothing.
+        The a⁺ of the formula. Closer positive pairs cost nothing.
     negative_margin : float, default=1.0
-        Distance a⁻ from which on a negative pair costs nothing. Distances are at most 2; 1 is a
+        The a⁻ of the formula. Negative pairs farther apart cost nothing. A distance of 1 is a
         cosine similarity of 0.5.
-    name, **kwargs
-        Passed to `keras.losses.Loss`.
-
-    Notes
-    -----
-    Called with relations (n, m) of +1, 0 and -1 and embeddings (m, d) of length 1, the n anchors
-    first; see `siamese.losses`. Returns a single number.
 
     References
     ----------
     R. Hadsell, S. Chopra, Y. LeCun, "Dimensionality Reduction by Learning an Invariant Mapping",
-    CVPR 2006, in the form of `ContrastiveLoss` in pytorch-metric-learning: distances are not
-    squared, the two means are separate, and the default margins are the same.
+    CVPR 2006. As in `ContrastiveLoss` of pytorch-metric-learning, distances are not squared and the
+    two means are separate; the default margins are also the same.
 
     Examples
     --------
@@ -67,9 +60,8 @@ class BatchContrastiveLoss(keras.losses.Loss):
         distance = distances(anchor_similarities(y_true, y_pred))
         pull = ops.relu(distance - self.positive_margin)
         push = ops.relu(self.negative_margin - distance)
-        return masked_mean(pull, ops.logical_and(y_true > 0, pull > 0)) + masked_mean(
-            push, ops.logical_and(y_true < 0, push > 0)
-        )
+        positive, negative = (y_true > 0) & (pull > 0), (y_true < 0) & (push > 0)
+        return masked_mean(pull, positive) + masked_mean(push, negative)
 
     def get_config(self) -> dict[str, Any]:
         return {

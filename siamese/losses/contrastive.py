@@ -16,23 +16,14 @@ class ContrastiveLoss(keras.losses.Loss):
 
         L(y, d) = y · ½ d² + (1 − y) · ½ max(0, a − d)²
 
-    The first term pulls the two pictures of a positive pair (y = 1) together. The second pushes
-    those of a negative pair (y = 0) apart until their distance is the margin a.
+    ``loss(y, d)`` takes labels and Euclidean distances, both (n,) or (n, 1), and returns one value
+    per pair. A positive pair (y = 1) is pulled together. A negative pair (y = 0) is pushed apart
+    until its distance is the margin a. In the paper, Y = 1 means a negative pair.
 
     Parameters
     ----------
     margin : float, default=1.0
-        Distance a from which on a negative pair costs nothing. Embeddings of length 1 are at most
-        2 apart.
-    name, **kwargs
-        Passed to `keras.losses.Loss`.
-
-    Notes
-    -----
-    Called with y (n,) or (n, 1), 1 for a positive and 0 for a negative pair, and the Euclidean
-    distance (n,) or (n, 1) of the two embeddings; see `siamese.losses`. Returns one value per pair.
-
-    In the paper, Y = 1 means a dissimilar pair; here, y = 1 means the same item.
+        The a of the formula. Embeddings of length 1 are at most 2 apart.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The multi-similarity loss, which mines hard pairs and weights them by each other."""
+"""The multi-similarity loss."""
 
 from __future__ import annotations
 
@@ -7,46 +7,36 @@ from typing import Any
 import keras
 from keras import ops
 
-from siamese.losses.masked_ops import anchor_similarities, masked_log1p_sum_exp
+from siamese.losses.masked_ops import LARGE, anchor_similarities, masked_log1p_sum_exp
 
 
 @keras.saving.register_keras_serializable("siamese")
 class MultiSimilarityLoss(keras.losses.Loss):
-    """Multi-similarity loss of all pairs, with its pair mining.
+    """Multi-similarity loss of the hard pairs, over relations (see `siamese.losses`).
 
     ::
 
         L = 1/n Σᵢ [ 1/α · log(1 + Σ_{p ∈ Pᵢ} exp(−α (Sᵢₚ − λ)))
                    + 1/β · log(1 + Σ_{n ∈ Nᵢ} exp( β (Sᵢₙ − λ))) ]
 
-    where S is the cosine similarity. Pᵢ are the positives of anchor i that are less similar to it
-    than its most similar negative plus ε. Nᵢ are its negatives that are more similar to it than its
-    least similar positive minus ε. An anchor without positives keeps all its negatives, and one
-    without negatives keeps all its positives.
+    where S is the cosine similarity. Pᵢ are the positives that are less similar to anchor i than
+    its most similar negative plus ε, or all if it has no negatives. Nᵢ are the negatives that are
+    more similar to it than its least similar positive minus ε, or all if it has no positives.
+    Returns one value per anchor.
 
     Parameters
     ----------
     alpha, beta : float, default=2.0 and 50.0
-        The α and β of the formula. The higher, the more the hardest positives and negatives
-        dominate.
+        Weight of the hardest positives and negatives compared with the others.
     threshold : float, default=0.5
-        The λ of the formula, a cosine similarity. Positives below it and negatives above it have
-        the largest gradients.
+        The λ of the formula. Positives below it and negatives above it have the largest gradients.
     epsilon : float, default=0.1
-        The ε of the mining.
-    name, **kwargs
-        Passed to `keras.losses.Loss`.
-
-    Notes
-    -----
-    Called with relations (n, m) of +1, 0 and -1 and embeddings (m, d) of length 1, the n anchors
-    first; see `siamese.losses`. Returns one value per anchor.
+        The ε of the mining. The larger it is, the more pairs count.
 
     References
     ----------
     X. Wang et al., "Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning",
-    CVPR 2019, equation 10, mining by equations 7 and 8. The defaults are those of the authors'
-    code.
+    CVPR 2019, equations 7, 8 and 10. The defaults are those of the authors' code.
 
     Examples
     --------
@@ -76,25 +66,15 @@ class MultiSimilarityLoss(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         similarity = anchor_similarities(y_true, y_pred)
         positive, negative = y_true > 0, y_true < 0
-        beyond = ops.full_like(similarity, 4.0)  # every cosine similarity
-        hardest_positive = ops.min(ops.where(positive, similarity, beyond), axis=1, keepdims=True)
-        hardest_negative = ops.max(ops.where(negative, similarity, -beyond), axis=1, keepdims=True)
-        has_positive = ops.any(positive, axis=1, keepdims=True)
-        has_negative = ops.any(negative, axis=1, keepdims=True)
-        positive = ops.logical_and(
-            positive,
-            ops.logical_or(
-                similarity - self.epsilon < hardest_negative, ops.logical_not(has_negative)
-            ),
-        )
-        negative = ops.logical_and(
-            negative,
-            ops.logical_or(
-                similarity + self.epsilon > hardest_positive, ops.logical_not(has_positive)
-            ),
-        )
-        pull = masked_log1p_sum_exp(-self.alpha * (similarity - self.threshold), positive)
-        push = masked_log1p_sum_exp(self.beta * (similarity - self.threshold), negative)
+        least_similar = ops.min(ops.where(positive, similarity, LARGE), axis=1, keepdims=True)
+        most_similar = ops.max(ops.where(negative, similarity, -LARGE), axis=1, keepdims=True)
+        has_no_positive = ~ops.any(positive, axis=1, keepdims=True)
+        has_no_negative = ~ops.any(negative, axis=1, keepdims=True)
+        hard_positive = (similarity - self.epsilon < most_similar) | has_no_negative
+        hard_negative = (similarity + self.epsilon > least_similar) | has_no_positive
+        difference = similarity - self.threshold
+        pull = masked_log1p_sum_exp(-self.alpha * difference, positive & hard_positive)
+        push = masked_log1p_sum_exp(self.beta * difference, negative & hard_negative)
         return pull / self.alpha + push / self.beta
 
     def get_config(self) -> dict[str, Any]:

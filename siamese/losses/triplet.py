@@ -1,4 +1,4 @@
-"""The triplet loss, with semi-hard or hard mining."""
+"""The triplet loss."""
 
 from __future__ import annotations
 
@@ -7,53 +7,40 @@ from typing import Any, Literal, get_args
 import keras
 from keras import ops
 
-from siamese.losses.masked_ops import (
-    LARGE,
-    anchor_similarities,
-    distances,
-    masked_mean,
-    squared_distances,
-)
+from siamese.losses import masked_ops
+from siamese.losses.masked_ops import LARGE, masked_mean
 
 Mining = Literal["semi-hard", "hard"]
 
 
 @keras.saving.register_keras_serializable("siamese")
 class TripletLoss(keras.losses.Loss):
-    """Triplet loss.
+    """Triplet loss, over relations (see `siamese.losses`).
 
     ::
 
         L = mean_{(i, p, n)} max(0, D(i, p) − D(i, n) + a)
 
-    where i is an anchor, p one of its positives and n one of its negatives. The mining chooses the
-    triplets:
+    where i is an anchor, p one of its positives and n one of its negatives.
 
-    - ``"semi-hard"`` makes one triplet per positive pair (i, p). Its negative is the nearest one
-      that is farther from i than p is or, if there is none, the farthest one. D is the squared
-      Euclidean distance. The mean is over the triplets with a cost above 0.
-    - ``"hard"`` makes one triplet per anchor, of its farthest positive and its nearest negative. D
-      is the Euclidean distance. The mean is over the anchors that have both.
+    - ``"semi-hard"`` mining forms a triplet for each positive pair (i, p). Its negative is the
+      nearest one that is farther from i than p is; if there is none, it is the farthest one. D is
+      the squared Euclidean distance. The mean is over the triplets with a cost above 0.
+    - ``"hard"`` mining forms a triplet for each anchor, of its farthest positive and its nearest
+      negative. D is the Euclidean distance. The mean is over the anchors that have both.
 
     Parameters
     ----------
     margin : float, default=0.2
         The a of the formula, in units of D.
     mining : {"semi-hard", "hard"}, default="semi-hard"
-        How triplets are chosen.
-    name, **kwargs
-        Passed to `keras.losses.Loss`.
-
-    Notes
-    -----
-    Called with relations (n, m) of +1, 0 and -1 and embeddings (m, d) of length 1, the n anchors
-    first; see `siamese.losses`. Returns a single number.
+        Rule that chooses the triplets.
 
     References
     ----------
     F. Schroff, D. Kalenichenko, J. Philbin, "FaceNet: A Unified Embedding for Face Recognition and
-    Clustering", CVPR 2015: semi-hard negatives and the default margin. To take the farthest
-    negative otherwise is from `TripletSemiHardLoss` in TensorFlow Addons.
+    Clustering", CVPR 2015: semi-hard mining and the default margin. The fallback to the farthest
+    negative is from `TripletSemiHardLoss` in TensorFlow Addons.
 
     A. Hermans, L. Beyer, B. Leibe, "In Defense of the Triplet Loss for Person Re-Identification",
     2017, equation 5: hard mining.
@@ -83,48 +70,35 @@ class TripletLoss(keras.losses.Loss):
         self.mining = mining
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        similarity = anchor_similarities(y_true, y_pred)
+        similarity = masked_ops.anchor_similarities(y_true, y_pred)
         positive, negative = y_true > 0, y_true < 0
         has_negative = ops.any(negative, axis=1, keepdims=True)
         if self.mining == "hard":
-            distance = distances(similarity)
-            beyond = ops.full_like(distance, -LARGE)
-            farthest = ops.max(ops.where(positive, distance, beyond), axis=1, keepdims=True)
-            nearest = ops.min(ops.where(negative, distance, -beyond), axis=1, keepdims=True)
-            has_both = ops.logical_and(ops.any(positive, axis=1, keepdims=True), has_negative)
+            distance = masked_ops.distances(similarity)
+            farthest = ops.max(ops.where(positive, distance, -LARGE), axis=1, keepdims=True)
+            nearest = ops.min(ops.where(negative, distance, LARGE), axis=1, keepdims=True)
+            has_both = ops.any(positive, axis=1, keepdims=True) & has_negative
             return masked_mean(ops.relu(farthest - nearest + self.margin), has_both)
-        distance = squared_distances(similarity)
-        chosen = _semi_hard(distance, negative)
+        distance = masked_ops.squared_distances(similarity)
+        chosen = _find_semi_hard_negatives(distance, negative)
         cost = ops.relu(distance - ops.take_along_axis(distance, chosen, axis=1) + self.margin)
-        triplet = ops.logical_and(positive, has_negative)
-        return masked_mean(cost, ops.logical_and(triplet, cost > 0))
+        return masked_mean(cost, positive & has_negative & (cost > 0))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "margin": self.margin, "mining": self.mining}
 
 
-def _semi_hard(distance: Any, negative: Any) -> Any:
-    """Find the semi-hard negative for each pair (i, p), p being any column.
+def _find_semi_hard_negatives(distance: Any, negative: Any) -> Any:
+    """Return the column (n, m) of the semi-hard negative for each anchor and each column.
 
-    It sorts, because a comparison of all columns needs (n, m, m) numbers. A negative exactly as far
-    as p may be taken for a nearer or a farther one.
-
-    Parameters
-    ----------
-    distance : float tensor of shape (n, m)
-    negative : bool tensor of shape (n, m)
-
-    Returns
-    -------
-    int tensor of shape (n, m)
-        Columns of `distance`; undefined in rows without negatives.
+    Sorting avoids an (n, m, m) comparison. At equal distances, a negative may count as nearer or as
+    farther. Rows without negatives are undefined.
     """
     order = ops.argsort(distance, axis=1)
     is_negative = ops.cast(ops.take_along_axis(negative, order, axis=1), "int32")
-    # The number of negatives that are at most as far as each column.
+    # Count the negatives that are no farther than each column.
     nearer = ops.cumsum(is_negative, axis=1)
     nearer = ops.take_along_axis(nearer, ops.argsort(order, axis=1), axis=1)
     last = ops.maximum(ops.sum(is_negative, axis=1, keepdims=True) - 1, 0)
-    beyond = ops.full_like(distance, LARGE)
-    negatives = ops.argsort(ops.where(negative, distance, beyond), axis=1)
+    negatives = ops.argsort(ops.where(negative, distance, LARGE), axis=1)
     return ops.take_along_axis(negatives, ops.minimum(nearer, last), axis=1)

@@ -7,7 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from siamese.errors import InputError
 
-Floats, Ints = NDArray[np.float32], NDArray[np.integer]
+Floats = NDArray[np.float32]
+Ints = NDArray[np.integer]
 
 CHUNK_ROWS = 4096
 """Number of rows that are read at once."""
