@@ -98,8 +98,8 @@ def test_the_committed_notebook_has_outputs_without_absolute_paths():
         )
         == 7
     )
-    said = printed_text(committed) + json.dumps(
+    output = printed_text(committed) + json.dumps(
         [o.data.get("text/plain", "") for o in outputs(committed) if "data" in o]
     )
-    assert re.findall(r"(?<![\w.])/\w[\w.-]*/\S+", said) == [], "absolute paths"
+    assert re.findall(r"(?<![\w.])/\w[\w.-]*/\S+", output) == [], "absolute paths"
     assert tool.NOTEBOOK.stat().st_size < 3e6

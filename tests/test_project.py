@@ -1,4 +1,4 @@
-"""The Makefile, the set-up and the pinned requirements keep what they promise."""
+"""The Makefile, the setup script, the pinned requirements, the wheel and the Dockerfiles."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-# Stands for a Python: the environment it makes holds a copy of it, which only notes what pip
-# was asked for, and fails where there is "no-network".
-STAND_IN = """#!/bin/sh
+# Fake Python: "-m venv" copies it into the environment, and "-m pip" logs its arguments, or fails
+# if there is a file "no-network".
+FAKE_PYTHON = """#!/bin/sh
 case "$1 $2" in
 "-m venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
 "-m pip") [ ! -e no-network ] && sleep 0.2 && echo "$*" >>pip.log ;;
@@ -39,13 +39,13 @@ def pins(name: str) -> dict[str, Requirement]:
 
 
 def run_make(target: str) -> subprocess.CompletedProcess[str]:
-    """Run make as from a shell, also where make runs these tests."""
+    """Run make as from a shell, even if make runs these tests."""
     env = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     return subprocess.run(["make", target], cwd=ROOT, env=env, capture_output=True, text=True)
 
 
 class Checkout:
-    """A checkout with nothing in it but the set-up, under a name with a space."""
+    """Checkout with only the setup script, in a folder with a space in its name."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,11 +53,11 @@ class Checkout:
         shutil.copy(ROOT / "tools" / "setup.sh", folder / "tools")
         (folder / "requirements-dev.txt").write_text("keras==3.0\n")
         python = folder / "python"
-        python.write_text(STAND_IN)
+        python.write_text(FAKE_PYTHON)
         python.chmod(0o755)
 
     def start(self, python: str = "./python") -> subprocess.Popen[str]:
-        """Start the set-up, with pip."""
+        """Start the setup with pip."""
         return subprocess.Popen(
             ["sh", "tools/setup.sh"],
             cwd=self.folder,
@@ -67,13 +67,13 @@ class Checkout:
         )
 
     def set_up(self) -> int:
-        """Run the set-up to its end and return its exit status."""
+        """Run the setup and return its exit status."""
         with self.start() as process:
             return process.wait()
 
     @property
-    def times_done(self) -> int:
-        """How often the set-up went as far as its last step, the project itself."""
+    def runs(self) -> int:
+        """Number of complete runs; the last step installs the project itself."""
         log = self.folder / "pip.log"
         return log.read_text().count("--editable .") if log.exists() else 0
 
@@ -91,54 +91,54 @@ def test_help_explains_every_target() -> None:
     assert set(re.findall(r"^  make (\S+) +\S", shown, re.MULTILINE)) == targets
 
 
-def test_setup_is_made_once(checkout: Checkout) -> None:
+def test_a_second_setup_does_nothing(checkout: Checkout) -> None:
     assert checkout.set_up() == 0
     assert checkout.set_up() == 0
-    assert checkout.times_done == 1
+    assert checkout.runs == 1
 
 
-def test_setup_is_made_once_by_two_at_the_same_time(checkout: Checkout) -> None:
+def test_two_simultaneous_setups_run_once(checkout: Checkout) -> None:
     if not shutil.which("flock"):
-        pytest.skip("no flock: two set-ups at once are not kept apart")
-    with checkout.start() as one, checkout.start() as two:
-        assert (one.wait(), two.wait()) == (0, 0)
-    assert checkout.times_done == 1
+        pytest.skip("setups do not wait for each other without flock")
+    with checkout.start() as first, checkout.start() as second:
+        assert (first.wait(), second.wait()) == (0, 0)
+    assert checkout.runs == 1
 
 
-def test_setup_is_made_anew_for_new_requirements(checkout: Checkout) -> None:
+def test_new_requirements_need_a_new_setup(checkout: Checkout) -> None:
     checkout.set_up()
     (checkout.folder / "requirements-dev.txt").write_text("keras==3.1\n")
     assert checkout.set_up() == 0
-    assert checkout.times_done == 2
+    assert checkout.runs == 2
 
 
-def test_setup_is_made_anew_in_a_moved_project(checkout: Checkout) -> None:
+def test_a_moved_project_needs_a_new_setup(checkout: Checkout) -> None:
     checkout.set_up()
     checkout.folder = checkout.folder.rename(checkout.folder.with_name("moved"))
     assert checkout.set_up() == 0
-    assert checkout.times_done == 2
+    assert checkout.runs == 2
 
 
-def test_setup_that_failed_does_not_count(checkout: Checkout) -> None:
+def test_a_failed_setup_is_repeated_from_scratch(checkout: Checkout) -> None:
     no_network = checkout.folder / "no-network"
     no_network.touch()
     (checkout.folder / ".venv").mkdir()
-    (checkout.folder / ".venv" / "of-an-earlier-one").touch()
+    (checkout.folder / ".venv" / "leftover").touch()
     assert checkout.set_up() != 0
     no_network.unlink()
     assert checkout.set_up() == 0
-    assert checkout.times_done == 1
-    assert not (checkout.folder / ".venv" / "of-an-earlier-one").exists()
+    assert checkout.runs == 1
+    assert not (checkout.folder / ".venv" / "leftover").exists()
 
 
 @pytest.mark.parametrize("python", ["no-such-python", "false"])
-def test_setup_without_a_fit_python_says_so_in_one_line(checkout: Checkout, python: str) -> None:
+def test_a_missing_python_is_reported_in_one_line(checkout: Checkout, python: str) -> None:
     with checkout.start(python) as process:
-        _, said = process.communicate()
+        _, stderr = process.communicate()
     assert process.returncode != 0
-    assert len(said.splitlines()) == 1
-    assert python in said
-    assert "PYTHON=" in said
+    assert len(stderr.splitlines()) == 1
+    assert python in stderr
+    assert "PYTHON=" in stderr
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_requirements_are_pinned(name: str) -> None:
 def test_development_and_running_use_the_same_versions() -> None:
     development = pins("requirements-dev.txt")
     for name, requirement in pins("requirements.txt").items():
-        # The documentation's tools need everywhere what others need on Windows alone.
+        # Compare versions only: the documentation tools also need the packages for Windows.
         assert development[name].specifier == requirement.specifier
 
 
@@ -167,14 +167,16 @@ def test_requirements_are_complete() -> None:
         if name in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
             continue
         seen.add(name)
-        assert name in pinned, f"{name} is missing: make requirements"
+        assert name in pinned, f"{name} is missing; run make requirements"
         assert requirement.specifier.contains(next(iter(pinned[name].specifier)).version)
         waiting += map(Requirement, metadata.requires(name) or [])
     assert len(seen) > len(PYPROJECT["project"]["dependencies"])
 
 
 def test_wheel_holds_the_whole_package(tmp_path: Path) -> None:
-    pytest.importorskip("setuptools", minversion="77", reason="an older one can't read the licence")
+    pytest.importorskip(
+        "setuptools", minversion="77", reason="older versions cannot read the licence"
+    )
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(
@@ -190,7 +192,7 @@ def test_wheel_holds_the_whole_package(tmp_path: Path) -> None:
 
 
 def test_both_images_are_built_alike() -> None:
-    """What differs is the packages, what NVIDIA's toolkit reads, the name, and the tests' stage."""
+    """Only the packages, the variables of NVIDIA's toolkit, the name and the tests' stage differ."""
     cpu, gpu = ((ROOT / f"Dockerfile.{device}").read_text() for device in ("cpu", "gpu"))
     before, stage, after = cpu.partition("# For make test-docker")
     shared = before + after[after.index("FROM runtime\n") :]

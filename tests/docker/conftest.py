@@ -1,4 +1,4 @@
-"""A catalogue that containers can mount, and a way to run them; for `make test-docker`."""
+"""Catalogues to mount and a function that runs containers, for `make test-docker`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 USER = 1234
-"""An ordinary user id that no system knows by name."""
+"""An ordinary user id without a name."""
 
 IMAGE = os.environ.get("SIAMESE_IMAGE", "")
 
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def data(catalogue, tmp_path: Path) -> Path:
-    """A folder of the ordinary user's: items.json and photos/, with a broken one among them."""
+    """Return a folder of the ordinary user: items.json and photos/ with one broken picture."""
     folder = tmp_path / "data"
     shutil.copytree(catalogue.image_dir, folder / "photos")
     (folder / "photos" / "items.json").rename(folder / "items.json")
@@ -41,7 +41,7 @@ def data(catalogue, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
-    """The same with 1,500 pictures of noise: half a minute of indexing and more."""
+    """Return a folder with 1,500 pictures of noise, which take half a minute to index."""
     folder = tmp_path / "many"
     (folder / "photos").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -55,7 +55,7 @@ def many(tmp_path: Path) -> Path:
 
 
 def owned(folder: Path) -> Path:
-    """Give a folder to the ordinary user, where the one who tests may do so."""
+    """Give a folder to the ordinary user, if the tests run as root."""
     if os.geteuid() == 0:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, USER, USER)
@@ -70,7 +70,7 @@ def user() -> int:
 
 @pytest.fixture
 def run() -> Run:
-    """Run a container of the image as the ordinary user, with a folder as its /data."""
+    """Return a function that runs a container as the ordinary user, with a folder as /data."""
 
     def docker_run(
         *words: str | Path, data: Path | None = None, options: tuple[str, ...] = (), image=IMAGE

@@ -1,4 +1,4 @@
-"""What is said of the images, tried on a real engine by an ordinary user."""
+"""The images, run with a real Docker engine as an ordinary user."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def owners(folder: Path) -> set[int]:
     return {path.stat().st_uid for path in (folder, *folder.rglob("*"))}
 
 
-def test_the_image_is_labelled_and_nobody_is_root():
+def test_the_image_is_labelled_and_does_not_run_as_root():
     labels = json.loads(inspected("{{json .Config.Labels}}"))
     assert "Image Similarity" in labels["org.opencontainers.image.title"]
     assert labels["org.opencontainers.image.version"] == "0.1.0"
@@ -42,7 +42,7 @@ def test_an_init_process_runs_the_command(run):
     assert done.stdout.strip() == "tini"
 
 
-def test_no_data_is_in_the_image(run):
+def test_the_image_contains_only_the_code(run):
     done = run("find", "/app", "-maxdepth", "1")
     names = {Path(line).name for line in done.stdout.split()}
     assert names == {
@@ -57,20 +57,20 @@ def test_no_data_is_in_the_image(run):
     }
 
 
-def test_without_words_it_says_what_it_can_do(run):
+def test_without_arguments_the_help_is_printed(run):
     assert "search by picture" in run().stdout
     assert run("siamese", "--version").stdout.startswith("siamese, version")
 
 
 @pytest.mark.timeout(1800)
-def test_the_fast_part_of_the_tests_passes_inside(run):
+def test_the_fast_tests_pass_in_the_image(run):
     words = ("-q", "-p", "no:cacheprovider", "-n", "2", "-m", "not slow and not long")
     done = run("python", "-m", "pytest", *words, image=f"{IMAGE}-test")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
 
 
-def test_export_index_and_search_leave_files_of_the_user(run, data):
+def test_written_files_belong_to_the_user(run, data):
     exported = run("--export", "savedmodel", data=data)
     assert exported.returncode == 0, exported.stderr
     assert (data / "savedmodels/embedding_model/1/saved_model.pb").is_file()
@@ -89,7 +89,7 @@ def test_export_index_and_search_leave_files_of_the_user(run, data):
     assert owners(data) == {user()}
 
 
-def test_read_only_data_works_with_output_elsewhere(run, data, tmp_path):
+def test_read_only_data_works_with_another_output(run, data, tmp_path):
     results = tmp_path / "results"
     results.mkdir()
     results.chmod(0o777)
@@ -99,7 +99,7 @@ def test_read_only_data_works_with_output_elsewhere(run, data, tmp_path):
     assert (results / "index.pkl").stat().st_uid == user()
 
 
-def test_an_unwritable_output_is_one_line_before_any_work(run, data):
+def test_an_unwritable_output_is_reported_before_any_work(run, data):
     for options in ((), ("--volume", f"{data}:/data:ro")):
         done = run(*BALLTREE, *PHOTOS, options=options)
         assert done.returncode == 2
@@ -114,7 +114,7 @@ def test_an_unwritable_output_is_one_line_before_any_work(run, data):
     )
 
 
-def test_a_container_that_is_stopped_goes_on(run, many):
+def test_a_stopped_container_can_be_continued(run, many):
     name = f"siamese-test-{time.time_ns()}"
     words = ["docker", "run", "--name", name, "--user", f"{user()}:{user()}"]
     command = [*words, "--volume", f"{many}:/data", IMAGE, *BALLTREE, *PHOTOS]
@@ -125,16 +125,16 @@ def test_a_container_that_is_stopped_goes_on(run, many):
             while not list(store.glob("*.parquet")) and time.monotonic() < deadline:
                 assert started.poll() is None, started.stderr.read()
                 time.sleep(0.2)
-            asked = time.monotonic()
+            stopped = time.monotonic()
             subprocess.run(["docker", "stop", name], check=True, capture_output=True)
-            assert time.monotonic() - asked < 10
-            said = started.stderr.read()
-        assert started.returncode == 143, said
-        assert "stopped" in said and "Traceback" not in said
+            assert time.monotonic() - stopped < 10
+            stderr = started.stderr.read()
+        assert started.returncode == 143, stderr
+        assert "stopped" in stderr and "Traceback" not in stderr
     finally:
         subprocess.run(["docker", "rm", "--force", name], capture_output=True)
-    left = {path.name for path in many.iterdir()}
-    assert left == {"items.json", "photos", "search_index.embeddings"}
+    files = {path.name for path in many.iterdir()}
+    assert files == {"items.json", "photos", "search_index.embeddings"}
 
     done = run(*BALLTREE, *PHOTOS, data=many)
     assert done.returncode == 0, done.stderr

@@ -76,14 +76,14 @@ def make(port: int) -> subprocess.Popen[str]:
 @pytest.fixture(scope="module")
 def jupyter(port: int) -> Iterator[Jupyter]:
     with make(port) as started:
-        said = ""
+        output = ""
         assert started.stdout is not None
         for line in started.stdout:
-            said += line
+            output += line
             if url := re.search(rf"http://127\.0\.0\.1:{port}/lab/tree/(\S+)\?token=(\w+)", line):
                 break
         else:
-            pytest.fail(f"make notebook-cpu printed no address: {said}")
+            pytest.fail(f"make notebook-cpu printed no address: {output}")
         assert url[1] == NOTEBOOK
         server = Jupyter(port, url[2])
         for _ in range(100):
@@ -134,6 +134,8 @@ def test_the_port_is_published_on_localhost_only(jupyter: Jupyter):
 
 def test_a_port_in_use_is_reported_in_one_line(jupyter: Jupyter):
     with make(jupyter.port) as second:
-        said, _ = second.communicate(timeout=300)
+        output, _ = second.communicate(timeout=300)
     assert second.returncode != 0
-    assert f"port {jupyter.port} is already in use; choose another: PORT={jupyter.port + 1}" in said
+    assert (
+        f"port {jupyter.port} is already in use; choose another: PORT={jupyter.port + 1}" in output
+    )
