@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
 
 from siamese.server.errors import add_error_handlers
 from siamese.server.json_encoding import ApiResponse
@@ -19,8 +20,7 @@ from siamese.server.limits import (
 )
 from siamese.server.logs import log
 from siamese.server.request_log import RequestLogMiddleware
-from siamese.server.routes import catalogue, health, legacy, search
-from siamese.server.routes.page import add_page
+from siamese.server.routes import catalogue, health, legacy, page, search
 from siamese.server.service import Service
 from siamese.version import __version__
 
@@ -32,16 +32,7 @@ DESCRIPTION = (
 
 
 def create_app(service: Service) -> FastAPI:
-    """Create the ASGI application of a service, which closes the service when it ends.
-
-    Parameters
-    ----------
-    service : Service
-
-    Returns
-    -------
-    FastAPI
-    """
+    """Create the ASGI application of a service, which closes the service when it ends."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -61,9 +52,9 @@ def create_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for routes in (search, catalogue, health, legacy):
+    for routes in (search, catalogue, health, legacy, page):
         app.include_router(routes.router)
-    add_page(app)
+    app.mount("/static", StaticFiles(directory=page.STATIC), "static")
     add_error_handlers(app)
 
     # The middleware added last is the outermost.

@@ -1,4 +1,4 @@
-"""Embed the pictures of concurrent requests in batches, in one thread per model."""
+"""Embed the pictures of concurrent requests in batches, in one thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from siamese.models.facts import ModelFacts
 
 BATCH_SIZES = (1, 4, 16)
-"""Few sizes, because Keras compiles a model for each."""
+"""Few sizes, because Keras compiles the model for each."""
 
 
 class QueryEmbedder(Protocol):
@@ -38,14 +38,10 @@ class _Job(NamedTuple):
 
 
 class Batcher:
-    """Embed the pictures that wait in batches.
+    """Queue of pictures, and a thread that embeds them in batches.
 
     If the model is idle, a picture is embedded at once instead of waiting for a batch to fill.
-    Of n pictures that wait, the next batch is the largest of `BATCH_SIZES` that n pictures fill.
-
-    Parameters
-    ----------
-    metrics : Metrics
+    Otherwise the next batch is the largest of `BATCH_SIZES` that the waiting pictures fill.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -58,24 +54,15 @@ class Batcher:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread that runs the model lives."""
+        """Whether the thread that runs the model is alive."""
         return self._worker.is_alive()
 
     def submit(
         self, embedder: QueryEmbedder, square: NDArray[np.uint8]
     ) -> Future[NDArray[np.float32]]:
-        """Queue a picture.
+        """Queue a picture of the model's input size, and return its future vector, shape (d,).
 
-        Parameters
-        ----------
-        embedder : QueryEmbedder
-        square : ndarray of uint8, shape (s, s, 3)
-            Picture in the size of the model's input.
-
-        Returns
-        -------
-        Future of ndarray of float32, shape (d,)
-            Vector of length 1. If it is cancelled in time, the picture is not embedded.
+        If the future is cancelled in time, the picture is not embedded.
         """
         job = _Job(embedder, square, Future(), time.perf_counter())
         with self._changed:
@@ -86,7 +73,7 @@ class Batcher:
         return job.vector
 
     def close(self) -> None:
-        """Embed the pictures that wait, and stop the thread."""
+        """Embed the waiting pictures, and stop the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -135,12 +122,7 @@ def _embed_padded(embedder: QueryEmbedder, squares: list[NDArray[np.uint8]]) -> 
 
 
 def warm_up(embedder: QueryEmbedder) -> None:
-    """Embed batches of every size, so that no request waits for Keras to compile the model.
-
-    Parameters
-    ----------
-    embedder : QueryEmbedder
-    """
+    """Embed batches of every size, so that no request waits for Keras to compile the model."""
     side = embedder.facts.picture_size
     for size in BATCH_SIZES:
         embedder.embed_squares(np.full((size, side, side, 3), 255, np.uint8))

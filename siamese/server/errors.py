@@ -14,15 +14,7 @@ RETRY_SECONDS = 1
 
 
 class ApiError(Exception):
-    """A request that cannot be served.
-
-    Parameters
-    ----------
-    status : int
-        HTTP status.
-    reason : str
-        One line for the client.
-    """
+    """A request that cannot be served, with its HTTP status and one line for the client."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -31,19 +23,7 @@ class ApiError(Exception):
 
 
 def error_response(status: int, reason: str) -> Response:
-    """Return an error response.
-
-    Parameters
-    ----------
-    status : int
-        HTTP status.
-    reason : str
-        One line for the client.
-
-    Returns
-    -------
-    Response
-    """
+    """Return an error response; `reason` is put on one line."""
     headers = {}
     if status == 503:
         headers["Retry-After"] = str(RETRY_SECONDS)

@@ -18,41 +18,19 @@ CACHED_THUMBNAILS = 512
 
 
 class Gallery:
-    """Folder that the filenames of an index are relative to.
-
-    Parameters
-    ----------
-    folder : Path or None
-        None to send no pictures.
-    """
+    """Folder that the filenames of an index are relative to; None to send no pictures."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = None if folder is None else folder.resolve()
 
-    def image_url(self, filename: str) -> str | None:
-        """Return the path of a picture's URL, or None without a folder."""
-        return self._url("images", filename)
-
-    def thumbnail_url(self, filename: str) -> str | None:
-        """Return the path of a thumbnail's URL, or None without a folder."""
-        return self._url("thumbnails", filename)
+    def url(self, route: str, filename: str) -> str | None:
+        """Return the path of a picture's URL below a route, or None without a folder."""
+        if self.folder is None:
+            return None
+        return f"/{route}/{quote(filename, errors='surrogateescape')}"
 
     def find_file(self, filename: str) -> Path:
-        """Return the file of a picture of the index.
-
-        Parameters
-        ----------
-        filename : str
-
-        Returns
-        -------
-        Path
-
-        Raises
-        ------
-        NotFoundError
-            If the file is missing, or its name or a link leads out of the folder.
-        """
+        """Return the file of a picture, unless its name or a link leads out of the folder."""
         if self.folder is None:
             raise NotFoundError("no pictures are served here (--image-dir)")
         try:
@@ -63,27 +41,11 @@ class Gallery:
             raise NotFoundError(f"{filename}: no such picture")
         return path
 
-    def _url(self, route: str, filename: str) -> str | None:
-        if self.folder is None:
-            return None
-        return f"/{route}/{quote(filename, errors='surrogateescape')}"
-
 
 def detect_media_type(path: Path) -> str:
-    """Return the content type of a picture from the file's content, whatever its name.
+    """Return the content type of a picture from its content, whatever its name.
 
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    NotFoundError
-        If the file is not a picture. Other files are never sent, not even as text.
+    A file that is not a picture is a NotFoundError: such files are never sent, not even as text.
     """
     try:
         with Image.open(path) as header:
@@ -95,24 +57,7 @@ def detect_media_type(path: Path) -> str:
 
 
 def make_thumbnail(path: Path, size: int) -> bytes:
-    """Return a small version of a picture, from a cache if possible.
-
-    Parameters
-    ----------
-    path : Path
-    size : int
-        Longest side in pixels. Smaller pictures keep their size.
-
-    Returns
-    -------
-    bytes
-        A JPEG.
-
-    Raises
-    ------
-    NotFoundError
-        If the picture cannot be decoded.
-    """
+    """Return a picture as a JPEG of at most `size` pixels per side, from a cache if possible."""
     try:
         return _thumbnail(path, path.stat().st_mtime_ns, size)
     except PictureError as error:

@@ -27,7 +27,7 @@ LONGEST_FILENAME = 4096
 """No file system has longer names. Without a limit, requests could fill the cache's memory."""
 
 FRESH_SECONDS = 10.0
-"""How long the number and names of pictures are cached if the index changes in place."""
+"""How long to cache the number and names of pictures if the index changes in place."""
 
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 5.0, 300.0
 """Delays after a failed reload: doubled each time, from the first to the last."""
@@ -40,29 +40,19 @@ class IndexVersion:
     """One version of the index, with the model that it was opened with.
 
     Each request uses a single version, so an answer is never a mixture of two.
-
-    Parameters
-    ----------
-    searcher : Searcher
-    id : str
-        Name of the version, the same for the same file, folder or collection in every process.
-    changes_in_place : bool, default=False
-        Whether other processes can add and remove pictures while it is open.
-
-    Attributes
-    ----------
-    pictures : int
-        Number of pictures, as of the last `count`.
-    is_replaced : bool
-        Whether another index has taken its place, perhaps of another model. Set only if
-        `changes_in_place`, because other indexes are held in memory and can still be searched.
     """
 
     def __init__(self, searcher: Searcher, id: str, changes_in_place: bool = False) -> None:
         self.searcher = searcher
         self.id = id
+        """The same in every process for the same file, folder or collection."""
         self.changes_in_place = changes_in_place
+        """Whether other processes can add and remove pictures while it is open."""
         self.is_replaced = False
+        """Whether another index has taken its place, perhaps of another model.
+
+        Set only if it `changes_in_place`, because the others are in memory and still searchable.
+        """
         find = searcher.index.find
         # Pages request the same pictures repeatedly, and a look-up can be slow.
         self._has_picture: Callable[[str, int], bool] = lru_cache(CACHED_FILENAMES)(
@@ -84,20 +74,8 @@ class IndexVersion:
 class IndexVersions:
     """Open an index, and open it again when it is replaced.
 
-    Parameters
-    ----------
-    load : Load
-        Opens the index.
-    place : str or path
-        File, folder or address of the index, to watch for changes.
-    metrics : Metrics
-    collection : str, default=COLLECTION
-        Collection of the index, if it is in Milvus.
-
-    Attributes
-    ----------
-    current : IndexVersion
-        The version for new requests.
+    `place` is the file, folder or address of the index, to watch for changes, and `collection` its
+    collection in Milvus. `current` is the version for new requests.
     """
 
     def __init__(
@@ -131,12 +109,9 @@ class IndexVersions:
             self._metrics.pictures.set(self.current.pictures)
 
     def reload(self) -> bool:
-        """Open the index again and serve it; if that fails, keep serving the current version.
+        """Open the index again, and return whether it is served.
 
-        Returns
-        -------
-        bool
-            Whether the new version is served.
+        If it cannot be opened, the current version is still served.
         """
         with self._reloading:
             state = self._watch.state()

@@ -15,14 +15,6 @@ def encode_json(document: object) -> bytes:
     Names of uploads and files can contain lone surrogates, which UTF-8 cannot encode. Such a
     document is encoded in ASCII, with escapes.
 
-    Parameters
-    ----------
-    document : object
-
-    Returns
-    -------
-    bytes
-
     Examples
     --------
     >>> encode_json({"name": "grün"}).decode()

@@ -26,38 +26,16 @@ _lock = Lock()
 
 
 def warm_up_classifier(facts: ModelFacts) -> None:
-    """Build the classifier and run it once, so that no request waits for it.
-
-    Parameters
-    ----------
-    facts : ModelFacts
-        Served model; nothing is done unless it is the pretrained default.
-    """
+    """Build the classifier and run it once, so that no request waits for it."""
     if _can_classify(facts):
         side = facts.picture_size
         _probabilities(np.full((side, side, 3), 255, np.uint8))
 
 
 def classify(facts: ModelFacts, content: bytes, limits: Limits) -> list[tuple[str, float]]:
-    """Return the most likely classes of a picture with their probabilities.
+    """Return the most likely classes of a picture with their probabilities, best first.
 
-    Parameters
-    ----------
-    facts : ModelFacts
-        Served model; the result is empty unless it is the pretrained default.
-    content : bytes
-        Picture file.
-    limits : Limits
-
-    Returns
-    -------
-    list of (str, float)
-        The most likely class first.
-
-    Raises
-    ------
-    ApiError
-        If the picture cannot be used; see `decode_upload`.
+    There are none unless the served model is the pretrained default.
     """
     if not _can_classify(facts):
         return []

@@ -1,4 +1,4 @@
-"""Middleware that limits requests: API key, number at once, size and time."""
+"""Middleware that checks API keys and limits the number, size and time of requests."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from siamese.server.settings import Limits
 PUBLIC_PATHS = frozenset(
     {"/", "/about", "/docs", "/health", "/openapi.json", "/ready", "/search/health/"}
 )
-"""Paths without API key or limit at once: probes, and the page, which asks for the key."""
+"""Paths that need no API key and are never too busy: probes, and the page, which asks for a key."""
 
 FORM_BYTES = 100_000
-"""Size of a form's fields and boundaries, in addition to the pictures."""
+"""Largest size of a form's fields and boundaries, in addition to the pictures."""
 
 DISCARD_SECONDS = 2.0
 DISCARD_BYTES = 20_000_000
-"""How long, and how much, of the body of a refused request is read; see `_refuse`."""
+"""Limits for reading the rest of a refused request, see `_refuse`."""
 
 
 def is_public(path: str) -> bool:
@@ -32,15 +32,7 @@ def is_public(path: str) -> bool:
 
 
 class ApiKeyMiddleware:
-    """Refuse requests without a valid key in Authorization (Bearer) or X-API-Key.
-
-    Parameters
-    ----------
-    app : ASGIApp
-    keys : tuple of str
-        Valid keys; if empty, no key is needed.
-    metrics : Metrics
-    """
+    """Refuse requests without a valid key in Authorization (Bearer) or X-API-Key; () allows all."""
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...], metrics: Metrics) -> None:
         self._app = app
@@ -64,14 +56,7 @@ class ApiKeyMiddleware:
 
 
 class ConcurrencyLimitMiddleware:
-    """Refuse requests at once while the maximum number is being handled.
-
-    Parameters
-    ----------
-    app : ASGIApp
-    limits : Limits
-    metrics : Metrics
-    """
+    """Refuse further requests while the maximum number is being handled."""
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
         self._app = app
@@ -98,14 +83,7 @@ class ConcurrencyLimitMiddleware:
 
 
 class RequestLimitMiddleware:
-    """End requests whose body is too large or that take too long.
-
-    Parameters
-    ----------
-    app : ASGIApp
-    limits : Limits
-    metrics : Metrics
-    """
+    """End requests whose body is too large or that take too long."""
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
         self._app = app

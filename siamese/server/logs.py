@@ -13,15 +13,7 @@ LOGGER = logging.getLogger("siamese.server")
 
 
 def log(event: str, level: int = logging.INFO, **fields: Any) -> None:
-    """Log an event.
-
-    Parameters
-    ----------
-    event : str
-    level : int, default=logging.INFO
-    **fields
-        Further fields of the line.
-    """
+    """Log an event."""
     LOGGER.log(level, event, extra={"fields": fields})
 
 

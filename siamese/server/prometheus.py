@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -23,24 +25,17 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
-        def counter(name: str, help_: str, *labels: str) -> Counter:
-            return Counter(f"siamese_{name}", help_, labels, registry=self.registry)
+        counter = partial(Counter, namespace="siamese", registry=self.registry)
+        gauge = partial(Gauge, namespace="siamese", registry=self.registry)
+        histogram = partial(Histogram, namespace="siamese", registry=self.registry, buckets=SECONDS)
 
-        def gauge(name: str, help_: str) -> Gauge:
-            return Gauge(f"siamese_{name}", help_, registry=self.registry)
-
-        def histogram(
-            name: str, help_: str, *labels: str, buckets: tuple[float, ...] = SECONDS
-        ) -> Histogram:
-            return Histogram(
-                f"siamese_{name}", help_, labels, registry=self.registry, buckets=buckets
-            )
-
-        self.requests = counter("requests", "Answered requests.", "route", "status")
+        self.requests = counter("requests", "Answered requests.", ["route", "status"])
         self.request_seconds = histogram(
-            "request_seconds", "Time from a request's head to the last byte of its answer.", "route"
+            "request_seconds",
+            "Time from a request's head to the last byte of its answer.",
+            ["route"],
         )
-        self.refused = counter("refused", "Requests refused before any work.", "reason")
+        self.refused = counter("refused", "Requests refused before any work.", ["reason"])
         self.in_flight = gauge("requests_in_flight", "Requests being handled.")
         self.decode_seconds = histogram("decode_seconds", "Time to decode an upload.")
         self.queue_seconds = histogram("queue_seconds", "Time a picture waits for the model.")
@@ -49,4 +44,4 @@ class Metrics:
         self.search_seconds = histogram("search_seconds", "Time of the index per query.")
         self.pictures = gauge("index_pictures", "Pictures in the index.")
         self.loaded = gauge("index_loaded_timestamp_seconds", "When the index was opened.")
-        self.reloads = counter("index_reloads", "Reloads of the index: done, failed.", "outcome")
+        self.reloads = counter("index_reloads", "Reloads of the index: done, failed.", ["outcome"])

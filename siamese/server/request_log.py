@@ -27,13 +27,7 @@ SECURITY_HEADERS = {
 
 
 class RequestLogMiddleware:
-    """Log and count requests, and turn unexpected exceptions into a 500.
-
-    Parameters
-    ----------
-    app : ASGIApp
-    service : Service
-    """
+    """Log and count requests, and turn unexpected exceptions into a 500."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app

@@ -10,7 +10,6 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
-from urllib.parse import urlunsplit
 
 import uvicorn
 
@@ -28,23 +27,7 @@ LAST_REQUESTS_SECONDS = 0.3
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
-    """Bind a socket, before slow work such as loading a model; it does not listen yet.
-
-    Parameters
-    ----------
-    host : str
-    port : int
-        0 for any free port.
-
-    Returns
-    -------
-    socket.socket
-
-    Raises
-    ------
-    InputError
-        If the address does not exist on this machine, or is in use.
-    """
+    """Bind a socket that does not listen yet, before slow work such as loading a model."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio disables Nagle's algorithm only for sockets of this protocol number. Otherwise the
     # second response on a connection would wait 40 ms for the client's acknowledgement.
@@ -60,19 +43,9 @@ def bind_socket(host: str, port: int) -> socket.socket:
 
 
 def format_url(listener: socket.socket) -> str:
-    """Return the URL of a bound socket.
-
-    Parameters
-    ----------
-    listener : socket.socket
-
-    Returns
-    -------
-    str
-        Such as ``http://127.0.0.1:8000``.
-    """
+    """Return the URL of a bound socket."""
     host, port = listener.getsockname()[:2]
-    return urlunsplit(("http", f"[{host}]:{port}" if ":" in host else f"{host}:{port}", "", "", ""))
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def serve(service: Service, listener: socket.socket) -> int:
@@ -83,16 +56,7 @@ def serve(service: Service, listener: socket.socket) -> int:
     - SIGINT (Ctrl-C): accept no more requests at once.
     - SIGHUP: open the index again.
 
-    Parameters
-    ----------
-    service : Service
-    listener : socket.socket
-        See `bind_socket`.
-
-    Returns
-    -------
-    int
-        Exit code.
+    The result is the exit code.
     """
     log_to_stderr()
     config = uvicorn.Config(
@@ -133,10 +97,10 @@ class _Server(uvicorn.Server):
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept the connections that wait, give them time for a request, then close.
+        """Accept the waiting connections, give them time for a request, then close.
 
-        uvicorn would drop the connections that the system has accepted and nobody has read from.
-        Their clients consider those requests accepted.
+        uvicorn would drop connections that the system has accepted but nobody has read from, and
+        their clients would lose a request.
         """
         for listener in sockets or []:
             await _accept_all(listener)
@@ -170,10 +134,9 @@ class _Server(uvicorn.Server):
 
 
 async def _accept_all(listener: socket.socket) -> None:
-    """Let asyncio accept the connections that wait at a socket.
+    """Let asyncio accept all connections that wait at a socket, and create their protocols.
 
-    Afterwards no connection waits, and each accepted one has its protocol. The caller must close
-    the socket before it yields to the event loop.
+    The caller must close the socket before it yields to the event loop.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + SHUTDOWN_SECONDS

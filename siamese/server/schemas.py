@@ -132,17 +132,7 @@ class OlderSearch(BaseModel):
 
 
 def describe_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the errors of a route, for its `responses`.
-
-    Parameters
-    ----------
-    *statuses : int
-        HTTP statuses.
-
-    Returns
-    -------
-    dict
-    """
+    """Describe the errors of a route, for its `responses`."""
     reasons = {
         400: "The body is not a form.",
         401: "The API key is missing or wrong.",

@@ -17,77 +17,41 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may cost, and how many are served at once.
-
-    Attributes
-    ----------
-    upload_bytes : int, default=20_000_000
-        Size of all pictures of a request.
-    pixels : int, default=50_000_000
-        Size of a picture, checked before it is decoded.
-    pictures : int, default=8
-        Number of pictures of a query.
-    seconds : float, default=30
-        Time of a request, including its upload.
-    in_flight : int, default=64
-        Requests at once; further ones get a 503.
-    formats : tuple of str, default=FORMATS
-        Formats of uploads, as Pillow names them.
-    """
+    """What one request may cost, and how many are served at once."""
 
     upload_bytes: int = 20_000_000
+    """Size of all pictures of a request."""
     pixels: int = 50_000_000
+    """Size of a picture, checked before it is decoded."""
     pictures: int = 8
+    """Number of pictures of a query."""
     seconds: float = 30.0
+    """Time of a request, including its upload."""
     in_flight: int = 64
+    """Requests at once; further ones get a 503."""
     formats: tuple[str, ...] = FORMATS
+    """Formats of uploads, as Pillow names them."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a server.
-
-    Attributes
-    ----------
-    image_dir : Path, optional
-        Folder of the indexed pictures; without it, none are sent.
-    api_keys : tuple of str, default=()
-        Accepted API keys; without any, no key is needed.
-    cors_origins : tuple of str, default=()
-        Sites whose pages may send requests, such as ``"https://shop.example"``.
-    limits : Limits, default=Limits()
-    watch_seconds : float, default=2
-        How often to check whether the index has changed; 0 for never.
-    drain_seconds : float, default=1
-        Time from SIGTERM until new connections are refused.
-    """
+    """Settings of a server."""
 
     image_dir: Path | None = None
+    """Folder of the indexed pictures; without it, no pictures are sent."""
     api_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Accepted API keys; if empty, no key is needed."""
     cors_origins: tuple[str, ...] = ()
+    """Sites whose pages may send requests, such as ``"https://shop.example"``."""
     limits: Limits = Limits()
     watch_seconds: float = 2.0
+    """How often to check whether the index has changed; 0 for never."""
     drain_seconds: float = 1.0
+    """Time from SIGTERM until new connections are refused."""
 
 
 def read_api_keys(file: Path | None) -> tuple[str, ...]:
-    """Read the API keys, one per line of a file, or one from the environment.
-
-    Parameters
-    ----------
-    file : Path or None
-        If None, read the environment variable SIAMESE_API_KEY.
-
-    Returns
-    -------
-    tuple of str
-        Empty if the environment has none.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or empty, or a key cannot be sent in a header.
-    """
+    """Read the API keys, one per line of a file, or the one in the environment, if any."""
     if file is None:
         where, lines = API_KEY, [os.environ.get(API_KEY, "")]
         if not lines[0]:

@@ -7,7 +7,7 @@ import logging
 import urllib.error
 import urllib.request
 from http.client import HTTPException
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,33 +27,15 @@ TIMEOUT_SECONDS = 10.0
 class TFServing:
     """A model in TensorFlow Serving, used like `siamese.Embedder`.
 
-    TensorFlow Serving knows no fingerprint of its model. Only the sizes of picture and vector are
-    compared with the index, and the log says so.
-
-    Parameters
-    ----------
-    address : str
-        ``HOST:PORT`` for gRPC, ``http://HOST:PORT`` for REST.
-    name : str
-        Name of the model in TensorFlow Serving.
-    index : Index
-        Index that the model must match.
-
-    Attributes
-    ----------
-    facts : ModelFacts
-        From the index if it records its model, otherwise from TensorFlow Serving.
-
-    Raises
-    ------
-    InputError
-        If the server cannot be reached, has no such model, or its sizes differ from the index.
+    `address` is ``HOST:PORT`` for gRPC or ``http://HOST:PORT`` for REST. TensorFlow Serving knows
+    no fingerprint of its model, so only the sizes of pictures and vectors are compared with the
+    index, and the log says so.
     """
 
     def __init__(self, address: str, name: str, index: Index) -> None:
         is_rest = address.startswith(("http://", "https://"))
         try:
-            self._client: _Client = (_Rest if is_rest else _Grpc)(address, name)
+            self._client = _Rest(address, name) if is_rest else _Grpc(address, name)
             picture_size, embedding_size = self._client.sizes()
             if embedding_size < 1:  # the signature leaves it open
                 white = np.ones((1, picture_size, picture_size, 3), np.float32)
@@ -85,22 +67,7 @@ class TFServing:
         )
 
     def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed square pictures, see `siamese.embedding.embedder.Embedder.embed_squares`.
-
-        Parameters
-        ----------
-        squares : ndarray of uint8, shape (n, s, s, 3)
-
-        Returns
-        -------
-        ndarray of float32, shape (n, d)
-            Vectors of length 1.
-
-        Raises
-        ------
-        ApiError
-            503 if TensorFlow Serving does not answer as expected.
-        """
+        """Embed square pictures, see `siamese.embedding.embedder.Embedder.embed_squares`."""
         try:
             vectors = self._client.predict(to_network_input(squares))
         except _ServingError as error:
@@ -112,20 +79,6 @@ class TFServing:
 
 class _ServingError(Exception):
     """A request to TensorFlow Serving failed; the message is one line."""
-
-
-class _Client(Protocol):
-    """A protocol of TensorFlow Serving."""
-
-    def __init__(self, address: str, name: str) -> None: ...
-
-    def sizes(self) -> tuple[int, int]:
-        """Return the side length of a picture in pixels and the vector's dimensions, or -1."""
-        ...
-
-    def predict(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed pictures, float32 (n, s, s, 3) in [-1, 1], as vectors, float32 (n, d)."""
-        ...
 
 
 class _Grpc:
@@ -146,6 +99,7 @@ class _Grpc:
         )
 
     def sizes(self) -> tuple[int, int]:
+        """Return the side length of a picture in pixels and the vector's dimensions, or -1."""
         from tensorflow_serving.apis import get_model_metadata_pb2 as messages
 
         request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
@@ -161,6 +115,7 @@ class _Grpc:
         return _sizes([dim.size for dim in picture], [dim.size for dim in vector])
 
     def predict(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed pictures, float32 (n, s, s, 3) in [-1, 1], as vectors, float32 (n, d)."""
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
@@ -182,7 +137,7 @@ class _Grpc:
 
 
 class _Rest:
-    """Client of the REST paths below ``/v1/models/NAME``."""
+    """Client of the REST paths below ``/v1/models/NAME``, with the methods of `_Grpc`."""
 
     def __init__(self, address: str, name: str) -> None:
         self._name = name
@@ -222,11 +177,8 @@ class _Rest:
                 with error:
                     details = error.read(1000).decode(errors="replace")
                 raise _ServingError(f"{error.code}, {details}") from None
-        except (
-            HTTPException,
-            OSError,
-            ValueError,
-        ) as error:  # no response, an incomplete one, or not JSON
+        # No response, an incomplete one, or not JSON.
+        except (HTTPException, OSError, ValueError) as error:
             raise _ServingError(str(error)) from None
 
 

@@ -1,4 +1,4 @@
-"""Decode an upload into the square picture that the model takes, or refuse it."""
+"""Decode an upload into the square picture that the model needs, or refuse it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,7 @@ MIN_CROP_SIDE = 1e-6
 
 
 class Crop(NamedTuple):
-    """Part of a picture, in fractions of the upright picture's width and height.
-
-    Attributes
-    ----------
-    x, y : float
-        Left and top edge.
-    width, height : float
-    """
+    """Part of a picture, in fractions of the upright picture's width and height."""
 
     x: float
     y: float
@@ -36,19 +29,6 @@ class Crop(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Crop:
         """Read ``x,y,width,height``.
-
-        Parameters
-        ----------
-        text : str
-
-        Returns
-        -------
-        Crop
-
-        Raises
-        ------
-        ApiError
-            422 if the text has another form, or the crop reaches out of the picture.
 
         Examples
         --------
@@ -70,7 +50,7 @@ class Crop(NamedTuple):
         return crop
 
     def apply(self, picture: Image.Image) -> Image.Image:
-        """Return the part of a picture, at least one pixel."""
+        """Return the part of a picture, at least one pixel in size."""
         width, height = picture.size
         left = min(round(self.x * width), width - 1)
         top = min(round(self.y * height), height - 1)
@@ -82,30 +62,10 @@ class Crop(NamedTuple):
 def decode_upload(
     content: bytes, size: int, limits: Limits, crop: Crop | None = None
 ) -> NDArray[np.uint8]:
-    """Decode an upload into a square RGB picture, prepared as for an index.
+    """Decode an upload into a square RGB picture, prepared as for an index: uint8 (size, size, 3).
 
-    The header is checked first, so that nothing is decoded of a picture that is too large or has
-    another format.
-
-    Parameters
-    ----------
-    content : bytes
-        Picture file.
-    size : int
-        Side length of the square in pixels.
-    limits : Limits
-    crop : Crop, optional
-        Part of the picture to use.
-
-    Returns
-    -------
-    ndarray of uint8, shape (size, size, 3)
-
-    Raises
-    ------
-    ApiError
-        413 if the picture has too many pixels, 415 if its format is not accepted, 422 if it is
-        damaged.
+    The header is checked first, so that a picture that is too large or has another format is not
+    decoded.
     """
     _check_header(content, limits)
     part = 1.0 if crop is None else max(crop.width, crop.height)

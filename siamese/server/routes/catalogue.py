@@ -109,8 +109,8 @@ def _find_item(version: IndexVersion, item_id: str, gallery: Gallery) -> Item:
             Picture(
                 row=int(row),
                 filename=picture["filename"],
-                image_url=gallery.image_url(picture["filename"]),
-                thumbnail_url=gallery.thumbnail_url(picture["filename"]),
+                image_url=gallery.url("images", picture["filename"]),
+                thumbnail_url=gallery.url("thumbnails", picture["filename"]),
             )
             for row, picture in zip(rows, metadata, strict=True)
         ],

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, File, Form, Response, UploadFile
 from fastapi.responses import HTMLResponse
 
-from siamese.search.searcher import SearchOptions
 from siamese.server.legacy_classifier import classify
 from siamese.server.routes.search_form import ServiceDep
 from siamese.server.schemas import Classification, Health, OlderFound, OlderSearch, describe_errors
@@ -37,7 +36,9 @@ async def search_image(
     version = service.current
     content = await image.read()
     vector = await service.embed(version, [content])
-    found = await service.search(version, vector, rows, SearchOptions())
+    (found,) = await service.search(
+        version, lambda searcher: searcher.search_vectors(vector[None], rows)
+    )
     classes = await service.in_pool(
         classify, version.searcher.embedder.facts, content, service.settings.limits
     )
@@ -47,7 +48,7 @@ async def search_image(
                 distance=result.distance,
                 filename=result.filename,
                 item_id=result.item_id,
-                image_url=service.gallery.image_url(result.filename),
+                image_url=service.gallery.url("images", result.filename),
             )
             for result in found.results
         ],

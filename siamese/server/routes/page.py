@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, HTMLResponse
-from fastapi.staticfiles import StaticFiles
 
 from siamese.utils.templates import render
 
@@ -24,9 +23,3 @@ async def page() -> FileResponse:
 async def docs(request: Request) -> HTMLResponse:
     """Return the API documentation, rendered from the schema without files from other hosts."""
     return HTMLResponse(render("siamese.server", "api_docs.html", schema=request.app.openapi()))
-
-
-def add_page(app: FastAPI) -> None:
-    """Serve the page and its files."""
-    app.include_router(router)
-    app.mount("/static", StaticFiles(directory=STATIC), "static")

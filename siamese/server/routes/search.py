@@ -11,12 +11,7 @@ from siamese.search.searcher import QueryResult
 from siamese.server.errors import ApiError
 from siamese.server.gallery import Gallery
 from siamese.server.index_versions import IndexVersion
-from siamese.server.routes.search_form import (
-    SearchForm,
-    ServiceDep,
-    parse_search_form,
-    read_uploads,
-)
+from siamese.server.routes.search_form import SearchForm, ServiceDep, parse_search_form
 from siamese.server.schemas import Embedding, Found, Search, describe_errors
 from siamese.server.uploads import Crop
 
@@ -46,10 +41,15 @@ async def search(
     """
     if crop and len(image) > 1:
         raise ApiError(422, "crop: applies to a single picture; send only one")
+    limit = service.settings.limits.pictures
+    if len(image) > limit:
+        raise ApiError(422, f"image: {len(image)} pictures, limit {limit}")
     version = service.current
-    contents = await read_uploads(image, service)
+    contents = [await upload.read() for upload in image]
     vector = await service.embed(version, contents, Crop.parse(crop) if crop else None)
-    found = await service.search(version, vector, form.k, form.options)
+    (found,) = await service.search(
+        version, lambda searcher: searcher.search_vectors(vector[None], form.k, **form.options)
+    )
     name = " + ".join(upload.filename or "picture" for upload in image)
     return _document(name, found, form, version, service.gallery)
 
@@ -71,7 +71,12 @@ async def search_similar(
     The picture itself is never among the results; with by_item, its item is not either.
     """
     version = service.current
-    found = await service.search_similar(version, picture, form.k, exclude_own_item, form.options)
+    found = await service.search(
+        version,
+        lambda searcher: searcher.search_similar(
+            picture, form.k, exclude_own_item=exclude_own_item, **form.options
+        ),
+    )
     return _document(picture, found, form, version, service.gallery)
 
 
@@ -95,14 +100,14 @@ def _document(
             Found(
                 **msgspec.structs.asdict(result),
                 similarity=1 - result.distance**2 / 2,
-                image_url=gallery.image_url(result.filename),
-                thumbnail_url=gallery.thumbnail_url(result.filename),
+                image_url=gallery.url("images", result.filename),
+                thumbnail_url=gallery.url("thumbnails", result.filename),
             )
             for result in found.results
         ],
         in_catalogue=found.in_catalogue,
         threshold=version.searcher.threshold,
         k=form.k,
-        offset=form.offset,
+        offset=form.options["offset"],
         index=version.id,
     )

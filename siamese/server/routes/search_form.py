@@ -1,10 +1,10 @@
-"""Form fields and other inputs that several routes share."""
+"""The service and the form fields that several routes share."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from fastapi import Depends, Form, Request, UploadFile
+from fastapi import Depends, Form, Request
 
 from siamese.indexes import LabelFilter
 from siamese.search.searcher import SearchOptions
@@ -12,7 +12,7 @@ from siamese.server.errors import ApiError
 from siamese.server.service import Service
 
 LAST_RANK = 10_000
-"""Rank of the last result: with `by_item`, each result takes a dozen pictures of the index."""
+"""Largest rank of a result: with `by_item`, each result needs a dozen pictures of the index."""
 
 
 async def get_service(request: Request) -> Service:
@@ -25,20 +25,9 @@ ServiceDep = Annotated[Service, Depends(get_service)]
 
 
 class SearchForm(NamedTuple):
-    """Form fields of a search.
-
-    Attributes
-    ----------
-    k : int
-        Number of results.
-    offset : int
-        Number of first results to leave out.
-    options : SearchOptions
-        All options, including `offset`.
-    """
+    """Form fields of a search: the number of results, and the options with an `offset`."""
 
     k: int
-    offset: int
     options: SearchOptions
 
 
@@ -72,13 +61,7 @@ async def parse_search_form(
         Form(description="Nearest first, or reordered by the neighbours of the results."),
     ] = "none",
 ) -> SearchForm:
-    """Read the form fields of a search.
-
-    Raises
-    ------
-    ApiError
-        422 if `offset` and `k` reach beyond `LAST_RANK`.
-    """
+    """Read the form fields of a search."""
     if offset + k > LAST_RANK:
         raise ApiError(422, f"offset, k: {offset} + {k} results, limit {LAST_RANK:,} together")
     options = SearchOptions(
@@ -88,28 +71,4 @@ async def parse_search_form(
         by_item=by_item,
         rerank=rerank,
     )
-    return SearchForm(k, offset, options)
-
-
-async def read_uploads(images: list[UploadFile], service: Service) -> list[bytes]:
-    """Return the contents of the pictures of a query.
-
-    Parameters
-    ----------
-    images : list of UploadFile
-    service : Service
-        Limits the number of pictures.
-
-    Returns
-    -------
-    list of bytes
-
-    Raises
-    ------
-    ApiError
-        422 if there are too many.
-    """
-    limit = service.settings.limits.pictures
-    if len(images) > limit:
-        raise ApiError(422, f"image: {len(images)} pictures, limit {limit}")
-    return [await image.read() for image in images]
+    return SearchForm(k, options)
