@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import utilities
 from siamese.cli.main import cli
@@ -191,3 +194,59 @@ FEATURES = re.findall(r"^\| ([^|]+) \| `([^`]+)` \|$", ARCHITECTURE.read_text(),
 def test_the_architecture_page_names_the_file_of_each_feature():
     assert len(FEATURES) >= 40
     assert [path for _, path in FEATURES if not (ROOT / path).is_file()] == []
+
+
+def example(path: str) -> str:
+    """Return the code that the architecture page shows for a file."""
+    pattern = rf'```python title="{re.escape(path)}"\n(.*?)```'
+    (code,) = re.findall(pattern, ARCHITECTURE.read_text(), re.DOTALL)
+    return code
+
+
+def load_example(path: str, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """Run the code of an example as the module that its path names."""
+    name = path.removesuffix(".py").replace("/", ".")
+    module = types.ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, module)
+    exec(compile(example(path), path, "exec"), vars(module))
+    return module
+
+
+@pytest.mark.parametrize("settings", [{}, {"alpha": 2.0, "margin": 0.1}])
+def test_the_example_of_a_loss_passes_its_own_test(settings, monkeypatch):
+    from tests.losses.conftest import batch
+
+    load_example("siamese/losses/binomial_deviance.py", monkeypatch)
+    test = load_example("tests/losses/test_binomial_deviance.py", monkeypatch)
+    test.test_matches_the_formula(batch(0), settings)
+
+
+def test_the_example_of_a_backend_writes_and_opens_an_index(monkeypatch, tmp_path):
+    import numpy as np
+
+    from siamese.models.facts import ModelFacts
+
+    load_example("siamese/indexes/npz/index.py", monkeypatch)
+    backend = load_example("siamese/indexes/npz/backend.py", monkeypatch).NpzBackend()
+    vectors = np.eye(4)[[0, 1, 2, 3, 0]]
+    metadata = [{"item_id": str(row), "filename": f"{row}.jpg", "labels": []} for row in range(5)]
+    facts = ModelFacts("tiny", "0" * 64, 4, 32, None)
+    place = tmp_path / "search_index.npz"
+    backend.prepare(place)
+    backend.build(place, vectors, metadata, [b""] * 5, facts)
+    index = backend.open(place)
+    assert backend.recognises(place) and backend.watch(place)() is not None
+    assert index.model == facts and index.metadata_of([4]) == [metadata[4]]
+    distances, rows = index.query(np.eye(4)[:1], k=3)
+    assert sorted(rows[0][:2]) == [0, 4] and distances[0] == pytest.approx([0, 0, 2**0.5])
+
+
+def test_the_example_of_a_command_runs(monkeypatch, tmp_path):
+    command = load_example("siamese/cli/labels.py", monkeypatch).labels
+    items = {
+        f"mug-{n}": {"images": [{"filename": f"{n}.jpg"}], "labels": ["red", "old"][: n % 3]}
+        for n in range(6)
+    }
+    (tmp_path / "items.json").write_text(json.dumps(items))
+    done = CliRunner().invoke(command, ["--labeled-data", str(tmp_path / "items.json"), "--json"])
+    assert json.loads(done.stdout) == {"red": 4, "old": 2}
