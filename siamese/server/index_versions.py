@@ -108,11 +108,8 @@ class IndexVersions:
                 self.current.count()
             self._metrics.pictures.set(self.current.pictures)
 
-    def reload(self) -> bool:
-        """Open the index again, and return whether it is served.
-
-        If it cannot be opened, the current version is still served.
-        """
+    def reload(self) -> None:
+        """Open the index again and serve it; if that fails, keep serving the current version."""
         with self._reloading:
             state = self._watch.state()
             if state != self._last_state:
@@ -132,7 +129,7 @@ class IndexVersions:
                     next_try_in_seconds=self._delay,
                 )
                 self._delay = min(2 * self._delay, LAST_RETRY_SECONDS)
-                return False
+                return
             self._retry_at, self._delay = math.inf, FIRST_RETRY_SECONDS
             self._metrics.reloads.labels("done").inc()
             log(
@@ -141,7 +138,6 @@ class IndexVersions:
                 version=self.current.id,
                 pictures=self.current.pictures,
             )
-            return True
 
     def _open(self, previous: Searcher | None) -> IndexVersion:
         searcher = self._load(previous)

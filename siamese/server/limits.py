@@ -16,7 +16,7 @@ from siamese.server.settings import Limits
 PUBLIC_PATHS = frozenset(
     {"/", "/about", "/docs", "/health", "/openapi.json", "/ready", "/search/health/"}
 )
-"""Paths that need no API key and are never too busy: probes, and the page, which asks for a key."""
+"""Paths that need no API key and are never refused as busy: probes, and the page."""
 
 FORM_BYTES = 100_000
 """Largest size of a form's fields and boundaries, in addition to the pictures."""
@@ -32,7 +32,7 @@ def is_public(path: str) -> bool:
 
 
 class ApiKeyMiddleware:
-    """Refuse requests without a valid key in Authorization (Bearer) or X-API-Key; () allows all."""
+    """Refuse requests without one of the keys, if any, in Authorization (Bearer) or X-API-Key."""
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...], metrics: Metrics) -> None:
         self._app = app

@@ -49,14 +49,12 @@ def format_url(listener: socket.socket) -> str:
 
 
 def serve(service: Service, listener: socket.socket) -> int:
-    """Serve until a signal stops the server, then answer all accepted requests.
+    """Serve until a signal stops the server, answer all accepted requests, return the exit code.
 
-    - SIGTERM: not ready any more. For `drain_seconds`, requests are still accepted and
-      connections closed after their responses; then no more are accepted.
-    - SIGINT (Ctrl-C): accept no more requests at once.
+    - SIGTERM: report that the server is not ready. For `drain_seconds`, still accept requests, but
+      close each connection after its response; then accept no more.
+    - SIGINT (Ctrl-C): stop accepting requests immediately.
     - SIGHUP: open the index again.
-
-    The result is the exit code.
     """
     log_to_stderr()
     config = uvicorn.Config(

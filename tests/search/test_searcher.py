@@ -233,3 +233,12 @@ def test_in_catalogue_does_not_depend_on_which_results_are_returned(shared):
 def test_an_unknown_option_is_an_error(shared):
     with pytest.raises(TypeError, match="rerankk"):
         shared.search([0], rerankk="reciprocal")
+
+
+def test_an_unknown_option_is_an_error_before_any_picture_is_embedded(searcher, monkeypatch):
+    monkeypatch.setattr(searcher.embedder, "embed", lambda _: pytest.fail("embedded"))
+    for search in (searcher.search, searcher.search_vectors):
+        with pytest.raises(TypeError, match="by_colour"):
+            search([], by_colour="best")
+    with pytest.raises(TypeError, match="by_colour"):
+        searcher.search_similar(0, by_colour="best")
