@@ -41,8 +41,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "triplet": ("--loss", "triplet"),
     "triplet-hard": ("--loss", "triplet-hard"),
     "circle": ("--loss", "circle"),
-    "proxy-anchor": ("--loss", "proxy-anchor"),
-    "cosface": ("--loss", "cosface"),
     "batch-64": ("--batch-size", "64"),
     "2-pictures-an-item": ("--pictures-per-item", "2"),
     "8-pictures-an-item": ("--pictures-per-item", "8"),

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from siamese.losses import BatchContrastiveLoss as BatchContrastiveLoss
     from siamese.losses import CircleLoss as CircleLoss
     from siamese.losses import ContrastiveLoss as ContrastiveLoss
-    from siamese.losses import CosFaceLoss as CosFaceLoss
     from siamese.losses import MultiSimilarityLoss as MultiSimilarityLoss
-    from siamese.losses import ProxyAnchorLoss as ProxyAnchorLoss
     from siamese.losses import SupervisedContrastiveLoss as SupervisedContrastiveLoss
     from siamese.losses import TripletLoss as TripletLoss
     from siamese.models.backbones import base_cnn as base_cnn
@@ -54,9 +52,7 @@ _MODULES = {
         "BatchContrastiveLoss",
         "CircleLoss",
         "ContrastiveLoss",
-        "CosFaceLoss",
         "MultiSimilarityLoss",
-        "ProxyAnchorLoss",
         "SupervisedContrastiveLoss",
         "TripletLoss",
     ],
@@ -78,10 +74,18 @@ _KERAS_MODULES = {
 }
 """Modules that import Keras, which `import_keras` does without TensorFlow's log lines."""
 
+_REMOVED = {"CosFaceLoss", "ProxyAnchorLoss"}
+"""Losses that 0.1.0 had; docs/recipe.md has what was measured of them."""
+
 __all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _REMOVED:
+        raise AttributeError(
+            f"siamese.{name} was removed in this version, because it never did better than "
+            "MultiSimilarityLoss; see docs/recipe.md"
+        )
     if name not in _HOMES:
         raise AttributeError(f"module 'siamese' has no attribute {name!r}")
     module = _HOMES[name]

@@ -26,3 +26,10 @@ def test_only_known_names_are_found():
     assert {"Catalogue", "__version__"} <= set(dir(siamese)) == set(siamese.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Catalog'"):
         siamese.Catalog  # noqa: B018
+
+
+@pytest.mark.parametrize("name", sorted(siamese._REMOVED))
+def test_a_removed_loss_says_so_in_one_line(name):
+    with pytest.raises(AttributeError, match=f"siamese.{name} was removed .* docs/recipe.md$"):
+        getattr(siamese, name)
+    assert name not in siamese.__all__

@@ -10,9 +10,7 @@
   the same item, -1 for different items, and 0 if the pair is ignored, for example an anchor with
   itself or two items that share a label. `siamese.data.label_rule.pairwise_relations` computes it.
 
-The m embeddings may include others than the anchors, such as those of earlier batches. For
-`ProxyAnchorLoss` and `CosFaceLoss` they are one learned vector (proxy) per item; the first n columns
-are then 0.
+The m embeddings may include others than the anchors, such as those of earlier batches.
 
 `MultiSimilarityLoss` returns one value per anchor. The other losses over relations return the mean
 over the terms that count, so that all batches have the same weight. A loss with nothing to compare
@@ -27,9 +25,7 @@ from __future__ import annotations
 from siamese.losses.batch_contrastive import BatchContrastiveLoss
 from siamese.losses.circle import CircleLoss
 from siamese.losses.contrastive import ContrastiveLoss
-from siamese.losses.cosface import CosFaceLoss
 from siamese.losses.multi_similarity import MultiSimilarityLoss
-from siamese.losses.proxy_anchor import ProxyAnchorLoss
 from siamese.losses.supervised_contrastive import SupervisedContrastiveLoss
 from siamese.losses.triplet import TripletLoss
 
@@ -37,9 +33,7 @@ __all__ = [
     "BatchContrastiveLoss",
     "CircleLoss",
     "ContrastiveLoss",
-    "CosFaceLoss",
     "MultiSimilarityLoss",
-    "ProxyAnchorLoss",
     "SupervisedContrastiveLoss",
     "TripletLoss",
 ]

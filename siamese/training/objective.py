@@ -2,64 +2,41 @@
 
 ::
 
-    pictures ──── view ── embedding model ── memory or proxies ──▶ loss over relations
-    pair of pictures ── view ── siamese network ─────────────────▶ contrastive loss of pairs
+    pictures ──────── view ── embedding model ── memory ──▶ loss over relations
+    pair of pictures ── view ── siamese network ──────────▶ contrastive loss of pairs
 
-The view, the memory and the proxies are not part of a checkpoint.
+The view and the memory are not part of a checkpoint.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 import keras
-from keras import layers
 
 from siamese.errors import InputError
 from siamese.losses import (
     BatchContrastiveLoss,
     CircleLoss,
     ContrastiveLoss,
-    CosFaceLoss,
     MultiSimilarityLoss,
-    ProxyAnchorLoss,
     SupervisedContrastiveLoss,
     TripletLoss,
 )
 from siamese.training.augmentation import RandomView
 from siamese.training.cross_batch_memory import CrossBatchMemory
-from siamese.training.pair_generator import PairGenerator
-from siamese.training.proxies import ItemProxies
 from siamese.training.recipe import LossName, Recipe
 
-
-@dataclass(frozen=True)
-class LossKind:
-    """Loss over relations that `--loss` names.
-
-    Attributes
-    ----------
-    make : callable
-        Returns the loss with its default settings.
-    needs_proxies : bool
-        Whether it compares pictures with a learned proxy of each item, not with other pictures.
-    """
-
-    make: Callable[[], keras.losses.Loss]
-    needs_proxies: bool = False
-
-
-LOSSES: dict[LossName, LossKind] = {
-    "multi-similarity": LossKind(MultiSimilarityLoss),
-    "contrastive": LossKind(BatchContrastiveLoss),
-    "triplet": LossKind(TripletLoss),
-    "triplet-hard": LossKind(lambda: TripletLoss(mining="hard")),
-    "supervised-contrastive": LossKind(SupervisedContrastiveLoss),
-    "circle": LossKind(CircleLoss),
-    "proxy-anchor": LossKind(ProxyAnchorLoss, needs_proxies=True),
-    "cosface": LossKind(CosFaceLoss, needs_proxies=True),
+LOSSES: dict[LossName, Callable[[], keras.losses.Loss]] = {
+    "multi-similarity": MultiSimilarityLoss,
+    "contrastive": BatchContrastiveLoss,
+    "triplet": TripletLoss,
+    "triplet-hard": partial(TripletLoss, mining="hard"),
+    "supervised-contrastive": SupervisedContrastiveLoss,
+    "circle": CircleLoss,
 }
+"""The losses over relations that `--loss` names, with their default settings."""
 
 
 def make_loss(recipe: Recipe) -> keras.losses.Loss:
@@ -73,7 +50,7 @@ def make_loss(recipe: Recipe) -> keras.losses.Loss:
     if recipe.sampling == "random-pairs":
         return ContrastiveLoss() if recipe.margin is None else ContrastiveLoss(recipe.margin)
     name = recipe.loss or "multi-similarity"
-    loss = LOSSES[name].make()
+    loss = LOSSES[name]()
     if recipe.margin is None:
         return loss
     config = loss.get_config()
@@ -83,25 +60,11 @@ def make_loss(recipe: Recipe) -> keras.losses.Loss:
     return type(loss).from_config({**config, margin: recipe.margin})
 
 
-def needs_proxies(recipe: Recipe) -> bool:
-    """Return whether the loss of a recipe needs a proxy of each item."""
-    return recipe.loss is not None and LOSSES[recipe.loss].needs_proxies
-
-
-def make_context(recipe: Recipe, generator: PairGenerator) -> layers.Layer | None:
-    """Return the layer that adds what a batch is compared with besides itself, if anything."""
-    if needs_proxies(recipe):
-        return ItemProxies(len(generator.item_ids), name="proxies")
-    if generator.memory:
-        return CrossBatchMemory(generator.memory, name="memory")
-    return None
-
-
 def build_fitted_model(
     model: keras.Model,
     *,
     view: RandomView | None = None,
-    context: layers.Layer | None = None,
+    memory: int = 0,
 ) -> keras.Model:
     """Build the model that is fitted, around the layers of another.
 
@@ -111,17 +74,19 @@ def build_fitted_model(
         Embedding model or siamese network.
     view : RandomView, optional
         Applied to each input.
-    context : keras.layers.Layer, optional
-        Applied to the output.
+    memory : int, default 0
+        Size of a `CrossBatchMemory` applied to the output.
 
     Returns
     -------
     keras.Model
         `model` itself if nothing is added.
     """
-    if view is None and context is None:
+    if view is None and not memory:
         return model
     inputs = keras.tree.map_structure(lambda tensor: keras.Input(tensor.shape[1:]), model.input)
     views = inputs if view is None else keras.tree.map_structure(view, inputs)
     outputs = model(views)
-    return keras.Model(inputs, outputs if context is None else context(outputs))
+    if memory:
+        outputs = CrossBatchMemory(memory, name="memory")(outputs)
+    return keras.Model(inputs, outputs)

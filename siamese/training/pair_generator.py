@@ -30,14 +30,9 @@ class PairGenerator(keras.utils.PyDataset):
       the two-input siamese network and the contrastive loss. y is 1 for a positive pair, 0 for a
       negative one; half of the pairs are positive.
 
-    The m further columns of relations are
-
-    - none (m = 0) by default;
-    - with `memory`, the pictures of the last m / n batches of this epoch, the newest batch first,
-      as `siamese.training.cross_batch_memory` keeps them. Slots that no batch has filled yet are
-      0, as is the anchor itself;
-    - with `proxies`, the items in the order of `item_ids`: +1 for the picture's own, -1 for items
-      that share no label with it, 0 for others. The first n columns are then 0.
+    The m further columns of relations are the slots of a `memory`: the pictures of the last m / n
+    batches of this epoch, the newest batch first, as `siamese.training.cross_batch_memory` stores
+    them. Slots that no batch has filled yet are 0, as is the anchor itself.
 
     Parameters
     ----------
@@ -56,8 +51,6 @@ class PairGenerator(keras.utils.PyDataset):
         uniform until `set_embeddings` is called.
     memory : int, default 0
         Slots of a cross-batch memory; rounded down to whole batches, and to what an epoch fills.
-    proxies : bool, default False
-        Relate pictures to items.
     redraw : bool, default True
         False repeats the same draw every epoch, for validation.
     seed : int, default 0
@@ -71,8 +64,6 @@ class PairGenerator(keras.utils.PyDataset):
         The usable pictures; rows refer to them.
     skipped : list of Skipped
         The others.
-    item_ids : list of str
-        The items.
     epoch : int
         Current epoch, from 0.
 
@@ -92,15 +83,13 @@ class PairGenerator(keras.utils.PyDataset):
         pictures_per_item: int = 4,
         batches: Batches = "uniform",
         memory: int = 0,
-        proxies: bool = False,
         redraw: bool = True,
         seed: int = 0,
         workers: int = 2,
     ) -> None:
         super().__init__(workers=workers, max_queue_size=8)
-        _require_fitting_choices(sampling, batches, memory, proxies)
+        _require_fitting_choices(sampling, batches, memory)
         self.sampling = sampling
-        self.proxies = proxies
         self.redraw = redraw
         self.epoch = 0
         pictures = catalogue.pictures
@@ -130,8 +119,6 @@ class PairGenerator(keras.utils.PyDataset):
         else:
             self._sampler = PairSampler(items, labels, seed=seed)
             self.batch_size = min(batch_size, len(items))
-        self.item_ids = self._sampler.items.ids
-        self.item_of_row = self._sampler.items.item_of_row
         self.memory = min(memory // self.batch_size, len(self) - 1) * self.batch_size
         self.draws_by_embeddings = batches == "hard-items"
         self._vectors: np.ndarray | None = None
@@ -218,13 +205,8 @@ class PairGenerator(keras.utils.PyDataset):
         return to_network_input(self.squares(rows))
 
     def _targets(self, drawn: np.ndarray, step: int) -> np.ndarray:
-        """Return the relations of a batch to itself, and to its memory or the items."""
+        """Return the relations of a batch to itself and to its memory: int8 (n, n + m)."""
         rows = drawn[step]
-        if self.proxies:
-            items = self._sampler.items
-            to_items = items.rule.relations(items.item_of_row[rows], np.arange(len(items)))
-            to_batch = np.full((len(rows), len(rows)), EXCLUDED, np.int8)
-            return np.concatenate([to_batch, to_items], axis=1)
         first = max(0, step - self.memory // self.batch_size)
         columns = np.concatenate([rows, drawn[first:step][::-1].ravel()])
         related = np.full((len(rows), len(rows) + self.memory), EXCLUDED, np.int8)
@@ -232,9 +214,7 @@ class PairGenerator(keras.utils.PyDataset):
         return related
 
 
-def _require_fitting_choices(
-    sampling: Sampling, batches: Batches, memory: int, proxies: bool
-) -> None:
+def _require_fitting_choices(sampling: Sampling, batches: Batches, memory: int) -> None:
     """Raise `InputError` for choices that the sampling would ignore."""
     problems = []
     if sampling == "random-pairs":
@@ -242,9 +222,5 @@ def _require_fitting_choices(
             problems.append(f"{batches} batches need batch-pairs, not random-pairs")
         if memory:
             problems.append("a memory needs batch-pairs, not random-pairs")
-        if proxies:
-            problems.append("proxies need batch-pairs, not random-pairs")
-    if memory and proxies:
-        problems.append("a memory and proxies exclude each other; choose one")
     if problems:
         raise InputError(problems)

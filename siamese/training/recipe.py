@@ -17,8 +17,6 @@ LossName = Literal[
     "triplet-hard",
     "supervised-contrastive",
     "circle",
-    "proxy-anchor",
-    "cosface",
 ]
 
 CHOICES: dict[str, Any] = {
@@ -131,8 +129,6 @@ class Recipe:
         problems = []
         if self.sampling == "random-pairs" and self.loss not in (None, "contrastive"):
             problems.append(f"--loss {self.loss} needs batch-pairs; random-pairs take contrastive")
-        if self.memory and self.loss in ("proxy-anchor", "cosface"):
-            problems.append(f"--memory with --loss {self.loss}: it compares with items; omit it")
         if self.layers == "head" and (flags := self._flags_of_all_layers()):
             problems.append(
                 f"--layers head with {', '.join(flags)}: only for training all layers; omit "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -28,12 +28,7 @@ REMOVED_FIELDS: dict[str, Any] = {
 }
 """Former fields of `Recipe`, and the values at which they changed nothing."""
 
-_STATE, _OPTIMIZER, _LOSS_SCALE, _VARIABLES = (
-    "training_state",
-    "training_optimizer",
-    "training_loss_scale",
-    "training_variables",
-)
+_STATE, _OPTIMIZER, _LOSS_SCALE = "training_state", "training_optimizer", "training_loss_scale"
 
 
 @dataclass
@@ -83,7 +78,6 @@ def save_training(
     path: Path,
     state: TrainingState,
     optimizer: keras.optimizers.Optimizer | None = None,
-    variables: Sequence[keras.Variable] = (),
 ) -> None:
     """Save a network together with all that resuming its training needs.
 
@@ -97,8 +91,6 @@ def save_training(
         Progress of the run.
     optimizer : keras.optimizers.Optimizer, optional
         Its variables are saved too.
-    variables : sequence of keras.Variable, optional
-        Trained variables that are not part of the network.
 
     Raises
     ------
@@ -109,7 +101,7 @@ def save_training(
     def add(file: h5py.File) -> None:
         file[_STATE] = json.dumps(asdict(state))
         # Keras can save an optimizer's variables but does not restore those of a functional model.
-        for name, variable in _named_variables(optimizer, variables):
+        for name, variable in _named_variables(optimizer):
             file[name] = keras.ops.convert_to_numpy(variable)
 
     save_model(network, path, add=add)
@@ -135,14 +127,11 @@ def read_training_state(path: Path) -> TrainingState:
 
 
 def restore_training(
-    path: Path,
-    optimizer: keras.optimizers.Optimizer,
-    fitted: keras.Model,
-    variables: Sequence[keras.Variable] = (),
+    path: Path, optimizer: keras.optimizers.Optimizer, fitted: keras.Model
 ) -> None:
-    """Restore the variables of an optimizer, and those beside the network, from a file.
+    """Restore the variables of an optimizer from a file.
 
-    A file written before the optimizer took a step leaves both unchanged.
+    A file written before the optimizer took a step leaves it unchanged.
 
     Parameters
     ----------
@@ -152,31 +141,27 @@ def restore_training(
         A new optimizer, not built yet.
     fitted : keras.Model
         The model that it optimizes.
-    variables : sequence of keras.Variable, optional
-        As given to `save_training`.
     """
     optimizer.build(fitted.trainable_variables)
     with h5py.File(path, "r") as file:
         if _OPTIMIZER not in file:
             return
-        for name, variable in _named_variables(optimizer, variables):
+        for name, variable in _named_variables(optimizer):
             if name.startswith(_LOSS_SCALE) and name not in file:
                 continue  # the earlier epochs were trained in another precision
             variable.assign(file[name][()])
 
 
 def _named_variables(
-    optimizer: keras.optimizers.Optimizer | None, variables: Sequence[keras.Variable]
+    optimizer: keras.optimizers.Optimizer | None,
 ) -> Iterator[tuple[str, keras.Variable]]:
-    """Yield the variables to save, under the same names with and without loss scaling."""
+    """Yield the variables of an optimizer, under the same names with and without loss scaling."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         yield f"{_LOSS_SCALE}/scale", optimizer.dynamic_scale
         yield f"{_LOSS_SCALE}/steps", optimizer.step_counter
         optimizer = optimizer.inner_optimizer
     for number, variable in enumerate(optimizer.variables if optimizer is not None else ()):
         yield f"{_OPTIMIZER}/{number}", variable
-    for number, variable in enumerate(variables):
-        yield f"{_VARIABLES}/{number}", variable
 
 
 def recorded_recipe(output: Path) -> Recipe:

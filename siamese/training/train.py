@@ -29,9 +29,8 @@ from siamese.training.features import FrozenFeatures
 from siamese.training.held_out import hold_out_items, make_validation
 from siamese.training.learning_rate import WarmUpThenCosine
 from siamese.training.linear_head import model_without_head, require_head, train_head
-from siamese.training.objective import build_fitted_model, make_context, make_loss, needs_proxies
+from siamese.training.objective import build_fitted_model, make_loss
 from siamese.training.pair_generator import PairGenerator
-from siamese.training.proxies import ItemProxies
 from siamese.training.recipe import HEAD_SIZE, Recipe
 from siamese.training.resume import (
     TrainingState,
@@ -206,7 +205,6 @@ def _training_generator(catalogue: Catalogue, recipe: Recipe) -> PairGenerator:
         pictures_per_item=recipe.pictures_per_item,
         batches=recipe.batches,
         memory=recipe.memory,
-        proxies=needs_proxies(recipe),
         seed=recipe.seed,
     )
 
@@ -227,12 +225,7 @@ def _fit(callback: TrainingCallback, loss: keras.losses.Loss, resume_from: Path 
     model = callback.network
     if recipe.sampling == "batch-pairs":
         model = model.get_layer(EMBEDDING_MODEL)
-    context = make_context(recipe, generator)
-    fitted = build_fitted_model(model, view=callback.view, context=context)
-    if context is not None:
-        callback.extra_variables = context.trainable_variables
-    if isinstance(context, ItemProxies) and resume_from is None:
-        context.start_at_items(callback.embed(model, generator, None), generator.item_of_row)
+    fitted = build_fitted_model(model, view=callback.view, memory=generator.memory)
 
     schedule = WarmUpThenCosine(recipe.peak_learning_rate, recipe.epochs * len(generator))
     schedule.budget_used.assign(callback.budget.used)
@@ -241,7 +234,7 @@ def _fit(callback: TrainingCallback, loss: keras.losses.Loss, resume_from: Path 
     if choose_training_precision() == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     if resume_from is not None:
-        restore_training(resume_from, optimizer, fitted, callback.extra_variables)
+        restore_training(resume_from, optimizer, fitted)
         if generator.draws_by_embeddings:
             callback.update_embeddings()
     generator.epoch = state.epoch
@@ -249,8 +242,7 @@ def _fit(callback: TrainingCallback, loss: keras.losses.Loss, resume_from: Path 
     fitted.compile(optimizer, loss, auto_scale_loss=False)
     fitted.fit(
         generator,
-        # Held-out items have no proxies, and so no loss.
-        validation_data=None if needs_proxies(recipe) else callback.validation,
+        validation_data=callback.validation,
         initial_epoch=state.epoch,
         epochs=recipe.epochs,
         verbose=0,

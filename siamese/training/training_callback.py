@@ -88,8 +88,6 @@ class TrainingCallback(keras.callbacks.Callback):
         Computes the embeddings that retrieval is measured on; `embed_pictures` by default.
     schedule : WarmUpThenCosine or None
         Learning rate, told how much of the budget is used.
-    extra_variables : list of keras.Variable
-        Trained variables that are not part of the network, saved with the state.
     """
 
     def __init__(
@@ -116,7 +114,6 @@ class TrainingCallback(keras.callbacks.Callback):
         self.watch = watch
         self.embed: Embed = embed_pictures
         self.schedule: WarmUpThenCosine | None = None
-        self.extra_variables: list[keras.Variable] = []
         self._bar: tqdm[Any] | None = None
         self._losses: list[float] = []
         self._mean_loss = 0.0
@@ -193,13 +190,8 @@ class TrainingCallback(keras.callbacks.Callback):
         )
         if self.generator.draws_by_embeddings and not state.finished:
             self.update_embeddings()
-        save_training(
-            self.network,
-            self.output / TRAINING_STATE,
-            state,
-            getattr(self.model, "optimizer", None),
-            self.extra_variables,
-        )
+        optimizer = getattr(self.model, "optimizer", None)
+        save_training(self.network, self.output / TRAINING_STATE, state, optimizer)
         self.notify()
 
     def update_embeddings(self) -> None:

@@ -56,19 +56,8 @@ def batch_and_memory(seed, n=9, remembered=20):
     return compared
 
 
-def batch_and_proxies(seed, n=14, c=7):
-    """Draw a batch compared with one proxy per item; the item of the first has none."""
-    rng = np.random.default_rng(seed)
-    items = [99, *rng.integers(0, c, n - 1).tolist(), *range(c)]
-    compared = Compared(pairwise_relations(items, labelled(items))[:n].copy(), unit(rng, n + c))
-    compared.relations[:, :n] = 0
-    return compared
-
-
 @pytest.fixture(
-    params=[
-        (draw, seed) for draw in (batch, batch_and_memory, batch_and_proxies) for seed in (0, 1)
-    ],
+    params=[(draw, seed) for draw in (batch, batch_and_memory) for seed in (0, 1)],
     ids=lambda drawn: f"{drawn[0].__name__}-{drawn[1]}",
 )
 def compared(request):

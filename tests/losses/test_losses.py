@@ -15,9 +15,7 @@ from siamese.losses import (
     BatchContrastiveLoss,
     CircleLoss,
     ContrastiveLoss,
-    CosFaceLoss,
     MultiSimilarityLoss,
-    ProxyAnchorLoss,
     SupervisedContrastiveLoss,
     TripletLoss,
 )
@@ -26,7 +24,7 @@ from siamese.training.recipe import LossName
 
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
-every_kind = pytest.mark.parametrize("kind", ["batch", "memory", "proxies"])
+every_kind = pytest.mark.parametrize("kind", ["batch", "memory"])
 
 ITEMS = {
     "no negatives": "aaaa",
@@ -38,12 +36,9 @@ ITEMS = {
 
 
 def against(items, kind):
-    """Return the relations of a batch with itself, a memory of it, or one proxy per item."""
-    n, others = len(items), {"batch": "", "memory": items, "proxies": "abcd"}[kind]
-    relation = pairwise_relations([*items, *others], [[]] * (n + len(others)))[:n]
-    if kind == "proxies":
-        relation[:, :n] = 0
-    return relation
+    """Return the relations of a batch with itself, or also with a memory of it."""
+    n, others = len(items), {"batch": "", "memory": items}[kind]
+    return pairwise_relations([*items, *others], [[]] * (n + len(others)))[:n]
 
 
 def unit(seed, n, d=5):
@@ -58,21 +53,17 @@ def directions(*degrees):
 
 def test_the_registry_has_the_names_of_the_recipe():
     assert tuple(LOSSES) == get_args(LossName)
-    assert [name for name, kind in LOSSES.items() if kind.needs_proxies] == [
-        "proxy-anchor",
-        "cosface",
-    ]
-    for kind in LOSSES.values():
-        assert type(kind.make()).__name__ in siamese.__all__
-    assert LOSSES["triplet"].make().mining == "semi-hard"
-    assert LOSSES["triplet-hard"].make().mining == "hard"
+    for make in LOSSES.values():
+        assert type(make()).__name__ in siamese.__all__
+    assert LOSSES["triplet"]().mining == "semi-hard"
+    assert LOSSES["triplet-hard"]().mining == "hard"
 
 
 @every_loss
 @every_kind
 @pytest.mark.parametrize("items", ITEMS.values(), ids=ITEMS)
 def test_finite_with_equal_and_opposite_vectors(name, kind, items, value_and_gradient):
-    relation, loss = against(items, kind), LOSSES[name].make()
+    relation, loss = against(items, kind), LOSSES[name]()
     equal = np.repeat(unit(2, 1), relation.shape[1], axis=0)
     opposite = equal.copy()
     opposite[1::2] *= -1
@@ -90,7 +81,6 @@ def test_finite_with_equal_and_opposite_vectors(name, kind, items, value_and_gra
         (TripletLoss(0.0), (40, -40)),
         (TripletLoss(0.0, "hard"), (40, -40)),
         (CircleLoss(0.5), (60, -60)),
-        (CosFaceLoss(0.0), (40, -40)),
     ],
     ids=lambda given: getattr(given, "name", None),
 )
@@ -103,7 +93,7 @@ def test_finite_at_the_margin(loss, degrees, value_and_gradient):
 @every_loss
 @pytest.mark.parametrize("shape", [(1, 1), (4, 4), (4, 8)])
 def test_nothing_to_compare_costs_nothing(name, shape, value_and_gradient):
-    relation, loss = np.zeros(shape, np.int8), LOSSES[name].make()
+    relation, loss = np.zeros(shape, np.int8), LOSSES[name]()
     value, slope = value_and_gradient(loss, relation, unit(0, shape[1]))
     assert value == 0
     assert not slope.any()
@@ -112,9 +102,9 @@ def test_nothing_to_compare_costs_nothing(name, shape, value_and_gradient):
 @every_loss
 @every_kind
 def test_ignored_embeddings_have_no_effect(name, kind, value_and_gradient):
-    relation, loss = against("caab", kind), LOSSES[name].make()
+    relation, loss = against("caab", kind), LOSSES[name]()
     vectors = np.abs(unit(0, relation.shape[1]))
-    out = {"batch": 3, "memory": 7, "proxies": 5}[kind]  # b, remembered or the proxy of it
+    out = {"batch": 3, "memory": 7}[kind]  # b, or b in the memory
     _, slope = value_and_gradient(loss, relation, vectors)
     assert slope[out].any()
     relation[3] = relation[:, out] = 0
@@ -126,7 +116,7 @@ def test_ignored_embeddings_have_no_effect(name, kind, value_and_gradient):
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "multi-similarity"])
 def test_anchors_with_nothing_to_compare_do_not_reduce_the_mean(name):
-    vectors, loss = unit(0, 8), LOSSES[name].make()
+    vectors, loss = unit(0, 8), LOSSES[name]()
     relation = np.zeros((8, 8), np.int8)
     relation[:4, :4] = against("aabb", "batch")
     alone = float(loss(relation[:4, :4], vectors[:4]))
@@ -136,7 +126,7 @@ def test_anchors_with_nothing_to_compare_do_not_reduce_the_mean(name):
 @every_loss
 def test_positives_come_nearer_and_negatives_move_away(name, value_and_gradient):
     vectors = directions(0, 50, -40)  # an anchor, a positive, and a negative that is nearer
-    _, slope = value_and_gradient(LOSSES[name].make(), np.array([[0, 1, -1]]), vectors)
+    _, slope = value_and_gradient(LOSSES[name](), np.array([[0, 1, -1]]), vectors)
     moved = vectors - 1e-3 * slope
     assert moved[0] @ moved[1] > vectors[0] @ vectors[1]
     assert moved[0] @ moved[2] < vectors[0] @ vectors[2]
@@ -144,7 +134,7 @@ def test_positives_come_nearer_and_negatives_move_away(name, value_and_gradient)
 
 @every_loss
 def test_compiled_for_unknown_shapes_the_value_is_the_same(name):
-    relation, loss = against("aabc", "memory"), LOSSES[name].make()
+    relation, loss = against("aabc", "memory"), LOSSES[name]()
     vectors = unit(0, 8)
     if keras.backend.backend() == "jax":
         import jax
@@ -161,7 +151,7 @@ def test_compiled_for_unknown_shapes_the_value_is_the_same(name):
 
 @every_loss
 def test_keras_trains_with_it(name):
-    relation, loss, pictures = against("aabb", "batch"), LOSSES[name].make(), unit(0, 4, 6)
+    relation, loss, pictures = against("aabb", "batch"), LOSSES[name](), unit(0, 4, 6)
     inputs = keras.Input((6,))
     model = keras.Model(inputs, keras.layers.UnitNormalization()(keras.layers.Dense(5)(inputs)))
     model.compile("sgd", loss, run_eagerly=True)
@@ -178,8 +168,6 @@ def test_keras_trains_with_it(name):
         MultiSimilarityLoss(alpha=1.0, beta=9.0, threshold=0.4, epsilon=0.2),
         SupervisedContrastiveLoss(temperature=0.2),
         CircleLoss(margin=0.3, scale=7.0),
-        ProxyAnchorLoss(margin=0.3, scale=7.0),
-        CosFaceLoss(margin=0.3, scale=7.0),
     ],
     ids=lambda loss: loss.name,
 )

@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 
 from siamese.training.cross_batch_memory import CrossBatchMemory
-from siamese.training.objective import build_fitted_model, make_context
+from siamese.training.objective import build_fitted_model
 from siamese.training.pair_generator import PairGenerator
-from siamese.training.proxies import ItemProxies
-from siamese.training.recipe import Recipe
 
 SIZE = 16
 
@@ -114,7 +112,7 @@ def test_while_fitting_the_memory_holds_what_the_relations_speak_of(catalogue):
     inputs = keras.Input((SIZE, SIZE, 3))
     vectors = keras.layers.Dense(8)(keras.layers.Flatten()(inputs))
     model = keras.Model(inputs, keras.layers.UnitNormalization()(vectors))
-    fitted = build_fitted_model(model, context=make_context(Recipe(memory=20), pairs))
+    fitted = build_fitted_model(model, memory=pairs.memory)
     loss = Rows()
     # Nothing is learned, so that an embedding stays what it was when it was remembered.
     fitted.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
@@ -141,16 +139,6 @@ def test_while_fitting_the_memory_holds_what_the_relations_speak_of(catalogue):
         assert not relations[:, len(columns) :].any(), "an empty slot, or one of last epoch"
         compared += np.count_nonzero(relations[:, 9:])
     assert compared > 100
-
-
-def test_a_recipe_has_a_memory_or_proxies_or_neither(catalogue):
-    plain = PairGenerator(catalogue, picture_size=SIZE, batch_size=16)
-    assert make_context(Recipe(), plain) is None
-    remembering = PairGenerator(catalogue, picture_size=SIZE, batch_size=16, memory=40)
-    memory = make_context(Recipe(memory=40), remembering)
-    assert isinstance(memory, CrossBatchMemory) and memory.size == 32
-    proxies = make_context(Recipe(loss="cosface"), plain)
-    assert isinstance(proxies, ItemProxies) and proxies.items == 12
 
 
 def test_serialisation_keeps_the_settings():

@@ -8,8 +8,7 @@ from siamese.errors import InputError
 from siamese.losses import ContrastiveLoss, MultiSimilarityLoss
 from siamese.models.embedding_model import embedding_model, siamese_network
 from siamese.training.augmentation import RandomView
-from siamese.training.objective import LOSSES, build_fitted_model, make_loss, needs_proxies
-from siamese.training.proxies import ItemProxies
+from siamese.training.objective import LOSSES, build_fitted_model, make_loss
 from siamese.training.recipe import Recipe
 
 MARGIN_OF = {
@@ -17,8 +16,6 @@ MARGIN_OF = {
     "triplet": "margin",
     "triplet-hard": "margin",
     "circle": "margin",
-    "proxy-anchor": "margin",
-    "cosface": "margin",
 }
 
 
@@ -36,18 +33,16 @@ def test_what_nothing_is_added_to_is_fitted_itself(model):
     assert build_fitted_model(model) is model
 
 
-def test_views_stand_before_and_proxies_behind(model):
-    proxies = ItemProxies(3)
-    fitted = build_fitted_model(model, view=RandomView(seed=1), context=proxies)
+def test_views_stand_before_and_a_memory_behind(model):
+    fitted = build_fitted_model(model, view=RandomView(seed=1), memory=2)
     given = pictures(32)
-    got = np.asarray(fitted(given))
-    assert got.shape == (5, 8)
-    np.testing.assert_allclose(got[:2], np.asarray(model(given)), atol=1e-5)
+    np.testing.assert_allclose(np.asarray(fitted(given)), np.asarray(model(given)), atol=1e-5)
     expected = np.asarray(model(RandomView(seed=1)(given, training=True)))
-    np.testing.assert_allclose(np.asarray(fitted(given, training=True))[:2], expected, atol=1e-4)
-    assert np.abs(expected - got[:2]).max() > 1e-3
-    own = {id(one) for one in fitted.trainable_variables}
-    assert own == {id(one) for one in (*model.trainable_variables, proxies.proxies)}
+    got = np.asarray(fitted(given, training=True))
+    assert got.shape == (4, 8) and not got[2:].any(), "the memory is not empty at first"
+    np.testing.assert_allclose(got[:2], expected, atol=1e-4)
+    assert np.abs(expected - np.asarray(model(given))).max() > 1e-3
+    assert set(map(id, fitted.trainable_variables)) == set(map(id, model.trainable_variables))
 
 
 def test_both_pictures_of_a_pair_are_seen_in_views_of_their_own(model):
@@ -59,9 +54,9 @@ def test_both_pictures_of_a_pair_are_seen_in_views_of_their_own(model):
 
 def test_losses_are_made_with_their_own_margins():
     assert isinstance(make_loss(Recipe()), MultiSimilarityLoss)
-    for name, kind in LOSSES.items():
+    for name, make in LOSSES.items():
         loss = make_loss(Recipe(loss=name))
-        assert type(loss) is type(kind.make()) and loss.get_config() == kind.make().get_config()
+        assert type(loss) is type(make()) and loss.get_config() == make().get_config()
     for loss in (None, "contrastive"):
         of_pairs = make_loss(Recipe(sampling="random-pairs", loss=loss))
         assert isinstance(of_pairs, ContrastiveLoss) and of_pairs.margin == 1.0
@@ -69,7 +64,7 @@ def test_losses_are_made_with_their_own_margins():
 
 @pytest.mark.parametrize("name", MARGIN_OF)
 def test_a_margin_that_is_given_changes_it_alone(name):
-    before = LOSSES[name].make().get_config()
+    before = LOSSES[name]().get_config()
     after = make_loss(Recipe(loss=name, margin=0.45)).get_config()
     assert {key for key in after if after[key] != before[key]} == {MARGIN_OF[name]}
     assert after[MARGIN_OF[name]] == 0.45
@@ -88,9 +83,3 @@ def test_a_margin_for_a_loss_without_one_is_told_in_one_line(name):
         line
         == f"--margin with --loss {name or 'multi-similarity'}: this loss has no margin; omit --margin"
     )
-
-
-def test_which_losses_need_proxies():
-    assert not needs_proxies(Recipe())
-    those = {name for name in LOSSES if needs_proxies(Recipe(loss=name))}
-    assert those == {"proxy-anchor", "cosface"}

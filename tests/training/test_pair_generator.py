@@ -187,22 +187,6 @@ def test_the_own_picture_in_the_memory_is_left_out(catalogue):
     assert (pairs[2][1][:, 20:][again] == 0).all()
 
 
-def test_relations_to_proxies(catalogue):
-    pairs = generator(catalogue, proxies=True)
-    assert pairs.item_ids == list(catalogue.items)
-    for step, (_, got) in enumerate(epoch_of(pairs)):
-        assert got.dtype == np.int8 and got.shape == (20, 32)
-        assert not got[:, :20].any()
-        for place, row in enumerate(pairs.draw()[step]):
-            own = pairs.pictures[row]
-            for column, (item_id, item) in enumerate(catalogue.items.items()):
-                if item_id == own.item_id:
-                    expected = 1
-                else:
-                    expected = 0 if set(item.labels) & set(own.labels) else -1
-                assert got[place, 20 + column] == expected
-
-
 def random_vectors(pairs, seed=0):
     vectors = np.random.default_rng(seed).normal(size=(len(pairs.pictures), 5))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
@@ -245,8 +229,8 @@ def test_embeddings_must_be_usable(catalogue):
 
 def test_what_a_way_of_drawing_has_no_use_for_is_refused(catalogue):
     with pytest.raises(InputError) as raised:
-        generator(catalogue, sampling="random-pairs", batches="hard-items", memory=8, proxies=True)
-    assert len(raised.value.lines) == 4
+        generator(catalogue, sampling="random-pairs", batches="hard-items", memory=8)
+    assert len(raised.value.lines) == 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])
