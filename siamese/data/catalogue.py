@@ -103,15 +103,11 @@ class Catalogue:
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str]) -> Catalogue:
-        """Make a catalogue without labels from a folder with one subfolder per item.
+        """Make a catalogue without labels from a folder, which has one subfolder per item.
 
         Pictures may lie at any depth below the folder of their item. Hidden files, and files with
-        a suffix that Pillow does not know, are ignored; `notes` counts the latter.
-
-        Parameters
-        ----------
-        folder : str or os.PathLike
-            The folder, which becomes `image_dir`.
+        a suffix that Pillow does not know, are ignored; `notes` counts the latter. The folder
+        becomes the `image_dir`.
 
         Raises
         ------
@@ -135,9 +131,8 @@ class Catalogue:
             pictures = [file for file in files if file.suffix.lower() in suffixes]
             ignored += len(files) - len(pictures)
             if pictures:
-                items[entry.name] = Item(
-                    tuple(Image(file.relative_to(folder).as_posix()) for file in pictures)
-                )
+                names = (file.relative_to(folder).as_posix() for file in pictures)
+                items[entry.name] = Item(tuple(map(Image, names)))
             else:
                 empty.append(entry.name)
         if not items:
@@ -219,20 +214,17 @@ class Catalogue:
     def split(self, train: float = 0.7, seed: int = 0) -> tuple[Catalogue, Catalogue]:
         """Split the items into two disjoint catalogues, stratified by label.
 
-        The first gets ``round(train * items)`` items, but each gets at least one. The result
-        depends on the items and the seed, not on the order of the file.
+        The result depends on the items and the seed, not on the order of the file.
 
         Parameters
         ----------
         train : float, default=0.7
             Share of the items in the first catalogue, between 0 and 1.
-        seed : int, default=0
-            Seed of the random draw.
 
         Returns
         -------
         train, test : Catalogue
-            The two catalogues.
+            The first has ``round(train * items)`` items, but each has at least one.
 
         Raises
         ------
@@ -275,12 +267,9 @@ class Catalogue:
 
     def _select(self, item_ids: set[str]) -> Catalogue:
         """Return a catalogue of some of the items, in file order."""
-        selected = [item_id for item_id in self.items if item_id in item_ids]
-        return Catalogue(
-            {item_id: self._raw[item_id] for item_id in selected},
-            {item_id: self.items[item_id] for item_id in selected},
-            self.image_dir,
-        )
+        items = {item_id: item for item_id, item in self.items.items() if item_id in item_ids}
+        raw = {item_id: self._raw[item_id] for item_id in items}
+        return Catalogue(raw, items, self.image_dir)
 
 
 def read_with_problems(

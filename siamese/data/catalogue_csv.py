@@ -19,8 +19,7 @@ from siamese.errors import InputError
 
 def parse_csv(data: bytes, path: Path) -> dict[str, Item]:
     """Parse a catalogue with one row per picture; see `Catalogue.from_csv`."""
-    text, _ = decode_text(data, path)
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = csv.reader(io.StringIO(decode_text(data, path), newline=""), strict=True)
     filenames: dict[str, list[str]] = {}
     labels: dict[str, list[str]] = {}
     problems: list[str] = []
@@ -42,7 +41,8 @@ def parse_csv(data: bytes, path: Path) -> dict[str, Item]:
                 if problem:
                     problems.append(f"{where}: {problem.problem}")
             filenames.setdefault(item_id, []).append(filename)
-            labels.setdefault(item_id, []).extend(re.split(r"\s*[|;]\s*", cells.get("labels", "")))
+            found = re.split(r"\s*[|;]\s*", cells.get("labels", ""))
+            labels.setdefault(item_id, []).extend(filter(None, found))
     except csv.Error as error:
         problems.append(f"{path}: line {rows.line_num}: {error}")
     if not filenames and not problems:
@@ -50,9 +50,6 @@ def parse_csv(data: bytes, path: Path) -> dict[str, Item]:
     if problems:
         raise InputError(problems)
     return {
-        item_id: Item(
-            tuple(map(Image, images)),
-            tuple(label for label in dict.fromkeys(labels[item_id]) if label),
-        )
+        item_id: Item(tuple(map(Image, images)), tuple(dict.fromkeys(labels[item_id])))
         for item_id, images in filenames.items()
     }

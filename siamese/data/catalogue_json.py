@@ -40,12 +40,12 @@ class Problem(msgspec.Struct, frozen=True):
     filename: str | None = None
 
     def __str__(self) -> str:
-        where = []
-        if self.item_id is not None:
-            where.append(f"item {_quote(self.item_id)}")
-        if self.filename is not None:
-            where.append(f"file {_quote(self.filename)}")
-        return f"{', '.join(where)}: {self.problem}" if where else self.problem
+        where = ", ".join(
+            f"{noun} {name if name and name.isprintable() else repr(name)}"
+            for noun, name in (("item", self.item_id), ("file", self.filename))
+            if name is not None
+        )
+        return f"{where}: {self.problem}" if where else self.problem
 
 
 class Image(msgspec.Struct, frozen=True, gc=False):
@@ -66,21 +66,22 @@ def parse_catalogue(
 ) -> tuple[dict[str, msgspec.Raw], dict[str, Item], list[Problem]]:
     """Parse a catalogue into each item's JSON, its valid pictures and labels, and all problems."""
     try:
-        text, data = decode_text(data)
-        raw = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        text = decode_text(data)
+        raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except InputError as error:
-        return {}, {}, [Problem("catalogue", error.lines[0])]
+        failure = error.lines[0]
     except msgspec.ValidationError as error:
-        line = f"not a catalogue: {_reword(error)}; the file must be {{item_id: {{…}}, …}}"
-        return {}, {}, [Problem("catalogue", line)]
+        failure = f"not a catalogue: {_reword(error)}; the file must be {{item_id: {{…}}, …}}"
     except (msgspec.DecodeError, RecursionError) as error:
-        return {}, {}, [Problem("catalogue", f"not JSON: {_json_error(text, error)}")]
-    if not raw:
-        return {}, {}, [Problem("catalogue", "has no items")]
+        failure = f"not JSON: {_explain_json_error(text, error)}"
+    else:
+        failure = "" if raw else "has no items"
+    if failure:
+        return {}, {}, [Problem("catalogue", failure)]
 
     problems = [
         Problem("catalogue", "the item id occurs more than once; merge the items", item_id)
-        for item_id in _find_repeated_ids(data, raw)
+        for item_id in _find_repeated_ids(text, raw)
     ]
     items: dict[str, Item] = {}
     decode = msgspec.json.Decoder(Item).decode
@@ -149,67 +150,58 @@ def read_bytes(path: Path, form: str) -> bytes:
         raise InputError(f"{path}: unreadable ({(error.strerror or str(error)).lower()})") from None
 
 
-def decode_text(data: bytes, path: Path | None = None) -> tuple[str, bytes]:
-    """Return text in any UTF encoding as str, and as UTF-8 without a byte order mark."""
+def decode_text(data: bytes, path: Path | None = None) -> str:
+    """Decode text in any UTF encoding, with or without a byte order mark."""
     encoding = json.detect_encoding(data)
     try:
-        text = data.decode(encoding)
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         where = f"{path}: " if path else ""
         raise InputError(
             f"{where}not {encoding.upper()} text (line {line}); save it as UTF-8"
         ) from None
-    return text, data if encoding == "utf-8" else text.encode()
 
 
 def _salvage_item(item_id: str, raw_item: msgspec.Raw) -> tuple[Item, list[Problem]]:
-    """Parse an invalid item: return its valid pictures and labels, and all its problems."""
+    """Return the valid pictures and labels of an invalid item, and all its problems."""
     problems: list[str] = []
 
-    def decode_list(raw: msgspec.Raw, kind: type[T], field: str) -> tuple[T, ...]:
-        valid = []
+    def decode(raw: msgspec.Raw | bytes, kind: type[T], where: str = "") -> T | None:
         try:
-            for index, element in enumerate(msgspec.json.decode(raw, type=list[msgspec.Raw])):
-                try:
-                    valid.append(msgspec.json.decode(element, type=kind))
-                except (msgspec.DecodeError, RecursionError) as error:
-                    problems.append(_reword(error, f"{field}[{index}]"))
+            return msgspec.json.decode(raw, type=kind)
         except (msgspec.DecodeError, RecursionError) as error:
-            problems.append(_reword(error, field))
-        return tuple(valid)
+            problems.append(_reword(error, where))
+            return None
 
-    item = Item(images=())
-    try:
-        fields = msgspec.json.decode(raw_item, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, RecursionError) as error:
-        problems.append(_reword(error))
-    else:
-        empty = msgspec.Raw(b"[]")
-        images, labels = fields.get("images", empty), fields.get("labels", empty)
-        if "images" not in fields:
-            problems.append("no pictures: `images` is missing")
-        item = Item(decode_list(images, Image, "images"), decode_list(labels, str, "labels"))
-        if not problems:
-            problems.append("not a valid item")
-    return item, [Problem("catalogue", problem, item_id) for problem in problems]
+    def decode_list(field: str, kind: type[T]) -> tuple[T, ...]:
+        elements = decode(fields.get(field, b"[]"), list[msgspec.Raw], field) or []
+        decoded = [decode(raw, kind, f"{field}[{place}]") for place, raw in enumerate(elements)]
+        return tuple(element for element in decoded if element is not None)
+
+    fields = decode(raw_item, dict[str, msgspec.Raw]) or {}
+    if "images" not in fields and not problems:
+        problems.append("no pictures: `images` is missing")
+    item = Item(decode_list("images", Image), decode_list("labels", str))
+    lines = problems or ["not a valid item"]
+    return item, [Problem("catalogue", line, item_id) for line in lines]
 
 
-def _find_repeated_ids(data: bytes, raw: Mapping[str, msgspec.Raw]) -> list[str]:
+def _find_repeated_ids(text: str, raw: Mapping[str, msgspec.Raw]) -> list[str]:
     """Find item ids that occur more than once; of these, `raw` has only the last.
 
     Without them, the minified file is as long as the ids and values of `raw` together. If it is
     longer, decode the file again, which is slow.
     """
-    ids = json.dumps(list(raw), ensure_ascii=data.isascii(), separators=(",", ":")).encode()
-    values = msgspec.json.format(msgspec.json.encode(list(raw.values())), indent=-1)
-    if len(msgspec.json.format(data, indent=-1)) == len(ids) + len(values) - 1:
+    ids = json.dumps(list(raw), ensure_ascii=text.isascii(), separators=(",", ":"))
+    values = msgspec.json.format(msgspec.json.encode(list(raw.values())).decode(), indent=-1)
+    if len(msgspec.json.format(text, indent=-1)) == len(ids) + len(values) - 1:
         return []
-    counts = Counter(item_id for item_id, _ in json.loads(data, object_pairs_hook=list))
+    counts = Counter(item_id for item_id, _ in json.loads(text, object_pairs_hook=list))
     return [item_id for item_id, count in counts.items() if count > 1]
 
 
-def _json_error(text: str, error: Exception) -> str:
+def _explain_json_error(text: str, error: Exception) -> str:
     """Explain why a text is not JSON; the standard library's error, not msgspec's, has the line."""
     if not text.strip():
         return "the file is empty"
@@ -232,8 +224,3 @@ def _reword(error: Exception, where: str = "") -> str:
     message = re.sub(r"`(\w+)`", r"\1", message).replace("array", "list")
     message = message[0].lower() + message[1:]
     return f"{where}: {message}" if where else message
-
-
-def _quote(name: str) -> str:
-    """Return a name, as a Python literal if it is empty or not printable."""
-    return name if name and name.isprintable() else repr(name)

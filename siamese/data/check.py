@@ -13,20 +13,21 @@ import stat
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from siamese.data.catalogue import Catalogue, Picture, read_with_problems
-from siamese.data.catalogue_json import Problem, ProblemKind
+from siamese.data.catalogue_json import Problem
 from siamese.data.images import PictureError, open_picture
-from siamese.data.remote_cache import cache_file
 from siamese.data.remote_files import (
     File,
     Place,
     RemoteFile,
     RemoteFolder,
+    cache_file,
     count_reader_threads,
     stat_files,
 )
@@ -36,11 +37,8 @@ from siamese.utils.threads import map_in_threads
 
 T = TypeVar("T")
 
-WARNINGS: Final[frozenset[ProblemKind]] = frozenset({"repeated", "single", "labels"})
+WARNINGS = frozenset({"repeated", "single", "labels"})
 """Kinds of problems that are warnings; all others are errors."""
-
-SKIPPABLE: Final[frozenset[ProblemKind]] = frozenset({"missing", "picture"})
-"""Kinds of errors that a caller can avoid by skipping a single picture."""
 
 SAMPLE_SIZE = 64
 """Maximum number of pictures that `quick_check` requests from a server that cannot list files."""
@@ -60,8 +58,8 @@ class CheckReport(msgspec.Struct, frozen=True):
 
     @property
     def fatal(self) -> list[Problem]:
-        """Errors that remain if single pictures are skipped."""
-        return [problem for problem in self.errors if problem.kind not in SKIPPABLE]
+        """Errors that remain if all unusable pictures are skipped."""
+        return [problem for problem in self.errors if problem.kind not in ("missing", "picture")]
 
     @property
     def warnings(self) -> list[Problem]:
@@ -69,13 +67,8 @@ class CheckReport(msgspec.Struct, frozen=True):
         return [problem for problem in self.problems if problem.kind in WARNINGS]
 
     def __str__(self) -> str:
-        counts = (
-            (self.items, "item"),
-            (self.pictures, "picture"),
-            (len(self.errors), "error"),
-            (len(self.warnings), "warning"),
-        )
-        return ", ".join(pluralize(count, noun) for count, noun in counts)
+        counts = (self.items, self.pictures, len(self.errors), len(self.warnings))
+        return ", ".join(map(pluralize, counts, ("item", "picture", "error", "warning")))
 
     def as_dict(self) -> dict[str, Any]:
         """Return `items`, `pictures`, `errors` and `warnings` as a dict for JSON."""
@@ -143,54 +136,6 @@ class _PictureFile(msgspec.Struct):
         return self.path if isinstance(self.path, RemoteFile) else Path(self.path)
 
 
-class _LocalFolder:
-    """The local folder `image_dir`, which resolves the links of each subfolder only once."""
-
-    def __init__(self, image_dir: Path) -> None:
-        self._root = os.path.realpath(image_dir)
-        self._prefix = self._root.rstrip("/") + "/"
-        self._folders = {"": self._root}
-
-    def look_up(self, filename: str) -> tuple[str, os.stat_result]:
-        """Return the real path and the status of a regular file in the folder, or raise."""
-        # Strings, not Path, which would take most of the time for a million pictures.
-        parent, _, name = posixpath.normpath(filename).rpartition("/")
-        path = f"{self._resolve(parent)}/{name}"
-        failure: _FileError | None = None
-        try:
-            entry = os.lstat(path)
-            if stat.S_ISLNK(entry.st_mode):
-                path = os.path.realpath(path)
-                entry = os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            hint = "; write / between folders" if "\\" in filename else ""
-            failure = _FileError("missing", f"file missing{hint}")
-        except OSError as error:
-            failure = _FileError("picture", f"unreadable ({(error.strerror or '').lower()})")
-        # First of all, because another error would reveal whether a file outside exists.
-        if not path.startswith(self._prefix):
-            raise _FileError("outside", f"leaves --image-dir (a link to {path})")
-        if failure:
-            raise failure
-        if stat.S_ISDIR(entry.st_mode):
-            raise _FileError("picture", "is a folder")
-        if not stat.S_ISREG(entry.st_mode):
-            raise _FileError("picture", "not a regular file")
-        if not entry.st_size:
-            raise _FileError("picture", "empty file")
-        return path, entry
-
-    def _resolve(self, folder: str) -> str:
-        if folder not in self._folders:
-            path = self._root
-            for name in folder.split("/"):
-                path = f"{path}/{name}"
-                if os.path.islink(path):  # noqa: PTH114
-                    path = os.path.realpath(path)
-            self._folders[folder] = path
-        return self._folders[folder]
-
-
 class _FileError(Exception):
     """A file cannot be used; `args` are the kind and the text of its problem."""
 
@@ -218,12 +163,24 @@ def _find_files(
 def _find_local_files(
     pictures: list[Picture], image_dir: Path
 ) -> tuple[list[_PictureFile], list[Problem]]:
-    folder = _LocalFolder(image_dir)
+    root = os.path.realpath(image_dir)
+
+    @cache
+    def resolve(folder: str) -> str:
+        path = root
+        for name in filter(None, folder.split("/")):
+            path = f"{path}/{name}"
+            if os.path.islink(path):  # noqa: PTH114
+                path = os.path.realpath(path)
+        return path
+
     files: dict[tuple[int, int], _PictureFile] = {}
     problems: list[Problem] = []
     for picture in pictures:
+        # Strings, not Path, which would take most of the time for a million pictures.
+        folder, _, name = posixpath.normpath(picture.filename).rpartition("/")
         try:
-            path, entry = folder.look_up(picture.filename)
+            path, entry = _stat_file(f"{resolve(folder)}/{name}", root)
         except _FileError as error:
             kind, line = error.args
             problems.append(Problem(kind, line, picture.item_id, picture.filename))
@@ -236,6 +193,32 @@ def _find_local_files(
         else:
             files[identity] = _PictureFile(path, entry.st_size, [picture])
     return list(files.values()), problems
+
+
+def _stat_file(path: str, root: str) -> tuple[str, os.stat_result]:
+    """Return the real path and the status of a regular file below `root`, or raise."""
+    failure: _FileError | None = None
+    try:
+        entry = os.lstat(path)
+        if stat.S_ISLNK(entry.st_mode):
+            path = os.path.realpath(path)
+            entry = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        hint = "; write / between folders" if "\\" in path else ""
+        failure = _FileError("missing", f"file missing{hint}")
+    except OSError as error:
+        failure = _FileError("picture", f"unreadable ({(error.strerror or '').lower()})")
+    # Before any other error, which would reveal whether a file outside exists.
+    if not path.startswith(root.rstrip("/") + "/"):
+        raise _FileError("outside", f"leaves --image-dir (a link to {path})")
+    if failure:
+        raise failure
+    if not stat.S_ISREG(entry.st_mode):
+        is_folder = stat.S_ISDIR(entry.st_mode)
+        raise _FileError("picture", "is a folder" if is_folder else "not a regular file")
+    if not entry.st_size:
+        raise _FileError("picture", "empty file")
+    return path, entry
 
 
 def _find_remote_files(
@@ -260,13 +243,13 @@ def _find_remote_files(
     duplicates: list[Problem] = []
     for path, size, group in zip(paths, sizes, groups, strict=True):
         first = group[0]
-        if size:
-            files.append(_PictureFile(path, size, group))
-            duplicates += [_duplicate_problem(picture, first, "file") for picture in group[1:]]
+        if size is None:
+            problems.append(Problem("missing", "file missing", first.item_id, first.filename))
         elif size == 0:
             problems.append(Problem("picture", "empty file", first.item_id, first.filename))
         else:
-            problems.append(Problem("missing", "file missing", first.item_id, first.filename))
+            files.append(_PictureFile(path, size, group))
+            duplicates += [_duplicate_problem(picture, first, "file") for picture in group[1:]]
     return files, problems + duplicates
 
 
@@ -343,8 +326,7 @@ def _find_item_warnings(catalogue: Catalogue) -> Iterator[Problem]:
         if len(item.images) == 1:
             line = "a single picture: can be indexed, but makes no positive pair to train on"
             yield Problem("single", line, item_id)
-        if item.labels:
-            if not all(map(str.strip, item.labels)):
-                yield Problem("labels", "an empty label; remove it", item_id)
-            if len(set(item.labels)) < len(item.labels):
-                yield Problem("labels", "the same label twice; remove one", item_id)
+        if not all(map(str.strip, item.labels)):
+            yield Problem("labels", "an empty label; remove it", item_id)
+        if len(set(item.labels)) < len(item.labels):
+            yield Problem("labels", "the same label twice; remove one", item_id)

@@ -164,18 +164,15 @@ def picture_suffixes() -> set[str]:
 
 def _silence_pillow() -> None:
     """Ignore Pillow's warnings: `PictureError` reports what matters."""
-    # For the whole process, because `warnings.catch_warnings` is not thread-safe. Other code may
-    # restore the earlier filters.
+    # Checked for every picture, because other code may restore the filters. Not done with
+    # `warnings.catch_warnings`, because that is not thread-safe.
     ours = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
     if ours not in warnings.filters:
         warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _apply_orientation(image: Image.Image) -> Image.Image:
-    """Rotate or flip a picture by its EXIF orientation.
-
-    `ImageOps.exif_transpose` fails if another field is malformed, as cameras often write them.
-    """
+    """Apply the EXIF orientation; `ImageOps.exif_transpose` fails if another field is malformed."""
     from PIL import ExifTags, Image
 
     try:

@@ -64,19 +64,14 @@ class LabelRule:
             accepted = self.are_negatives(anchors[missing], candidates)
             drawn[missing[accepted]] = candidates[accepted]
             missing = missing[~accepted]
-        self._draw_from_all(anchors, missing, rng, drawn)
+        drawn[missing] = self._draw_from_all(anchors[missing], rng)
         return drawn
 
-    def _draw_from_all(
-        self,
-        anchors: np.ndarray,
-        missing: np.ndarray,
-        rng: np.random.Generator,
-        drawn: np.ndarray,
-    ) -> None:
-        """Draw the negatives of the `missing` anchors into `drawn`, by listing all candidates."""
+    def _draw_from_all(self, anchors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Do as `draw_negatives`, by listing all candidates."""
+        drawn = np.full(len(anchors), -1)
         matrix, by_label = self._label_matrix, self._label_matrix.tocsc()
-        starts, ends = matrix.indptr[anchors[missing]], matrix.indptr[anchors[missing] + 1]
+        starts, ends = matrix.indptr[anchors], matrix.indptr[anchors + 1]
         commonest = np.where(starts < ends, np.append(matrix.indices, -1)[starts], -1)
         # A negative cannot have the anchor's commonest label. Since random draws failed, nearly
         # everything has that label, so few candidates remain.
@@ -87,7 +82,7 @@ class LabelRule:
                 candidates = np.delete(candidates, labelled)
             if not len(candidates):
                 continue
-            group = missing[commonest == label]
+            group = np.flatnonzero(commonest == label)
             block_size = max(1, self.MAX_PAIRS // len(candidates))
             for start in range(0, len(group), block_size):
                 block = group[start : start + block_size]
@@ -96,6 +91,7 @@ class LabelRule:
                 chosen = (rng.random(len(block)) * counts).astype(int)
                 columns = (negatives.cumsum(axis=1) == chosen[:, None] + 1).argmax(axis=1)
                 drawn[block[counts > 0]] = candidates[columns[counts > 0]]
+        return drawn
 
     def label_codes(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Return all objects' label codes, where each object's codes end, and the number of labels.
@@ -142,7 +138,7 @@ def pairwise_relations(
 
 
 def encode(values: Iterable[Hashable]) -> np.ndarray:
-    """Number the different values from 0, in order of first appearance.
+    """Replace each value by a number, from 0 in order of first appearance.
 
     Examples
     --------

@@ -11,12 +11,13 @@ import io
 import os
 import posixpath
 import re
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from siamese.data.remote_requests import (
@@ -29,6 +30,8 @@ from siamese.data.remote_requests import (
 )
 from siamese.errors import InputError
 from siamese.utils.threads import map_in_threads
+
+T = TypeVar("T")
 
 Folder: TypeAlias = "Path | RemoteFolder"
 File: TypeAlias = "Path | RemoteFile"
@@ -66,7 +69,7 @@ class RemoteFolder:
 
     def __truediv__(self, filename: str) -> RemoteFile:
         name = posixpath.normpath(filename)
-        # An index, unlike a catalogue, has not been checked.
+        # A filename from an index, unlike one from a catalogue, has not been checked.
         if name.startswith("/") or name.split("/")[0] == "..":
             raise InputError(f"{filename}: leaves {self}")
         return RemoteFile(self, name)
@@ -79,10 +82,7 @@ class RemoteFolder:
 
     @property
     def listing(self) -> Mapping[str, RemoteStat] | None:
-        """Status of every file below the folder, by filename; None for HTTP, which cannot list.
-
-        The first use requests it, `reset_listing` forgets it.
-        """
+        """Status of all files by filename, requested on first use; None for HTTP, without lists."""
         if self.is_http:
             return None
         with self._lock:
@@ -93,7 +93,7 @@ class RemoteFolder:
     def reset_listing(self, *, keep_unused: bool = False) -> None:
         """Forget the listing, so that a new run sees the folder as it is now.
 
-        With `keep_unused`, keep it once, for a run right after the check that has requested it.
+        With `keep_unused`, keep it once: a run reuses the listing that its check has requested.
         """
         with self._lock:
             if not keep_unused or self._is_used:
@@ -113,29 +113,16 @@ class RemoteFolder:
         }
 
 
+@dataclass(eq=False)
 class RemoteFile:
-    """Picture in a `RemoteFolder`, with the methods of `Path` that a picture needs.
+    """Picture in a `RemoteFolder`, with the methods of `Path` that a picture needs."""
 
-    `cached_stat` is its status, if it is known without a listing of the folder.
-    """
-
-    def __init__(
-        self, folder: RemoteFolder, filename: str, cached_stat: RemoteStat | None = None
-    ) -> None:
-        self.folder = folder
-        self.filename = filename
-        self.cached_stat = cached_stat
-
-    @property
-    def name(self) -> str:
-        """Last component of the filename."""
-        return self.filename.rpartition("/")[2]
+    folder: RemoteFolder
+    filename: str
+    cached_stat: RemoteStat | None = None
 
     def __str__(self) -> str:
         return f"{self.folder}/{self.filename}"
-
-    def __repr__(self) -> str:
-        return f"RemoteFile({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RemoteFile) and str(self) == str(other)
@@ -181,6 +168,33 @@ class RemoteFile:
         return io.BytesIO(self.read_bytes())
 
 
+class CachedFile(RemoteFile):
+    """`RemoteFile` that is downloaded once; its bytes, or its error, stay in memory."""
+
+    _bytes: bytes | None = None
+    _error: OSError | None = None
+
+    def stat(self) -> RemoteStat:
+        """See `RemoteFile.stat`."""
+        return self._request_once(super().stat)
+
+    def read_bytes(self) -> bytes:
+        """See `RemoteFile.read_bytes`."""
+        if self._bytes is None:
+            self._bytes = self._request_once(super().read_bytes)
+        return self._bytes
+
+    def _request_once(self, request: Callable[[], T]) -> T:
+        """Send a request, unless an earlier one has failed after all its retries."""
+        if self._error is not None:
+            raise self._error
+        try:
+            return request()
+        except OSError as error:
+            self._error = error
+            raise
+
+
 def as_folder(place: Place) -> Folder:
     """Return the folder that a path, a ``file://`` URL or another URL names.
 
@@ -209,6 +223,13 @@ def as_folder(place: Place) -> Folder:
 def get_remote_folder(url: str) -> RemoteFolder:
     """Return the folder behind a URL: the same object, with its listing, for the same URL."""
     return RemoteFolder(url)
+
+
+def cache_file(file: File) -> File:
+    """Return a `CachedFile` for a remote file, and a local file itself."""
+    if isinstance(file, RemoteFile):
+        return CachedFile(file.folder, file.filename, file.cached_stat)
+    return file
 
 
 def count_reader_threads(files: Iterable[File]) -> int | None:

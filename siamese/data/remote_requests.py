@@ -24,17 +24,17 @@ MAX_UNANSWERED = 50
 
 _DRIVERS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 _VERSION_KEYS = (
-    *("ETag", "etag", "md5Hash", "generation", "Content-MD5", "content_md5"),
-    *("LastModified", "Last-Modified", "last_modified", "updated", "mtime", "modified", "created"),
-)
+    "ETag", "etag", "md5Hash", "generation", "Content-MD5", "content_md5", "LastModified",
+    "Last-Modified", "last_modified", "updated", "mtime", "modified", "created",
+)  # fmt: skip
 """Keys under which servers report a file's checksum, version or time, the most reliable first."""
 
 
 class RemoteStat(NamedTuple):
     """Status of a remote file, with the names of `os.stat_result`.
 
-    `st_size` is -1 if the server does not report it. `st_mtime_ns` is no time, but a number that
-    changes whenever the file does; 0 if the server reports nothing that does.
+    `st_size` is -1 if the server does not report it. `st_mtime_ns` is not a time, but a number that
+    changes whenever the file does; it is 0 if nothing that the server reports does.
     """
 
     st_size: int
@@ -45,7 +45,7 @@ class RemoteStat(NamedTuple):
     def from_info(cls, info: Mapping[str, Any]) -> RemoteStat:
         """Convert what fsspec reports about a file."""
         size = info.get("size")
-        version = next((info[key] for key in _VERSION_KEYS if info.get(key)), None)
+        version = next(filter(None, map(info.get, _VERSION_KEYS)), None)
         number = 0
         if version is not None:
             digest = blake2b(str(version).encode(), digest_size=8).digest()
@@ -54,10 +54,7 @@ class RemoteStat(NamedTuple):
 
 
 class RequestSender:
-    """Sender of requests to one remote folder, which retries them and gives up a dead server.
-
-    `name` is the folder's URL without a password, for errors.
-    """
+    """Sender of requests to one remote folder, which retries them and gives up on a dead server."""
 
     def __init__(self, name: str, *, is_http: bool) -> None:
         self._name = name
@@ -66,12 +63,12 @@ class RequestSender:
         self._lock = Lock()
 
     def send(self, request: Callable[[], Any], file: str) -> Any:
-        """Send a request about a file, and again after `RETRY_DELAYS` without an answer.
+        """Send a request about a file, and send it again while the server does not answer.
 
         Raises
         ------
         OSError
-            The server refuses the request, or answers no try.
+            The server refuses the request or never answers it.
         UnavailableError
             The server has not answered `MAX_UNANSWERED` requests in a row.
         """
@@ -119,7 +116,7 @@ class RequestSender:
 
 
 def open_filesystem(url: str, name: str) -> tuple[Any, str]:
-    """Open the fsspec filesystem of a folder; return it and its own name of the folder.
+    """Open the fsspec filesystem of a folder; return it and its own name for the folder.
 
     `name` is the URL without a password, for errors.
     """
@@ -141,10 +138,10 @@ def open_filesystem(url: str, name: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         driver = _DRIVERS.get(scheme, error.name or scheme)
+        extra = "" if scheme in (*_DRIVERS, "http", "https") else f" {driver}"
         raise InputError(
-            f"{name}: {driver}, which reads it, is not installed; pip install "
-            "'keras-image-similarity-training[remote]'"
-            + ("" if scheme in (*_DRIVERS, "http", "https") else f" {driver}")
+            f"{name}: needs {driver}, which is not installed; pip install "
+            f"'keras-image-similarity-training[remote]'{extra}"
         ) from error
     except Exception as error:  # each driver has its own
         raise InputError(f"{name}: {explain_error(error)}") from error

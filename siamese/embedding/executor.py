@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 import numpy as np
 
 from siamese.data.images import PictureError, square_picture
-from siamese.data.remote_cache import cache_file
-from siamese.data.remote_files import File, count_reader_threads
+from siamese.data.remote_files import File, cache_file, count_reader_threads
 from siamese.embedding.pipeline import decode_and_embed
 from siamese.embedding.store_rows import FileState, StoredOutcome
 

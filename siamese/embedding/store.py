@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from siamese.data.remote_cache import cache_file
-from siamese.data.remote_files import File, count_reader_threads, stat_files
+from siamese.data.remote_files import File, cache_file, count_reader_threads, stat_files
 from siamese.embedding.store_rows import (
     FileState,
     Outcome,

@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
 
 from siamese.utils.threads import count_cores
 
@@ -19,7 +18,10 @@ def import_keras() -> None:
     with suppress_stderr():
         tensorflow = import_module("tensorflow")
         import_module("keras")
-        _limit_threads(tensorflow)
+        if count_cores() < (os.cpu_count() or 1):  # TensorFlow ignores the quota of a container
+            with contextlib.suppress(RuntimeError):  # too late: the caller already uses it
+                tensorflow.config.threading.set_intra_op_parallelism_threads(count_cores())
+                tensorflow.config.threading.set_inter_op_parallelism_threads(count_cores())
         # The first search for a GPU prints what is missing; later ones are silent.
         tensorflow.config.list_physical_devices("GPU")
 
@@ -40,11 +42,3 @@ def suppress_stderr() -> Iterator[None]:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-
-
-def _limit_threads(tensorflow: Any) -> None:
-    """Use one thread per allowed core; by itself, TensorFlow ignores the quota of a container."""
-    if count_cores() < (os.cpu_count() or 1):
-        with contextlib.suppress(RuntimeError):  # too late: the caller already uses TensorFlow
-            tensorflow.config.threading.set_intra_op_parallelism_threads(count_cores())
-            tensorflow.config.threading.set_inter_op_parallelism_threads(count_cores())

@@ -21,7 +21,7 @@ def test_missing_driver_is_one_line(monkeypatch):
     with pytest.raises(InputError) as raised:
         RemoteFolder("s3://bucket/photos")
     assert raised.value.lines == [
-        "s3://bucket/photos: s3fs, which reads it, is not installed; pip install "
+        "s3://bucket/photos: needs s3fs, which is not installed; pip install "
         "'keras-image-similarity-training[remote]'"
     ]
 
