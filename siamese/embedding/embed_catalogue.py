@@ -8,7 +8,7 @@ from collections.abc import Container, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -124,15 +124,11 @@ def embed_catalogue(
             return embed_catalogue(
                 embedder, catalogue, store=store, batch_size=batch_size, executor=executor
             )
-    executor = executor or LocalExecutor()
-    with _embed(embedder, store, catalogue, batch_size, drop_others, executor) as stored:
-        filenames = [picture.filename for picture in stored.pictures]
-        return Embeddings(
-            stored.pictures,
-            stored.store.read_vectors(filenames),
-            stored.skipped,
-            [stored.store.state(filename).content for filename in filenames],
-        )
+    with _embed(embedder, store, catalogue, batch_size, executor, drop_others) as embedded:
+        opened, pictures, run = embedded
+        filenames = [picture.filename for picture in pictures]
+        contents = [opened.state(filename).content for filename in filenames]
+        return Embeddings(pictures, opened.read_vectors(filenames), run.skipped, contents)
 
 
 def embed_into_store(
@@ -147,33 +143,8 @@ def embed_into_store(
 
     Pictures that are not in the catalogue are removed from the store.
     """
-    began = monotonic()
-    executor = executor or LocalExecutor()
-    with _embed(embedder, store, catalogue, batch_size, True, executor) as stored:
-        runtime = precision = None
-        if stored.new:
-            runtime, precision = (
-                ", ".join(sorted(set(names))) for names in zip(*stored.ran, strict=True)
-            )
-    return EmbeddingRun(
-        pictures=len(stored.pictures),
-        new=stored.new,
-        skipped=stored.skipped,
-        seconds=monotonic() - began,
-        runtime=runtime,
-        precision=precision,
-        executor=executor.name,
-    )
-
-
-class _StoredCatalogue(NamedTuple):
-    """The result of `_embed`: an open store, and the pictures with and without a vector in it."""
-
-    store: OpenStore
-    pictures: list[Picture]
-    skipped: list[Skipped]
-    new: int  # how many of `pictures` were embedded just now
-    ran: set[tuple[str, str]]  # the runtimes and precisions that embedded them
+    with _embed(embedder, store, catalogue, batch_size, executor) as (_, _, run):
+        return run
 
 
 class _CatalogueFiles(Mapping[str, File]):
@@ -209,10 +180,12 @@ def _embed(
     store: EmbeddingStore,
     catalogue: Catalogue,
     batch_size: int,
-    drop_others: bool,
-    executor: Executor,
-) -> Iterator[_StoredCatalogue]:
-    """Embed the pictures that a store does not hold, then merge its files."""
+    executor: Executor | None,
+    drop_others: bool = True,
+) -> Iterator[tuple[OpenStore, list[Picture], EmbeddingRun]]:
+    """Embed into a store; yield the open store, the pictures with a vector and a summary."""
+    began = monotonic()
+    executor = executor or LocalExecutor()
     files = _CatalogueFiles(catalogue)
     if isinstance(catalogue.image_dir, RemoteFolder):
         catalogue.image_dir.reset_listing(keep_unused=True)
@@ -237,10 +210,15 @@ def _embed(
         opened.merge(files if drop_others else None)
         errors = ((filename, opened.error(filename)) for filename in unchanged)
         reasons |= {filename: error for filename, error in errors if error is not None}
-        skipped = [
-            Skipped(picture.item_id, picture.filename, reasons[picture.filename])
-            for picture in catalogue.pictures
-            if picture.filename in reasons
-        ]
-        pictures = [picture for picture in catalogue.pictures if picture.filename not in reasons]
-        yield _StoredCatalogue(opened, pictures, skipped, new, ran)
+        pictures, skipped = [], []
+        for picture in catalogue.pictures:
+            if (reason := reasons.get(picture.filename)) is None:
+                pictures.append(picture)
+            else:
+                skipped.append(Skipped(picture.item_id, picture.filename, reason))
+        runtime = precision = None
+        if new:  # the nodes of a cluster may use several
+            runtime, precision = (", ".join(sorted(set(names))) for names in zip(*ran, strict=True))
+        seconds = monotonic() - began
+        run = EmbeddingRun(len(pictures), new, skipped, seconds, runtime, precision, executor.name)
+        yield opened, pictures, run

@@ -256,12 +256,8 @@ class Embedder:
                 from siamese.embedding.runtimes.choose import open_runtime
                 from siamese.embedding.runtimes.openvino_cache import write_facts
 
-                self._runtime = open_runtime(
-                    lambda: self.model,
-                    self.facts,
-                    self.requested_runtime,
-                    self.requested_precision,
-                )
+                requested = self.requested_runtime, self.requested_precision
+                self._runtime = open_runtime(lambda: self.model, self.facts, *requested)
                 if self._source is not None:
                     write_facts(self._source, self.facts)
             return self._runtime
@@ -309,10 +305,7 @@ class Embedder:
                     vectors[row] = outcome
         if problems:
             named = (str, os.PathLike, RemoteFile)
-            names = {
-                row: str(sources[row]) if isinstance(sources[row], named) else "picture"
-                for row in problems
-            }
+            names = [str(source) if isinstance(source, named) else "picture" for source in sources]
             raise InputError(f"{names[row]}: {reason}" for row, reason in problems.items())
         return vectors
 
@@ -341,13 +334,10 @@ class Embedder:
             )
         if len(squares) <= batch_size:
             return self.runtime.embed_squares(squares)
-        starts = range(0, len(squares), batch_size)
-        batches = (squares[start : start + batch_size] for start in starts)
+        batches = np.split(squares, range(batch_size, len(squares), batch_size))
         # Two at a time, so that no core waits for the last picture of a batch.
-        with closing(
-            map_in_threads(self.runtime.embed_squares, batches, ahead=1, threads=2)
-        ) as vectors:
-            return np.concatenate(list(vectors))
+        vectors = map_in_threads(self.runtime.embed_squares, batches, ahead=1, threads=2)
+        return np.concatenate(list(vectors))
 
     def embed_catalogue(self, *args: Any, **kwargs: Any) -> Any:
         """Call `siamese.embed_catalogue`, which replaces this method."""
@@ -362,7 +352,7 @@ class Embedder:
 
 
 def _require_fingerprint(model: keras.Model, facts: ModelFacts) -> keras.Model:
-    """Return the model if it is still the one that the facts describe."""
+    """Return the model, or raise an error if the facts describe another one."""
     from siamese.models.fingerprint import compute_fingerprint
 
     if compute_fingerprint(model) != facts.fingerprint:

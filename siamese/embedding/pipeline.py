@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import Generic, NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,6 @@ T = TypeVar("T")
 
 BATCH_SIZE = 32
 """Pictures per call of the model."""
-
-
-class _Batch(NamedTuple, Generic[T]):
-    items: list[T]
-    squares: list[np.ndarray]
-    failures: list[tuple[T, Outcome]]
 
 
 def decode_and_embed(
@@ -42,24 +36,24 @@ def decode_and_embed(
         Threads that decode; by default the number of cores.
     """
 
-    def batches(decoded: Iterable[np.ndarray | str]) -> Iterator[_Batch[T]]:
-        batch = _Batch[T]([], [], [])
+    def batches(decoded: Iterable[np.ndarray | str]) -> Iterator[list[tuple[T, Outcome]]]:
+        batch, squares = [], 0
         for item, square in zip(items, decoded, strict=True):
-            if isinstance(square, str):
-                batch.failures.append((item, square))
-            else:
-                batch.items.append(item)
-                batch.squares.append(square)
-            if len(batch.items) == batch_size:
+            batch.append((item, square))
+            squares += not isinstance(square, str)
+            if squares == batch_size:
                 yield batch
-                batch = _Batch([], [], [])
+                batch, squares = [], 0
         yield batch
 
-    def embed(batch: _Batch[T]) -> list[tuple[T, Outcome]]:
-        if not batch.items:
-            return batch.failures
-        vectors = embed_squares(np.stack(batch.squares), batch_size=batch_size)
-        return [*zip(batch.items, vectors, strict=True), *batch.failures]
+    def embed(batch: list[tuple[T, Outcome]]) -> list[tuple[T, Outcome]]:
+        squares = [square for _, square in batch if not isinstance(square, str)]
+        if not squares:
+            return batch
+        vectors = iter(embed_squares(np.stack(squares), batch_size=batch_size))
+        return [
+            (item, square if isinstance(square, str) else next(vectors)) for item, square in batch
+        ]
 
     with (
         closing(map_in_threads(decode, items, 2 * batch_size, threads)) as decoded,

@@ -100,7 +100,7 @@ class EmbeddingStore:
                 opened.flush()
 
     def require_writable(self) -> None:
-        """Raise `InputError` unless the folder can be written to and holds nothing but embeddings."""
+        """Raise `InputError` if the folder cannot be written to, or holds something else."""
         require_artefact(self.folder, "an embeddings folder", Artefact.EMBEDDINGS)
         require_writable(self.folder / MANIFEST)
 
@@ -177,7 +177,7 @@ class OpenStore:
         """
         for number, filenames in self._unloaded.items():
             rows = (row for _, row in self._shards.read_rows(number))
-            # Not the filenames of the file: these are in memory already.
+            # Reuse these filenames, which are in memory already.
             self._loaded_rows.update(zip(filenames, rows, strict=True))
         self._unloaded.clear()
         return self._loaded_rows
@@ -196,20 +196,19 @@ class OpenStore:
             state = self._rows[filename].state
             if status is None or not stat.S_ISREG(status.st_mode):
                 continue
-            if status.st_size not in (state.size, -1):
+            if status.st_size not in (state.size, -1):  # -1 if a server does not report it
                 continue
             # On disk 0 is a valid time; from a server it means that the time is unknown.
             if status.st_mtime_ns == state.modified and (threads is None or state.modified):
                 unchanged.add(filename)
             else:
                 same_size.append(filename)
+
         # A copied or checked-out file has another time but the same content.
-        states = map_in_threads(
-            lambda filename: FileState.from_path(cache_file(files[filename])),
-            same_size,
-            64,
-            threads,
-        )
+        def read_state(filename: str) -> FileState | None:
+            return FileState.from_path(cache_file(files[filename]))
+
+        states = map_in_threads(read_state, same_size, 64, threads)
         with closing(states), progress_bar("comparing", len(same_size)) as bar:
             for filename, current in zip(same_size, states, strict=True):
                 row = self._rows[filename]

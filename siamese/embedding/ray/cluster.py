@@ -65,30 +65,15 @@ def connect_cluster(address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray.data  # it configures the loggers that are silenced here
 
-    with _quiet_loggers("ray", "ray.data"):
-        if ray.is_initialized():
-            yield
-            return
-        if address is not None:
-            _require_answer(address)
-        problem = None  # raised after the block, because `suppress_stderr` would show Ray's output
-        with suppress_stderr(), _preserve_sigterm():
-            try:
-                ray.init(
-                    address,
-                    include_dashboard=False,
-                    logging_level=logging.CRITICAL,
-                    log_to_driver=False,
-                )
-            except Exception as error:  # Ray's own, RuntimeError, ConnectionError or ValueError
-                problem = error
-        if problem is not None:
-            where = "--executor ray" if address is None else f"--ray-address {address}"
-            raise InputError(f"{where}: {last_line(problem)}") from problem
-        try:
-            yield
-        finally:
-            ray.shutdown()
+    with contextlib.ExitStack() as cleanup:
+        for name in ("ray", "ray.data"):
+            logger = logging.getLogger(name)
+            cleanup.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL + 1)
+        if not ray.is_initialized():
+            _initialize_ray(address)
+            cleanup.callback(ray.shutdown)
+        yield
 
 
 def plan_workers(use_gpus: bool) -> WorkerPlan:
@@ -174,6 +159,31 @@ def _resources(node: dict[str, Any]) -> tuple[float, float]:
     return node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0)
 
 
+def _initialize_ray(address: str | None) -> None:
+    import ray
+
+    if address is not None:
+        _require_answer(address)
+    problem = None  # raised after the block, because `suppress_stderr` would show Ray's output
+    handler = signal.getsignal(signal.SIGTERM)  # which Ray replaces
+    with suppress_stderr():
+        try:
+            ray.init(
+                address,
+                include_dashboard=False,
+                logging_level=logging.CRITICAL,
+                log_to_driver=False,
+            )
+        except Exception as error:  # Ray's own, RuntimeError, ConnectionError or ValueError
+            problem = error
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)
+    if problem is not None:
+        where = "--executor ray" if address is None else f"--ray-address {address}"
+        raise InputError(f"{where}: {last_line(problem)}") from problem
+
+
 def _require_answer(address: str) -> None:
     """Raise an error if nothing listens at an address; Ray would try for a minute."""
     if address in ("auto", "local"):
@@ -195,27 +205,3 @@ def _require_answer(address: str) -> None:
             f"--ray-address {address}: no Ray cluster answers there ({error.strerror or error}); "
             "start one, or correct the address"
         ) from None
-
-
-@contextlib.contextmanager
-def _preserve_sigterm() -> Iterator[None]:
-    """Restore the handler of SIGTERM, which Ray replaces."""
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)
-
-
-@contextlib.contextmanager
-def _quiet_loggers(*names: str) -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

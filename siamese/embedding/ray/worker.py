@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 MODEL_FILENAME = "model.hdf5"
 
 MAX_ATTEMPTS = 4
-"""Attempts at a table before the run fails. Nodes come and go, but a table that crashes every worker
-is itself at fault."""
+"""Attempts at a table before the run fails. Nodes come and go, but a table that crashes so many
+workers is itself at fault."""
 
 
 @dataclass(frozen=True)
