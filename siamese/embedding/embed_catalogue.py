@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Container, Iterator, Mapping
+from collections import UserDict
+from collections.abc import Container, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from time import monotonic
@@ -89,8 +90,6 @@ def embed_catalogue(
 
     Parameters
     ----------
-    embedder : Embedder
-    catalogue : Catalogue
     store : EmbeddingStore, optional
         Vectors that it already holds are not computed again, and new ones are added to it. By
         default a temporary folder is used.
@@ -127,7 +126,7 @@ def embed_catalogue(
     with _embed(embedder, store, catalogue, batch_size, executor, drop_others) as embedded:
         opened, pictures, run = embedded
         filenames = [picture.filename for picture in pictures]
-        contents = [opened.state(filename).content for filename in filenames]
+        contents = [opened.rows[filename].state.content for filename in filenames]
         return Embeddings(pictures, opened.read_vectors(filenames), run.skipped, contents)
 
 
@@ -147,31 +146,22 @@ def embed_into_store(
         return run
 
 
-class _CatalogueFiles(Mapping[str, File]):
-    """Map filenames to files. Paths take far more memory than pictures, so they are made on access.
+class _CatalogueFiles(UserDict[str, Any]):
+    """Map the filenames of a catalogue to files, except those in `without`.
 
-    The pictures named in `without` are left out.
+    Paths take far more memory than pictures, so they are made on access.
     """
 
     def __init__(self, catalogue: Catalogue, without: Container[str] = ()) -> None:
         self._catalogue = catalogue
-        self._pictures = {
+        self.data = {
             picture.filename: picture
             for picture in catalogue.pictures
             if picture.filename not in without
         }
 
     def __getitem__(self, filename: str) -> File:
-        return self._catalogue.path_of(self._pictures[filename])
-
-    def __contains__(self, filename: object) -> bool:
-        return filename in self._pictures
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._pictures)
-
-    def __len__(self) -> int:
-        return len(self._pictures)
+        return self._catalogue.path_of(self.data[filename])
 
 
 @contextmanager
@@ -208,7 +198,7 @@ def _embed(
                 bar.update(len(outcomes))
         new = len(new_files) - len(reasons)
         opened.merge(files if drop_others else None)
-        errors = ((filename, opened.error(filename)) for filename in unchanged)
+        errors = ((filename, opened.rows[filename].error) for filename in unchanged)
         reasons |= {filename: error for filename, error in errors if error is not None}
         pictures, skipped = [], []
         for picture in catalogue.pictures:

@@ -35,16 +35,11 @@ if TYPE_CHECKING:
 class Embedder:
     """A model that turns pictures into vectors of length 1.
 
-    Create one with `load`, `pretrained` or `from_model`. The Keras model is loaded on first use.
+    Create one with `load`, `pretrained` or `from_model`. The Keras model is loaded on first use,
+    but `facts` (its name, fingerprint and sizes) are always known.
 
     Parameters
     ----------
-    load_model : callable
-        Returns the Keras model. It is called at most once.
-    facts : ModelFacts
-        Name, fingerprint and sizes of the model.
-    source : str, optional
-        `source_digest` of the model, under which its facts are cached.
     runtime : {"auto", "openvino", "tensorflow"}, default "auto"
         The library that runs the model; "auto" is OpenVINO on a CPU and TensorFlow on a GPU.
     precision : {"auto", "float32", "bfloat16"}, default "auto"
@@ -76,9 +71,8 @@ class Embedder:
         self._opening = RLock()
 
     def __repr__(self) -> str:
-        facts = self.facts
-        size = f"{facts.embedding_size} dimensions, {facts.picture_size} px"
-        return f"Embedder({facts.name!r}, {size})"
+        name, dimensions, side = self.facts.name, self.facts.embedding_size, self.facts.picture_size
+        return f"Embedder({name!r}, {dimensions} dimensions, {side} px)"
 
     @classmethod
     def load(
@@ -96,10 +90,6 @@ class Embedder:
             A siamese network, or a model that maps one picture to one vector.
         runtime, precision : str, default "auto"
             See `Embedder`.
-
-        Returns
-        -------
-        Embedder
 
         Raises
         ------
@@ -139,10 +129,6 @@ class Embedder:
             "imagenet", or a weights file of the backbone without its classifier.
         runtime, precision : str, default "auto"
             See `Embedder`.
-
-        Returns
-        -------
-        Embedder
 
         Raises
         ------
@@ -187,12 +173,10 @@ class Embedder:
             Name of the model in messages and documents.
         path : Path, optional
             Its checkpoint.
-        source, runtime, precision : str, optional
+        source : str, optional
+            `source_digest` of the model, under which its facts are cached.
+        runtime, precision : str, default "auto"
             See `Embedder`.
-
-        Returns
-        -------
-        Embedder
         """
         from siamese.models.fingerprint import compute_fingerprint
 
@@ -233,7 +217,17 @@ class Embedder:
         options: dict[str, Any] = {"runtime": runtime, "precision": precision}
         if facts is None:
             return cls.from_model(load(), name, path, source=digest, **options)
-        return cls(lambda: _require_fingerprint(load(), facts), facts, **options)
+
+        def load_again() -> keras.Model:
+            from siamese.models.fingerprint import compute_fingerprint
+
+            model = load()
+            if compute_fingerprint(model) != facts.fingerprint:
+                problem = "the model changed while it was in use; run the command again"
+                raise InputError(f"{facts.path or name}: {problem}")
+            return model
+
+        return cls(load_again, facts, **options)
 
     @property
     def model(self) -> keras.Model:
@@ -349,15 +343,3 @@ class Embedder:
         )
         # Not an import statement: the imports between modules must not form a cycle.
         return import_module("siamese").embed_catalogue(self, *args, **kwargs)
-
-
-def _require_fingerprint(model: keras.Model, facts: ModelFacts) -> keras.Model:
-    """Return the model, or raise an error if the facts describe another one."""
-    from siamese.models.fingerprint import compute_fingerprint
-
-    if compute_fingerprint(model) != facts.fingerprint:
-        raise InputError(
-            f"{facts.path or facts.name}: the model changed while it was in use; "
-            "run the command again"
-        )
-    return model

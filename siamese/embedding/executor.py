@@ -39,7 +39,6 @@ class Executor(Protocol):
 
         Parameters
         ----------
-        embedder : Embedder
         files : mapping of str to File
             The file of each filename.
         batch_size : int

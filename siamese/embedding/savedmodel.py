@@ -100,11 +100,10 @@ def _add_signatures(archive: keras.export.ExportArchive, embedder: Embedder) -> 
         return outputs if isinstance(outputs, dict) else {"embedding": outputs}
 
     def from_bytes(image_bytes: Any) -> Any:
-        pictures = tf.map_fn(
-            lambda encoded: decode_square(encoded, size),
-            image_bytes,
-            fn_output_signature=tf.float32,
-        )
+        def decode(encoded: Any) -> Any:
+            return decode_square(encoded, size)
+
+        pictures = tf.map_fn(decode, image_bytes, fn_output_signature=tf.float32)
         return {"embedding": prediction(pictures)["embedding"]}
 
     arrays = tf.TensorSpec((None, size, size, 3), tf.float32, name="input")

@@ -170,7 +170,7 @@ class OpenStore:
                 self._loaded_rows.update(rows)
 
     @property
-    def _rows(self) -> PackedRows:
+    def rows(self) -> PackedRows:
         """The newest row of each picture.
 
         Rows that this run wrote are loaded here, once the model no longer needs the memory.
@@ -189,11 +189,11 @@ class OpenStore:
         """
         unchanged: set[str] = set()
         same_size = []
-        stored = [filename for filename in files if filename in self._rows]
+        stored = [filename for filename in files if filename in self.rows]
         threads = count_reader_threads(files.values())
         statuses = stat_files([files[filename] for filename in stored])
         for filename, status in zip(stored, statuses, strict=True):
-            state = self._rows[filename].state
+            state = self.rows[filename].state
             if status is None or not stat.S_ISREG(status.st_mode):
                 continue
             if status.st_size not in (state.size, -1):  # -1 if a server does not report it
@@ -211,22 +211,13 @@ class OpenStore:
         states = map_in_threads(read_state, same_size, 64, threads)
         with closing(states), progress_bar("comparing", len(same_size)) as bar:
             for filename, current in zip(same_size, states, strict=True):
-                row = self._rows[filename]
+                row = self.rows[filename]
                 if current is not None and current.content == row.state.content:
                     unchanged.add(filename)
-                    self._rows[filename] = row._replace(state=current)
+                    self.rows[filename] = row._replace(state=current)
                     self._outdated_shards.add(row.shard)
                 bar.update()
         return unchanged
-
-    def state(self, filename: str) -> FileState:
-        """Return the state that a picture's file had when it was embedded."""
-        return self._rows[filename].state
-
-    def error(self, filename: str) -> str | None:
-        """Return why a picture has no vector; None if it has one or is not in the store."""
-        row = self._rows.get(filename)
-        return None if row is None else row.error
 
     def read_vectors(self, filenames: Sequence[str]) -> NDArray[np.float32]:
         """Read the vectors (n, d) of pictures that have one, in any order and possibly repeated.
@@ -283,29 +274,26 @@ class OpenStore:
         """
         self.flush()
         if filenames is None:
-            filenames = dict.fromkeys(self._rows)  # a copy: the rows change below
-        kept_rows = Counter(row.shard for name, row in self._rows.items() if name in filenames)
+            filenames = dict.fromkeys(self.rows)  # a copy: the rows change below
+        kept_rows = Counter(row.shard for name, row in self.rows.items() if name in filenames)
 
-        def is_current(number: int) -> bool:
-            return (
-                self._shards.row_counts[number] == kept_rows[number]
-                and number not in self._outdated_shards
-            )
-
-        to_merge = [
+        counts = self._shards.row_counts
+        current = {
             number
-            for number, rows in self._shards.row_counts.items()
-            if rows < MERGED_PICTURES // 2 or not is_current(number)
-        ]
-        if len(to_merge) == 1 and is_current(to_merge[0]):
+            for number, rows in counts.items()
+            if rows == kept_rows[number] and number not in self._outdated_shards
+        }
+        small = {number for number, rows in counts.items() if rows < MERGED_PICTURES // 2}
+        to_merge = [number for number in counts if number in small or number not in current]
+        if len(to_merge) == 1 and to_merge[0] in current:
             return
         batches = chain.from_iterable(self._newest_batches(old, filenames) for old in to_merge)
         for batch in batches:  # each round takes as many as a shard holds
             new = self._shards.write(chain([batch], batches), MERGED_PICTURES)
             for name, row in self._shards.read_rows(new):  # before any shard is removed
-                self._rows[name] = self._rows[name]._replace(shard=row.shard)
-        for name in [name for name in self._rows if name not in filenames]:
-            del self._rows[name]
+                self.rows[name] = self.rows[name]._replace(shard=row.shard)
+        for name in [name for name in self.rows if name not in filenames]:
+            del self.rows[name]
         for number in to_merge:
             self._shards.remove(number)
         self._outdated_shards.clear()
@@ -318,10 +306,10 @@ class OpenStore:
 
         for batch in self._shards.read_batches(number):
             names = batch["filename"].to_pylist()
-            newest = [name in filenames and self._rows[name].shard == number for name in names]
+            newest = [name in filenames and self.rows[name].shard == number for name in names]
             if not any(newest):
                 continue
             rows = batch.filter(pa.array(newest, pa.bool_()))
-            times = [self._rows[name].state.modified for name in rows["filename"].to_pylist()]
+            times = [self.rows[name].state.modified for name in rows["filename"].to_pylist()]
             column = rows.schema.get_field_index("modified")
             yield rows.set_column(column, "modified", pa.array(times, pa.int64()))

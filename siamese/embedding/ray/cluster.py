@@ -53,11 +53,9 @@ def require_ray() -> None:
 
 @contextlib.contextmanager
 def connect_cluster(address: str | None) -> Iterator[None]:
-    """Connect to a cluster without Ray's own output, or use the existing connection.
+    """Connect to a cluster without Ray's own output, or use the connection that exists.
 
-    The address is ``host:6379``, or ``ray://host:10001`` from outside the cluster. None stands for
-    the cluster in RAY_ADDRESS or the one this machine is part of, or else for a new one on this
-    machine that ends with the context.
+    See `RayExecutor` for the address. A cluster that is started here ends with the context.
     """
     # Before Ray is imported: send no usage reports, and print no messages from its C++ parts.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ from siamese.embedding.ray.cluster import (
     warn_if_busy,
 )
 from siamese.embedding.ray.tables import files_to_table, table_to_outcomes
-from siamese.embedding.ray.worker import MODEL_FILENAME, AttemptCounter, Job, Worker
+from siamese.embedding.ray.worker import AttemptCounter, Job, Worker
 from siamese.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,7 +78,8 @@ class RayExecutor:
         if not filenames:
             return
         with connect_cluster(self.address):
-            sample = _sample(files)
+            spread = filenames[:: max(1, len(filenames) // SAMPLE_SIZE)]
+            sample = [files[filename] for filename in spread if file_exists(files[filename])]
             require_ready_nodes(sample)
             plan = plan_workers(use_gpus=embedder.requested_runtime != "openvino")
             warn_if_busy(plan)
@@ -144,16 +144,9 @@ def checkpoint_bytes(embedder: Embedder) -> bytes:
     from siamese.models.checkpoints import save_model
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, MODEL_FILENAME)
+        path = Path(folder, "model.hdf5")
         save_model(model, path)
         return path.read_bytes()
-
-
-def _sample(files: Mapping[str, File]) -> list[File]:
-    """Return some existing files, spread over the whole list."""
-    every = max(1, len(files) // SAMPLE_SIZE)
-    sample = (files[filename] for filename in islice(files, 0, None, every))
-    return [file for file in sample if file_exists(file)]
 
 
 def task_size(pictures: int, workers: int, batch_size: int) -> int:

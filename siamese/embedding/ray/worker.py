@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from siamese.embedding.embedder import Embedder
     from siamese.embedding.runtimes.runtime import PrecisionName, RuntimeName
 
-MODEL_FILENAME = "model.hdf5"
-
 MAX_ATTEMPTS = 4
 """Attempts at a table before the run fails. Nodes come and go, but a table that crashes so many
 workers is itself at fault."""
@@ -119,8 +117,11 @@ def find_problem(version: str, sample: Sequence[File]) -> str | None:
 
 def _load_embedder(job: Job) -> Embedder:
     """Load the model of a job, and check that it is the driver's."""
+    import ray
+
+    address = ray.util.get_node_ip_address()
     if problem := find_problem(__version__, job.sample):  # a node that joined later
-        raise InputError(f"node {node_address()}: {problem}")
+        raise InputError(f"node {address}: {problem}")
     limit_cores(job.cores)  # the others belong to the other workers of the node
     from siamese.utils.keras_import import import_keras
 
@@ -129,7 +130,7 @@ def _load_embedder(job: Job) -> Embedder:
     from siamese.models.checkpoints import load_model
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, MODEL_FILENAME)
+        path = Path(folder, "model.hdf5")
         path.write_bytes(job.model)
         # Without a path, so that the converted model goes to the cache folder of the node.
         embedder = Embedder.from_model(
@@ -137,15 +138,8 @@ def _load_embedder(job: Job) -> Embedder:
         )
     if embedder.facts.fingerprint != job.fingerprint:
         raise InputError(
-            f"node {node_address()}: {job.name} is another model there (fingerprint "
+            f"node {address}: {job.name} is another model there (fingerprint "
             f"{embedder.facts.fingerprint[:12]!r}, not {job.fingerprint[:12]!r}); install the same "
             "versions of this package and of Keras on every node"
         )
     return embedder
-
-
-def node_address() -> str:
-    """Return the address of the node that runs this process."""
-    import ray
-
-    return str(ray.util.get_node_ip_address())

@@ -34,11 +34,10 @@ def open_runtime(
     from siamese.models.devices import has_gpu
 
     automatic = runtime == "auto"
-    if runtime == "tensorflow" or (automatic and has_gpu()):
+    is_foreign = _keras_backend() != "tensorflow"
+    if runtime == "tensorflow" or (automatic and (has_gpu() or is_foreign)):
         return _open_keras(load_model(), precision)
-    if _keras_backend() != "tensorflow":
-        if automatic:
-            return _open_keras(load_model(), precision)
+    if is_foreign:
         raise InputError("--runtime openvino: needs TensorFlow models; unset KERAS_BACKEND")
     if find_spec("openvino") is None:
         if not automatic:
@@ -67,9 +66,8 @@ def needs_keras(runtime: RuntimeName) -> bool:
     """Return whether the Keras model is needed even if the converted model is cached."""
     from siamese.models.devices import may_have_gpu
 
-    if runtime == "tensorflow" or (runtime == "auto" and may_have_gpu()):
-        return True
-    return _keras_backend() != "tensorflow" or find_spec("openvino") is None
+    is_preferred = runtime == "tensorflow" or (runtime == "auto" and may_have_gpu())
+    return is_preferred or _keras_backend() != "tensorflow" or find_spec("openvino") is None
 
 
 def _open_keras(model: keras.Model, precision: PrecisionName) -> Runtime:

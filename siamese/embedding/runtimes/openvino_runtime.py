@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from siamese.data.images import to_network_input
 from siamese.embedding.parity import MIN_COSINE, load_sample_squares, min_cosine
-from siamese.embedding.runtimes.openvino_bfloat16 import mark_early_layers
 from siamese.embedding.runtimes.openvino_cache import (
     BFloat16,
     BFloat16Layers,
@@ -26,7 +25,11 @@ from siamese.embedding.runtimes.openvino_cache import (
     write_bfloat16,
     write_model,
 )
-from siamese.embedding.runtimes.openvino_convert import convert_model, freeze_model
+from siamese.embedding.runtimes.openvino_convert import (
+    convert_model,
+    freeze_model,
+    mark_early_layers,
+)
 from siamese.errors import InputError
 from siamese.utils.threads import count_cores
 

@@ -8,8 +8,11 @@ pytest.importorskip("openvino")
 
 import openvino
 
-from siamese.embedding.runtimes.openvino_bfloat16 import mark_early_layers
-from siamese.embedding.runtimes.openvino_convert import convert_model, freeze_model
+from siamese.embedding.runtimes.openvino_convert import (
+    convert_model,
+    freeze_model,
+    mark_early_layers,
+)
 
 SIDE = 64
 SQUARES = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), np.uint8)
