@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     from siamese.evaluation.metrics import retrieval_metrics as retrieval_metrics
     from siamese.indexes import open_index as open_index
     from siamese.losses import BatchContrastiveLoss as BatchContrastiveLoss
-    from siamese.losses import CircleLoss as CircleLoss
     from siamese.losses import ContrastiveLoss as ContrastiveLoss
     from siamese.losses import MultiSimilarityLoss as MultiSimilarityLoss
-    from siamese.losses import SupervisedContrastiveLoss as SupervisedContrastiveLoss
     from siamese.losses import TripletLoss as TripletLoss
     from siamese.models.backbones import base_cnn as base_cnn
     from siamese.models.embedding_model import embedding_model as embedding_model
@@ -50,10 +48,8 @@ _MODULES = {
     "siamese.indexes": ["open_index"],
     "siamese.losses": [
         "BatchContrastiveLoss",
-        "CircleLoss",
         "ContrastiveLoss",
         "MultiSimilarityLoss",
-        "SupervisedContrastiveLoss",
         "TripletLoss",
     ],
     "siamese.models.backbones": ["base_cnn"],
@@ -74,7 +70,7 @@ _KERAS_MODULES = {
 }
 """Modules that import Keras, which `import_keras` does without TensorFlow's log lines."""
 
-_REMOVED = {"CosFaceLoss", "ProxyAnchorLoss"}
+_REMOVED = {"CircleLoss", "CosFaceLoss", "ProxyAnchorLoss", "SupervisedContrastiveLoss"}
 """Losses that 0.1.0 had; docs/recipe.md has what was measured of them."""
 
 __all__ = [*_HOMES, "__version__"]

@@ -23,17 +23,13 @@ checkpoints that name them.
 from __future__ import annotations
 
 from siamese.losses.batch_contrastive import BatchContrastiveLoss
-from siamese.losses.circle import CircleLoss
 from siamese.losses.contrastive import ContrastiveLoss
 from siamese.losses.multi_similarity import MultiSimilarityLoss
-from siamese.losses.supervised_contrastive import SupervisedContrastiveLoss
 from siamese.losses.triplet import TripletLoss
 
 __all__ = [
     "BatchContrastiveLoss",
-    "CircleLoss",
     "ContrastiveLoss",
     "MultiSimilarityLoss",
-    "SupervisedContrastiveLoss",
     "TripletLoss",
 ]

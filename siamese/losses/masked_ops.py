@@ -31,18 +31,12 @@ def distances(similarity: Any) -> Any:
     return ops.sqrt(squared_distances(similarity))
 
 
-def masked_logsumexp(x: Any, mask: Any, axis: int = 1) -> Any:
-    """Compute log Σ exp(x) over the entries in a mask; about −`LARGE` for an empty mask."""
-    return ops.logsumexp(ops.where(mask, x, -LARGE), axis=axis)
+def masked_log1p_sum_exp(x: Any, mask: Any) -> Any:
+    """Compute log(1 + Σ exp(x)) over the entries of each row in a mask, without overflow."""
+    return ops.softplus(ops.logsumexp(ops.where(mask, x, -LARGE), axis=1))
 
 
-def masked_log1p_sum_exp(x: Any, mask: Any, axis: int = 1) -> Any:
-    """Compute log(1 + Σ exp(x)) over the entries in a mask, without overflow."""
-    return ops.softplus(masked_logsumexp(x, mask, axis))
-
-
-def masked_mean(x: Any, mask: Any, axis: int | None = None) -> Any:
+def masked_mean(x: Any, mask: Any) -> Any:
     """Compute the mean of the entries in a mask, or 0 for an empty mask."""
-    total = ops.sum(ops.where(mask, x, 0.0), axis=axis)
-    count = ops.sum(ops.cast(mask, x.dtype), axis=axis)
-    return total / ops.maximum(count, 1.0)
+    total = ops.sum(ops.where(mask, x, 0.0))
+    return total / ops.maximum(ops.sum(ops.cast(mask, x.dtype)), 1.0)

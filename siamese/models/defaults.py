@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Pooling = Literal["average", "max", "gem"]
+Pooling = Literal["average", "gem"]
 
 DEFAULT_BACKBONE = "EfficientNetLite0"
 

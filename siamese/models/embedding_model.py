@@ -55,7 +55,7 @@ def embedding_model(
         Dimensions of a learned projection of the pooled features. By default there is no
         projection; the embedding has the dimensions of the features, 1,280 for the default
         backbone.
-    pooling : {"average", "max", "gem"}, default="average"
+    pooling : {"average", "gem"}, default="average"
         How a grid of features becomes one vector, see `siamese.models.pooling`.
     weights : str, optional
         "imagenet" (the default), the path of a weights file of the backbone without its classifier,

@@ -17,8 +17,8 @@ def apply_pooling(features: Any, pooling: Pooling) -> Any:
     ----------
     features : keras.KerasTensor
         Output of a backbone.
-    pooling : {"average", "max", "gem"}
-        The average or the maximum of each channel, or its `GeneralisedMean`.
+    pooling : {"average", "gem"}
+        The average of each channel, or its `GeneralisedMean`.
 
     Returns
     -------
@@ -27,8 +27,6 @@ def apply_pooling(features: Any, pooling: Pooling) -> Any:
     """
     if pooling == "average":
         return layers.GlobalAveragePooling2D(name="pooling")(features)
-    if pooling == "max":
-        return layers.GlobalMaxPooling2D(name="pooling")(features)
     return GeneralisedMean(name="pooling", dtype="float32")(features)
 
 

@@ -18,10 +18,8 @@ import keras
 from siamese.errors import InputError
 from siamese.losses import (
     BatchContrastiveLoss,
-    CircleLoss,
     ContrastiveLoss,
     MultiSimilarityLoss,
-    SupervisedContrastiveLoss,
     TripletLoss,
 )
 from siamese.training.augmentation import RandomView
@@ -33,8 +31,6 @@ LOSSES: dict[LossName, Callable[[], keras.losses.Loss]] = {
     "contrastive": BatchContrastiveLoss,
     "triplet": TripletLoss,
     "triplet-hard": partial(TripletLoss, mining="hard"),
-    "supervised-contrastive": SupervisedContrastiveLoss,
-    "circle": CircleLoss,
 }
 """The losses over relations that `--loss` names, with their default settings."""
 

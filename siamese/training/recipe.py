@@ -15,8 +15,6 @@ LossName = Literal[
     "contrastive",
     "triplet",
     "triplet-hard",
-    "supervised-contrastive",
-    "circle",
 ]
 
 CHOICES: dict[str, Any] = {

@@ -13,10 +13,8 @@ import siamese
 from siamese.data.label_rule import pairwise_relations
 from siamese.losses import (
     BatchContrastiveLoss,
-    CircleLoss,
     ContrastiveLoss,
     MultiSimilarityLoss,
-    SupervisedContrastiveLoss,
     TripletLoss,
 )
 from siamese.training.objective import LOSSES
@@ -80,7 +78,6 @@ def test_finite_with_equal_and_opposite_vectors(name, kind, items, value_and_gra
         (BatchContrastiveLoss(), (60, -60)),  # a distance of 1
         (TripletLoss(0.0), (40, -40)),
         (TripletLoss(0.0, "hard"), (40, -40)),
-        (CircleLoss(0.5), (60, -60)),
     ],
     ids=lambda given: getattr(given, "name", None),
 )
@@ -166,8 +163,6 @@ def test_keras_trains_with_it(name):
         BatchContrastiveLoss(positive_margin=0.1, negative_margin=0.7),
         TripletLoss(margin=0.3, mining="hard"),
         MultiSimilarityLoss(alpha=1.0, beta=9.0, threshold=0.4, epsilon=0.2),
-        SupervisedContrastiveLoss(temperature=0.2),
-        CircleLoss(margin=0.3, scale=7.0),
     ],
     ids=lambda loss: loss.name,
 )

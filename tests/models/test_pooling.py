@@ -68,9 +68,8 @@ def test_the_power_is_learned_and_stays_finite_if_all_features_are_0():
 
 def test_each_pooling_does_what_its_name_says():
     features = grid(1)
-    average, greatest = features.mean(axis=(1, 2)), features.max(axis=(1, 2))
+    average = features.mean(axis=(1, 2))
     np.testing.assert_allclose(answer_of(features, "average"), average, atol=1e-6)
-    np.testing.assert_allclose(answer_of(features, "max"), greatest, atol=1e-6)
     gem = naive_gem(features, 3)
     np.testing.assert_allclose(answer_of(features, "gem"), gem, rtol=1e-4)
 

@@ -15,7 +15,6 @@ MARGIN_OF = {
     "contrastive": "negative_margin",
     "triplet": "margin",
     "triplet-hard": "margin",
-    "circle": "margin",
 }
 
 

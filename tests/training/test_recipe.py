@@ -18,7 +18,7 @@ def test_the_defaults_go_together():
 @pytest.mark.parametrize(
     ("choices", "words"),
     [
-        ({"sampling": "random-pairs", "loss": "circle"}, "--loss circle needs batch-pairs"),
+        ({"sampling": "random-pairs", "loss": "triplet"}, "--loss triplet needs batch-pairs"),
         ({"layers": "head", "sampling": "random-pairs"}, "head with --sampling random-pairs: "),
         ({"layers": "head", "loss": "triplet"}, "head with --loss triplet: "),
         ({"layers": "head", "batches": "hard-items"}, "head with --batches hard-items: "),
@@ -44,7 +44,7 @@ def test_each_problem_is_a_line(choices, words):
     "choices",
     [
         {"sampling": "random-pairs", "loss": "contrastive"},
-        {"memory": 8, "loss": "circle"},
+        {"memory": 8, "loss": "triplet"},
         {"layers": "head", "loss": "multi-similarity", "augmented": False, "held_out": 0.2},
     ],
 )
@@ -53,9 +53,9 @@ def test_what_goes_together_is_no_problem(choices):
 
 
 def test_all_problems_are_reported_at_once():
-    pairs, head = Recipe(sampling="random-pairs", loss="circle", layers="head").problems()
-    assert pairs.startswith("--loss circle needs batch-pairs")
-    assert head.startswith("--layers head with --sampling random-pairs, --loss circle: ")
+    pairs, head = Recipe(sampling="random-pairs", loss="triplet", layers="head").problems()
+    assert pairs.startswith("--loss triplet needs batch-pairs")
+    assert head.startswith("--layers head with --sampling random-pairs, --loss triplet: ")
 
 
 @pytest.mark.parametrize(

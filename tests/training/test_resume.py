@@ -178,7 +178,7 @@ def test_fields_of_earlier_versions_are_dropped_at_their_defaults(tmp_path):
         ({"erasing": 0.5, "weight_average": 0.9}, "weight_average = 0.9, erasing = 0.5"),
         ({"layers": "head-then-all"}, "layers = head-then-all"),
         ({"pooling": "sum"}, "pooling = sum"),
-        ({"loss": "cosface"}, "loss = cosface"),
+        ({"loss": "circle", "pooling": "max"}, "pooling = max, loss = circle"),
         ({"of_a_later_version": 1}, "of_a_later_version = 1"),
     ],
 )
