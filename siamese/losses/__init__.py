@@ -10,7 +10,7 @@
   the same item, -1 for different items, and 0 if the pair is ignored, for example an anchor with
   itself or two items that share a label. `siamese.data.label_rule.pairwise_relations` computes it.
 
-The m embeddings may include others than the anchors, such as those of earlier batches.
+The embeddings after the first n may be those of earlier batches.
 
 `MultiSimilarityLoss` returns one value per anchor. The other losses over relations return the mean
 over the terms that count, so that all batches have the same weight. A loss with nothing to compare

@@ -7,7 +7,6 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -21,19 +20,13 @@ from siamese.utils.artefacts import MODELS, require_artefact
 
 
 def list_backbones() -> list[str]:
-    """Return the names that `build_backbone` takes.
-
-    Examples
-    --------
-    >>> list_backbones()[:3]
-    ['EfficientNetLite0', 'base_cnn', 'ConvNeXtBase']
-    """
-    return [DEFAULT_BACKBONE, "base_cnn", *sorted(find_applications())]
+    """Return the names that `build_backbone` takes."""
+    return [DEFAULT_BACKBONE, "base_cnn", *sorted(set(find_builders()) - {DEFAULT_BACKBONE})]
 
 
-def find_applications() -> dict[str, Callable[..., keras.Model]]:
-    """Return the functions of `keras.applications` that build a model, by their names."""
-    return {
+def find_builders() -> dict[str, Callable[..., keras.Model]]:
+    """Return the functions that build a pretrained backbone, by name."""
+    return {DEFAULT_BACKBONE: efficientnet_lite0} | {
         name: build
         for name, build in vars(keras.applications).items()
         if inspect.isfunction(build) and name[0].isupper()
@@ -43,50 +36,28 @@ def find_applications() -> dict[str, Callable[..., keras.Model]]:
 def build_backbone(
     name: str, picture_size: int, weights: str | None
 ) -> tuple[keras.Model, PictureScaling]:
-    """Build a backbone without its classifier.
+    """Build a backbone without its classifier, and the scaling of RGB in [-1, 1] to its input.
 
-    Parameters
-    ----------
-    name : str
-        One of `list_backbones`.
-    picture_size : int
-        Side length of the input in pixels.
-    weights : str or None
-        "imagenet", the path of a weights file, or None for random weights. `base_cnn` always has
-        random ones.
-
-    Returns
-    -------
-    backbone : keras.Model
-        Maps its own form of input (n, s, s, 3) to a grid of features (n, h, w, c).
-    scaling : PictureScaling
-        Maps RGB in [-1, 1] to that form of input.
-
-    Raises
-    ------
-    InputError
-        If the backbone is unknown, cannot be built for this size, or the weights do not fit.
+    The backbone maps scaled pictures (n, s, s, 3) to a grid of features (n, h, w, c).
     """
+    weights_file = None if weights in (None, "imagenet") else weights
     if name == "base_cnn":
         if picture_size < 16:
             raise InputError(f"--picture-size {picture_size}: base_cnn needs at least 16 pixels")
-        if weights not in (None, "imagenet"):
-            raise InputError(f"--weights {weights}: base_cnn has none; leave it out")
+        if weights_file is not None:
+            raise InputError(
+                f"--weights {weights}: base_cnn has no pretrained weights; omit the option"
+            )
         return base_cnn(picture_size), PictureScaling([1.0] * 3, [0.0] * 3, name="scaling")
     if name not in list_backbones():
         raise InputError(f"--backbone {name}: unknown; {_suggest_backbone(name)}")
-    if weights not in (None, "imagenet"):
-        require_artefact(str(weights), "a weights file", *MODELS)
-        if not Path(str(weights)).is_file():
+    if weights_file is not None:
+        require_artefact(weights_file, "a weights file", *MODELS)
+        if not Path(weights_file).is_file():
             raise InputError(f"{weights}: no such weights file for --backbone {name}")
-    shape = (picture_size, picture_size, 3)
+    build = find_builders()[name]
     try:
-        if name == DEFAULT_BACKBONE:
-            model = efficientnet_lite0(shape, weights="imagenet" if weights == "imagenet" else None)
-            if weights not in (None, "imagenet"):
-                model.load_weights(weights)
-            return model, lite_scaling()
-        build = find_applications()[name]
+        shape = (picture_size, picture_size, 3)
         model = build(include_top=False, weights=weights, input_shape=shape)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -97,14 +68,14 @@ def build_backbone(
         raise InputError(
             f"--backbone {name} at {picture_size} px cannot be built: {reason}; {remedy}"
         ) from error
-    return model, derive_scaling(sys.modules[build.__module__])
+    return model, derive_scaling(build)
 
 
 def _suggest_backbone(name: str) -> str:
     by_lower_case = {known.lower(): known for known in list_backbones()}
     if close := difflib.get_close_matches(name.lower(), by_lower_case, n=1):
         return f"did you mean {by_lower_case[close[0]]}?"
-    return f"give {DEFAULT_BACKBONE}, base_cnn or a model of keras.applications, as MobileNetV2"
+    return f"give {DEFAULT_BACKBONE}, base_cnn or a model of keras.applications (MobileNetV2, ...)"
 
 
 def base_cnn(picture_size: int) -> keras.Model:
@@ -137,14 +108,7 @@ def base_cnn(picture_size: int) -> keras.Model:
 class PictureScaling(layers.Layer):
     """Scale RGB in [-1, 1] to the input of a backbone: y = x · scale + offset per channel.
 
-    Parameters
-    ----------
-    scale, offset : list of 3 floats
-        One number per channel, in the order RGB.
-    reverse_channels : bool, default=False
-        Whether to output the channels in the order BGR.
-    **kwargs
-        Passed to `keras.layers.Layer`.
+    `scale` and `offset` are in the order RGB. With `reverse_channels`, the output is BGR.
     """
 
     def __init__(
@@ -155,8 +119,7 @@ class PictureScaling(layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.scale = list(scale)
-        self.offset = list(offset)
+        self.scale, self.offset = list(scale), list(offset)
         self.reverse_channels = reverse_channels
 
     def call(self, inputs: Any) -> Any:
@@ -176,26 +139,21 @@ class PictureScaling(layers.Layer):
         }
 
 
-def lite_scaling() -> PictureScaling:
-    """Return the scaling of EfficientNet-Lite: (value − 127) / 128 of values from 0 to 255."""
-    # (value − 127) / 128 with value = (x + 1) · 127.5
-    return PictureScaling([127.5 / 128] * 3, [0.5 / 128] * 3, name="scaling")
+def derive_scaling(build: Callable[..., keras.Model]) -> PictureScaling:
+    """Derive the scaling from the function `preprocess_input` in the module of a builder.
 
-
-def derive_scaling(application: ModuleType) -> PictureScaling:
-    """Derive the scaling that `preprocess_input` of an application module does.
-
-    It is affine in every application, and some return BGR.
+    The function is affine in every module, and returns BGR in some.
     """
+    module = sys.modules[build.__module__]
 
-    def preprocess(rgb: list[float]) -> np.ndarray:
-        return np.asarray(application.preprocess_input(np.array([[[rgb]]], np.float32)))[0, 0, 0]
+    def preprocess(*rgb: int) -> np.ndarray:
+        return np.asarray(module.preprocess_input(np.array([[[rgb]]], np.float32)))[0, 0, 0]
 
-    black = preprocess([0, 0, 0])
-    reverse = bool(preprocess([255, 0, 0])[2] != black[2])
+    black = preprocess(0, 0, 0)
+    reverse = bool(preprocess(255, 0, 0)[2] != black[2])
     to_rgb = slice(None, None, -1) if reverse else slice(None)
     offset = black[to_rgb].astype(float)
-    gain = (preprocess([255, 255, 255])[to_rgb] - offset) / 255
+    gain = (preprocess(255, 255, 255)[to_rgb] - offset) / 255
     # gain · value + offset = 127.5 gain · x + (127.5 gain + offset) with value = (x + 1) · 127.5
     scale = 127.5 * gain
     return PictureScaling(scale.tolist(), (scale + offset).tolist(), reverse, name="scaling")

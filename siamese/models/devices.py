@@ -19,7 +19,7 @@ _DEVICES = Path("/dev")
 
 
 def may_have_gpu() -> bool:
-    """Return whether this machine may have a GPU, or one was requested, without TensorFlow."""
+    """Return whether there may be a GPU, or one was requested, without importing TensorFlow."""
     if sys.platform != "linux":
         return True
     files = ("nvidia[0-9]*", "dxg", "kfd")  # NVIDIA, Windows Subsystem for Linux, AMD
@@ -32,47 +32,30 @@ def has_gpu() -> bool:
 
 
 def enable_memory_growth() -> None:
-    """Make TensorFlow allocate GPU memory as needed, not all of it at once.
-
-    Call it before the first use of a GPU; later it has no effect.
-    """
+    """Let TensorFlow allocate GPU memory as needed; has no effect once a GPU is in use."""
     import tensorflow as tf
 
     for gpu in _list_gpus():
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # the GPU is already in use
+        except RuntimeError:  # already in use
             return
 
 
 def choose_training_precision() -> Precision:
-    """Return the precision to train in: the fastest that the GPU supports, float32 on a CPU.
-
-    bfloat16 is preferred to float16: it has the range of float32 and needs no loss scaling.
-    """
-    capability = _compute_capability()
-    if capability >= (8, 0):
-        return "mixed_bfloat16"
-    return "mixed_float16" if capability >= (7, 0) else "float32"
+    """Return the precision to train in: the fastest that the GPU supports, float32 on a CPU."""
+    # Unlike float16, bfloat16 has the range of float32 and needs no loss scaling.
+    return "mixed_bfloat16" if _compute_capability() >= (8, 0) else choose_embedding_precision()
 
 
 def choose_embedding_precision() -> Precision:
-    """Return the precision to embed in: float16 if the GPU supports it, float32 on a CPU.
-
-    float16 is preferred to bfloat16: with 11 significant bits instead of 8, embeddings are closer
-    to those in float32.
-    """
+    """Return the precision to embed in: float16 if the GPU supports it, float32 on a CPU."""
+    # float16 has 11 significant bits and bfloat16 has 8, so its embeddings are more accurate.
     return "mixed_float16" if _compute_capability() >= (7, 0) else "float32"
 
 
 def describe_device() -> str:
-    """Describe the GPU in one line, or why there is none although one was requested.
-
-    Examples
-    --------
-    >>> describe_device()  # doctest: +SKIP
-    'GPU: NVIDIA H100 (compute capability 9.0), mixed_bfloat16'
-    """
+    """Describe the GPU in one line, or explain why a GPU that was requested is not used."""
     import_keras()
     gpus = _list_gpus()
     if not gpus:
@@ -89,7 +72,7 @@ def describe_device() -> str:
 
 
 def explain_missing_gpu() -> str | None:
-    """Explain why TensorFlow cannot use an NVIDIA GPU; None if no GPU is there or requested."""
+    """Explain why TensorFlow cannot use an NVIDIA GPU that is present or requested, else None."""
     has_nvidia = any(_DEVICES.glob("nvidia[0-9]*"))
     if not has_nvidia and not _is_gpu_requested():
         return None

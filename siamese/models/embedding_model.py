@@ -6,11 +6,10 @@
                             └──────────────────── embedding_model ─────────────────┘
 
     anchor ─ embedding_model ─┐
-                              ├─ Euclidean distance (n,)          the two share their weights
+                              ├─ Euclidean distance (n,)          both use the same weights
     other ── embedding_model ─┘
 
-The input of every embedding model is RGB in [-1, 1]. What else its backbone needs is in the
-scaling.
+Every embedding model takes RGB in [-1, 1]; the scaling converts it to the input of the backbone.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ import keras
 from keras import layers, ops
 
 from siamese.errors import InputError
-from siamese.models.backbones import build_backbone, lite_scaling
+from siamese.models.backbones import build_backbone, derive_scaling
 from siamese.models.defaults import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE, Pooling
 from siamese.models.devices import enable_memory_growth
 from siamese.models.efficientnet_lite import efficientnet_lite0
 from siamese.models.pooling import apply_pooling
 
 EMBEDDING_MODEL = "embedding_model"
-"""Name of the embedding model, by which it is found in a siamese network."""
+"""Name of the embedding model, also as a layer of a siamese network."""
 
 POOLING, PROJECTION = "pooling", "projection"
-"""Names of layers in the embedding model; there is a projection only with an embedding size."""
+"""Names of layers in the embedding model; without an embedding size, there is no projection."""
 
 
 def embedding_model(
@@ -52,11 +51,10 @@ def embedding_model(
     picture_size : int, default=224
         Side length s of the pictures in pixels.
     embedding_size : int, optional
-        Dimensions of a learned projection of the pooled features. By default there is no
-        projection; the embedding has the dimensions of the features, 1,280 for the default
-        backbone.
+        Dimensions d of a learned projection of the pooled features. By default, there is no
+        projection, and d is the number of features: 1,280 for the default backbone.
     pooling : {"average", "gem"}, default="average"
-        How a grid of features becomes one vector, see `siamese.models.pooling`.
+        Pooling of the grid of features into one vector, see `siamese.models.pooling`.
     weights : str, optional
         "imagenet" (the default), the path of a weights file of the backbone without its classifier,
         or None for random weights. `base_cnn` always has random ones.
@@ -81,8 +79,7 @@ def embedding_model(
     enable_memory_growth()
     inputs = keras.Input((picture_size, picture_size, 3), name="input")
     features, scaling = build_backbone(backbone, picture_size, weights)
-    x = features(scaling(inputs))
-    x = apply_pooling(x, pooling)
+    x = apply_pooling(features(scaling(inputs)), pooling)
     if embedding_size is not None:
         x = layers.Dense(embedding_size, name=PROJECTION)(x)
     return keras.Model(inputs, _normalise(x), name=EMBEDDING_MODEL)
@@ -111,14 +108,10 @@ def siamese_network(embedding_model: keras.Model) -> keras.Model:
 
 @keras.saving.register_keras_serializable("siamese")
 class EuclideanDistance(layers.Layer):
-    """Euclidean distance d = √Σ (a − b)² between the rows of two tensors.
-
-    Maps two float tensors (n, d) to (n,). The gradient is 0 between equal rows, where that of √x
-    would be infinite.
-    """
+    """Euclidean distance √Σ (a − b)² between the rows of two tensors (n, d)."""
 
     EPSILON = 1e-12
-    """Squared distances are at least this; below it, the gradient is 0."""
+    """Lower bound of the squared distance: at 0, the gradient of the square root is infinite."""
 
     def call(self, inputs: Any) -> Any:
         anchor, other = inputs
@@ -129,81 +122,54 @@ class EuclideanDistance(layers.Layer):
 
 
 def pretrained_classifier(picture_size: int = DEFAULT_PICTURE_SIZE) -> keras.Model:
-    """Build the pretrained default with two outputs: the embedding and the ImageNet classes.
+    """Build the pretrained default model with two outputs.
 
-    Parameters
-    ----------
-    picture_size : int, default=224
-        Side length s of the pictures in pixels.
-
-    Returns
-    -------
-    keras.Model
-        Maps float32 (n, s, s, 3), RGB in [-1, 1], to a dictionary of "embedding" (n, 1280), vectors
-        of length 1, and "softmax" (n, 1000), probabilities.
+    They are "embedding" (n, 1280), vectors of length 1, and "softmax" (n, 1000), the probabilities
+    of the ImageNet classes.
     """
     enable_memory_growth()
     inputs = keras.Input((picture_size, picture_size, 3), name="input")
-    classifier = efficientnet_lite0((picture_size, picture_size, 3), include_top=True)
+    classifier = efficientnet_lite0(input_shape=inputs.shape[1:], include_top=True)
     with_features = keras.Model(
         classifier.input,
         [classifier.get_layer("pooling").output, classifier.output],
         name=classifier.name,
     )
-    features, softmax = with_features(lite_scaling()(inputs))
+    features, softmax = with_features(derive_scaling(efficientnet_lite0)(inputs))
     outputs = {"embedding": _normalise(features), "softmax": softmax}
     return keras.Model(inputs, outputs, name=EMBEDDING_MODEL)
 
 
 def extract_embedding_model(model: keras.Model, path: Path) -> keras.Model:
-    """Return the embedding model of a loaded checkpoint.
+    """Return the embedding model of a checkpoint, with vectors of length 1.
 
-    Parameters
-    ----------
-    model : keras.Model
-        A siamese network, or any model that maps one square RGB picture to one vector.
-    path : Path
-        The file of the checkpoint, for error messages.
-
-    Returns
-    -------
-    keras.Model
-        The layer `embedding_model` of a siamese network, or else the model itself. If its output is
-        not normalised, a model around the same layers whose vectors have length 1.
-
-    Raises
-    ------
-    InputError
-        If the model does not map one square RGB picture to one vector.
+    It is the layer `EMBEDDING_MODEL` or, without one, the whole model. `path` is for errors.
     """
-    nested = [layer for layer in model.layers if layer.name == EMBEDDING_MODEL]
-    model = nested[0] if nested else model
+    model = next((layer for layer in model.layers if layer.name == EMBEDDING_MODEL), model)
     # A model that was never built has no shapes.
     input_shape = getattr(model, "input_shape", None)
     output_shape = getattr(model, "output_shape", None)
-    if not (_is_square_picture(input_shape) and _is_vector(output_shape)):
+    has_vector = isinstance(output_shape, tuple) and len(output_shape) == 2
+    if not (_is_square_picture(input_shape) and has_vector):
         raise InputError(
-            f"{path}: is no embedding model; it must take one square RGB picture and give one "
+            f"{path}: is not an embedding model; it must take one square RGB picture and give one "
             f"vector (it takes {input_shape} and gives {output_shape}), or be a siamese network"
         )
     is_normalised = isinstance(model.layers[-1], layers.UnitNormalization)
     if is_normalised and model.name == EMBEDDING_MODEL:
         return model
-    # Not nested in a new model: in its checkpoint, the nested one would be found instead.
+    # The new model must not nest the old one, which would be found first in its checkpoint.
     outputs = model.outputs[0] if is_normalised else _normalise(model.outputs[0])
     return keras.Model(model.inputs, outputs, name=EMBEDDING_MODEL)
 
 
 def _normalise(vectors: Any) -> Any:
-    """Scale vectors (n, d) to length 1, in float32 whatever the precision of the model."""
+    """Scale vectors to length 1, in float32 whatever the precision of the model."""
     return layers.UnitNormalization(name="embedding", dtype="float32")(vectors)
 
 
 def _is_square_picture(shape: Any) -> bool:
-    if not isinstance(shape, tuple) or len(shape) != 4:  # lists are the shapes of several inputs
-        return False
-    return shape[1] is not None and shape[1] == shape[2] and shape[3] == 3
-
-
-def _is_vector(shape: Any) -> bool:
-    return isinstance(shape, tuple) and len(shape) == 2
+    match shape:  # a list of shapes if the model has several inputs
+        case (_, int(height), width, 3):
+            return height == width
+    return False

@@ -10,37 +10,19 @@ import msgspec
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Facts about the model that computed some vectors.
-
-    Attributes
-    ----------
-    name : str
-        Name of the backbone, or file name of the checkpoint.
-    fingerprint : str
-        SHA-256 of the architecture and the weights, see `siamese.models.fingerprint`.
-    embedding_size : int
-        Dimensions of the vectors.
-    picture_size : int
-        Side length of the input pictures in pixels.
-    path : str or None
-        Path of the checkpoint, None for a pretrained model.
-    """
+    """Facts about the model that computed some vectors."""
 
     name: str
+    """Name of the backbone, or file name of the checkpoint."""
     fingerprint: str
     embedding_size: int
     picture_size: int
     path: str | None
+    """Path of the checkpoint, None for a pretrained model."""
 
     @classmethod
     def from_dict(cls, document: object) -> ModelFacts:
-        """Read the form that `as_dict` writes; further keys are ignored.
-
-        Raises
-        ------
-        ValueError
-            If a key is missing or a value has the wrong type.
-        """
+        """Read the result of `as_dict`, ignoring other keys; raise ValueError if it is invalid."""
         try:
             return msgspec.convert(document, cls)
         except msgspec.ValidationError as error:

@@ -26,7 +26,7 @@ def walk_layers(model: keras.Model) -> Iterator[layers.Layer]:
 
 
 def freeze_batch_norm(model: keras.Model) -> None:
-    """Freeze batch normalisation: the statistics of small batches are worse than the pretrained."""
+    """Freeze batch normalisation: pretrained statistics are better than those of small batches."""
     for layer in walk_layers(model):
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False

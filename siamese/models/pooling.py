@@ -11,20 +11,7 @@ from siamese.models.defaults import Pooling
 
 
 def apply_pooling(features: Any, pooling: Pooling) -> Any:
-    """Pool features (n, h, w, c) into vectors (n, c).
-
-    Parameters
-    ----------
-    features : keras.KerasTensor
-        Output of a backbone.
-    pooling : {"average", "gem"}
-        The average of each channel, or its `GeneralisedMean`.
-
-    Returns
-    -------
-    keras.KerasTensor
-        Output of a layer named "pooling".
-    """
+    """Pool features (n, h, w, c) into vectors (n, c) with a layer named "pooling"."""
     if pooling == "average":
         return layers.GlobalAveragePooling2D(name="pooling")(features)
     return GeneralisedMean(name="pooling", dtype="float32")(features)
@@ -38,18 +25,7 @@ class GeneralisedMean(layers.Layer):
 
         f_c = (1/|X| Σ_{x ∈ X} max(x_c, ε)ᵖ)^(1/p)
 
-    p = 1 is the average and p → ∞ the maximum. p is learned.
-
-    Parameters
-    ----------
-    power : float, default=3.0
-        Initial value of p.
-    **kwargs
-        Passed to `keras.layers.Layer`.
-
-    Notes
-    -----
-    Maps float (n, h, w, c) to (n, c).
+    p = 1 is the average and p → ∞ the maximum. p is learned; `power` is its initial value.
 
     References
     ----------
@@ -65,7 +41,7 @@ class GeneralisedMean(layers.Layer):
     """
 
     EPSILON = 1e-4
-    """The ε of the formula; its powers are normal float32 numbers up to p = 9."""
+    """The ε of the formula; εᵖ is a normal float32 number up to p = 9."""
 
     def __init__(self, power: float = 3.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -23,21 +23,13 @@ _ALWAYS_FLOAT32 = (
     layers.Rescaling,
     layers.UnitNormalization,
 )
-"""Layers that scale pictures, embeddings and distances."""
+"""Layers that scale pictures and embeddings or compute distances."""
 
 
 def set_precision(model: keras.Model, precision: Precision) -> None:
     """Set the precision that a built model computes in; its weights stay float32.
 
-    Layers that scale pictures, embeddings and distances always compute in float32. Layers with a
-    precision of their own, such as float64 or a quantised one, keep it.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Any built model. Its nested models are changed too.
-    precision : {"float32", "mixed_float16", "mixed_bfloat16"}
-        The Keras policy to set.
+    Layers in any other precision, such as float64 or a quantised one, keep it.
     """
     has_changed = False
     for layer in _layers_to_set(model):
@@ -46,13 +38,13 @@ def set_precision(model: keras.Model, precision: Precision) -> None:
         layer.dtype_policy = policy
     if has_changed:
         for part in walk_models(model):
-            # Functions that were compiled before still compute in the previous precision.
+            # Compiled functions would still compute in the previous precision.
             part.train_function = part.test_function = part.predict_function = None
 
 
 @contextmanager
 def in_float32(model: keras.Model) -> Iterator[None]:
-    """Set a model to float32 within the block, for example to save it during mixed training."""
+    """Set a model to float32 within a `with` block, for example to save it while it trains."""
     previous = [(layer, layer.dtype_policy) for layer in _layers_to_set(model)]
     for layer, _ in previous:
         layer.dtype_policy = "float32"
@@ -64,7 +56,7 @@ def in_float32(model: keras.Model) -> Iterator[None]:
 
 
 def _layers_to_set(model: keras.Model) -> Iterator[layers.Layer]:
-    """Yield the layers that have no precision of their own."""
+    """Yield the layers whose precision `set_precision` may change."""
     for part in walk_models(model):
         for layer in part.layers:
             if layer.dtype_policy.name in get_args(Precision):

@@ -1,9 +1,8 @@
 """Read the tensors of a PyTorch checkpoint without PyTorch, and without running code from it.
 
-The format is that of `torch.save` before version 1.6: three small pickles (magic number, version,
-machine), the pickled state dict whose tensors refer to storages, the pickled list of the names of
-the storages, and then each storage: the number of its elements as a 64-bit integer and their raw
-little-endian values.
+The format is that of `torch.save` before version 1.6. It consists of five pickles (magic number,
+version, machine, state dict, names of the storages) and the storages: the number of elements as a
+64-bit integer and the little-endian elements. The tensors of the state dict refer to storages.
 """
 
 from __future__ import annotations
@@ -20,22 +19,15 @@ _STORAGE_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8
 
 
 class _Tensor(NamedTuple):
-    """Place of a tensor in a storage: its first element and its strides, in elements."""
+    """The arguments of `torch._utils._rebuild_tensor_v2`; offset and strides are in elements."""
 
     storage: tuple[Any, ...]
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
-
-
-def _rebuild_tensor(
-    storage: tuple[Any, ...],
-    offset: int,
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-    *_: object,
-) -> _Tensor:
-    return _Tensor(storage, offset, shape, strides)
+    requires_grad: bool
+    backward_hooks: Any
+    metadata: Any = None
 
 
 class _StateDictUnpickler(pickle.Unpickler):
@@ -43,7 +35,7 @@ class _StateDictUnpickler(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild_tensor
+            return _Tensor
         if module == "torch" and name in _STORAGE_DTYPES:
             return _STORAGE_DTYPES[name]
         raise pickle.UnpicklingError(f"a state dict never contains {module}.{name}")
@@ -53,28 +45,12 @@ class _StateDictUnpickler(pickle.Unpickler):
 
 
 def read_torch_checkpoint(path: Path) -> dict[str, np.ndarray]:
-    """Read a state dict.
-
-    Parameters
-    ----------
-    path : Path
-        A file written by `torch.save` before version 1.6.
-
-    Returns
-    -------
-    dict of str to numpy.ndarray
-        The tensors by their names, with their own shapes and types.
-
-    Raises
-    ------
-    pickle.UnpicklingError
-        If the file has another format or contains anything but tensors.
-    """
+    """Read a state dict; raise `pickle.UnpicklingError` for any other file."""
     try:
         return _read(path)
     except pickle.UnpicklingError:
         raise
-    except Exception as error:  # other bytes can raise almost anything
+    except Exception as error:  # a damaged file raises almost any type
         raise pickle.UnpicklingError(f"{path}: not a PyTorch checkpoint, or damaged") from error
 
 
@@ -91,7 +67,6 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         for name in _load(file):
             (count,) = np.fromfile(file, "<i8", 1)
             storages[name] = np.fromfile(file, dtypes[name], count)
-
     return {name: _array(tensor, storages[tensor.storage[2]]) for name, tensor in tensors.items()}
 
 

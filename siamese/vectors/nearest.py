@@ -24,9 +24,9 @@ def nearest(
 ) -> tuple[NDArray[np.float32], Rows]:
     """Find the k nearest vectors of a gallery for each query, by cosine.
 
-    Return the cosines (n, k) in descending order, and the rows of the gallery (n, k); -inf and -1 if
-    the gallery has fewer than k vectors. Equal vectors have exactly equal cosines; ties are sorted
-    by row. `own` (n,) is the row of the gallery to leave out for each query, or -1.
+    Return the cosines (n, k) in descending order and the rows of the gallery (n, k), padded with
+    -inf and -1 if the gallery is too small. Equal vectors have exactly equal cosines; ties are
+    sorted by row. `own` (n,) is the row of the gallery to leave out for each query, or -1.
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 

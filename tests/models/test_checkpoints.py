@@ -123,7 +123,7 @@ def plain_hdf5(path):
         ("plain.h5", plain_hdf5, "cannot be loaded"),
         ("lambda.keras", lambda_model, "cannot be loaded"),
         ("lambda.h5", lambda_model, "cannot be loaded"),
-        ("hdf5.keras", wrong_name, "holds HDF5; name it .hdf5"),
+        ("hdf5.keras", wrong_name, "is an HDF5 file; rename it to end in .hdf5"),
         ("model.pb", lambda path: path.write_bytes(b"\x08\x01"), "cannot be loaded"),
     ],
 )

@@ -138,6 +138,6 @@ def feature_map():
     ],
 )
 def test_a_model_that_is_no_embedding_model_is_refused_in_one_line(build):
-    with pytest.raises(InputError, match=r"some\.hdf5: is no embedding model") as raised:
+    with pytest.raises(InputError, match=r"some\.hdf5: is not an embedding model") as raised:
         extract_embedding_model(build(), SOMEWHERE)
     assert len(raised.value.lines) == 1 and "\n" not in raised.value.lines[0]
