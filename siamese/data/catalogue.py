@@ -154,8 +154,8 @@ class Catalogue:
     def from_csv(cls, path: str | os.PathLike[str], image_dir: Place | None = None) -> Catalogue:
         """Make a catalogue from a CSV file with one row per picture.
 
-        The columns are ``item_id``, ``filename`` and, optionally, ``labels``, which ``|`` or ``;``
-        separate. An item gets the labels of all its rows.
+        The columns are ``item_id``, ``filename`` and, optionally, ``labels`` (separated by ``|``
+        or ``;``). An item gets the labels of all its rows.
 
         Parameters
         ----------

@@ -202,7 +202,7 @@ def _find_repeated_ids(text: str, raw: Mapping[str, msgspec.Raw]) -> list[str]:
 
 
 def _explain_json_error(text: str, error: Exception) -> str:
-    """Explain why a text is not JSON; the standard library's error, not msgspec's, has the line."""
+    """Explain why a text is not JSON; unlike msgspec, the standard library knows the line."""
     if not text.strip():
         return "the file is empty"
     try:

@@ -324,7 +324,7 @@ def _map_with_progress(
 def _find_item_warnings(catalogue: Catalogue) -> Iterator[Problem]:
     for item_id, item in catalogue.items.items():
         if len(item.images) == 1:
-            line = "a single picture: can be indexed, but makes no positive pair to train on"
+            line = "only one picture: it can be indexed, but gives no positive pair to train on"
             yield Problem("single", line, item_id)
         if not all(map(str.strip, item.labels)):
             yield Problem("labels", "an empty label; remove it", item_id)

@@ -38,7 +38,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     require_writable(path)
-    # A private folder, not only a unique name: no two processes share it.
+    # In a private folder, because another process may write to the same path.
     workspace = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=path.parent))
     temporary = workspace / path.name
     try:

@@ -307,7 +307,7 @@ def test_errors(
     [
         (
             lambda shop: shop.add_file("cup", "cup.jpg", jpeg(9)),
-            "item cup: a single picture: can be indexed, but makes no positive pair to train on",
+            "item cup: only one picture: it can be indexed, but gives no positive pair to train on",
         ),
         (lambda shop: shop.labels.update(mug=["red", " "]), "item mug: an empty label; remove it"),
         (
@@ -393,8 +393,8 @@ def test_as_dict_is_json(shop: Shop) -> None:
         "warnings": [
             {
                 "kind": "single",
-                "problem": "a single picture: can be indexed, "
-                "but makes no positive pair to train on",
+                "problem": "only one picture: it can be indexed, "
+                "but gives no positive pair to train on",
                 "item_id": "cup",
                 "filename": None,
             }
