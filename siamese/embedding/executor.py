@@ -70,8 +70,9 @@ class LocalExecutor:
             try:
                 square = square_picture(file, size)
             except PictureError as error:
-                if _is_temporary(error):
-                    states[filename] = None
+                cause = error.__context__
+                if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno):
+                    states[filename] = None  # the system failed, not the picture: try again later
                 return str(error)
             return "changed while it was read" if state is None else square
 
@@ -84,11 +85,3 @@ class LocalExecutor:
                 if any(not isinstance(result, str) for _, result in batch):
                     ran.add((embedder.runtime.name, embedder.runtime.precision))
                 yield EmbeddedBatch(outcomes, ran)
-
-
-def _is_temporary(error: PictureError) -> bool:
-    """Return whether the system failed rather than the picture, so that a retry may succeed."""
-    cause = error.__context__
-    return isinstance(cause, MemoryError) or (
-        isinstance(cause, OSError) and cause.errno is not None
-    )

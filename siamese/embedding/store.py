@@ -46,15 +46,10 @@ if TYPE_CHECKING:
 
     from siamese.models.facts import ModelFacts
 
-FORMAT = 1
-"""Format number in the manifest; folders of a higher one are refused."""
-
-SHARD_PICTURES = 1024
-SHARD_SECONDS = 3.0
-"""A shard is written when this many pictures are waiting, or this long after the last one."""
-
-MERGED_PICTURES = 65_536
-"""Approximate maximum number of pictures in a merged shard."""
+FORMAT = 1  # number in the manifest; folders of a higher one are refused
+SHARD_PICTURES = 1024  # a shard is written when this many pictures are waiting,
+SHARD_SECONDS = 3.0  # or this long after the last one
+MERGED_PICTURES = 65_536  # approximate maximum in a merged shard
 
 
 class EmbeddingStore:
@@ -277,16 +272,14 @@ class OpenStore:
             filenames = dict.fromkeys(self.rows)  # a copy: the rows change below
         kept_rows = Counter(row.shard for name, row in self.rows.items() if name in filenames)
 
-        counts = self._shards.row_counts
-        current = {
-            number
-            for number, rows in counts.items()
-            if rows == kept_rows[number] and number not in self._outdated_shards
+        counts = self._shards.row_counts.items()
+        outdated = self._outdated_shards | {
+            number for number, rows in counts if rows != kept_rows[number]
         }
-        small = {number for number, rows in counts.items() if rows < MERGED_PICTURES // 2}
-        to_merge = [number for number in counts if number in small or number not in current]
-        if len(to_merge) == 1 and to_merge[0] in current:
+        small = {number for number, rows in counts if rows < MERGED_PICTURES // 2}
+        if not outdated and len(small) == 1:
             return
+        to_merge = [number for number, _ in counts if number in outdated or number in small]
         batches = chain.from_iterable(self._newest_batches(old, filenames) for old in to_merge)
         for batch in batches:  # each round takes as many as a shard holds
             new = self._shards.write(chain([batch], batches), MERGED_PICTURES)

@@ -21,17 +21,10 @@ from siamese.utils.keras_import import suppress_stderr
 from siamese.utils.text import pluralize
 from siamese.version import __version__
 
-CONNECT_SECONDS = 10.0
-"""How long to wait for a cluster to accept a connection."""
-
-NODE_START_SECONDS = 120.0
-"""How long a node may take to start its first process."""
-
-BUSY_SECONDS = 5.0
-"""How long resources of a run that just ended may take to become free."""
-
-MAX_CORES = 16
-"""Most cores per worker, each of which is a Python process. Chosen, not measured."""
+CONNECT_SECONDS = 10.0  # for a cluster to accept a connection
+NODE_START_SECONDS = 120.0  # for a node to start its first process
+BUSY_SECONDS = 5.0  # for the resources of a run that just ended to become free
+MAX_CORES = 16  # per worker, which is one Python process; chosen, not measured
 
 
 class WorkerPlan(NamedTuple):

@@ -33,14 +33,9 @@ if TYPE_CHECKING:
     from siamese.data.remote_files import File
     from siamese.embedding.embedder import Embedder
 
-MAX_TASK_PICTURES = 512
-"""Most pictures per task. A worker that dies costs one task, which is seconds of work."""
-
-MIN_TASKS_PER_WORKER = 4
-"""Fewest tasks per worker, so that all workers finish at about the same time."""
-
-SAMPLE_SIZE = 16
-"""Number of files of which every node must see at least one."""
+MAX_TASK_PICTURES = 512  # seconds of work, which are lost when a worker dies
+MIN_TASKS_PER_WORKER = 4  # so that all workers finish at about the same time
+SAMPLE_SIZE = 16  # files of which every node must see at least one
 
 
 class RayExecutor:

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from siamese.embedding.embedder import Embedder
     from siamese.embedding.runtimes.runtime import PrecisionName, RuntimeName
 
-MAX_ATTEMPTS = 4
-"""Attempts at a table before the run fails. Nodes come and go, but a table that crashes so many
-workers is itself at fault."""
+MAX_ATTEMPTS = 4  # nodes come and go, but a table that crashes so many workers is at fault itself
 
 
 @dataclass(frozen=True)

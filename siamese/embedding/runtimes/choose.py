@@ -34,10 +34,9 @@ def open_runtime(
     from siamese.models.devices import has_gpu
 
     automatic = runtime == "auto"
-    is_foreign = _keras_backend() != "tensorflow"
-    if runtime == "tensorflow" or (automatic and (has_gpu() or is_foreign)):
+    if runtime == "tensorflow" or (automatic and (has_gpu() or _keras_backend() != "tensorflow")):
         return _open_keras(load_model(), precision)
-    if is_foreign:
+    if _keras_backend() != "tensorflow":
         raise InputError("--runtime openvino: needs TensorFlow models; unset KERAS_BACKEND")
     if find_spec("openvino") is None:
         if not automatic:
@@ -47,7 +46,7 @@ def open_runtime(
     from siamese.embedding.runtimes.openvino_runtime import open_openvino
 
     try:
-        opened, note = open_openvino(load_model, facts, precision)
+        return open_openvino(load_model, facts, precision)
     except InputError:
         raise
     except Exception as error:  # OpenVINO raises several types, with messages of several lines
@@ -57,9 +56,6 @@ def open_runtime(
             raise InputError(f"{problem}; use --runtime tensorflow") from error
         print(f"{problem}; using TensorFlow, which is slower", file=sys.stderr)
         return _open_keras(load_model(), precision)
-    if note is not None:
-        print(note, file=sys.stderr)
-    return opened
 
 
 def needs_keras(runtime: RuntimeName) -> bool:

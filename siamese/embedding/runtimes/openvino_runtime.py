@@ -8,6 +8,7 @@ any number of pictures. EfficientNet-Lite0 takes 12.8 ms of processor time per p
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ _MIN_SAMPLE_COSINE = 0.9996
 For the worst of 5,421 photos, 1 - cosine was 2.1 to 3.3 times that of the worst sample, with four
 variants of EfficientNet-Lite0.
 """
+
 _FIRST_TENSOR = Lock()
 
 
@@ -109,8 +111,8 @@ class OpenVinoRuntime:
 
 def open_openvino(
     load_model: Callable[[], keras.Model], facts: ModelFacts, precision: PrecisionName
-) -> tuple[OpenVinoRuntime, str | None]:
-    """Open a model with OpenVINO, and return a note for the user if it runs in float32 for once.
+) -> OpenVinoRuntime:
+    """Open a model with OpenVINO, and print a note if "auto" cannot use the processor's bfloat16.
 
     The Keras model is loaded only if the converted model is not in the cache. Raises `InputError`
     if the processor does not support a requested bfloat16, `ParityError` if the vectors differ from
@@ -130,17 +132,16 @@ def open_openvino(
         model = convert_model(function)
         _require_parity(OpenVinoRuntime(model, "float32"), function, facts.picture_size)
         write_model(model, facts)
-    if precision == "bfloat16":
-        return OpenVinoRuntime(model, precision), None
-    if precision == "float32" or not has_bfloat16:
-        return OpenVinoRuntime(model, "float32"), None
-    found = read_bfloat16(facts) or _find_bfloat16(model, facts)
-    if found.layers != "none":
-        return _open_bfloat16(model, found.layers), None
-    return OpenVinoRuntime(model, "float32"), (
-        f"{facts.name}: computing in float32, because its vectors differ in bfloat16 (smallest "
-        f"cosine {found.cosine:.5f}, at least {_MIN_SAMPLE_COSINE} is needed)"
-    )
+    if precision == "auto" and has_bfloat16:
+        found = read_bfloat16(facts) or _find_bfloat16(model, facts)
+        if found.layers != "none":
+            return _open_bfloat16(model, found.layers)
+        print(
+            f"{facts.name}: computing in float32, because its vectors differ in bfloat16 (smallest "
+            f"cosine {found.cosine:.5f}, at least {_MIN_SAMPLE_COSINE} is needed)",
+            file=sys.stderr,
+        )
+    return OpenVinoRuntime(model, "bfloat16" if precision == "bfloat16" else "float32")
 
 
 def _open_bfloat16(model: openvino.Model, layers: BFloat16Layers) -> OpenVinoRuntime:

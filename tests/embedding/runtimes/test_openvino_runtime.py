@@ -43,7 +43,7 @@ def embedder(small_model):
 
 @pytest.fixture(scope="module")
 def runtime(embedder):
-    return open_openvino(lambda: embedder.model, embedder.facts, "float32")[0]
+    return open_openvino(lambda: embedder.model, embedder.facts, "float32")
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +78,12 @@ def test_vectors_are_those_of_keras_in_order(runtime, expected, count):
     np.testing.assert_allclose(got, expected[:count], atol=1e-5)
 
 
-def test_the_pretrained_default_on_photos(pretrained):
+def test_the_pretrained_default_on_photos(pretrained, capsys):
     """Every sample photo is far above the cosine that is required."""
     squares = module.load_sample_squares(224)
     by_keras = KerasRuntime(pretrained.model, "float32").embed_squares(squares)
-    exact, note = open_openvino(lambda: pretrained.model, pretrained.facts, "float32")
-    assert (exact.precision, note) == ("float32", None)
+    exact = open_openvino(lambda: pretrained.model, pretrained.facts, "float32")
+    assert (exact.precision, capsys.readouterr().err) == ("float32", "")
     assert (exact.embed_squares(squares) * by_keras).sum(axis=1).min() > 0.99999
 
 
@@ -159,7 +159,7 @@ def test_a_converted_model_is_cached_next_to_its_checkpoint(embedder, facts, con
     open_openvino(lambda: embedder.model, facts, "float32")
     path = Path(facts.path).parent / "final_model.openvino" / f"{facts.fingerprint}.zip"
     assert converted_model_path(facts) == path and path.is_file()
-    again, _ = open_openvino(lambda: embedder.model, facts, "float32")
+    again = open_openvino(lambda: embedder.model, facts, "float32")
     assert len(conversions) == 1
     np.testing.assert_allclose(again.embed_squares(SQUARES), expected, atol=1e-5)
 
@@ -200,7 +200,7 @@ def test_a_damaged_model_is_converted_again(embedder, facts, conversions, expect
             file.writestr("model.xml", "<net/>")
             file.writestr("model.bin", "")
     assert read_model(facts) is None
-    again, _ = open_openvino(lambda: embedder.model, facts, "float32")
+    again = open_openvino(lambda: embedder.model, facts, "float32")
     assert len(conversions) == 2
     np.testing.assert_allclose(again.embed_squares(SQUARES), expected, atol=1e-5)
     assert read_model(facts) is not None
@@ -208,7 +208,7 @@ def test_a_damaged_model_is_converted_again(embedder, facts, conversions, expect
 
 def test_without_a_writable_folder_nothing_is_cached(embedder, facts, expected, tmp_path):
     Path(tmp_path, "final_model.openvino").write_text("in the way")
-    opened, _ = open_openvino(lambda: embedder.model, facts, "float32")
+    opened = open_openvino(lambda: embedder.model, facts, "float32")
     np.testing.assert_allclose(opened.embed_squares(SQUARES), expected, atol=1e-5)
 
 
@@ -238,15 +238,15 @@ def with_bfloat16(monkeypatch):
     return error
 
 
-def test_bfloat16_is_used_if_its_vectors_agree(embedder, facts, with_bfloat16):
-    opened, note = open_openvino(lambda: embedder.model, facts, "auto")
-    assert (opened.precision, note) == ("bfloat16", None)
-    assert open_openvino(lambda: embedder.model, facts, "float32")[0].precision == "float32"
-    assert open_openvino(lambda: embedder.model, facts, "bfloat16")[0].precision == "bfloat16"
+def test_bfloat16_is_used_if_its_vectors_agree(embedder, facts, with_bfloat16, capsys):
+    opened = open_openvino(lambda: embedder.model, facts, "auto")
+    assert (opened.precision, capsys.readouterr().err) == ("bfloat16", "")
+    assert open_openvino(lambda: embedder.model, facts, "float32").precision == "float32"
+    assert open_openvino(lambda: embedder.model, facts, "bfloat16").precision == "bfloat16"
 
 
 def test_early_layers_stay_in_float32_if_that_makes_the_vectors_agree(
-    embedder, facts, with_bfloat16, monkeypatch
+    embedder, facts, with_bfloat16, monkeypatch, capsys
 ):
     with_bfloat16[0] = 1.0
     copies = []
@@ -257,27 +257,29 @@ def test_early_layers_stay_in_float32_if_that_makes_the_vectors_agree(
         return copies[0]
 
     monkeypatch.setattr(module, "mark_early_layers", mark)
-    opened, note = open_openvino(lambda: embedder.model, facts, "auto")
-    assert (opened.precision, note) == ("bfloat16", None)
+    opened = open_openvino(lambda: embedder.model, facts, "auto")
+    assert (opened.precision, capsys.readouterr().err) == ("bfloat16", "")
     assert copies
 
 
 @with_bfloat16_units
-def test_the_pretrained_default_in_bfloat16(pretrained):
+def test_the_pretrained_default_in_bfloat16(pretrained, capsys):
     squares = module.load_sample_squares(224)
-    exact, _ = open_openvino(lambda: pretrained.model, pretrained.facts, "float32")
-    fast, note = open_openvino(lambda: pretrained.model, pretrained.facts, "auto")
-    assert (fast.precision, note) == ("bfloat16", None)
+    exact = open_openvino(lambda: pretrained.model, pretrained.facts, "float32")
+    fast = open_openvino(lambda: pretrained.model, pretrained.facts, "auto")
+    assert (fast.precision, capsys.readouterr().err) == ("bfloat16", "")
     cosines = (exact.embed_squares(squares) * fast.embed_squares(squares)).sum(axis=1)
     assert 0.9996 < cosines.min() < 0.99999  # it is the other precision
 
 
-def test_the_choice_of_layers_is_cached(embedder, facts, with_bfloat16, monkeypatch):
+def test_the_choice_of_layers_is_cached(embedder, facts, with_bfloat16, monkeypatch, capsys):
     with_bfloat16[0] = 1.0
-    _, note = open_openvino(lambda: embedder.model, facts, "auto")
+    open_openvino(lambda: embedder.model, facts, "auto")
+    note = capsys.readouterr().err
     measured = []
     monkeypatch.setattr(module, "load_sample_squares", measured.append)
-    assert open_openvino(lambda: embedder.model, facts, "auto")[1] == note
+    open_openvino(lambda: embedder.model, facts, "auto")
+    assert capsys.readouterr().err == note != ""
     assert measured == []
     cached = next(converted_model_path(facts).parent.glob("*.bfloat16"))
     for damaged in ("{", "[]", '{"layers": "some", "cosine": 1}'):
@@ -286,15 +288,14 @@ def test_the_choice_of_layers_is_cached(embedder, facts, with_bfloat16, monkeypa
 
 
 @pytest.mark.parametrize("wrong", [1.0, np.nan])
-def test_float32_is_used_if_the_vectors_differ(embedder, facts, with_bfloat16, wrong):
+def test_float32_is_used_if_the_vectors_differ(embedder, facts, with_bfloat16, wrong, capsys):
     with_bfloat16[0] = wrong
-    opened, note = open_openvino(lambda: embedder.model, facts, "auto")
+    opened = open_openvino(lambda: embedder.model, facts, "auto")
     assert opened.precision == "float32"
-    assert (
-        note is not None and "computing in float32, because its vectors differ in bfloat16" in note
-    )
+    (note,) = capsys.readouterr().err.splitlines()
+    assert "computing in float32, because its vectors differ in bfloat16" in note
     # An explicit request is followed.
-    assert open_openvino(lambda: embedder.model, facts, "bfloat16")[0].precision == "bfloat16"
+    assert open_openvino(lambda: embedder.model, facts, "bfloat16").precision == "bfloat16"
 
 
 def test_bfloat16_is_refused_without_support_by_the_processor(embedder, facts, monkeypatch):
