@@ -22,8 +22,8 @@ from siamese import losses
 from siamese.cli.main import cli
 from siamese.data.images import square_picture, to_network_input
 from siamese.embedding.embedder import Embedder
-from siamese.embedding.runtimes.keras_runtime import KerasRuntime
 from siamese.embedding.runtimes.openvino_runtime import OpenVinoRuntime
+from siamese.embedding.runtimes.runtime import KerasRuntime
 from siamese.evaluation.calibration import read_calibration
 from siamese.models.checkpoints import load_model
 

@@ -279,7 +279,7 @@ class OpenStore:
         small = {number for number, rows in counts if rows < MERGED_PICTURES // 2}
         if not outdated and len(small) == 1:
             return
-        to_merge = [number for number, _ in counts if number in outdated or number in small]
+        to_merge = sorted(small | outdated)
         batches = chain.from_iterable(self._newest_batches(old, filenames) for old in to_merge)
         for batch in batches:  # each round takes as many as a shard holds
             new = self._shards.write(chain([batch], batches), MERGED_PICTURES)

@@ -9,15 +9,13 @@ from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from siamese.embedding.runtimes.runtime import PrecisionName, Runtime, RuntimeName
+from siamese.embedding.runtimes.runtime import KerasRuntime, PrecisionName, Runtime, RuntimeName
 from siamese.errors import InputError
 
 if TYPE_CHECKING:
     import keras
 
     from siamese.models.facts import ModelFacts
-
-_REMEDY = "pip install openvino"
 
 
 def open_runtime(
@@ -40,7 +38,7 @@ def open_runtime(
         raise InputError("--runtime openvino: needs TensorFlow models; unset KERAS_BACKEND")
     if find_spec("openvino") is None:
         if not automatic:
-            raise InputError(f"--runtime openvino: is not installed; {_REMEDY}")
+            raise InputError("--runtime openvino: is not installed; pip install openvino")
         _warn_missing_openvino()
         return _open_keras(load_model(), precision)
     from siamese.embedding.runtimes.openvino_runtime import open_openvino
@@ -67,7 +65,6 @@ def needs_keras(runtime: RuntimeName) -> bool:
 
 
 def _open_keras(model: keras.Model, precision: PrecisionName) -> Runtime:
-    from siamese.embedding.runtimes.keras_runtime import KerasRuntime
     from siamese.models.devices import choose_embedding_precision
     from siamese.models.precision import set_precision
 
@@ -89,6 +86,6 @@ def _keras_backend() -> str:
 @cache  # so that it is printed once per process
 def _warn_missing_openvino() -> None:
     print(
-        f"OpenVINO is not installed; using TensorFlow, which is slower ({_REMEDY})",
+        "OpenVINO is not installed; using TensorFlow, which is slower (pip install openvino)",
         file=sys.stderr,
     )

@@ -19,13 +19,13 @@ import siamese.embedding.runtimes.openvino_runtime as module
 from siamese.data.images import square_picture
 from siamese.embedding.embedder import Embedder
 from siamese.embedding.runtimes import openvino_convert as conversion
-from siamese.embedding.runtimes.keras_runtime import KerasRuntime
 from siamese.embedding.runtimes.openvino_cache import (
     converted_model_path,
     read_bfloat16,
     read_model,
 )
 from siamese.embedding.runtimes.openvino_runtime import OpenVinoRuntime, open_openvino
+from siamese.embedding.runtimes.runtime import KerasRuntime
 from siamese.errors import InputError
 
 with_bfloat16_units = pytest.mark.skipif(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siamese.embedding.runtimes.keras_runtime import KerasRuntime
+from siamese.embedding.runtimes.runtime import KerasRuntime
 from siamese.models.embedding_model import EMBEDDING_MODEL
 
 SQUARES = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
