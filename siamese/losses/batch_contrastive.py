@@ -12,7 +12,7 @@ from siamese.losses.masked_ops import anchor_similarities, distances, masked_mea
 
 @keras.saving.register_keras_serializable("siamese")
 class BatchContrastiveLoss(keras.losses.Loss):
-    """Contrastive loss of all pairs in a batch, over relations (see `siamese.losses`).
+    """Contrastive loss of all pairs in a batch; takes relations, see `siamese.losses`.
 
     ::
 

@@ -12,7 +12,7 @@ from siamese.losses.masked_ops import LARGE, anchor_similarities, masked_log1p_s
 
 @keras.saving.register_keras_serializable("siamese")
 class MultiSimilarityLoss(keras.losses.Loss):
-    """Multi-similarity loss of the hard pairs, over relations (see `siamese.losses`).
+    """Multi-similarity loss of the hard pairs; takes relations, see `siamese.losses`.
 
     ::
 
@@ -27,7 +27,7 @@ class MultiSimilarityLoss(keras.losses.Loss):
     Parameters
     ----------
     alpha, beta : float, default=2.0 and 50.0
-        Weight of the hardest positives and negatives compared with the others.
+        The α and β of the formula. Larger values give the hardest pairs more weight.
     threshold : float, default=0.5
         The λ of the formula. Positives below it and negatives above it have the largest gradients.
     epsilon : float, default=0.1

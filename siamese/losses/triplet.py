@@ -15,7 +15,7 @@ Mining = Literal["semi-hard", "hard"]
 
 @keras.saving.register_keras_serializable("siamese")
 class TripletLoss(keras.losses.Loss):
-    """Triplet loss, over relations (see `siamese.losses`).
+    """Triplet loss; takes relations, see `siamese.losses`.
 
     ::
 
