@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +54,7 @@ def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> SavedM
       and pads, resizes and scales them in the graph. It ignores EXIF orientation: rotate such
       photos first.
 
-    Before the version gets its final name, it is loaded again and compared with Keras on sample
-    photos.
+    The version is kept only if it computes the vectors of Keras for sample photos.
 
     Raises
     ------
@@ -100,9 +100,7 @@ def _add_signatures(archive: keras.export.ExportArchive, embedder: Embedder) -> 
         return outputs if isinstance(outputs, dict) else {"embedding": outputs}
 
     def from_bytes(image_bytes: Any) -> Any:
-        def decode(encoded: Any) -> Any:
-            return decode_square(encoded, size)
-
+        decode = partial(decode_square, size=size)
         pictures = tf.map_fn(decode, image_bytes, fn_output_signature=tf.float32)
         return {"embedding": prediction(pictures)["embedding"]}
 

@@ -126,9 +126,8 @@ class EmbeddingStore:
             number, model = manifest["format"], manifest.get("model")
         except FileNotFoundError:
             if find_shards(self.folder):
-                raise InputError(
-                    f"{self.folder}: has Parquet files but no {MANIFEST}; {remedy}"
-                ) from None
+                problem = f"has Parquet files but no {MANIFEST}"
+                raise InputError(f"{self.folder}: {problem}; {remedy}") from None
             return None
         except OSError as error:
             raise InputError(f"{path}: unreadable ({error.strerror or error})") from error
@@ -234,9 +233,8 @@ class OpenStore:
                 # Copy on write: assigning to the array does not change the file.
                 return np.asarray(np.memmap(file, np.float32, "c", shape=shape))
         except OSError as error:
-            raise InputError(
-                f"{self.folder}: cannot be written ({error.strerror or error})"
-            ) from error
+            reason = error.strerror or error
+            raise InputError(f"{self.folder}: cannot be written ({reason})") from error
 
     def read_outcomes(self, filenames: Container[str]) -> Iterator[tuple[str, Outcome]]:
         """Yield the filename and the outcome of stored pictures, in any order."""

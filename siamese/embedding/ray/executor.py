@@ -14,15 +14,7 @@ from typing import TYPE_CHECKING
 
 from siamese.data.remote_files import file_exists
 from siamese.embedding.executor import EmbeddedBatch
-from siamese.embedding.ray.cluster import (
-    WorkerPlan,
-    connect_cluster,
-    last_line,
-    plan_workers,
-    require_ray,
-    require_ready_nodes,
-    warn_if_busy,
-)
+from siamese.embedding.ray import cluster
 from siamese.embedding.ray.tables import files_to_table, table_to_outcomes
 from siamese.embedding.ray.worker import AttemptCounter, Job, Worker
 from siamese.errors import InputError
@@ -62,7 +54,7 @@ class RayExecutor:
     name = "ray"
 
     def __init__(self, address: str | None = None) -> None:
-        require_ray()
+        cluster.require_ray()
         self.address = address
 
     def embed_files(
@@ -72,12 +64,12 @@ class RayExecutor:
         filenames = list(files)
         if not filenames:
             return
-        with connect_cluster(self.address):
+        with cluster.connect_cluster(self.address):
             spread = filenames[:: max(1, len(filenames) // SAMPLE_SIZE)]
             sample = [files[filename] for filename in spread if file_exists(files[filename])]
-            require_ready_nodes(sample)
-            plan = plan_workers(use_gpus=embedder.requested_runtime != "openvino")
-            warn_if_busy(plan)
+            cluster.require_ready_nodes(sample)
+            plan = cluster.plan_workers(use_gpus=embedder.requested_runtime != "openvino")
+            cluster.warn_if_busy(plan)
             job = Job(
                 model=checkpoint_bytes(embedder),
                 name=embedder.facts.name,
@@ -98,7 +90,9 @@ class RayExecutor:
                     yield EmbeddedBatch(*table_to_outcomes(table))
 
 
-def _run(job: Job, tables: Sequence[pyarrow.Table], plan: WorkerPlan) -> Generator[pyarrow.Table]:
+def _run(
+    job: Job, tables: Sequence[pyarrow.Table], plan: cluster.WorkerPlan
+) -> Generator[pyarrow.Table]:
     """Run a job over tables of files and yield tables of outcomes as they arrive."""
     import ray
     import ray.data
@@ -127,10 +121,9 @@ def _run(job: Job, tables: Sequence[pyarrow.Table], plan: WorkerPlan) -> Generat
             batch_size=None, batch_format="pyarrow", prefetch_batches=1
         )
     except ray.exceptions.RayError as error:
-        raise InputError(
-            f"--executor ray: {last_line(error)} ({type(error).__name__}); the vectors so far are "
-            "stored: run the same command to continue"
-        ) from error
+        reason = f"{cluster.last_line(error)} ({type(error).__name__})"
+        remedy = "the vectors so far are stored: run the same command to continue"
+        raise InputError(f"--executor ray: {reason}; {remedy}") from error
 
 
 def checkpoint_bytes(embedder: Embedder) -> bytes:

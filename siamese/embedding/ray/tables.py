@@ -9,12 +9,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from siamese.embedding.store_rows import (
-    FileState,
-    StoredOutcome,
-    batch_outcomes,
-    outcomes_to_batch,
-)
+from siamese.embedding.store_rows import FileState, StoredOutcome, batch_outcomes, outcomes_to_batch
 from siamese.errors import InputError
 
 if TYPE_CHECKING:

@@ -34,20 +34,14 @@ _BUILDERS = ("keras", "keras-image-similarity-training", "efficientnet-lite0-pyt
 
 
 class BFloat16(NamedTuple):
-    """The layers of a model that can be computed in bfloat16.
-
-    "late" are those that `mark_early_layers` does not mark.
-    """
+    """The layers that can be in bfloat16; "late" are those that `mark_early_layers` leaves out."""
 
     layers: BFloat16Layers
     cosine: float  # smallest cosine to the vectors of float32; for "none", that of "late"
 
 
 def source_digest(*parts: object, file: str | os.PathLike[str] | None = None) -> str | None:
-    """Compute a BLAKE2b digest of the values and the file that a model is built from.
-
-    Returns None if the file cannot be read.
-    """
+    """Compute a digest of all that a model is built from; return None if the file is unreadable."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([*map(str, parts), *map(_package_version, _BUILDERS)]).encode())
     if file is not None:

@@ -18,14 +18,8 @@ from numpy.typing import NDArray
 
 from siamese.data.images import to_network_input
 from siamese.embedding.parity import MIN_COSINE, load_sample_squares, min_cosine
-from siamese.embedding.runtimes.openvino_cache import (
-    BFloat16,
-    BFloat16Layers,
-    read_bfloat16,
-    read_model,
-    write_bfloat16,
-    write_model,
-)
+from siamese.embedding.runtimes import openvino_cache
+from siamese.embedding.runtimes.openvino_cache import BFloat16, BFloat16Layers
 from siamese.embedding.runtimes.openvino_convert import (
     convert_model,
     freeze_model,
@@ -127,13 +121,13 @@ def open_openvino(
     has_bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bfloat16" and not has_bfloat16:
         raise InputError("--precision bfloat16: this processor does not support it; leave it out")
-    if (model := read_model(facts)) is None:
+    if (model := openvino_cache.read_model(facts)) is None:
         function = freeze_model(load_model())
         model = convert_model(function)
         _require_parity(OpenVinoRuntime(model, "float32"), function, facts.picture_size)
-        write_model(model, facts)
+        openvino_cache.write_model(model, facts)
     if precision == "auto" and has_bfloat16:
-        found = read_bfloat16(facts) or _find_bfloat16(model, facts)
+        found = openvino_cache.read_bfloat16(facts) or _find_bfloat16(model, facts)
         if found.layers != "none":
             return _open_bfloat16(model, found.layers)
         print(
@@ -160,7 +154,7 @@ def _find_bfloat16(model: openvino.Model, facts: ModelFacts) -> BFloat16:
     else:
         layers = "none"
     found = BFloat16(layers, cosine)
-    write_bfloat16(facts, found)
+    openvino_cache.write_bfloat16(facts, found)
     return found
 
 
