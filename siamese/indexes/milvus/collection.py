@@ -1,57 +1,53 @@
-"""The collection of an index: open and check it, read and change its rows."""
+"""The Milvus collection of an index: build, check, read and change it."""
 
 from __future__ import annotations
 
-import itertools
 import json
+import re
+import secrets
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from siamese.errors import GoneError, InputError
-from siamese.indexes.milvus.connection import LOAD_SECONDS, Connection
-from siamese.indexes.milvus.rows import MESSAGE_BYTES, MESSAGE_ROWS, Row, split_messages
-from siamese.indexes.place import COLLECTION
+from siamese.indexes.milvus.connection import LOAD_SECONDS, Connection, is_milvus
+from siamese.indexes.milvus.rows import (
+    MAX_LABELS,
+    MAX_TEXT_BYTES,
+    MESSAGE_BYTES,
+    MESSAGE_ROWS,
+    Row,
+    split_messages,
+)
+from siamese.indexes.place import COLLECTION, Place
 from siamese.models.facts import ModelFacts
+from siamese.utils.files import require_writable
 
-FORMAT = 1
-"""Version of the format of a collection."""
-
-PROPERTY = "siamese"
-"""Name of the property of a collection that holds its format and `ModelFacts` as JSON."""
-
-MAX_RESULTS = 16_384
-"""Largest number of results of one search or query, a limit of Milvus."""
-
-_FIELDS = frozenset({"id", "item_id", "filename", "labels", "content", "vector"})
+FORMAT = 1  # version of the format of a collection
+PROPERTY = "siamese"  # property of the collection that holds the format and `ModelFacts` as JSON
+MAX_RESULTS = 16_384  # of one search or query, a limit of Milvus
+STALE_SECONDS = 86_400  # age at which an unfinished collection counts as left from a killed build
 
 
 class Collection:
-    """An open collection of Milvus.
+    """An open collection of Milvus that holds an index.
 
-    Parameters
-    ----------
-    connection : Connection
-    alias : str
-        Name of the collection.
+    It stays the same when a new build moves the alias to another collection, which may be of
+    another model.
 
     Attributes
     ----------
-    connection : Connection
     name : str
-        The real name of the collection, to which the alias refers. Another collection that takes
-        over the alias may be of another model.
+        The name of the collection, which is not the alias.
     label : str
         Name of the index for messages.
-    model : ModelFacts
-        Facts about the model that computed the vectors.
-
-    Raises
-    ------
-    InputError
-        If there is no such collection, or it is not one of an index.
+    max_vectors : int
+        Largest number of vectors in a message.
     """
 
     def __init__(self, connection: Connection, alias: str) -> None:
@@ -59,21 +55,22 @@ class Collection:
         self.label = connection.name
         if alias != COLLECTION:
             self.label += f" (collection {alias})"
-        if not connection.call("has_collection", alias):
+        description = connection.describe(alias)
+        if description is None:
             raise InputError(
                 f"{connection.name}: no collection {alias}; create it with `siamese index "
                 "--backend milvus`, or change --collection"
             )
-        description = connection.call("describe_collection", alias)
         self.name: str = description["collection_name"]
         self.model = self._read_model(description)
+        self.max_vectors = max(1, MESSAGE_BYTES // (4 * self.model.embedding_size))
         connection.call("load_collection", self.name, timeout=LOAD_SECONDS)
 
     def _read_model(self, description: dict[str, Any]) -> ModelFacts:
-        """Check that the collection is one of an index, and return the facts about its model."""
+        """Check that the collection is an index, and return the facts about its model."""
         try:
-            noted = json.loads(description["properties"][PROPERTY])
-            number, facts = noted["format"], noted["model"]
+            stored = json.loads(description["properties"][PROPERTY])
+            number, facts = stored["format"], stored["model"]
         except (KeyError, TypeError, ValueError):
             raise InputError(
                 f"{self.label}: the collection was not created by siamese index; change "
@@ -89,7 +86,10 @@ class Collection:
         except ValueError as error:
             raise InputError(f"{self.label}: {error}; index again") from None
         fields = {field["name"]: field["params"] for field in description["fields"]}
-        if fields.keys() != _FIELDS or int(fields["vector"]["dim"]) != model.embedding_size:
+        if (
+            fields.keys() != Row.__annotations__.keys()
+            or int(fields["vector"]["dim"]) != model.embedding_size
+        ):
             raise InputError(
                 f"{self.label}: the fields of the collection are not those of an index; index again"
             )
@@ -100,61 +100,136 @@ class Collection:
         return self.connection.call(method, self.name, **kwargs)
 
     def count(self, expression: str) -> int:
-        """Count the rows that a filter keeps."""
+        """Count the rows that match a filter."""
         (row,) = self.query(expression, ["count(*)"])
         return int(row["count(*)"])
 
     def query(self, expression: str, fields: list[str]) -> list[dict[str, Any]]:
-        """Read fields of all rows that a filter keeps, with the latest changes of others."""
+        """Read fields of all rows that match a filter, with the latest changes of all clients."""
         return list(
             self.call("query", filter=expression, output_fields=fields, consistency_level="Strong")
         )
 
     def walk(self, fields: list[str], expression: str = "") -> Iterator[list[dict[str, Any]]]:
-        """Iterate over fields of the rows that a filter keeps, in batches, by ascending key."""
+        """Iterate over the rows that match a filter, in batches, by ascending key."""
         # Milvus Lite scans the whole collection for each batch.
         size = MAX_RESULTS if self.connection.is_lite else 4000
         if "vector" in fields:
-            size = max(1, min(size, MESSAGE_BYTES // (4 * self.model.embedding_size)))
-        return self.connection.walk(self.name, fields, expression, size)
+            size = min(size, self.max_vectors)
+        rows = self.call(
+            "query_iterator",
+            filter=expression,
+            output_fields=fields,
+            batch_size=size,
+            consistency_level="Strong",
+        )
+        while True:
+            with self.connection.input_errors():
+                batch = rows.next()
+            if not batch:
+                return
+            yield batch
 
-    def get(self, keys: ArrayLike, fields: list[str]) -> dict[int, dict[str, Any]]:
-        """Read fields of some rows, by key.
-
-        Raises
-        ------
-        GoneError
-            If one of them has been removed.
-        """
-        unique = np.unique(np.asarray(keys, np.intp)).tolist()
-        size = min(MESSAGE_ROWS, max(1, MESSAGE_BYTES // (4 * self.model.embedding_size)))
-        rows: dict[int, dict[str, Any]] = {}
-        for chunk in chunks(unique, size):
-            rows |= self.get_existing(chunk, fields)
-        if missing := [key for key in unique if key not in rows]:
+    def get(self, keys: ArrayLike, fields: list[str]) -> list[dict[str, Any]]:
+        """Read fields of some rows, in the order of their keys; all of them must exist."""
+        keys = np.asarray(keys, np.intp)
+        unique = np.unique(keys).tolist()
+        by_key: dict[int, dict[str, Any]] = {}
+        for chunk in chunks(unique, min(MESSAGE_ROWS, self.max_vectors)):
+            rows = self.call("query", ids=chunk, output_fields=["id", *fields])
+            by_key |= {row["id"]: row for row in rows}
+        if missing := [key for key in unique if key not in by_key]:
             raise GoneError(
                 f"{self.label}: {len(missing)} of {len(unique)} pictures have been removed, the "
                 f"first is {missing[0]}; search again"
             )
-        return rows
-
-    def get_existing(self, keys: list[int], fields: list[str]) -> dict[int, dict[str, Any]]:
-        """Read fields of those rows that exist, by key; at most `MESSAGE_ROWS` at once."""
-        rows = self.call("query", ids=keys, output_fields=["id", *fields])
-        return {row["id"]: row for row in rows}
-
-    def upsert(self, rows: Iterable[Row]) -> None:
-        """Add rows, or replace those with the same keys."""
-        upsert(self.connection, self.name, rows)
+        return [by_key[key] for key in keys.tolist()]
 
     def delete(self, keys: ArrayLike) -> None:
-        """Delete rows; a missing one is ignored."""
+        """Delete rows, ignoring missing ones."""
         for chunk in chunks(np.asarray(keys, np.intp).tolist(), MESSAGE_ROWS):
             self.call("delete", ids=chunk)
 
-    def flush(self) -> None:
-        """Wait until the server has written all changes to its disk."""
-        self.call("flush", timeout=LOAD_SECONDS)
+
+def require_place(uri: Place, alias: str) -> None:
+    """Check, before long work, that a collection can be created at a place."""
+    if not re.fullmatch(r"[A-Za-z_]\w{0,199}", alias, re.ASCII):
+        raise InputError(
+            f"--collection {alias!r}: invalid name; use at most 200 letters, digits and "
+            "underscores, and do not start with a digit"
+        )
+    if is_milvus(uri):
+        Connection(uri)
+    else:
+        require_writable(Path(uri))  # Milvus Lite would start in any folder, even among photos
+
+
+def replace_collection(
+    connection: Connection, alias: str, rows: Iterable[Row], model: ModelFacts
+) -> None:
+    """Build a collection while the current one is in use, then move the alias to it."""
+    current = connection.describe(alias)
+    if current and current["collection_name"] == alias:
+        raise InputError(
+            f"{connection.name}: the collection {alias} was not created by siamese index; change "
+            "--collection"
+        )
+    name = f"{alias}_{int(time.time()):x}_{secrets.token_hex(4)}"
+    create_collection(connection, name, model)
+    try:
+        upsert(connection, name, rows)
+        connection.call("flush", name, timeout=LOAD_SECONDS)
+        connection.call("alter_alias" if current else "create_alias", name, alias)
+    except BaseException:
+        with suppress(InputError):  # report the first error
+            connection.call("drop_collection", name, retry=False)
+        raise
+    for other in connection.call("list_collections"):
+        match = re.fullmatch(re.escape(alias) + r"_([0-9a-f]+)_[0-9a-f]{8}", other)
+        if not match or other == name:
+            continue
+        is_replaced = current and other == current["collection_name"]
+        if is_replaced or time.time() - int(match[1], 16) > STALE_SECONDS:
+            connection.call("drop_collection", other)
+
+
+def create_collection(connection: Connection, name: str, model: ModelFacts) -> None:
+    """Create an empty collection with the fields and indexes of `MilvusIndex`, and load it."""
+    from pymilvus import DataType, MilvusClient
+
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("item_id", DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
+    schema.add_field("filename", DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
+    schema.add_field(
+        "labels",
+        DataType.ARRAY,
+        element_type=DataType.VARCHAR,
+        max_length=MAX_TEXT_BYTES,
+        max_capacity=MAX_LABELS,
+    )
+    schema.add_field("content", DataType.VARCHAR, max_length=64)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=model.embedding_size)
+
+    indexes = MilvusClient.prepare_index_params()
+    if connection.is_lite:
+        # Milvus Lite scans all pictures whatever the index is, so the exact one costs nothing.
+        # There are no other indexes, because a damaged file of one would crash the process.
+        indexes.add_index("vector", index_type="FLAT", metric_type="L2")
+    else:
+        for field in ("item_id", "filename", "labels"):
+            indexes.add_index(field, index_type="INVERTED")
+        graph = {"M": 16, "efConstruction": 200}
+        indexes.add_index("vector", index_type="HNSW", metric_type="L2", params=graph)
+    connection.call(
+        "create_collection",
+        name,
+        schema=schema,
+        properties={PROPERTY: json.dumps({"format": FORMAT, "model": model.as_dict()})},
+        consistency_level="Session",  # a client sees its own changes at once
+    )
+    connection.call("create_index", name, indexes, sync=False)  # nothing to wait for yet
+    connection.call("load_collection", name, timeout=LOAD_SECONDS)
 
 
 def upsert(connection: Connection, collection: str, rows: Iterable[Row]) -> None:
@@ -165,7 +240,4 @@ def upsert(connection: Connection, collection: str, rows: Iterable[Row]) -> None
 
 def chunks(sequence: Any, size: int) -> Iterator[Any]:
     """Divide a sequence into slices of at most `size`."""
-    for start in itertools.count(0, size):
-        if start >= len(sequence):
-            return
-        yield sequence[start : start + size]
+    return (sequence[start : start + size] for start in range(0, len(sequence), size))

@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 from siamese.errors import GoneError, InputError, UnavailableError
 from siamese.indexes.milvus.lite_folder import MilvusFolder, to_printable
 from siamese.indexes.place import Place, is_address
 from siamese.utils.artefacts import INDEXES, is_milvus_folder, require_artefact
 
-if TYPE_CHECKING:
-    from pymilvus import MilvusClient
-
-CONNECT_SECONDS = 10.0
-"""Timeout of the first answer of a server."""
-
-CALL_SECONDS = 120.0
-"""Timeout of a request."""
-
-LOAD_SECONDS = 1800.0
-"""Timeout of loading or flushing a collection, which may be of any size."""
-
-RETRY_SECONDS = 60.0
-"""How long a request is repeated while the server is unavailable."""
+CONNECT_SECONDS = 10.0  # timeout of the first request
+CALL_SECONDS = 120.0  # timeout of any other request
+LOAD_SECONDS = 1800.0  # timeout of loading or flushing a collection, which may be of any size
+RETRY_SECONDS = 60.0  # how long a request is repeated while the server is unavailable
 
 # Error codes of Milvus.
 _COLLECTION_NOT_FOUND = 100
@@ -46,46 +36,36 @@ def is_milvus(place: Place) -> bool:
 class Connection:
     """A client of one Milvus that repeats requests while the server is unavailable.
 
-    Parameters
-    ----------
-    uri : path or address
-        ``http://host:19530``, or the same with https, tcp or unix; or a Milvus Lite folder, which
-        is created if it is missing. The token is read from the environment variable MILVUS_TOKEN.
-    must_exist : bool, default False
-        Whether to refuse to create a folder.
+    The address is ``http://host:19530``, or the same with https, tcp or unix, and the environment
+    variable MILVUS_TOKEN holds the token. A Milvus Lite folder is created if it is missing, unless
+    it `must_exist`.
 
     Attributes
     ----------
     uri : str
-        The address as given.
+        The path or address as given.
     name : str
-        The address without its password, for messages.
+        The same without a password, for messages.
     is_lite : bool
-        Whether Milvus Lite answers, either embedded or as a server.
-
-    Raises
-    ------
-    InputError
-        If no server answers, the token is wrong, or the folder is in use or damaged.
+        Whether the server is Milvus Lite, in this process or in another.
     """
 
     def __init__(self, uri: Place, *, must_exist: bool = False) -> None:
         self.uri = os.fspath(uri)
-        self.name = _without_password(self.uri)
+        self.name = re.sub(r"://[^/?#]*@", "://", self.uri)
         if must_exist and not is_milvus(uri):
             require_artefact(uri, "an index", *INDEXES)
             raise InputError(
                 f"{uri}: neither a Milvus Lite folder nor the address of a Milvus server"
             )
         _import_quietly()
-        # Keeps the folder open.
+        # The attribute keeps the folder open.
         self._folder = None if is_address(uri) else MilvusFolder.from_path(Path(uri))
-        address = self.uri if self._folder is None else self._folder.address
-        with self._input_errors():
+        with self.input_errors():
             from pymilvus import MilvusClient
 
-            self._client: MilvusClient = MilvusClient(
-                address,
+            self._client = MilvusClient(
+                self._folder.address if self._folder else self.uri,
                 token=os.environ.get("MILVUS_TOKEN", ""),
                 timeout=CONNECT_SECONDS,
                 dedicated=True,
@@ -106,21 +86,7 @@ class Connection:
     ) -> Any:
         """Call a method of `MilvusClient`, and repeat it while the server is unavailable.
 
-        Parameters
-        ----------
-        method : str
-            Name of an idempotent method.
-        *args, **kwargs
-            Its arguments; the first one is the name of a collection.
-        timeout : float, default `CALL_SECONDS`
-            Timeout of each attempt, in seconds.
-        retry : bool, default True
-            Whether to repeat the call.
-
-        Raises
-        ------
-        InputError
-            With the message of Milvus.
+        It must be idempotent. The timeout is that of one attempt, in seconds.
         """
         from grpc import RpcError
         from pymilvus import MilvusException
@@ -128,7 +94,7 @@ class Connection:
         until = time.monotonic() + (RETRY_SECONDS if retry else 0)
         wait = 0.25
         is_loaded = False
-        with self._input_errors():
+        with self.input_errors():
             while True:
                 try:
                     return getattr(self._client, method)(*args, timeout=timeout, **kwargs)
@@ -143,27 +109,14 @@ class Connection:
                 time.sleep(wait)
                 wait = min(2 * wait, 8)
 
-    def walk(
-        self, collection: str, fields: list[str], expression: str, batch_size: int
-    ) -> Iterator[list[dict[str, Any]]]:
-        """Iterate over the rows that a filter keeps, in batches."""
-        rows = self.call(
-            "query_iterator",
-            collection,
-            filter=expression,
-            output_fields=fields,
-            batch_size=batch_size,
-            consistency_level="Strong",
-        )
-        while True:
-            with self._input_errors():
-                batch = rows.next()
-            if not batch:
-                return
-            yield batch
+    def describe(self, collection: str, **options: Any) -> dict[str, Any] | None:
+        """Describe a collection or the one that an alias refers to; None if there is none."""
+        if not self.call("has_collection", collection, **options):
+            return None
+        return dict(self.call("describe_collection", collection, **options))
 
     @contextmanager
-    def _input_errors(self) -> Iterator[None]:
+    def input_errors(self) -> Iterator[None]:
         """Turn errors of Milvus into an `InputError`."""
         from grpc import FutureTimeoutError, RpcError
         from pymilvus import MilvusException
@@ -171,24 +124,13 @@ class Connection:
         try:
             yield
         except (MilvusException, RpcError, FutureTimeoutError) as error:
-            line = f"{self.name}: {_explain(error)}"
-            if _error_code(error) == _COLLECTION_NOT_FOUND:
-                raise GoneError(line) from None
-            if _is_unavailable(error) or _is_timeout(error):
-                raise UnavailableError(line) from None
-            raise InputError(line) from None
-
-
-def _without_password(uri: str) -> str:
-    if "://" not in uri or "@" not in uri:
-        return uri
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+            kind, text = _explain(error)
+            raise kind(f"{self.name}: {text}") from None
 
 
 def _import_quietly() -> None:
     """Import pymilvus without the tracebacks that it logs in addition to raising errors."""
-    # The first import of grpc reads this; its C++ part writes to the terminal.
+    # The C++ part of grpc writes to the terminal; the first import of grpc reads this variable.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import_module("pymilvus")
     for logger in ("pymilvus", "milvus_lite", "grpc._server"):
@@ -205,48 +147,39 @@ def _is_unavailable(error: Exception) -> bool:
     )
 
 
-def _is_timeout(error: Exception) -> bool:
+def _error_code(error: BaseException | None) -> Any:
+    """Return the error code of Milvus or gRPC."""
     from grpc import StatusCode
-
-    return bool(_error_code(error) == StatusCode.DEADLINE_EXCEEDED)
-
-
-def _error_code(error: BaseException) -> Any:
-    """Return the error code of Milvus or gRPC.
-
-    A wrong token fails the connection; its code is in the context of that error.
-    """
-    from grpc import RpcError, StatusCode
     from pymilvus.client.types import Status
 
     code = getattr(error, "code", None)
     code = code() if callable(code) else code
-    context = error.__context__
-    if code == Status.CONNECT_FAILED and isinstance(context, RpcError):
-        is_token = _error_code(context) == StatusCode.UNAUTHENTICATED
-        return StatusCode.UNAUTHENTICATED if is_token else code
+    if error and code == Status.CONNECT_FAILED:
+        # Milvus reports a wrong token as a failed connection.
+        cause = _error_code(error.__context__)
+        return cause if cause == StatusCode.UNAUTHENTICATED else code
     return code
 
 
-def _explain(error: Exception) -> str:
-    """Say in one line what went wrong and what to do about it."""
+def _explain(error: Exception) -> tuple[type[InputError], str]:
+    """Return the type and the text of the error to raise: what went wrong, and what to do."""
     from grpc import StatusCode
 
     code = _error_code(error)
-    message = to_printable(getattr(error, "message", None) or _details(error))
-    if _is_unavailable(error):
-        return "no Milvus server answers; start it, or correct the address"
-    if code == StatusCode.UNAUTHENTICATED or "auth check failure" in message:
-        return "Milvus does not accept the token; set MILVUS_TOKEN to user:password or an API key"
+    details = getattr(error, "details", None)  # of an error of gRPC
+    message = to_printable(
+        getattr(error, "message", None) or (details() if callable(details) else error)
+    )
     if code == _COLLECTION_NOT_FOUND:
-        return "the collection has been replaced or dropped; open the index again"
-    if _is_timeout(error):
-        return "Milvus did not answer in time; check its log"
+        return GoneError, "the collection has been replaced or dropped; open the index again"
+    if _is_unavailable(error):
+        return UnavailableError, "no Milvus server answers; start it, or correct the address"
+    if code == StatusCode.UNAUTHENTICATED or "auth check failure" in message:
+        return InputError, (
+            "Milvus does not accept the token; set MILVUS_TOKEN to user:password or an API key"
+        )
+    if code == StatusCode.DEADLINE_EXCEEDED:
+        return UnavailableError, "Milvus did not answer in time; check its log"
     if "No space left on device" in message:
-        return "the disk is full; free some space and run the command again to continue"
-    return f"Milvus reports: {message}"
-
-
-def _details(error: Exception) -> str:
-    details = getattr(error, "details", None)
-    return details() if callable(details) else str(error)
+        return InputError, "the disk is full; free some space and run the command again to continue"
+    return InputError, f"Milvus reports: {message}"

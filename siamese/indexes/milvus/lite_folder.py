@@ -20,23 +20,11 @@ if TYPE_CHECKING:
 class MilvusFolder:
     """A folder of Milvus Lite, served by a thread of this process while this object lives.
 
-    The server listens on a socket in a private folder, because every user of the machine could
-    connect to a port.
-
-    Attributes
-    ----------
-    address : str
-        Address for `pymilvus.MilvusClient`.
-
-    Raises
-    ------
-    InputError
-        If another process has the folder open, it is damaged, or it cannot be written to.
+    The server listens on a socket in a private folder, because any user of the machine could
+    connect to a port. `address` is that of the socket, for `pymilvus.MilvusClient`.
     """
 
-    _running: ClassVar[weakref.WeakValueDictionary[Path, MilvusFolder]] = (
-        weakref.WeakValueDictionary()
-    )
+    _running: ClassVar = weakref.WeakValueDictionary[Path, "MilvusFolder"]()
     _starting: ClassVar = threading.Lock()
 
     @classmethod
@@ -60,30 +48,21 @@ class MilvusFolder:
             ) from None
         _check_manifests(path)
         sockets = tempfile.mkdtemp(prefix="siamese-")
+        host = f"unix:{sockets}/milvus"
+        self.address = f"{host}:0"  # the server appends the port
         try:
-            # The server joins host and port to the name of its socket.
-            server, database, _ = start_server_in_thread(
-                str(path), host=f"unix:{sockets}/milvus", port=0
-            )
-        except DataDirLockedError:
-            shutil.rmtree(sockets, ignore_errors=True)
-            raise InputError(
-                f"{path}: another process has it open; stop that process, or let both connect to "
-                "a server (milvus-lite server)"
-            ) from None
+            server, database, _ = start_server_in_thread(str(path), host=host, port=0)
         except (OSError, RuntimeError, ValueError, MilvusLiteError) as error:
             shutil.rmtree(sockets, ignore_errors=True)
+            if isinstance(error, DataDirLockedError):
+                raise InputError(
+                    f"{path}: another process has it open; stop that process, or let both connect "
+                    "to a server (milvus-lite server)"
+                ) from None
             raise InputError(
                 f"{path}: cannot be opened ({to_printable(error)}); restore a copy, or index again"
             ) from None
-        self.address = f"unix:{sockets}/milvus:0"
         weakref.finalize(self, _stop, server, database, sockets)
-
-
-def to_printable(message: object) -> str:
-    """Shorten a library's message to one printable line, because it may quote a damaged file."""
-    line = " ".join(str(message).split())
-    return "".join(letter if letter.isprintable() else "?" for letter in line)[:300]
 
 
 def _stop(server: grpc.Server, database: MilvusLite, sockets: str) -> None:
@@ -110,3 +89,9 @@ def _check_manifests(folder: Path) -> None:
             raise InputError(
                 f"{path}: damaged ({to_printable(error)}); restore a copy, or index again"
             ) from None
+
+
+def to_printable(message: object) -> str:
+    """Shorten a library's message to one printable line, because it may quote a damaged file."""
+    line = " ".join(str(message).split())
+    return "".join(letter if letter.isprintable() else "?" for letter in line)[:300]

@@ -12,18 +12,15 @@ from numpy.typing import NDArray
 from siamese.errors import InputError
 from siamese.indexes.index import Metadata
 from siamese.indexes.label_filter import LabelFilter
+from siamese.indexes.validate import check_pictures
+from siamese.models.facts import ModelFacts
 
-MESSAGE_BYTES = 16 * 2**20
-"""Target size of a message; a server accepts 64 MB, and rows are sent with some overhead."""
+MESSAGE_BYTES = 2**24  # a server accepts 64 MB, but rows are sent with some overhead
+MESSAGE_ROWS = 1000  # largest number of rows in a message
+MAX_TEXT_BYTES = 4096  # longest item id, filename or label
+MAX_LABELS = 4096  # largest number of labels of a picture
 
-MESSAGE_ROWS = 1000
-"""Largest number of rows in a message."""
-
-MAX_TEXT_BYTES = 4096
-"""Longest item id, filename or label."""
-
-MAX_LABELS = 4096
-"""Largest number of labels of a picture."""
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 
 class Row(TypedDict):
@@ -53,21 +50,22 @@ def picture_key(item_id: str, filename: str) -> int:
 
 
 def create_rows(
-    vectors: NDArray[np.float32], metadata: Sequence[Metadata], contents: Sequence[bytes] | None
+    vectors: NDArray[np.float32],
+    metadata: Sequence[Mapping[str, Any]],
+    contents: Sequence[bytes] | None,
+    model: ModelFacts | None,
 ) -> dict[int, Row]:
-    """Create the rows of some pictures, by key; of a picture given twice, the last one counts.
+    """Check pictures and return their rows by key; if a picture occurs twice, the last one counts.
 
-    Raises
-    ------
-    ValueError
-        If Milvus cannot hold a picture, or two pictures have the same key.
+    It raises a `ValueError` if the arguments do not match or Milvus cannot store a picture.
     """
+    pictures = check_pictures(vectors, list(metadata), model)
     if contents is None:
-        contents = [b""] * len(metadata)
-    if len(contents) != len(metadata):
-        raise ValueError(f"{len(contents)} contents for {len(metadata)} pictures")
+        contents = [b""] * len(pictures)
+    if len(contents) != len(pictures):
+        raise ValueError(f"{len(contents)} contents for {len(pictures)} pictures")
     rows: dict[int, Row] = {}
-    for vector, picture, content in zip(vectors, metadata, contents, strict=True):
+    for vector, picture, content in zip(vectors, pictures, contents, strict=True):
         _check_texts(picture)
         key = picture_key(picture["item_id"], picture["filename"])
         row = Row(id=key, **picture, content=content.hex(), vector=vector)
@@ -77,15 +75,23 @@ def create_rows(
     return rows
 
 
-def check_same_picture(row: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Check that two rows with the same key are the same picture.
+def _check_texts(picture: Metadata) -> None:
+    name = f"{picture['filename']!r} of item {picture['item_id']!r}"
+    texts = (picture["item_id"], picture["filename"], *picture["labels"])
+    try:
+        longest = max(len(text.encode()) for text in texts)
+    except UnicodeEncodeError:
+        raise ValueError(f"{name}: a name or label is not valid Unicode; rename it") from None
+    if longest > MAX_TEXT_BYTES or len(picture["labels"]) > MAX_LABELS:
+        raise ValueError(
+            f"{name}: Milvus accepts at most {MAX_TEXT_BYTES} bytes per name or label and "
+            f"{MAX_LABELS} labels per picture"
+        )
 
-    Raises
-    ------
-    ValueError
-        If they are not.
-    """
-    names, other_names = ((one["item_id"], one["filename"]) for one in (row, other))
+
+def check_same_picture(row: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Raise a `ValueError` if two rows with the same key are different pictures."""
+    names, other_names = ((each["item_id"], each["filename"]) for each in (row, other))
     if names != other_names:
         raise ValueError(
             f"the pictures {names} and {other_names} have the same key; rename one of them"
@@ -109,29 +115,26 @@ def split_messages(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def to_metadata(row: Mapping[str, Any]) -> Metadata:
-    """Return the metadata in a row that Milvus returned; its lists are not Python lists."""
-    return {
-        "item_id": row["item_id"],
-        "filename": row["filename"],
-        "labels": list(row["labels"]),
-    }
+    """Return the metadata in a row from Milvus, whose lists are not Python lists."""
+    return Metadata(item_id=row["item_id"], filename=row["filename"], labels=list(row["labels"]))
 
 
 def filter_expression(labels: LabelFilter) -> str:
-    """Translate a filter into the language of Milvus; empty for a filter that keeps everything.
+    """Translate a filter into the language of Milvus; empty if it matches everything.
 
     Examples
     --------
     >>> filter_expression(LabelFilter.from_lists(any_of=["red", "pink"]))
     'array_contains_any(labels, ["pink", "red"])'
     """
+    functions = {
+        "array_contains_any": labels.any_of,
+        "array_contains_all": labels.all_of,
+        "not array_contains_any": labels.none_of,
+    }
     return " and ".join(
         f"{function}(labels, {quote_list(sorted(names))})"
-        for function, names in (
-            ("array_contains_any", labels.any_of),
-            ("array_contains_all", labels.all_of),
-            ("not array_contains_any", labels.none_of),
-        )
+        for function, names in functions.items()
         if names
     )
 
@@ -142,32 +145,9 @@ def quote_list(texts: Iterable[str]) -> str:
 
 
 def quote(text: str) -> str:
-    """Write a text in the language of Milvus.
-
-    Raises
-    ------
-    InputError
-        If it is not valid Unicode.
-    """
+    """Write a text in the language of Milvus."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{text!r}: not valid Unicode, as Milvus needs it; rename it") from None
+        raise InputError(f"{text!r}: not valid Unicode, which Milvus requires; rename it") from None
     return f'"{text.translate(_ESCAPES)}"'
-
-
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
-
-
-def _check_texts(picture: Metadata) -> None:
-    name = f"{picture['filename']!r} of item {picture['item_id']!r}"
-    texts = (picture["item_id"], picture["filename"], *picture["labels"])
-    try:
-        longest = max(len(text.encode()) for text in texts)
-    except UnicodeEncodeError:
-        raise ValueError(f"{name}: a name or label is not valid Unicode; rename it") from None
-    if longest > MAX_TEXT_BYTES or len(picture["labels"]) > MAX_LABELS:
-        raise ValueError(
-            f"{name}: Milvus accepts at most {MAX_TEXT_BYTES} bytes per name or label and "
-            f"{MAX_LABELS} labels per picture"
-        )

@@ -1,4 +1,4 @@
-"""Search a collection, also for more pictures than Milvus returns or finds at once."""
+"""Search a collection, even for more pictures than Milvus returns or finds at once."""
 
 from __future__ import annotations
 
@@ -13,50 +13,29 @@ from siamese.indexes.milvus.collection import MAX_RESULTS, Collection, chunks
 from siamese.indexes.milvus.rows import MESSAGE_BYTES, MESSAGE_ROWS, filter_expression
 from siamese.vectors.nearest import TopK, query_blocks
 
-MAX_COMPARED = 1_000_000
-"""Largest number of pictures whose vectors are fetched to be compared one by one."""
-
-WIDTH, MAX_WIDTH = 128, 32_768
-"""Number of candidates that a search of an approximate index keeps, at first and at most."""
-
+MAX_COMPARED = 1_000_000  # pictures whose vectors are fetched to be compared one by one
+WIDTH, MAX_WIDTH = 128, 32_768  # candidates in a search of an approximate index, at first, at most
 _WIDTH_PARAMETERS = {"HNSW": "ef", "DISKANN": "search_list"}  # by type of the index
 _LITE_BYTES = 2**28  # of the differences between queries and vectors, which Lite computes at once
 _Neighbours: TypeAlias = list[tuple[NDArray[np.float64], list[int]]]
 
 
 class CollectionSearch:
-    """Searches a collection for nearest neighbours.
-
-    Parameters
-    ----------
-    collection : Collection
-    """
+    """Searches a collection for nearest neighbours."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
         index_type = collection.call("describe_index", index_name="vector")["index_type"]
-        self._width_parameter = next(
-            (
-                parameter
-                for prefix, parameter in _WIDTH_PARAMETERS.items()
-                if index_type.startswith(prefix)
-            ),
-            None,
-        )
+        # Variants, such as HNSW_SQ, have the same parameter.
+        self._width_parameter = _WIDTH_PARAMETERS.get(index_type.partition("_")[0])
 
     def query(
         self, X: NDArray[np.float32], k: int, labels: LabelFilter
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find the nearest neighbours, as `Index.query` does.
+        """Find the nearest neighbours; see `Index.query`.
 
         If Milvus finds too few pictures, it searches again with more candidates. If these are
-        still too few, or more than `MAX_RESULTS` are requested, all vectors are fetched and
-        compared.
-
-        Raises
-        ------
-        InputError
-            If more than `MAX_COMPARED` vectors would have to be fetched.
+        still too few, or k is more than `MAX_RESULTS`, all vectors are fetched and compared.
         """
         collection = self._collection
         expression = filter_expression(labels)
@@ -78,13 +57,13 @@ class CollectionSearch:
     def _search(self, X: NDArray[np.float32], k: int, expression: str, width: int) -> _Neighbours:
         """Return for each query the distances and keys of the pictures that Milvus finds."""
         collection = self._collection
-        vector_bytes = 4 * collection.model.embedding_size
-        size = max(1, min(MESSAGE_ROWS, MESSAGE_BYTES // (16 * k), MESSAGE_BYTES // vector_bytes))
+        size = min(MESSAGE_ROWS, MESSAGE_BYTES // (16 * k), collection.max_vectors)
         if collection.connection.is_lite:
-            size = max(1, min(size, _LITE_BYTES // (vector_bytes * max(1, collection.count("")))))
+            difference_bytes = 4 * collection.model.embedding_size * max(1, collection.count(""))
+            size = min(size, _LITE_BYTES // difference_bytes)
         parameters = {self._width_parameter: max(width, 2 * k)} if self._width_parameter else {}
         found = []
-        for queries in chunks(X, size):
+        for queries in chunks(X, max(1, size)):
             answers = collection.call(
                 "search",
                 data=queries,
@@ -106,12 +85,12 @@ class CollectionSearch:
     def _compare_all(
         self, X: NDArray[np.float32], k: int, expression: str, count: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find the nearest of all pictures that a filter keeps, without an index of Milvus."""
+        """Find the nearest of all pictures that match a filter, without an index of Milvus."""
         if count > MAX_COMPARED:
             raise InputError(
                 f"{self._collection.label}: {k:,} results are too many: Milvus finds at most "
-                f"{MAX_RESULTS:,}, and {count:,} pictures are too many to compare one by one; ask "
-                "for fewer"
+                f"{MAX_RESULTS:,}, and {count:,} pictures are too many to compare one by one; "
+                "request fewer"
             )
         blocks = query_blocks(len(X), k)
         tops = [TopK(len(X[block]), k, np.float64) for block in blocks]

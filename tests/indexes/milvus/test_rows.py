@@ -14,7 +14,7 @@ def test_keys_are_reproducible_and_distinct():
 
 def test_messages_have_limited_rows_and_bytes(monkeypatch):
     monkeypatch.setattr(rows_module, "MESSAGE_ROWS", 10)
-    rows = create_rows(unit(25), pictures(25), None)
+    rows = create_rows(unit(25), pictures(25), None, None)
     assert list(map(len, split_messages(rows.values()))) == [10, 10, 5]
     monkeypatch.setattr(rows_module, "MESSAGE_BYTES", 400)
     parts = list(split_messages(rows.values()))
