@@ -28,15 +28,13 @@ class Backend(ABC):
     name : str
         The name on the command line.
     default_place : str
-        Where an index is written by default. Other indexes with the same suffix are of this
-        backend too.
+        Where an index is written by default. A new index with the same suffix is of this backend.
     options : frozenset of {"min_recall", "augment"}
-        The options of `build` that this backend supports.
+        The options that `build` supports; it ignores the others.
     changes_in_place : bool
         Whether an open index shows the pictures that another process adds and removes.
     stores_contents : bool
-        Whether an index stores the hash of each picture's file; see
-        `siamese.indexes.IndexedPicture`.
+        Whether an index stores the hash of each picture's file; see `IndexedPicture`.
     """
 
     name: ClassVar[str]
@@ -50,44 +48,18 @@ class Backend(ABC):
         """Check whether a place looks like one of this backend, without opening it."""
 
     def exists(self, place: Place, collection: str = COLLECTION) -> bool:
-        """Check whether there is an index at a place.
-
-        Raises
-        ------
-        InputError
-            If the server cannot be reached.
-        """
+        """Check whether there is an index at a place, if need be by asking the server."""
         return self.recognises(place)
 
     @abstractmethod
     def prepare(self, place: Place, collection: str = COLLECTION) -> None:
-        """Check that an index can be written to a place, before long work.
-
-        Raises
-        ------
-        InputError
-            If it cannot.
-        """
+        """Raise an `InputError`, before long work, if no index can be written to a place."""
 
     @abstractmethod
     def open(
         self, place: Place, collection: str = COLLECTION, *, min_recall: float | None = None
     ) -> Index:
-        """Open the index at a place.
-
-        Parameters
-        ----------
-        place : path or address
-        collection : str, default "pictures"
-            Name of the collection; for a backend with collections.
-        min_recall : float, optional
-            The least recall that a later `Index.save` guarantees, if it is to change.
-
-        Raises
-        ------
-        InputError
-            If it is missing, damaged or not an index.
-        """
+        """Open the index at a place; a later `Index.save` guarantees `min_recall` if given."""
 
     @abstractmethod
     def build(
@@ -104,8 +76,6 @@ class Backend(ABC):
     ) -> Index:
         """Build an index and write it, completely or not at all.
 
-        A backend ignores the options that it does not support; see `options`.
-
         Parameters
         ----------
         place : path or address
@@ -113,27 +83,20 @@ class Backend(ABC):
             Vectors of length 1.
         metadata : sequence of n Metadata
         contents : sequence of n bytes
-            Hashes of the pictures' files; see `siamese.indexes.IndexedPicture`.
+            Hashes of the pictures' files; see `IndexedPicture`.
         model : ModelFacts
             Facts about the model that computed the vectors.
         collection : str, default "pictures"
+            Name of the Milvus collection.
         min_recall : float, optional
             The least share of the 10 nearest pictures that a search must find.
         augmented : bool, default False
             Whether each vector is mixed with its neighbours.
-
-        Raises
-        ------
-        InputError
-            If the arguments are invalid or the index cannot be written.
         """
 
     @abstractmethod
     def watch(self, place: Place, collection: str = COLLECTION) -> Callable[[], State | None]:
-        """Return a function that reads the current `State` of the index at a place.
-
-        The function returns None while the state cannot be read.
-        """
+        """Return a function that reads the `State` of an index, or None if it cannot be read."""
 
 
 def file_state(path: Path) -> State | None:

@@ -14,7 +14,6 @@ from siamese.indexes.place import COLLECTION, Place, is_address
 from siamese.utils.artefacts import INDEXES, require_artefact
 
 DEFAULT = BallTreeBackend()
-
 BACKENDS: dict[str, Backend] = {
     backend.name: backend for backend in (DEFAULT, FaissBackend(), MilvusBackend())
 }
@@ -27,19 +26,7 @@ def recognise_backend(place: Place) -> Backend | None:
 
 
 def find_backend(place: Place, collection: str = COLLECTION) -> Backend | None:
-    """Return the backend of the index at a place, or None if there is no index.
-
-    Parameters
-    ----------
-    place : path or address
-    collection : str, default "pictures"
-        Name of the Milvus collection.
-
-    Raises
-    ------
-    InputError
-        If the place is a server that cannot be reached.
-    """
+    """Return the backend of the index at a place, or None if there is no index."""
     backend = recognise_backend(place)
     return backend if backend is not None and backend.exists(place, collection) else None
 
@@ -79,22 +66,7 @@ def open_index(place: Place, collection: str = COLLECTION) -> Index:
 def choose_backend(place: Place | None, name: str | None) -> Backend:
     """Choose the backend of a new index.
 
-    Parameters
-    ----------
-    place : path or address, or None
-        Where to write the index.
-    name : str or None
-        A key of `BACKENDS`. If None, the backend of the index at the place, or else of its suffix,
-        or else balltree.
-
-    Returns
-    -------
-    Backend
-
-    Raises
-    ------
-    InputError
-        If there is no backend of that name, or it cannot write to that place.
+    It is the one with that name, or else the one of the index at the place, of its suffix, or balltree.
     """
     if name is not None and name not in BACKENDS:
         raise InputError(f"--backend {name}: unknown; choose one of {', '.join(BACKENDS)}")

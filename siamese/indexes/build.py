@@ -28,22 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IndexPlan:
-    """Where and how to write an index; created by `prepare_index`.
-
-    Attributes
-    ----------
-    place : Path or str
-        A path, or the address of a server.
-    collection : str
-        Name of the Milvus collection.
-    backend : Backend
-    index : Index or None
-        The open index to update; None to build a new one.
-    min_recall : float or None
-        The least share of the nearest pictures that a search must find; None for the default.
-    augment : bool
-        Whether to index the output of `augment_gallery`.
-    """
+    """Where and how to write an index; created by `prepare_index`."""
 
     place: Path | str
     collection: str
@@ -55,23 +40,7 @@ class IndexPlan:
 
 @dataclass(frozen=True)
 class IndexedCatalogue:
-    """The result of `index_catalogue`.
-
-    Attributes
-    ----------
-    path : Path or str
-        Where the index is stored.
-    backend : str
-        Name of its backend.
-    pictures : int
-        Number of pictures in the index.
-    embedding_size : int
-        Number of dimensions.
-    changes : Changes or None
-        Numbers of added, changed and removed pictures; None if the index was built from scratch.
-    skipped : list of Skipped
-        Pictures that could not be used.
-    """
+    """The result of `index_catalogue`."""
 
     path: Path | str
     backend: str
@@ -92,29 +61,8 @@ def prepare_index(
 ) -> IndexPlan:
     """Check, before long work, that an index can be written as requested.
 
-    Parameters
-    ----------
-    output : Path or str, optional
-        A file, a folder or the address of a Milvus server. By default `Backend.default_place`.
-    backend : str, optional
-        A key of `BACKENDS`. By default the one that suits `output`.
-    collection : str, default "pictures"
-        Name of the Milvus collection.
-    update : bool, default False
-        Whether to change an existing index instead of building a new one.
-    min_recall : float, optional
-        FAISS: the least share of the nearest pictures that a search must find.
-    augment : bool, default False
-        Whether to index the output of `augment_gallery`.
-
-    Returns
-    -------
-    IndexPlan
-
-    Raises
-    ------
-    InputError
-        If options conflict, listing all conflicts, or if the index cannot be written.
+    By default, the backend is the one that suits `output`, and `output` is `Backend.default_place`.
+    The `InputError` lists all options that conflict.
     """
     chosen = choose_backend(output, backend)
     place = chosen.default_place if output is None else output
@@ -164,32 +112,10 @@ def index_catalogue(
 ) -> IndexedCatalogue:
     """Embed a catalogue and write its index, completely or not at all.
 
-    Pictures that cannot be used are skipped and listed in the `skipped_list` of the place. After a
-    stop, or when the catalogue has grown, another call embeds only pictures that are not in the
-    store.
-
-    Parameters
-    ----------
-    embedder : Embedder
-    catalogue : Catalogue
-    plan : IndexPlan
-        See `prepare_index`.
-    store : EmbeddingStore, optional
-        Where the embeddings are stored. By default in the `embeddings_folder` of the place, which
-        then loses the pictures that are no longer in the catalogue.
-    batch_size : int, default 32
-        Number of pictures per forward pass.
-    executor : Executor, optional
-        Where to embed; by default in this process.
-
-    Returns
-    -------
-    IndexedCatalogue
-
-    Raises
-    ------
-    InputError
-        If skipping pictures does not help, listing every such problem.
+    Pictures that cannot be used are skipped and listed in the `skipped_list` of the place. After an
+    interruption, or when the catalogue has grown, another call embeds only the pictures that are
+    not in the store. By default this is the `embeddings_folder` of the place, from which the
+    pictures that are no longer in the catalogue are then deleted.
     """
     if plan.index is not None:
         _require_model(plan.index, embedder)

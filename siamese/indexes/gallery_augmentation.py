@@ -71,7 +71,7 @@ def augment_gallery(
 def expand_query(
     vector: NDArray[np.floating], neighbours: NDArray[np.floating], alpha: float
 ) -> NDArray[np.float64]:
-    """Move a vector towards its neighbours (αQE).
+    """Move a vector of length 1 towards its neighbours (αQE).
 
     ::
 
@@ -79,24 +79,9 @@ def expand_query(
 
     With α = 0 all neighbours count the same, which is average query expansion.
 
-    Parameters
-    ----------
-    vector : array of shape (d,)
-        Vector of length 1.
-    neighbours : array of shape (n, d)
-        Vectors of length 1.
-    alpha : float
-        Exponent α ≥ 0; the greater it is, the less distant neighbours count.
-
-    Returns
-    -------
-    float64 array of shape (d,)
-        Vector of length 1.
-
     References
     ----------
-    Radenović, Tolias, Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation",
-    TPAMI 2019 (αQE).
+    Radenović, Tolias, Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019.
 
     Examples
     --------

@@ -17,7 +17,7 @@ CONTENT_BYTES = 16
 
 
 class Metadata(TypedDict):
-    """Metadata of a picture."""
+    """The metadata of a picture."""
 
     item_id: str
     filename: str
@@ -27,13 +27,8 @@ class Metadata(TypedDict):
 class IndexedPicture(NamedTuple):
     """A picture of an index, as an update compares it with the catalogue.
 
-    Attributes
-    ----------
-    row : int
-        The row that `Index.query` returns.
-    metadata : Metadata
-    content : bytes or None
-        16-byte BLAKE2b hash of the embedded file; None if the backend does not store it.
+    `row` is what `Index.query` returns. `content` is the 16-byte BLAKE2b hash of the embedded file,
+    or None if the backend does not store it.
     """
 
     row: int
@@ -100,31 +95,24 @@ class Index(Protocol):
         InputError
             If the number of dimensions is wrong, a query is not finite, or k < 1.
         """
-        ...
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
         """Return the metadata of some rows, in their order."""
-        ...
 
     def vectors(self, rows: ArrayLike) -> NDArray[np.floating[Any]]:
         """Return the vectors of some rows, in their order: an array of shape (n, d)."""
-        ...
 
     def find(self, *, item_id: str | None = None, filename: str | None = None) -> NDArray[np.intp]:
         """Return the rows of an item, of a file, or of both."""
-        ...
 
     def item_sizes(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
         """Count the pictures of some items, in their order."""
-        ...
 
     def label_counts(self) -> dict[str, int]:
         """Count the pictures with each label, the most frequent label first."""
-        ...
 
     def entries(self) -> Iterator[IndexedPicture]:
         """Iterate over all pictures."""
-        ...
 
     def add(
         self,
@@ -155,23 +143,9 @@ class Index(Protocol):
         InputError
             If the arguments do not match each other or the index.
         """
-        ...
 
     def remove(self, rows: ArrayLike) -> None:
         """Remove the pictures of some rows."""
-        ...
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Write all changes, completely or not at all.
-
-        Parameters
-        ----------
-        path : path, optional
-            By default where the index was opened.
-
-        Raises
-        ------
-        InputError
-            If it cannot be written.
-        """
-        ...
+        """Write all changes, completely or not at all; by default to where the index was opened."""

@@ -52,15 +52,8 @@ EVERYTHING = LabelFilter()
 class LabelTable:
     """The labels of all rows of an index as numbers, so that a filter is a few array operations.
 
-    Parameters
-    ----------
-    names : sequence of str
-        All labels, without repetition.
-    codes : int array of shape (m,)
-        Positions in `names` of the labels of the first row, then of the second, and so on, without
-        repetition within a row.
-    lengths : int array of shape (n,)
-        Number of labels of each row.
+    `codes` holds the positions in `names` of the labels of the first row, then of the second, and
+    so on, without repetition within a row; `lengths` holds the number of labels of each row.
     """
 
     def __init__(
@@ -86,22 +79,16 @@ class LabelTable:
         return cls(list(code_of), np.array(codes, np.intp), np.array(lengths, np.intp))
 
     def counts(self, mask: NDArray[np.bool_] | None = None) -> dict[str, int]:
-        """Count the rows with each label, the most frequent label first, then by name.
-
-        Parameters
-        ----------
-        mask : bool array of shape (n,), optional
-            The rows to count; all by default.
-        """
+        """Count the rows of a mask with each label, the most frequent label first, then by name."""
         codes = self._codes if mask is None else self._codes[mask[self._rows]]
         counts = np.bincount(codes, minlength=len(self.names))
         order = sorted(range(len(self.names)), key=lambda code: (-counts[code], self.names[code]))
         return {self.names[code]: int(counts[code]) for code in order if counts[code]}
 
     def mask(self, labels: LabelFilter) -> NDArray[np.bool_]:
-        """Return whether a filter keeps each row, as a read-only bool array of shape (n,).
+        """Return which rows a filter keeps, as a read-only bool array of shape (n,).
 
-        The last mask is cached, because a search asks for it repeatedly.
+        The last mask is cached, because one search needs it several times.
         """
         last = self._last_mask  # read once, because another thread may replace it
         if last is not None and last[0] == labels:

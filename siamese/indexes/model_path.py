@@ -10,25 +10,12 @@ from siamese.models.facts import ModelFacts
 
 
 def find_moved_checkpoint(model: ModelFacts | None, place: Place) -> ModelFacts | None:
-    """Replace the path of a model by the present path of its checkpoint.
+    """Replace the path of a model by the present path of its checkpoint, if that is found.
 
-    An index that was built in ``/home/me/project`` records
-    ``/home/me/project/checkpoints/a.hdf5``. If this file is missing, the longest possible end of
-    the path is looked up, first next to the index, then in the working folder:
-    ``/app/checkpoints/a.hdf5`` before ``/app/a.hdf5``. `siamese.Searcher` checks by its
-    fingerprint whether the file is the model of the index.
-
-    Parameters
-    ----------
-    model : ModelFacts or None
-        The facts that the index records.
-    place : path or address
-        Where the index is stored.
-
-    Returns
-    -------
-    ModelFacts or None
-        `model` itself if the checkpoint has not moved or is not found.
+    An index that was built in ``/home/me/project`` records ``/home/me/project/checkpoints/a.hdf5``.
+    If this file is missing, ever shorter ends of the path are tried, ``checkpoints/a.hdf5`` before
+    ``a.hdf5``, first next to the index, then in the working folder. `siamese.Searcher` checks the
+    fingerprint of what is found.
     """
     if model is None or model.path is None or Path(model.path).is_file():
         return model

@@ -15,44 +15,17 @@ COLLECTION = "pictures"
 
 
 def is_address(place: Place) -> bool:
-    """Check whether a place is the address of a server, not a path.
-
-    Examples
-    --------
-    >>> is_address("http://localhost:19530"), is_address("search_index.milvus")
-    (True, False)
-    """
+    """Check whether a place is the address of a server, not a path."""
     return re.match(r"(https?|tcp)://|unix:", os.fspath(place), re.IGNORECASE) is not None
 
 
 def embeddings_folder(place: Place, collection: str = COLLECTION) -> Path:
-    """Return the folder of the embeddings that an index is built from.
-
-    Parameters
-    ----------
-    place : path or address
-        Where the index is stored.
-    collection : str, default "pictures"
-        Name of the Milvus collection.
-
-    Examples
-    --------
-    >>> embeddings_folder("search_index.pkl").name
-    'search_index.embeddings'
-    """
+    """Return the folder of the embeddings that an index is built from."""
     return _path_beside(place, collection, ".embeddings")
 
 
 def skipped_list(place: Place, collection: str = COLLECTION) -> Path:
-    """Return the path of the JSON file that lists the pictures an index lacks.
-
-    Parameters
-    ----------
-    place : path or address
-        Where the index is stored.
-    collection : str, default "pictures"
-        Name of the Milvus collection.
-    """
+    """Return the path of the JSON file that lists the pictures an index lacks."""
     return _path_beside(place, collection, ".skipped.json")
 
 

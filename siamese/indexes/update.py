@@ -28,22 +28,8 @@ def update_index(
     """Make an index hold exactly the given pictures, without saving it.
 
     A picture is unchanged if its item, its filename, its labels and the contents of its file are
-    the same; if the index does not store the contents, the vectors are compared. After a stop in
-    between, another call leads to the same index.
-
-    Parameters
-    ----------
-    index : Index
-    vectors : array of shape (n, d)
-        Vectors of length 1, computed by the model of the index.
-    metadata : sequence of n Metadata
-        Without repeated pictures.
-    contents : sequence of n bytes
-        See `siamese.indexes.IndexedPicture`.
-
-    Returns
-    -------
-    Changes
+    the same; if the index does not store the contents, the vectors are compared. If a call is
+    interrupted, another one leads to the same index. No picture may be given twice.
     """
     new = {(one["item_id"], one["filename"]): number for number, one in enumerate(metadata)}
 

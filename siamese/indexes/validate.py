@@ -20,13 +20,7 @@ T = TypeVar("T", bound=np.floating)
 
 
 def check_queries(X: NDArray[T], k: int, index: Index) -> NDArray[T]:
-    """Check that queries match an index, and return them.
-
-    Raises
-    ------
-    InputError
-        If the number of dimensions is wrong, a query is not finite, or k < 1.
-    """
+    """Check that queries of shape (n, d) match an index, and return them."""
     if X.ndim != 2 or X.shape[1] != index.embedding_size:
         raise InputError(
             f"{index.name}: has vectors of {index.embedding_size} dimensions, but the queries have "
@@ -42,22 +36,7 @@ def check_queries(X: NDArray[T], k: int, index: Index) -> NDArray[T]:
 def check_pictures(
     vectors: NDArray[np.floating], metadata: object, model: ModelFacts | None
 ) -> list[Metadata]:
-    """Check that vectors, metadata and model match, and return the metadata.
-
-    Parameters
-    ----------
-    vectors : array of shape (n, d)
-        They must be of length 1.
-    metadata : object
-        It must be a list of n Metadata.
-    model : ModelFacts or None
-        Its vectors must have d dimensions.
-
-    Raises
-    ------
-    ValueError
-        If anything does not match.
-    """
+    """Check vectors, metadata and model, and return the metadata; raise a `ValueError`."""
     if vectors.ndim != 2:
         raise ValueError(f"the vectors have shape {vectors.shape}, not (pictures, dimensions)")
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
@@ -84,22 +63,7 @@ def check_new_pictures(
     failure: str,
     contents: Sequence[bytes] | None = None,
 ) -> list[Metadata]:
-    """Check the pictures that a caller wants to index, and return their metadata.
-
-    Parameters
-    ----------
-    vectors, metadata, model
-        See `check_pictures`.
-    failure : str
-        Start of the error message, such as "nothing indexed".
-    contents : sequence of n bytes, optional
-        See `siamese.indexes.IndexedPicture`.
-
-    Raises
-    ------
-    InputError
-        If anything does not match.
-    """
+    """Check pictures to add; `failure` starts the error, such as "nothing indexed"."""
     try:
         pictures = check_pictures(vectors, list(metadata), model)
         sizes = None if contents is None else [len(content) for content in contents]

@@ -10,13 +10,7 @@ from siamese.indexes.place import Place
 
 
 class Watch:
-    """Reads the state of the index at a place, of whichever backend it is at that moment.
-
-    Parameters
-    ----------
-    place, collection
-        See `siamese.open_index`.
-    """
+    """Reads the state of the index at a place, of whichever backend it is at that moment."""
 
     def __init__(self, place: Place, collection: str) -> None:
         self._place = place
@@ -26,7 +20,6 @@ class Watch:
 
     @property
     def changes_in_place(self) -> bool:
-        """Whether an open index shows the pictures that another process adds and removes."""
         backend = recognise_backend(self._place)
         return backend is not None and backend.changes_in_place
 

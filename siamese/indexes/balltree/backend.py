@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -43,9 +44,8 @@ class BallTreeBackend(Backend):
         contents: Sequence[bytes],
         model: ModelFacts,
         *,
-        collection: str = COLLECTION,
-        min_recall: float | None = None,
         augmented: bool = False,
+        **_: Any,
     ) -> BallTreeIndex:
         index = BallTreeIndex.build(vectors, metadata, model, augmented=augmented)
         index.save(place)

@@ -39,21 +39,9 @@ class BallTreeIndex:
          "index": sklearn.neighbors.BallTree,
          "model": {"name", "fingerprint", "embedding_size", "picture_size", "path"}}
 
-    with ``"augmented": True`` if each vector is mixed with its neighbours.
-
-    A BallTree cannot be changed. After pictures were added or removed, a new one is built when it
-    is needed.
-
-    Attributes
-    ----------
-    name : str
-        Name of the index for messages: its file, once it has one.
-    metadata : list of Metadata
-        The metadata of each row of the tree.
-    model : ModelFacts or None
-        Facts about the model that computed the vectors; None in files of old versions.
-    augmented : bool
-        Whether each vector is mixed with its neighbours.
+    with ``"augmented": True`` if each vector is mixed with its neighbours. Files of old versions
+    have no model. A BallTree cannot be changed, so after pictures were added or removed, the next
+    search builds a new one.
     """
 
     def __init__(
@@ -82,27 +70,7 @@ class BallTreeIndex:
         *,
         augmented: bool = False,
     ) -> BallTreeIndex:
-        """Build an index in memory.
-
-        Parameters
-        ----------
-        vectors : array-like of shape (n, d)
-            Vectors of length 1.
-        metadata : sequence of n Metadata
-        model : ModelFacts
-            Facts about the model that computed the vectors.
-        augmented : bool, default False
-            Whether each vector is mixed with its neighbours.
-
-        Returns
-        -------
-        BallTreeIndex
-
-        Raises
-        ------
-        InputError
-            If there are no pictures, or the arguments do not match.
-        """
+        """Build an index in memory, from vectors of length 1 and their metadata."""
         from sklearn.neighbors import BallTree
 
         data = np.ascontiguousarray(vectors, np.float64)
@@ -116,13 +84,7 @@ class BallTreeIndex:
     def open(cls, path: str | os.PathLike[str]) -> BallTreeIndex:
         """Open an index file without executing anything in it.
 
-        The file may be of any version of scikit-learn and numpy, because only checked numbers are
-        read from it.
-
-        Raises
-        ------
-        InputError
-            If the file is missing, damaged, not an index, or refers to unexpected functions.
+        The file may be of any version of scikit-learn and numpy, because only checked numbers are read.
         """
         from sklearn.metrics import DistanceMetric
         from sklearn.neighbors import BallTree
@@ -162,16 +124,11 @@ class BallTreeIndex:
 
     @property
     def embedding_size(self) -> int:
-        """Number of dimensions."""
         return self._data.shape[1]
 
     def query(
         self, X: ArrayLike, k: int = 10, labels: LabelFilter = EVERYTHING
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find the nearest neighbours; see `Index.query`.
-
-        With a filter all pictures that it keeps are compared.
-        """
         X = check_queries(np.asarray(X, np.float64), k, self)
         if not labels:
             k = min(k, len(self))
@@ -183,15 +140,12 @@ class BallTreeIndex:
         return nearest_by_distance(X, self._data, k, rows)
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
-        """Return the metadata of some rows; see `Index.metadata_of`."""
         return [self.metadata[row] for row in np.asarray(rows, np.intp)]
 
     def vectors(self, rows: ArrayLike) -> NDArray[np.float64]:
-        """Return the vectors of some rows; see `Index.vectors`."""
         return self._data[np.asarray(rows, np.intp)]
 
     def find(self, *, item_id: str | None = None, filename: str | None = None) -> NDArray[np.intp]:
-        """Find rows by item and filename; see `Index.find`."""
         if item_id is not None:
             rows = self._rows_of("item_id").get(item_id, [])
             rows = [row for row in rows if filename in (None, self.metadata[row]["filename"])]
@@ -202,16 +156,13 @@ class BallTreeIndex:
         return np.array(rows, np.intp)
 
     def item_sizes(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
-        """Count the pictures of some items; see `Index.item_sizes`."""
         rows = self._rows_of("item_id")
         return np.array([len(rows.get(item_id, ())) for item_id in item_ids], np.intp)
 
     def label_counts(self) -> dict[str, int]:
-        """Count the pictures with each label; see `Index.label_counts`."""
         return self._labels.counts()
 
     def entries(self) -> Iterator[IndexedPicture]:
-        """Iterate over all pictures, without contents; see `Index.entries`."""
         return (IndexedPicture(row, metadata, None) for row, metadata in enumerate(self.metadata))
 
     def add(
@@ -220,7 +171,6 @@ class BallTreeIndex:
         metadata: Sequence[Mapping[str, Any]],
         contents: Sequence[bytes] | None = None,
     ) -> NDArray[np.intp]:
-        """Add pictures; see `Index.add`."""
         data = np.asarray(vectors, np.float64)
         pictures = check_new_pictures(data, metadata, self.model, f"{self.name}: nothing added")
         count = len(self)
@@ -228,12 +178,10 @@ class BallTreeIndex:
         return np.arange(count, len(self))
 
     def remove(self, rows: ArrayLike) -> None:
-        """Remove the pictures of some rows; see `Index.remove`."""
         remaining = np.delete(np.arange(len(self)), np.asarray(rows, np.intp))
         self._set(self._data[remaining], self.metadata_of(remaining))
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Write the index to a file; see `Index.save`."""
         path = self.name if path is None else path
         if not len(self):
             raise InputError(f"{path}: a balltree index cannot be empty; keep at least one picture")

@@ -38,7 +38,6 @@ class PickledName(NamedTuple):
     name: str
 
     def __call__(self, *args: object) -> PickledCall:
-        """Record a call."""
         if len(args) > 4:  # an array or a tree has fewer, and a million would fill the memory
             raise pickle.UnpicklingError(f"{self.name} is called with {len(args)} arguments")
         return PickledCall(self.name, args)
@@ -56,23 +55,9 @@ class PickledCall:
 
 
 def read_pickle(path: str | os.PathLike[str], names: Collection[str]) -> Any:
-    """Read a pickle of protocol 3 or later.
+    """Read a pickle of protocol 3 or later that refers only to the given dotted names.
 
-    Parameters
-    ----------
-    path : path
-    names : collection of str
-        The dotted names that the file may refer to.
-
-    Returns
-    -------
-    object
-        Plain containers and values, with a `PickledCall` for every other object.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is not such a pickle, is damaged, or refers to other names.
+    Every object that is not a plain container or value becomes a `PickledCall`.
     """
     path = Path(path)
     try:
@@ -99,23 +84,9 @@ def damage_error(path: str | os.PathLike[str], reason: str) -> InputError:
 
 
 def to_array(pickled: object, dtype: DTypeLike) -> NDArray[Any]:
-    """Create the numpy array that a `PickledCall` records, as a read-only view of its bytes.
+    """Create the array that a `PickledCall` records, as a read-only view of its bytes.
 
-    Parameters
-    ----------
-    pickled : object
-        A call of `_frombuffer` or `_reconstruct`.
-    dtype : dtype
-        The required type.
-
-    Returns
-    -------
-    array of up to 3 dimensions
-
-    Raises
-    ------
-    ValueError
-        If it is not a C-ordered array of that type.
+    Raise a `ValueError` if it is not a C-ordered array of this type with at most 3 dimensions.
     """
     dtype = np.dtype(dtype)
     match pickled:

@@ -28,18 +28,9 @@ TREE_NAMES = frozenset(
 
 
 class TreeState(NamedTuple):
-    """The first part of the state of a BallTree.
+    """The first part of the state of a BallTree with n vectors and m nodes.
 
-    Attributes
-    ----------
-    data : float64 array of shape (n, d)
-        The vectors.
-    order : int64 array of shape (n,)
-        The rows of `data` in the order of the leaves.
-    nodes : structured array of shape (m,)
-    centres : float64 array of shape (1, m, d)
-        The centres of the nodes.
-    leaf_size, n_levels, n_nodes : int
+    `order` holds the rows of `data` in the order of the leaves, `centres` the centres of the nodes.
     """
 
     data: NDArray[np.float64]
@@ -52,19 +43,9 @@ class TreeState(NamedTuple):
 
 
 def read_tree_state(pickled: object) -> TreeState:
-    """Read the state of a pickled BallTree, and check it.
+    """Read the state of a pickled BallTree, or raise a `ValueError` if it is not safe to search.
 
     The compiled search follows its numbers without checking where they lead.
-
-    Parameters
-    ----------
-    pickled : object
-        A value of `read_pickle`.
-
-    Raises
-    ------
-    ValueError
-        If it is not the state of a BallTree.
     """
     match pickled:
         case PickledCall(

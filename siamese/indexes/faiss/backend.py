@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from numpy.typing import ArrayLike
 
 from siamese.indexes.backend import Backend, State, file_state
-from siamese.indexes.faiss.folder import is_index_folder, require_index_folder
+from siamese.indexes.faiss.folder import require_index_folder
 from siamese.indexes.faiss.index import MIN_RECALL, FaissIndex
 from siamese.indexes.index import Metadata
 from siamese.indexes.place import COLLECTION, Place
@@ -25,7 +26,7 @@ class FaissBackend(Backend):
     options = frozenset({"augment", "min_recall"})
 
     def recognises(self, place: Place) -> bool:
-        return is_index_folder(Path(place))
+        return (Path(place) / MANIFEST).is_file()
 
     def prepare(self, place: Place, collection: str = COLLECTION) -> None:
         require_index_folder(Path(place))
@@ -46,9 +47,9 @@ class FaissBackend(Backend):
         contents: Sequence[bytes],
         model: ModelFacts,
         *,
-        collection: str = COLLECTION,
         min_recall: float | None = None,
         augmented: bool = False,
+        **_: Any,
     ) -> FaissIndex:
         index = FaissIndex.build(
             vectors,

@@ -18,13 +18,7 @@ QUANTIZER_BITS = {0: 8, 4: 16}
 
 
 def check_file(path: Path) -> None:
-    """Check that FAISS can read and search a file safely.
-
-    Raises
-    ------
-    ValueError
-        If it cannot.
-    """
+    """Raise a `ValueError` unless FAISS can read and search a file safely."""
     if not path.stat().st_size:
         raise ValueError("the file of its vectors is empty")
     reader = _Reader(path)

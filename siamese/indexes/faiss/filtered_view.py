@@ -20,24 +20,11 @@ of them faster."""
 class FilteredView:
     """Some vectors of an index, searched in the way that suits them.
 
-    The vectors that a filter keeps are all compared. A search of the graph moves from vectors near
-    the query to nearer ones, and would miss what a filter keeps elsewhere: for the nearest apples
-    and bananas of any of 2,000 photos of groceries, it found 70 % of the right ones.
-
-    Parameters
-    ----------
-    index : faiss.Index
-    mask : bool array of shape (n,)
-        The vectors that a search may find.
-    ef_search : int
-        See `siamese.indexes.faiss.layout.Layout`.
-    is_filtered : bool
-        Whether a filter leaves out the other vectors; otherwise they have been removed.
-
-    Attributes
-    ----------
-    count : int
-        Number of vectors that a search may find.
+    `mask` says which vectors a search may find, and `is_filtered` whether a filter leaves out the
+    others or they were removed. With a filter, all vectors that it keeps are compared. A search of
+    the graph moves from vectors near the query to nearer ones, and would miss what a filter keeps
+    elsewhere: for the nearest apples and bananas of any of 2,000 photos of groceries, it found 70 %
+    of the right ones.
     """
 
     def __init__(
@@ -64,20 +51,7 @@ class FilteredView:
     def search(
         self, X: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Find the k nearest vectors.
-
-        Parameters
-        ----------
-        X : array of shape (n, d)
-        k : int
-            At most `count`.
-
-        Returns
-        -------
-        distances : float32 array of shape (n, k)
-            Squared distances in ascending order.
-        rows : int array of shape (n, k)
-        """
+        """Return the squared distances, ascending, and the rows of the k ≤ `count` nearest."""
         import faiss
 
         if not (len(X) and k):

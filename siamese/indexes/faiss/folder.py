@@ -25,22 +25,17 @@ from siamese.utils.files import atomic_path, lock_folder, require_writable
 FORMAT = 1
 """Version of the format; a newer one is refused."""
 
+SUFFIXES = {"vectors": ".faiss", "pictures": ".arrow"}
+"""The files of an index, by their names in the manifest."""
+
 T = TypeVar("T")
 
 
 class ManifestFile(msgspec.Struct, frozen=True):
-    """A file of the folder.
+    """Size and XXH3 checksum, in hexadecimal digits, of a file of the folder.
 
-    Its checksum finds damage, but does not protect from an attacker: readers must be safe whatever
+    The checksum finds damage, but does not protect from an attacker: readers must be safe whatever
     the file holds.
-
-    Attributes
-    ----------
-    name : str
-    bytes : int
-        Size of the file.
-    xxh3 : str
-        64-bit XXH3 checksum in hexadecimal digits.
     """
 
     name: str
@@ -51,32 +46,8 @@ class ManifestFile(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of ``manifest.json``.
 
-    Attributes
-    ----------
-    format : int
-    backend : str
-        "faiss".
-    metric : str
-        "euclidean".
-    pictures : int
-        Number of pictures.
-    rows : int
-        Number of rows, including those of removed pictures.
-    unmeasured : int
-        Number of rows that were added since recall was measured.
-    embedding_size : int
-        Number of dimensions.
-    model : ModelFacts
-        Facts about the model that computed the vectors.
-    layout : Layout
-    min_recall : float
-        The least recall that `layout` must have.
-    augmented : bool
-        Whether each vector is mixed with its neighbours.
-    versions : dict of str to str
-        Versions of the packages that wrote the folder.
-    files : dict of str to ManifestFile
-        "vectors" and "pictures".
+    `rows` includes the rows of removed pictures. `unmeasured` rows were added since recall was
+    measured. `versions` are those of the packages that wrote the folder.
     """
 
     format: int
@@ -94,33 +65,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, ManifestFile]
 
 
-def is_index_folder(path: Path) -> bool:
-    """Check whether a folder has a manifest."""
-    return (path / MANIFEST).is_file()
+def read_folder(folder: Path, read: Callable[[Manifest, Path, Path], T]) -> T:
+    """Check the files of a folder, and read them with a function of the manifest and their paths.
 
-
-def read_folder(
-    folder: Path, names: tuple[str, ...], read: Callable[[Manifest, list[Path]], T]
-) -> T:
-    """Read the manifest, check the files and read them.
-
-    Parameters
-    ----------
-    folder : Path
-    names : tuple of str
-        Names of the required files in the manifest.
-    read : callable
-        Reads the files, given the manifest and the paths in the order of `names`. A `ValueError`
-        is reported as damage.
-
-    Returns
-    -------
-    The result of `read`.
-
-    Raises
-    ------
-    InputError
-        If a file is missing or damaged, or the folder is of a newer version.
+    If the function raises a `ValueError`, the folder is reported as damaged.
     """
     require_artefact(folder, "an index", *INDEXES)
     while True:
@@ -128,13 +76,14 @@ def read_folder(
         try:
             # Files are safe to read whatever they hold, so reading need not wait for checksums.
             with ThreadPoolExecutor() as pool:
-                checks = [pool.submit(_check_file, folder, manifest, name) for name in names]
+                checks = [pool.submit(_check_file, folder, manifest, name) for name in SUFFIXES]
                 try:
-                    result = read(manifest, [_file_path(folder, manifest, name) for name in names])
+                    return read(
+                        manifest, *(_file_path(folder, manifest, name) for name in SUFFIXES)
+                    )
                 finally:
                     for check in checks:
                         check.result()  # the better explanation if both fail
-            return result
         except (OSError, ValueError) as error:
             if manifest != _read_manifest(folder):
                 continue  # it was replaced during reading
@@ -150,13 +99,7 @@ def read_folder(
 
 
 def require_index_folder(folder: Path) -> None:
-    """Check, before long work, that an index can be written to a folder.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written to, or has other files in it.
-    """
+    """Check, before long work, that an index can be written to a folder."""
     require_artefact(folder, "an index", *INDEXES)
     require_writable(folder / MANIFEST)
     others = [
@@ -172,32 +115,15 @@ def require_index_folder(folder: Path) -> None:
 
 def write_folder(
     folder: Path,
-    create_manifest: Callable[[dict[str, ManifestFile]], Manifest],
-    writers: Mapping[str, tuple[str, Callable[[Path], None]]],
+    manifest: Manifest,
+    writers: Mapping[str, Callable[[Path], None]],
     *,
     replaces: str | None = None,
-) -> Manifest:
-    """Write files, and the manifest that names them.
+) -> dict[str, ManifestFile]:
+    """Write the files with one function for each, then the manifest, and return the files it names.
 
-    Parameters
-    ----------
-    folder : Path
-    create_manifest : callable
-        Creates the manifest, given its files.
-    writers : mapping of str to (str, callable)
-        For each name in the manifest, the suffix of the file and a function that writes it.
-    replaces : str, optional
-        The file of vectors that the folder must have, to refuse a folder that has changed.
-
-    Returns
-    -------
-    Manifest
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written to, is in use by another run or was changed by one, or has
-        other files in it.
+    If the vectors are no longer those of the file `replaces`, another run has changed the folder, and
+    an `InputError` is raised.
     """
     require_index_folder(folder)
     with lock_folder(folder):
@@ -210,21 +136,20 @@ def write_folder(
         matches = [_NUMBERED_FILE.search(path.name) for path in folder.iterdir()]
         number = 1 + max((int(match[1]) for match in matches if match), default=0)
         files = {}
-        for name, (suffix, write) in writers.items():
+        for name, suffix in SUFFIXES.items():
             path = folder / f"{name}-{number:05}{suffix}"
             with atomic_path(path) as temporary:
-                write(temporary)
+                writers[name](temporary)
             files[name] = ManifestFile(path.name, path.stat().st_size, checksum(path))
-        manifest = create_manifest(files)
         with atomic_path(folder / MANIFEST) as temporary:
-            encoded = msgspec.json.encode(manifest)
+            encoded = msgspec.json.encode(msgspec.structs.replace(manifest, files=files))
             temporary.write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
         current = {file.name for file in files.values()}
         for path in folder.iterdir():
             if _NUMBERED_FILE.search(path.name) and path.name not in current:
                 with contextlib.suppress(OSError):
                     path.unlink()
-        return manifest
+        return files
 
 
 def checksum(path: Path) -> str:

@@ -14,19 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from siamese.errors import InputError
 from siamese.indexes.faiss import layout as faiss_layout
 from siamese.indexes.faiss.filtered_view import FilteredView
-from siamese.indexes.faiss.folder import (
-    FORMAT,
-    Manifest,
-    ManifestFile,
-    read_folder,
-    write_folder,
-)
+from siamese.indexes.faiss.folder import FORMAT, Manifest, read_folder, write_folder
 from siamese.indexes.faiss.layout import Layout, RecallSample, build_vectors, tune_graph
 from siamese.indexes.faiss.picture_table import PictureTable
 from siamese.indexes.faiss.vectors import (
     copy_to_memory,
     decode,
-    faiss_version,
     is_graph,
     read_vectors,
     write_vectors,
@@ -58,20 +51,8 @@ class FaissIndex:
     """Index in a folder, exact for few pictures, a graph for many; see `Index`.
 
     Created by `build` or `open`. A removed picture keeps its row, which no search finds, until
-    `save` builds the index again because many were removed.
-
-    Attributes
-    ----------
-    name : str
-        Name of the index for messages: its folder, once it has one.
-    model : ModelFacts
-        Facts about the model that computed the vectors.
-    layout : Layout
-        How the vectors are stored and searched, with the measured recall.
-    min_recall : float
-        The least share of the nearest pictures that a search must find; `save` ensures it.
-    augmented : bool
-        Whether each vector is mixed with its neighbours.
+    `save` builds the index again because many were removed. `save` also ensures that a search finds
+    at least the share `min_recall` of the 10 nearest pictures.
     """
 
     def __init__(
@@ -110,31 +91,7 @@ class FaissIndex:
         min_recall: float = MIN_RECALL,
         augmented: bool = False,
     ) -> FaissIndex:
-        """Build an index in memory, and report its layout on standard error.
-
-        Parameters
-        ----------
-        vectors : array-like of shape (n, d)
-            Vectors of length 1.
-        metadata : sequence of n Metadata
-        model : ModelFacts
-            Facts about the model that computed the vectors.
-        contents : sequence of n bytes, optional
-            See `IndexedPicture`.
-        min_recall : float, default 0.98
-            The least share of the 10 nearest pictures that a search must find.
-        augmented : bool, default False
-            Whether each vector is mixed with its neighbours.
-
-        Returns
-        -------
-        FaissIndex
-
-        Raises
-        ------
-        InputError
-            If there are no pictures, the arguments do not match, or no graph finds enough.
-        """
+        """Build an index in memory, and report its layout on standard error."""
         data = np.asarray(vectors, np.float32)
         if not data.size:
             raise InputError("no pictures to index")
@@ -152,18 +109,12 @@ class FaissIndex:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FaissIndex:
-        """Open a folder, without reading its vectors into memory.
-
-        Raises
-        ------
-        InputError
-            If the folder is missing, damaged, not an index, or of a newer version.
-        """
+        """Open a folder, without reading its vectors into memory."""
         folder = Path(path)
 
-        def read(manifest: Manifest, paths: list[Path]) -> FaissIndex:
-            vectors = read_vectors(paths[0])
-            pictures = PictureTable.open(paths[1])
+        def read(manifest: Manifest, vectors_path: Path, pictures_path: Path) -> FaissIndex:
+            vectors = read_vectors(vectors_path)
+            pictures = PictureTable.open(pictures_path)
             if not (
                 len(pictures) == vectors.ntotal == manifest.rows
                 and pictures.is_present.sum() == manifest.pictures
@@ -184,16 +135,14 @@ class FaissIndex:
                 vectors_file=manifest.files["vectors"].name,
             )
 
-        return read_folder(folder, ("vectors", "pictures"), read)
+        return read_folder(folder, read)
 
     @property
     def name(self) -> str:
-        """Name of the index for messages: its folder, once it has one."""
         return "the index" if self._folder is None else str(self._folder)
 
     @property
     def embedding_size(self) -> int:
-        """Number of dimensions."""
         return self._vectors.d
 
     def __len__(self) -> int:
@@ -202,41 +151,29 @@ class FaissIndex:
     def query(
         self, X: ArrayLike, k: int = 10, labels: LabelFilter = EVERYTHING
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find the nearest neighbours; see `Index.query`.
-
-        A graph finds about `layout.recall` of the nearest pictures. With a filter all pictures
-        that it keeps are compared, so that none is missed.
-        """
+        """Find about `layout.recall` of the nearest neighbours; with a filter, all of them."""
         X = check_queries(np.ascontiguousarray(X, np.float32), k, self)
         view = self._view(labels)
         distances, rows = view.search(X, min(k, view.count))
         return np.sqrt(np.maximum(distances, 0, dtype=np.float64)), rows
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
-        """Return the metadata of some rows; see `Index.metadata_of`."""
         return self._pictures.metadata_of(rows)
 
     def vectors(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """Return the vectors of some rows; see `Index.vectors`.
-
-        A graph stores them with a precision of 11 or 8 bits.
-        """
+        """Return the vectors of some rows; a graph stores them with 11 or 8 bits of precision."""
         return decode(self._vectors, np.asarray(rows, np.intp))
 
     def find(self, *, item_id: str | None = None, filename: str | None = None) -> NDArray[np.intp]:
-        """Find rows by item and filename; see `Index.find`."""
         return self._pictures.find(item_id, filename)
 
     def item_sizes(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
-        """Count the pictures of some items; see `Index.item_sizes`."""
         return self._pictures.item_sizes(item_ids)
 
     def label_counts(self) -> dict[str, int]:
-        """Count the pictures with each label; see `Index.label_counts`."""
-        return self._pictures.label_counts()
+        return self._pictures.labels.counts(self._pictures.is_present)
 
     def entries(self) -> Iterator[IndexedPicture]:
-        """Iterate over all pictures; see `Index.entries`."""
         return self._pictures.entries()
 
     def add(
@@ -245,7 +182,6 @@ class FaissIndex:
         metadata: Sequence[Mapping[str, Any]],
         contents: Sequence[bytes] | None = None,
     ) -> NDArray[np.intp]:
-        """Add pictures, to the graph if there is one; see `Index.add`."""
         data = np.ascontiguousarray(vectors, np.float32)
         pictures = check_new_pictures(
             data, metadata, self.model, f"{self.name}: nothing added", contents
@@ -259,52 +195,46 @@ class FaissIndex:
         return np.arange(count, count + len(data))
 
     def remove(self, rows: ArrayLike) -> None:
-        """Remove the pictures of some rows; see `Index.remove`."""
         self._set(self._vectors, self._pictures.remove(rows), is_mapped=self._is_mapped)
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Write the index; see `Index.save`.
+        """Write the index, unless another run has changed it since it was opened.
 
-        If many pictures were added, recall is measured again; if it is too low, or many were
-        removed, the vectors are built again.
-
-        Raises
-        ------
-        InputError
-            If it cannot be written, or another run has changed it since it was opened.
+        If many pictures were added, recall is measured again. If recall is too low or many pictures
+        were removed, the vectors are built again.
         """
+        import faiss
+
         folder = self._folder if path is None else Path(path)
         if folder is None:
             raise InputError("the index has no folder yet; give one")
         self._rebuild_if_needed()
 
-        def create_manifest(files: dict[str, ManifestFile]) -> Manifest:
-            return Manifest(
-                format=FORMAT,
-                backend="faiss",
-                metric="euclidean",
-                pictures=len(self),
-                rows=len(self._pictures),
-                unmeasured=self._unmeasured,
-                embedding_size=self.embedding_size,
-                model=self.model,
-                layout=self.layout,
-                min_recall=self.min_recall,
-                augmented=self.augmented,
-                versions={"siamese": __version__, "faiss": faiss_version()},
-                files=files,
-            )
-
-        manifest = write_folder(
+        manifest = Manifest(
+            format=FORMAT,
+            backend="faiss",
+            metric="euclidean",
+            pictures=len(self),
+            rows=len(self._pictures),
+            unmeasured=self._unmeasured,
+            embedding_size=self.embedding_size,
+            model=self.model,
+            layout=self.layout,
+            min_recall=self.min_recall,
+            augmented=self.augmented,
+            versions={"siamese": __version__, "faiss": faiss.__version__},
+            files={},
+        )
+        files = write_folder(
             folder,
-            create_manifest,
+            manifest,
             {
-                "vectors": (".faiss", lambda path: write_vectors(self._vectors, path)),
-                "pictures": (".arrow", self._pictures.write),
+                "vectors": lambda path: write_vectors(self._vectors, path),
+                "pictures": self._pictures.write,
             },
             replaces=self._vectors_file if folder == self._folder else None,
         )
-        self._folder, self._vectors_file = folder, manifest.files["vectors"].name
+        self._folder, self._vectors_file = folder, files["vectors"].name
 
     def _set(self, vectors: faiss.Index, pictures: PictureTable, *, is_mapped: bool) -> None:
         self._vectors, self._pictures, self._is_mapped = vectors, pictures, is_mapped

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamese.errors import InputError
-from siamese.indexes.faiss.vectors import bits_per_number, links_per_vector
+from siamese.indexes.faiss.vectors import codes_of
 from siamese.utils.progress import progress_bar
 from siamese.vectors.nearest import nearest_by_distance
 
@@ -52,19 +52,8 @@ BLOCK_ROWS = 2**14
 class Layout(msgspec.Struct, frozen=True):
     """How vectors are stored and searched, and what share of the nearest a search finds.
 
-    Attributes
-    ----------
-    kind : {"exact", "graph"}
-    bits : int
-        Bits per number of a vector.
-    links : int
-        Links per vector of the graph (M); 0 without a graph.
-    ef_search : int
-        Candidates that a query keeps (efSearch); 0 without a graph.
-    recall : float
-        Share of the 10 nearest vectors that a search finds; 1 without a graph.
-    queries : int
-        Number of queries that measured the recall.
+    `kind` is "exact" or "graph"; an exact index has no `links` and no `ef_search`, and a recall of
+    1.
     """
 
     kind: str
@@ -85,25 +74,7 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def build_vectors(vectors: NDArray[np.float32], min_recall: float) -> tuple[faiss.Index, Layout]:
-    """Build a FAISS index whose searches are fast and find enough.
-
-    Parameters
-    ----------
-    vectors : array of shape (n, d)
-        Vectors of length 1.
-    min_recall : float
-        The least share of the 10 nearest vectors that a search must find.
-
-    Returns
-    -------
-    index : faiss.Index
-    layout : Layout
-
-    Raises
-    ------
-    InputError
-        If no graph finds enough.
-    """
+    """Build the fastest FAISS index that finds at least `min_recall` of the 10 nearest vectors."""
     import faiss
 
     count, size = vectors.shape
@@ -130,16 +101,7 @@ def build_vectors(vectors: NDArray[np.float32], min_recall: float) -> tuple[fais
 
 
 def build_graph(vectors: NDArray[np.float32], bits: int, links: int) -> faiss.IndexHNSWSQ:
-    """Link vectors in a graph, and show progress.
-
-    Parameters
-    ----------
-    vectors : array of shape (n, d)
-    bits : {8, 16}
-        Bits per number.
-    links : int
-        Links per vector (M).
-    """
+    """Link vectors in a graph, and show progress."""
     import faiss
 
     quantizers = {8: faiss.ScalarQuantizer.QT_8bit, 16: faiss.ScalarQuantizer.QT_fp16}
@@ -165,33 +127,17 @@ def tune_graph(graph: faiss.IndexHNSWSQ, sample: RecallSample, min_recall: float
             break
         if min_recall <= recall < last_recall + MIN_GAIN:
             break
-    return Layout(
-        "graph",
-        bits_per_number(graph),
-        links_per_vector(graph),
-        ef_search,
-        recall,
-        len(sample.queries),
-    )
+    bits = 8 * codes_of(graph).shape[1] // graph.d
+    links = graph.hnsw.nb_neighbors(1)  # on level 1, which has M; level 0 has twice as many
+    return Layout("graph", bits, links, ef_search, recall, len(sample.queries))
 
 
 class RecallSample:
     """Queries that measure recall, with their true nearest neighbours.
 
     A vector of the index itself would be too easy to find. So a query relates to a vector as its
-    two nearest neighbours relate to each other, ``v_i + v_j - v_k``: it is as far from the index
-    as a new photo of a known item.
-
-    Parameters
-    ----------
-    vectors : array of shape (n, d)
-        Vectors of length 1.
-
-    Attributes
-    ----------
-    queries : array of shape (q, d)
-    k : int
-        Number of neighbours that count.
+    two nearest neighbours relate to each other, ``v_i + v_j - v_k``: it is as far from the index as
+    a new photo of a known item.
     """
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
@@ -209,12 +155,8 @@ class RecallSample:
     def recall(self, rows: NDArray[np.intp]) -> float:
         """Return the share of found vectors that are as near as the k nearest.
 
-        Distances are compared, not rows, because of equal vectors either may be found.
-
-        Parameters
-        ----------
-        rows : int array of shape (q, k)
-            The vectors that a search found; -1 for none.
+        Distances are compared, not rows, because of equal vectors either may be found. A row of -1 counts
+        as not found.
         """
         distances = self._squared_distances(np.maximum(rows, 0))
         return float(((distances <= self._farthest) & (rows >= 0)).mean())

@@ -21,13 +21,7 @@ NO_CONTENT = bytes(CONTENT_BYTES)
 
 
 class PictureTable:
-    """Item, filename, labels and content of each row; a removed picture keeps its row.
-
-    Parameters
-    ----------
-    table : pyarrow.Table
-        See `table_schema`.
-    """
+    """Item, filename, labels and content of each row; a removed picture keeps its row."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
@@ -39,7 +33,6 @@ class PictureTable:
     def from_metadata(
         cls, metadata: Sequence[Metadata], contents: Sequence[bytes] | None
     ) -> PictureTable:
-        """Create a table with one row per picture."""
         import pyarrow as pa
 
         contents = [NO_CONTENT] * len(metadata) if contents is None else contents
@@ -54,13 +47,7 @@ class PictureTable:
 
     @classmethod
     def open(cls, path: Path) -> PictureTable:
-        """Map a file into memory.
-
-        Raises
-        ------
-        ValueError
-            If it is not such a table, or is inconsistent.
-        """
+        """Map a file into memory, or raise a `ValueError` if it is not a consistent table."""
         import pyarrow as pa
 
         try:
@@ -81,7 +68,6 @@ class PictureTable:
         return pictures
 
     def write(self, path: Path) -> None:
-        """Write the table to an Arrow file."""
         import pyarrow as pa
 
         with path.open("wb") as file, pa.ipc.new_file(file, table_schema()) as writer:
@@ -92,14 +78,13 @@ class PictureTable:
 
     @cached_property
     def is_present(self) -> NDArray[np.bool_]:
-        """Whether the picture of each row has not been removed, a bool array of shape (n,)."""
+        """Whether the picture of each row has not been removed."""
         bits = np.frombuffer(self._here.buffers()[1] or b"", np.uint8)
         first, count = self._here.offset, len(self._here)
         return np.unpackbits(bits, bitorder="little")[first : first + count].view(np.bool_)
 
     @cached_property
     def labels(self) -> LabelTable:
-        """The labels of all rows."""
         return LabelTable(
             self._labels.values.dictionary.to_pylist(),
             _to_numpy(self._labels.flatten().indices),
@@ -107,7 +92,6 @@ class PictureTable:
         )
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
-        """Return the metadata of some rows."""
         item, filename, labels = self._item, self._filename, self._labels
         return [
             {
@@ -119,42 +103,35 @@ class PictureTable:
         ]
 
     def find(self, item_id: str | None, filename: str | None) -> NDArray[np.intp]:
-        """Return the present rows of an item, of a file, or of both."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         mask = self.is_present
         if item_id is not None:
             mask = mask & (self._item_numbers == self._number_of_item.get(item_id, -1))
-        if filename is not None and not _is_utf8(filename):
-            return np.empty(0, np.intp)
         if filename is not None:
-            mask = mask & pc.equal(self._filename, filename).to_numpy(zero_copy_only=False)
+            try:
+                name = pa.scalar(filename, pa.string())
+            except UnicodeEncodeError:  # a name from the command line may have any bytes
+                return np.empty(0, np.intp)
+            mask = mask & pc.equal(self._filename, name).to_numpy(zero_copy_only=False)
         return np.flatnonzero(mask)
 
     def item_sizes(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
-        """Count the present pictures of some items."""
         numbers = [self._number_of_item.get(item_id, -1) for item_id in item_ids]
         return self._sizes[numbers]
 
     def entries(self) -> Iterator[IndexedPicture]:
-        """Iterate over the present pictures."""
-        row = 0
-        for batch in self.table.to_batches(max_chunksize=2**14):
-            columns = (batch.column(number).to_pylist() for number in range(5))
-            for item_id, filename, labels, content, is_present in zip(*columns, strict=True):
-                if is_present:
-                    metadata = Metadata(item_id=item_id, filename=filename, labels=labels)
-                    yield IndexedPicture(row, metadata, None if content == NO_CONTENT else content)
-                row += 1
-
-    def label_counts(self) -> dict[str, int]:
-        """Count the labels of the present pictures; see `Index.label_counts`."""
-        return self.labels.counts(self.is_present)
+        batches = self.table.to_batches(max_chunksize=2**14)
+        pictures = (picture for batch in batches for picture in batch.to_pylist())
+        for row, picture in enumerate(pictures):
+            content, is_present = picture.pop("content"), picture.pop("here")
+            if is_present:
+                yield IndexedPicture(row, picture, None if content == NO_CONTENT else content)
 
     def append(
         self, metadata: Sequence[Metadata], contents: Sequence[bytes] | None
     ) -> PictureTable:
-        """Return a table with further rows."""
         import pyarrow as pa
 
         added = PictureTable.from_metadata(metadata, contents).table
@@ -162,7 +139,6 @@ class PictureTable:
         return PictureTable(joined.combine_chunks())
 
     def remove(self, rows: ArrayLike) -> PictureTable:
-        """Return a table in which some rows are no longer present."""
         import pyarrow as pa
 
         is_present = self.is_present.copy()
@@ -171,7 +147,6 @@ class PictureTable:
         return PictureTable(self.table.set_column(number, "here", pa.array(is_present)))
 
     def take(self, rows: NDArray[np.intp]) -> PictureTable:
-        """Return a table of some rows, in their order."""
         return PictureTable(self.table.take(rows).combine_chunks())
 
     @cached_property
@@ -213,15 +188,6 @@ def _encode_labels(labels: Iterable[list[str]]) -> pa.ListArray:
 
     lists = pa.array([list(dict.fromkeys(names)) for names in labels], pa.list_(pa.string()))
     return pa.ListArray.from_arrays(lists.offsets, lists.values.dictionary_encode())
-
-
-def _is_utf8(text: str) -> bool:
-    """Check whether a name can be in the table; one from the command line may have other bytes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _to_numpy(array: pa.Array) -> NDArray[np.int32]:

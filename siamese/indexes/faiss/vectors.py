@@ -20,16 +20,6 @@ def is_graph(index: faiss.Index) -> bool:
     return hasattr(index, "hnsw")
 
 
-def bits_per_number(index: faiss.Index) -> int:
-    """Return the number of bits that store one number of a vector."""
-    return 8 * codes_of(index).shape[1] // index.d
-
-
-def links_per_vector(graph: faiss.IndexHNSWSQ) -> int:
-    """Return the number of links per vector, M."""
-    return graph.hnsw.nb_neighbors(1)
-
-
 def copy_to_memory(index: faiss.Index) -> faiss.Index:
     """Copy an index that is mapped from a file."""
     import faiss
@@ -38,12 +28,7 @@ def copy_to_memory(index: faiss.Index) -> faiss.Index:
 
 
 def decode(index: faiss.Index, rows: NDArray[np.intp] | None = None) -> NDArray[np.float32]:
-    """Return some vectors, all by default, as exactly as they are stored.
-
-    Returns
-    -------
-    float32 array of shape (n, d)
-    """
+    """Return some vectors, all by default, as exactly as they are stored."""
     codes = codes_of(index) if rows is None else codes_of(index)[rows]
     if not len(codes):
         return np.empty((0, index.d), np.float32)
@@ -84,22 +69,10 @@ def codes_of(index: faiss.Index) -> NDArray[np.uint8]:
     return codes.reshape(storage.ntotal, storage.code_size)
 
 
-def faiss_version() -> str:
-    """Return the version of FAISS."""
-    import faiss
-
-    return faiss.__version__
-
-
 def read_vectors(path: Path) -> faiss.Index:
     """Map an index into memory, after checking that its file is safe to search.
 
-    Vectors can be added only to a copy; see `copy_to_memory`.
-
-    Raises
-    ------
-    ValueError
-        If the file is not as FAISS writes an index of `build_vectors`.
+    It cannot be changed; to add vectors, use `copy_to_memory`.
     """
     import faiss
 
@@ -111,13 +84,7 @@ def read_vectors(path: Path) -> faiss.Index:
 
 
 def write_vectors(index: faiss.Index, path: Path) -> None:
-    """Write an index.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written.
-    """
+    """Write an index to a file."""
     import faiss
 
     try:
