@@ -108,7 +108,7 @@ def load_embedder(
 
 def load_index_embedder(index: Index, index_place: str, **model: Any) -> Embedder:
     """Load the model that the options name, or else the one that the index was built with."""
-    from siamese.indexes.model_path import find_moved_checkpoint
+    from siamese.indexes.place import find_moved_checkpoint
 
     return load_embedder(**model, recorded=find_moved_checkpoint(index.model, index_place))
 

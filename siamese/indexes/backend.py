@@ -1,4 +1,4 @@
-"""What every backend offers: it builds, opens and watches the indexes of one kind."""
+"""The interface of a backend, which builds, opens and watches indexes of one kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from siamese.models.facts import ModelFacts
 State: TypeAlias = tuple[int | str, ...]
 """A value that changes when an index is replaced.
 
-Copies of one index on several machines differ only in the first element.
+For copies of one index on several machines, only the first element differs.
 """
 
 

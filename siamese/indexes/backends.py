@@ -66,7 +66,8 @@ def open_index(place: Place, collection: str = COLLECTION) -> Index:
 def choose_backend(place: Place | None, name: str | None) -> Backend:
     """Choose the backend of a new index.
 
-    It is the one with that name, or else the one of the index at the place, of its suffix, or balltree.
+    By default, the backend is that of the index at the place, else the one with its suffix, else
+    balltree.
     """
     if name is not None and name not in BACKENDS:
         raise InputError(f"--backend {name}: unknown; choose one of {', '.join(BACKENDS)}")
@@ -83,6 +84,5 @@ def choose_backend(place: Place | None, name: str | None) -> Backend:
         return named
     if found not in (None, DEFAULT):
         return found
-    suffix = Path(place).suffix
-    backends = BACKENDS.values()
-    return next((each for each in backends if Path(each.default_place).suffix == suffix), DEFAULT)
+    by_suffix = {Path(backend.default_place).suffix: backend for backend in BACKENDS.values()}
+    return by_suffix.get(Path(place).suffix, DEFAULT)

@@ -112,10 +112,10 @@ def index_catalogue(
 ) -> IndexedCatalogue:
     """Embed a catalogue and write its index, completely or not at all.
 
-    Pictures that cannot be used are skipped and listed in the `skipped_list` of the place. After an
-    interruption, or when the catalogue has grown, another call embeds only the pictures that are
-    not in the store. By default this is the `embeddings_folder` of the place, from which the
-    pictures that are no longer in the catalogue are then deleted.
+    Pictures that cannot be used are skipped and listed in the `skipped_list` of the place. If this
+    is interrupted, or the catalogue has grown, another call embeds only the pictures that are not
+    in the store. Without a `store`, the embeddings go to the `embeddings_folder` of the place, and
+    those of pictures that are no longer in the catalogue are deleted.
     """
     if plan.index is not None:
         _require_model(plan.index, embedder)
@@ -134,7 +134,7 @@ def index_catalogue(
             f"{catalogue.image_dir}: none of the {len(catalogue.pictures)} pictures can be used; "
             "run `siamese check` to see why"
         )
-    # The list first, so that an index that lacks pictures always has one.
+    # Written first, so that every index that lacks pictures has such a list.
     _write_skipped(embeddings.skipped, skipped_list(plan.place, plan.collection))
     index, changes = _write_index(plan, embeddings, embedder)
     return IndexedCatalogue(

@@ -25,13 +25,15 @@ def update_index(
     metadata: Sequence[Metadata],
     contents: Sequence[bytes],
 ) -> Changes:
-    """Make an index hold exactly the given pictures, without saving it.
+    """Make an index hold exactly the given pictures, each of them once, without saving it.
 
-    A picture is unchanged if its item, its filename, its labels and the contents of its file are
-    the same; if the index does not store the contents, the vectors are compared. If a call is
-    interrupted, another one leads to the same index. No picture may be given twice.
+    A picture is unchanged if its item, filename, labels and file contents are the same. If the
+    index does not store the contents, the vectors are compared. An interrupted update can be
+    repeated.
     """
-    new = {(one["item_id"], one["filename"]): number for number, one in enumerate(metadata)}
+    number_of = {
+        (picture["item_id"], picture["filename"]): number for number, picture in enumerate(metadata)
+    }
 
     def is_unchanged(entry: IndexedPicture, number: int) -> bool:
         if set(entry.metadata["labels"]) != set(metadata[number]["labels"]):
@@ -42,7 +44,7 @@ def update_index(
 
     stale, changed, removed = [], [], 0
     for entry in index.entries():
-        number = new.pop((entry.metadata["item_id"], entry.metadata["filename"]), None)
+        number = number_of.pop((entry.metadata["item_id"], entry.metadata["filename"]), None)
         if number is None:  # not in the catalogue, or a second row of a picture
             removed += 1
         elif is_unchanged(entry, number):
@@ -50,8 +52,8 @@ def update_index(
         else:
             changed.append(number)
         stale.append(entry.row)
-    added = list(new.values())
-    # First add, so that a search in between finds every picture.
+    added = list(number_of.values())
+    # Add before removing, so that a search in between finds every picture.
     written = added + changed
     if written:
         rows = index.add(

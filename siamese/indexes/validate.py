@@ -36,7 +36,7 @@ def check_queries(X: NDArray[T], k: int, index: Index) -> NDArray[T]:
 def check_pictures(
     vectors: NDArray[np.floating], metadata: object, model: ModelFacts | None
 ) -> list[Metadata]:
-    """Check vectors, metadata and model, and return the metadata; raise a `ValueError`."""
+    """Return the metadata of some vectors, or raise a `ValueError` if they do not match."""
     if vectors.ndim != 2:
         raise ValueError(f"the vectors have shape {vectors.shape}, not (pictures, dimensions)")
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
@@ -63,7 +63,7 @@ def check_new_pictures(
     failure: str,
     contents: Sequence[bytes] | None = None,
 ) -> list[Metadata]:
-    """Check pictures to add; `failure` starts the error, such as "nothing indexed"."""
+    """Return the metadata of new pictures, or raise an `InputError` that starts with `failure`."""
     try:
         pictures = check_pictures(vectors, list(metadata), model)
         sizes = None if contents is None else [len(content) for content in contents]

@@ -40,8 +40,8 @@ class BallTreeIndex:
          "model": {"name", "fingerprint", "embedding_size", "picture_size", "path"}}
 
     with ``"augmented": True`` if each vector is mixed with its neighbours. Files of old versions
-    have no model. A BallTree cannot be changed, so after pictures were added or removed, the next
-    search builds a new one.
+    have no model. A BallTree cannot be changed, so the first search after a change builds a new
+    one.
     """
 
     def __init__(
@@ -84,7 +84,8 @@ class BallTreeIndex:
     def open(cls, path: str | os.PathLike[str]) -> BallTreeIndex:
         """Open an index file without executing anything in it.
 
-        The file may be of any version of scikit-learn and numpy, because only checked numbers are read.
+        The file may be of any version of scikit-learn and numpy, because only checked numbers are
+        read.
         """
         from sklearn.metrics import DistanceMetric
         from sklearn.neighbors import BallTree

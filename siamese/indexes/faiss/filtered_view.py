@@ -13,18 +13,16 @@ if TYPE_CHECKING:
     import faiss
 
 COPIED_SHARE = 0.1
-"""Up to this share of all vectors, those that a filter keeps are copied, which makes comparing all
-of them faster."""
+"""Up to this share of all vectors, the selected ones are copied to be compared faster."""
 
 
 class FilteredView:
     """Some vectors of an index, searched in the way that suits them.
 
-    `mask` says which vectors a search may find, and `is_filtered` whether a filter leaves out the
-    others or they were removed. With a filter, all vectors that it keeps are compared. A search of
-    the graph moves from vectors near the query to nearer ones, and would miss what a filter keeps
-    elsewhere: for the nearest apples and bananas of any of 2,000 photos of groceries, it found 70 %
-    of the right ones.
+    A search finds only the vectors of `mask`; the others are left out by a filter if `is_filtered`,
+    or else have been removed. All vectors that a filter keeps are compared, because a search of the
+    graph only moves from vectors near the query to nearer ones, and misses others: for the nearest
+    apples and bananas of any of 2,000 photos of groceries, it found 70 % of the right ones.
     """
 
     def __init__(
@@ -67,9 +65,9 @@ class FilteredView:
         ef_search = max(self._ef_search * self._total // self.count, 2 * k)
         parameters = faiss.SearchParametersHNSW(efSearch=ef_search, sel=self._selector)
         distances, rows = self._index.search(X, k, params=parameters)
-        (short,) = np.nonzero(rows[:, -1] < 0)  # many equal vectors can cut a graph in two
-        if len(short):
-            distances[short], rows[short] = self._compare_all(X[short], k)
+        incomplete = rows[:, -1] < 0  # many equal vectors can cut a graph in two
+        if incomplete.any():
+            distances[incomplete], rows[incomplete] = self._compare_all(X[incomplete], k)
         return distances, rows
 
     def _compare_all(

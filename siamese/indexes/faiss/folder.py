@@ -1,7 +1,7 @@
 """A folder with a manifest that names its files and their checksums.
 
 A new version of the files gets new names. Then the manifest is replaced, and only then are the old
-files deleted. So a reader finds either version, and a stop in between loses nothing.
+files deleted. So a reader always finds one complete version, even after an interruption.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ T = TypeVar("T")
 
 
 class ManifestFile(msgspec.Struct, frozen=True):
-    """Size and XXH3 checksum, in hexadecimal digits, of a file of the folder.
+    """Name, size and XXH3 checksum of a file of the folder.
 
-    The checksum finds damage, but does not protect from an attacker: readers must be safe whatever
-    the file holds.
+    The checksum, in hexadecimal digits, finds damage. It does not protect from an attacker, so
+    reading must be safe whatever the file holds.
     """
 
     name: str
@@ -66,9 +66,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_folder(folder: Path, read: Callable[[Manifest, Path, Path], T]) -> T:
-    """Check the files of a folder, and read them with a function of the manifest and their paths.
+    """Check the files of a folder, and return `read(manifest, vectors_path, pictures_path)`.
 
-    If the function raises a `ValueError`, the folder is reported as damaged.
+    If `read` raises a `ValueError`, the folder is reported as damaged.
     """
     require_artefact(folder, "an index", *INDEXES)
     while True:
@@ -120,10 +120,10 @@ def write_folder(
     *,
     replaces: str | None = None,
 ) -> dict[str, ManifestFile]:
-    """Write the files with one function for each, then the manifest, and return the files it names.
+    """Write the files of an index with `writers`, then the manifest, and return its `files`.
 
-    If the vectors are no longer those of the file `replaces`, another run has changed the folder, and
-    an `InputError` is raised.
+    If `replaces` is given, the file name of the vectors, and another run has changed the folder
+    since, an `InputError` is raised.
     """
     require_index_folder(folder)
     with lock_folder(folder):
@@ -153,7 +153,10 @@ def write_folder(
 
 
 def checksum(path: Path) -> str:
-    """Return the XXH3 of a file; reading it in parts does not count as memory of this process."""
+    """Return the XXH3 of a file.
+
+    It is read in parts, because mapped pages would count as memory of this process.
+    """
     import xxhash
 
     digest = xxhash.xxh3_64()

@@ -1,4 +1,4 @@
-"""The index for many pictures: FAISS on disk, mapped into memory, updated without a rebuild."""
+"""The index for many pictures: FAISS files that are mapped into memory."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
     import faiss
 
 MIN_RECALL = 0.98
-"""The recall that an index has at least by default."""
+"""Default of the least share of the 10 nearest pictures that a search must find."""
 
 CACHED_VIEWS = 8
 """Number of filters whose view of the vectors is cached."""
 
 MANY_REMOVED = 0.2
-"""Share of removed rows from which `FaissIndex.save` builds the graph again."""
+"""Share of removed rows above which `FaissIndex.save` builds the graph again."""
 
 MANY_ADDED = 0.05
-"""Share of added rows from which `FaissIndex.save` measures recall again."""
+"""Share of added rows above which `FaissIndex.save` measures recall again."""
 
 
 class FaissIndex:
     """Index in a folder, exact for few pictures, a graph for many; see `Index`.
 
-    Created by `build` or `open`. A removed picture keeps its row, which no search finds, until
-    `save` builds the index again because many were removed. `save` also ensures that a search finds
-    at least the share `min_recall` of the 10 nearest pictures.
+    Created by `build` or `open`. A search finds at least the share `min_recall` of the 10 nearest
+    pictures; `save` ensures it. A removed picture keeps its row, which no search finds, until so
+    many are removed that `save` builds the index again.
     """
 
     def __init__(
@@ -75,9 +75,6 @@ class FaissIndex:
         self._unmeasured = unmeasured
         self._folder = folder
         self._vectors_file = vectors_file
-        self._vectors: faiss.Index
-        self._pictures: PictureTable
-        self._is_mapped: bool
         self._set(vectors, pictures, is_mapped=folder is not None)
 
     @classmethod
@@ -187,11 +184,12 @@ class FaissIndex:
             data, metadata, self.model, f"{self.name}: nothing added", contents
         )
         count = len(self._pictures)
+        index = self._vectors
         if self._is_mapped:  # other processes read the file
-            self._vectors = copy_to_memory(self._vectors)
-        self._vectors.add(data)
+            index = copy_to_memory(index)
+        index.add(data)
         self._unmeasured += len(data)
-        self._set(self._vectors, self._pictures.append(pictures, contents), is_mapped=False)
+        self._set(index, self._pictures.append(pictures, contents), is_mapped=False)
         return np.arange(count, count + len(data))
 
     def remove(self, rows: ArrayLike) -> None:
@@ -209,7 +207,6 @@ class FaissIndex:
         if folder is None:
             raise InputError("the index has no folder yet; give one")
         self._rebuild_if_needed()
-
         manifest = Manifest(
             format=FORMAT,
             backend="faiss",
@@ -237,7 +234,9 @@ class FaissIndex:
         self._folder, self._vectors_file = folder, files["vectors"].name
 
     def _set(self, vectors: faiss.Index, pictures: PictureTable, *, is_mapped: bool) -> None:
-        self._vectors, self._pictures, self._is_mapped = vectors, pictures, is_mapped
+        self._vectors: faiss.Index = vectors
+        self._pictures: PictureTable = pictures
+        self._is_mapped: bool = is_mapped
         self._count = int(pictures.is_present.sum())
         self._views: dict[LabelFilter, FilteredView] = {}
 

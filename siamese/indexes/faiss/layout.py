@@ -22,25 +22,26 @@ if TYPE_CHECKING:
     import faiss
 
 MAX_EXACT = 10_000
-"""Up to this number of pictures all are compared, in half a millisecond for 256 dimensions."""
+"""Up to this number of pictures, all are compared: half a millisecond for 256 dimensions."""
 
 MAX_HALF_BYTES = 4 * 2**30
-"""Up to this size vectors are stored with 16 bits per number, above with 8."""
+"""Up to this size, vectors are stored with 16 bits per number; larger ones with 8."""
 
 LINKS = (16, 32)
-"""Links per vector of a graph (M); the second is for graphs that find too little with the first."""
+"""Links per vector (M); the second is tried if a graph with the first finds too little."""
 
 EF_CONSTRUCTION, EF_CONSTRUCTION_OF_MANY, MANY = 200, 160, 400_000
-"""Candidates from which the links of a vector are chosen, with fewer for many vectors, because
-building their graph takes so long."""
+"""Candidates from which the links of a vector are chosen; fewer from `MANY` vectors on, whose graph
+takes long to build."""
 
 EF_SEARCH = (64, 96, 128, 192, 256, 384, 512)
-"""Candidates that a query keeps, tried in ascending order until recall is `TARGET_RECALL` …"""
+"""Numbers of candidates of a query (efSearch) that `tune_graph` tries."""
 
 TARGET_RECALL = 0.99
+"""Recall at which `tune_graph` stops."""
 
 MIN_GAIN = 0.0005
-"""… or above the required recall, and the last step brought less than this."""
+"""Once recall suffices, `tune_graph` stops at a step that gains less than this."""
 
 SAMPLE_SIZE = 1_000
 """Number of queries that measure recall."""
@@ -50,10 +51,9 @@ BLOCK_ROWS = 2**14
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """How vectors are stored and searched, and what share of the nearest a search finds.
+    """How vectors are stored and searched, and the measured recall.
 
-    `kind` is "exact" or "graph"; an exact index has no `links` and no `ef_search`, and a recall of
-    1.
+    `kind` is "exact" or "graph". An exact index has a recall of 1, without `links` and `ef_search`.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def build_vectors(vectors: NDArray[np.float32], min_recall: float) -> tuple[faiss.Index, Layout]:
-    """Build the fastest FAISS index that finds at least `min_recall` of the 10 nearest vectors."""
+    """Build a FAISS index that finds at least `min_recall` of the 10 nearest vectors."""
     import faiss
 
     count, size = vectors.shape
@@ -153,10 +153,9 @@ class RecallSample:
         self._farthest = self._squared_distances(near[:, -1:]) + 1e-6
 
     def recall(self, rows: NDArray[np.intp]) -> float:
-        """Return the share of found vectors that are as near as the k nearest.
+        """Return the share of rows that are as near as the k nearest; a row of -1 is a miss.
 
-        Distances are compared, not rows, because of equal vectors either may be found. A row of -1 counts
-        as not found.
+        Distances are compared, not rows, because of equal vectors any may be found.
         """
         distances = self._squared_distances(np.maximum(rows, 0))
         return float(((distances <= self._farthest) & (rows >= 0)).mean())
