@@ -86,9 +86,9 @@ class LabelTable:
         return {self.names[code]: int(counts[code]) for code in order if counts[code]}
 
     def mask(self, labels: LabelFilter) -> NDArray[np.bool_]:
-        """Return which rows a filter keeps, as a read-only bool array of shape (n,).
+        """Return which rows a filter keeps, as a bool array of shape (n,).
 
-        The last mask is cached, because one search needs it several times.
+        Do not change it: the last mask is cached, because one search needs it several times.
         """
         last = self._last_mask  # read once, because another thread may replace it
         if last is not None and last[0] == labels:

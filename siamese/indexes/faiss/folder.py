@@ -122,8 +122,8 @@ def write_folder(
 ) -> dict[str, ManifestFile]:
     """Write the files of an index with `writers`, then the manifest, and return its `files`.
 
-    If `replaces` is given, the file name of the vectors, and another run has changed the folder
-    since, an `InputError` is raised.
+    `replaces` is the vectors file that the folder is expected to have; if it has another one,
+    another run has changed the folder, and an `InputError` is raised.
     """
     require_index_folder(folder)
     with lock_folder(folder):
