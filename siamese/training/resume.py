@@ -126,23 +126,16 @@ def read_training_state(path: Path) -> TrainingState:
         ) from error
 
 
-def restore_training(
-    path: Path, optimizer: keras.optimizers.Optimizer, fitted: keras.Model
-) -> None:
-    """Restore the variables of an optimizer from a file.
-
-    A file written before the optimizer took a step leaves it unchanged.
+def restore_optimizer(path: Path, optimizer: keras.optimizers.Optimizer) -> None:
+    """Restore the variables of an optimizer.
 
     Parameters
     ----------
     path : Path
-        A file written by `save_training`.
+        File written by `save_training`. If it holds no optimizer, nothing is restored.
     optimizer : keras.optimizers.Optimizer
-        A new optimizer, not built yet.
-    fitted : keras.Model
-        The model that it optimizes.
+        Built for the model that it optimizes.
     """
-    optimizer.build(fitted.trainable_variables)
     with h5py.File(path, "r") as file:
         if _OPTIMIZER not in file:
             return

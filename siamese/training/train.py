@@ -35,7 +35,7 @@ from siamese.training.recipe import HEAD_SIZE, Recipe
 from siamese.training.resume import (
     TrainingState,
     require_no_unfinished_run,
-    restore_training,
+    restore_optimizer,
     resume_run,
 )
 from siamese.training.training_callback import TrainingCallback, TrainingProgress
@@ -233,8 +233,9 @@ def _fit(callback: TrainingCallback, loss: keras.losses.Loss, resume_from: Path 
     optimizer = keras.optimizers.Adam(schedule)
     if choose_training_precision() == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(fitted.trainable_variables)  # now, so that the step is traced only once
     if resume_from is not None:
-        restore_training(resume_from, optimizer, fitted)
+        restore_optimizer(resume_from, optimizer)
         if generator.draws_by_embeddings:
             callback.update_embeddings()
     generator.epoch = state.epoch

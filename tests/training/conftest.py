@@ -28,20 +28,6 @@ RECIPE = Recipe(
 )
 
 
-class StopError(Exception):
-    """Raised in the middle of a training."""
-
-
-def stop_after(epoch):
-    """Return a watcher that raises `StopError` after an epoch."""
-
-    def watch(progress):
-        if len(progress.history) == epoch + 1:
-            raise StopError
-
-    return watch
-
-
 def copy_after(epoch, output, copy):
     """Return a watcher that copies a run as it is after an epoch, as a kill would leave it."""
 

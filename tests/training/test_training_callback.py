@@ -77,6 +77,37 @@ def test_a_training_can_be_watched(catalogue, start, tmp_path, capsys, monkeypat
     assert [len(now.losses) for now in seldom] == [0, steps]
 
 
+@pytest.mark.parametrize("sampling", ["batch-pairs", "random-pairs"])
+def test_random_views_are_for_training_alone(catalogue, start, tmp_path, sampling):
+    losses = []
+    for augmented in (False, True):
+        # Nothing is learned, so that only the views differ.
+        recipe = replace(
+            RECIPE, sampling=sampling, epochs=1, learning_rate=1e-9, augmented=augmented
+        )
+        output = tmp_path / str(augmented)
+        trained = train(catalogue, recipe, output, start=start, watch=watch_nothing)
+        losses.append(trained.history[1])
+    plain, viewed = losses
+    assert viewed["loss"] != pytest.approx(plain["loss"], rel=1e-3)
+    assert viewed["val_loss"] == pytest.approx(plain["val_loss"], rel=1e-4)
+
+
+class StopError(Exception):
+    """Raised in the middle of a training."""
+
+
+def test_a_watcher_can_stop_a_training(catalogue, start, tmp_path):
+    def stop(progress):
+        if len(progress.history) == 2:
+            raise StopError
+
+    with pytest.raises(StopError):
+        train(catalogue, RECIPE, tmp_path, start=start, watch=stop)
+    state = read_training_state(tmp_path / TRAINING_STATE)
+    assert state.epoch == 1 and not state.finished and not (tmp_path / FINAL_MODEL).exists()
+
+
 class NotANumber(MultiSimilarityLoss):
     def call(self, y_true, y_pred):
         return super().call(y_true, y_pred) * np.nan
@@ -93,22 +124,22 @@ def test_a_loss_that_is_not_finite_stops_the_run(catalogue, start, tmp_path, mon
 def test_patience_ends_a_training_that_does_not_improve_and_a_note_says_so(
     catalogue, start, tmp_path, capsys
 ):
-    recipe = replace(RECIPE, epochs=9, patience=2, learning_rate=1e-12)
+    recipe = replace(RECIPE, epochs=9, patience=1, learning_rate=1e-12)
     trained = train(catalogue, recipe, tmp_path, start=start, watch=watch_nothing)
     (note,) = capsys.readouterr().err.splitlines()
     before, best = trained.history[0]["val_map@r"], trained.history[1]["val_map@r"]
     assert note.startswith("note: no epoch was better than the start") and best <= before
     assert f"MAP@R {before:.3f} before, {best:.3f} at best" in note and "--learning-rate" in note
-    assert trained.best_epoch == 1 and [row["epoch"] for row in trained.history] == [0, 1, 2, 3]
+    assert trained.best_epoch == 1 and [row["epoch"] for row in trained.history] == [0, 1, 2]
     assert read_training_state(tmp_path / TRAINING_STATE).finished
     whole = train(
         catalogue,
-        replace(recipe, patience=None, epochs=4),
+        replace(recipe, patience=None, epochs=3),
         tmp_path / "all",
         start=start,
         watch=watch_nothing,
     )
-    assert len(whole.history) == 5
+    assert len(whole.history) == 4
 
 
 class AllAlike(MultiSimilarityLoss):
