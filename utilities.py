@@ -21,7 +21,7 @@ from siamese.data.remote_files import Folder
 from siamese.errors import InputError
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option(
     "--export",
     type=click.Choice(["savedmodel", "balltree", "faiss", "milvus"]),

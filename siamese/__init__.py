@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from siamese.version import __version__ as __version__
 
-# Type checkers and editors read these imports; at run time `_MODULES` takes their place.
+# Type checkers and editors read these imports; at run time `_HOMES` takes their place.
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue as Catalogue
     from siamese.embedding.embed_catalogue import embed_catalogue as embed_catalogue
@@ -38,28 +38,26 @@ if TYPE_CHECKING:
     from siamese.training.recipe import Recipe as Recipe
     from siamese.training.train import train as train
 
-_MODULES = {
-    "siamese.data.catalogue": ["Catalogue"],
-    "siamese.embedding.embed_catalogue": ["embed_catalogue"],
-    "siamese.embedding.embedder": ["Embedder"],
-    "siamese.errors": ["InputError"],
-    "siamese.evaluation.evaluate": ["evaluate"],
-    "siamese.evaluation.metrics": ["retrieval_metrics"],
-    "siamese.indexes": ["open_index"],
-    "siamese.losses": [
-        "BatchContrastiveLoss",
-        "ContrastiveLoss",
-        "MultiSimilarityLoss",
-        "TripletLoss",
-    ],
-    "siamese.models.backbones": ["base_cnn"],
-    "siamese.models.embedding_model": ["embedding_model", "siamese_network"],
-    "siamese.search.searcher": ["Searcher"],
-    "siamese.training.pair_generator": ["PairGenerator"],
-    "siamese.training.recipe": ["Recipe"],
-    "siamese.training.train": ["train"],
+_HOMES = {
+    "Catalogue": "siamese.data.catalogue",
+    "embed_catalogue": "siamese.embedding.embed_catalogue",
+    "Embedder": "siamese.embedding.embedder",
+    "InputError": "siamese.errors",
+    "evaluate": "siamese.evaluation.evaluate",
+    "retrieval_metrics": "siamese.evaluation.metrics",
+    "open_index": "siamese.indexes",
+    "BatchContrastiveLoss": "siamese.losses",
+    "ContrastiveLoss": "siamese.losses",
+    "MultiSimilarityLoss": "siamese.losses",
+    "TripletLoss": "siamese.losses",
+    "base_cnn": "siamese.models.backbones",
+    "embedding_model": "siamese.models.embedding_model",
+    "siamese_network": "siamese.models.embedding_model",
+    "Searcher": "siamese.search.searcher",
+    "PairGenerator": "siamese.training.pair_generator",
+    "Recipe": "siamese.training.recipe",
+    "train": "siamese.training.train",
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 _KERAS_MODULES = {
     "siamese.losses",

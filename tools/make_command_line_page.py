@@ -46,7 +46,7 @@ def render_page() -> str:
 
 def render_command(name: str, command: click.Command) -> str:
     """Return the section of one command: its usage, its help and a table of its flags."""
-    context = click.Context(command, info_name=name)
+    context = click.Context(command, info_name=name, show_default=True)
     usage = " ".join(command.collect_usage_pieces(context))
     title = "utilities.py" if name.endswith(".py") else name
     lines = [f"## {title}\n", f"```text\n{name} {usage}\n```\n"]

@@ -16,15 +16,16 @@ from siamese.cli.options import (
     labeled_data_options,
     seed_option,
 )
-from siamese.cli.output import print_json
+from siamese.cli.output import EXIT_ERROR, print_json
+from siamese.data.remote_files import Folder
+from siamese.utils.files import atomic_path
 from siamese.utils.text import pluralize
 
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue
-    from siamese.data.remote_files import Folder
 
 output_option = click.option(
-    "--output", type=PATH, default="items.json", show_default=True, help="JSON file to write."
+    "--output", type=PATH, default="items.json", help="JSON file to write."
 )
 
 
@@ -34,8 +35,8 @@ output_option = click.option(
 def check(labeled_data: Path, image_dir: Folder | None, as_json: bool) -> None:
     """List all problems of a catalogue.
 
-    Checks the structure of the JSON file, the filenames and the pictures. Errors (exit code 2)
-    must be corrected; warnings may be intended.
+    Checks the structure of the JSON file, the filenames and the pictures. Correct all errors
+    (exit code 2); warnings may be intentional.
     """
     from siamese.data.check import check_catalogue
 
@@ -47,7 +48,7 @@ def check(labeled_data: Path, image_dir: Folder | None, as_json: bool) -> None:
             for problem in problems:
                 click.echo(f"{kind}: {problem}")
         click.echo(f"{labeled_data}: {report}")
-    sys.exit(2 if report.errors else 0)
+    sys.exit(EXIT_ERROR if report.errors else 0)
 
 
 @click.command(epilog=format_examples("siamese split --labeled-data photos/items.json --train 0.7"))
@@ -56,7 +57,6 @@ def check(labeled_data: Path, image_dir: Folder | None, as_json: bool) -> None:
     "--train",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.7,
-    show_default=True,
     help="Share of the items that go to train.json.",
 )
 @seed_option
@@ -76,28 +76,21 @@ def split(
 ) -> None:
     """Split a catalogue into train.json and test.json.
 
-    Each item goes to one of them with all its pictures. The split is stratified by label.
+    All pictures of an item go to the same file. The split is stratified by label.
     """
-    from siamese.utils.files import atomic_path
-
     output = output or labeled_data.parent
-    parts = dict(
-        zip(
-            ("train", "test"),
-            read_catalogue(labeled_data, image_dir).split(train, seed),
-            strict=True,
-        )
-    )
-    paths = {name: output / f"{name}.json" for name in parts}
+    train_path, test_path = output / "train.json", output / "test.json"
+    train_part, test_part = read_catalogue(labeled_data, image_dir).split(train, seed)
     # Replace both files or neither: a new and an old file could share items.
-    with atomic_path(paths["train"]) as temporary:
-        parts["train"].write(temporary)
-        parts["test"].write(paths["test"])
+    with atomic_path(train_path) as temporary:
+        train_part.write(temporary)
+        test_part.write(test_path)
+    parts = {train_path: train_part, test_path: test_part}
     if as_json:
-        print_json({name: summarize(part, paths[name]) for name, part in parts.items()})
+        print_json({path.stem: summarize(part, path) for path, part in parts.items()})
         return
-    for name, part in parts.items():
-        print_summary(part, paths[name])
+    for path, part in parts.items():
+        print_summary(part, path)
     if output.resolve() != labeled_data.parent.resolve():
         folder = image_dir or labeled_data.parent
         click.echo(f"note: the filenames are still relative to {folder}; give it as --image-dir")
@@ -111,7 +104,7 @@ def from_folder(source: Path, output: Path, as_json: bool) -> None:
     """Create a catalogue from a folder of pictures.
 
     SOURCE contains one subfolder per item. The filenames are relative to SOURCE: if --output is
-    elsewhere, give SOURCE as --image-dir to the other commands.
+    in another folder, give SOURCE as --image-dir to the other commands.
     """
     from siamese.data.catalogue import Catalogue
 
@@ -127,8 +120,8 @@ def from_folder(source: Path, output: Path, as_json: bool) -> None:
 def from_csv(source: Path, output: Path, as_json: bool) -> None:
     """Create a catalogue from a CSV file.
 
-    SOURCE has the header item_id,filename,labels and one row per picture. Several labels are
-    separated by | or ; in their cell.
+    SOURCE has the header item_id,filename,labels and one row per picture. Separate the labels in
+    a cell by | or ;.
     """
     from siamese.data.catalogue import Catalogue
 
@@ -136,7 +129,7 @@ def from_csv(source: Path, output: Path, as_json: bool) -> None:
 
 
 def write_catalogue(catalogue: Catalogue, output: Path, as_json: bool) -> None:
-    """Write a new catalogue and print its size."""
+    """Write a new catalogue and print its notes and size."""
     catalogue.write(output)
     for note in catalogue.notes:
         click.echo(f"note: {note}", err=True)

@@ -7,48 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.cli.loading import (
-    create_executor,
-    load_embedder,
-    model_context,
-    read_checked_catalogue,
-)
-from siamese.cli.options import (
-    PATH,
-    batch_size_option,
-    embedding_options,
-    executor_options,
-    format_examples,
-    json_option,
-    labeled_data_options,
-)
+from siamese.cli.loading import load_embedder, model_context, read_checked_catalogue
+from siamese.cli.options import PATH, embedding_options, format_examples, json_option
 from siamese.cli.output import exit_if_skipped, print_json
 from siamese.data.remote_files import Folder
 from siamese.utils.text import pluralize
 
 if TYPE_CHECKING:
-    from siamese.embedding.executor import ExecutorName
+    from siamese.embedding.executor import Executor
 
 
 @click.command(
     epilog=format_examples("siamese embed --labeled-data photos/items.json --output embeddings")
 )
-@labeled_data_options
 @embedding_options
-@executor_options
-@click.option(
-    "--output", type=PATH, default="embeddings", show_default=True, help="Folder to write."
-)
-@batch_size_option
+@click.option("--output", type=PATH, default="embeddings", help="Folder to write.")
 @json_option
 def embed(
     labeled_data: Path,
     image_dir: Folder | None,
-    output: Path,
+    executor: Executor | None,
     batch_size: int,
+    output: Path,
     as_json: bool,
-    executor_name: ExecutorName,
-    ray_address: str | None,
     **model: Any,
 ) -> None:
     """Compute and store the embeddings of a catalogue.
@@ -64,12 +45,9 @@ def embed(
     store = EmbeddingStore(output)
     store.require_writable()
     with model_context():
+        embedder = load_embedder(**model)
         result = embed_into_store(
-            load_embedder(**model),
-            store,
-            catalogue,
-            batch_size=batch_size,
-            executor=create_executor(executor_name, ray_address),
+            embedder, store, catalogue, batch_size=batch_size, executor=executor
         )
     if as_json:
         print_json({"path": str(output), **result.as_dict()})

@@ -7,25 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.cli.loading import (
-    create_executor,
-    load_embedder,
-    model_context,
-    open_store,
-    read_checked_catalogue,
-)
+from siamese.cli.loading import load_embedder, model_context, read_checked_catalogue
 from siamese.cli.options import (
     PATH,
-    batch_size_option,
     embedding_options,
-    embeddings_option,
-    executor_options,
     format_examples,
     json_option,
-    labeled_data_options,
     seed_option,
+    store_option,
 )
 from siamese.cli.output import exit_if_skipped, print_json, print_table
+from siamese.data.remote_files import Folder
 from siamese.errors import InputError
 from siamese.evaluation.summary import (
     describe_evaluation,
@@ -35,12 +27,9 @@ from siamese.evaluation.summary import (
 from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
-    from siamese.data.remote_files import Folder
-    from siamese.embedding.executor import ExecutorName
+    from siamese.embedding.executor import Executor
+    from siamese.embedding.store import EmbeddingStore
     from siamese.evaluation.evaluate import EvaluationResult
-
-WEAKEST_LABELS = 5
-"""Number of labels in the table of the weakest ones; --json lists all labels."""
 
 
 @click.command(
@@ -49,7 +38,8 @@ WEAKEST_LABELS = 5
         "    --keras-model checkpoints/final_model.hdf5",
     )
 )
-@labeled_data_options
+@embedding_options
+@store_option
 @click.option(
     "--queries",
     type=PATH,
@@ -59,33 +49,28 @@ WEAKEST_LABELS = 5
 @click.option(
     "--calibrate",
     is_flag=True,
-    help="Write a distance threshold beside --keras-model. A picture with no neighbour within it "
-    "is of an unknown item.",
+    help="Write a distance threshold beside --keras-model. A query with no picture within this "
+    "distance shows an unknown item.",
 )
-@embeddings_option
 @seed_option
-@embedding_options
-@executor_options
-@batch_size_option
 @json_option
 def evaluate(
     labeled_data: Path,
     image_dir: Folder | None,
+    executor: Executor | None,
+    batch_size: int,
+    store: EmbeddingStore | None,
     queries: Path | None,
     calibrate: bool,
-    embeddings: Path | None,
     seed: int,
-    batch_size: int,
     as_json: bool,
-    executor_name: ExecutorName,
-    ray_address: str | None,
     **model: Any,
 ) -> None:
-    """Measure how well a model finds pictures of an item.
+    """Measure how well a model finds pictures of the same item.
 
     Prints recall@k, precision@10, MAP@R, mAP and nDCG@10, averaged over pictures and over items,
     with 95 % bootstrap confidence intervals. Also prints the weakest labels and how well distances
-    tell pairs of the same item from other pairs.
+    separate pairs of the same item from other pairs.
     """
     keras_model = model["keras_model"]
     if calibrate and keras_model is None:
@@ -105,8 +90,8 @@ def evaluate(
             gallery,
             query_catalogue,
             batch_size=batch_size,
-            store=open_store(embeddings),
-            executor=create_executor(executor_name, ray_address),
+            store=store,
+            executor=executor,
             seed=seed,
             measured_on=measured_on,
         )
@@ -126,9 +111,9 @@ def evaluate(
 
 
 def print_evaluation(result: EvaluationResult) -> None:
-    """Print the metrics, the weakest labels and a summary of the other results."""
+    """Print the metrics, the five weakest labels and a summary of the other results."""
     print_table(*tabulate_metrics(result))
-    header, rows = tabulate_weakest_labels(result, WEAKEST_LABELS)
+    header, rows = tabulate_weakest_labels(result, 5)
     if rows:
         print_table(header, rows)
     for line in describe_evaluation(result):

@@ -22,14 +22,13 @@ from siamese.utils.files import require_writable
 @click.option(
     "--output",
     type=PATH,
-    help="Folder in which the next version is written.  [default: savedmodels/embedding_model]",
+    help="Folder to write the next version in.  [default: savedmodels/embedding_model]",
 )
 @json_option
 def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
     """Export a model as a SavedModel for TensorFlow Serving.
 
-    The outputs of the SavedModel are compared with those of Keras. If they differ, nothing is
-    exported.
+    Compares the outputs of the SavedModel with those of Keras, and exports nothing if they differ.
     """
     from siamese.embedding.savedmodel import SAVED_MODELS, export_savedmodel
 

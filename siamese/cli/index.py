@@ -8,29 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.cli.loading import (
-    create_executor,
-    load_embedder,
-    model_context,
-    open_store,
-    read_catalogue,
-)
+from siamese.cli.loading import load_embedder, model_context, read_catalogue
 from siamese.cli.options import (
-    batch_size_option,
     collection_option,
     embedding_options,
-    embeddings_option,
-    executor_options,
     format_examples,
     json_option,
-    labeled_data_options,
+    store_option,
 )
 from siamese.cli.output import exit_if_skipped, print_json
 from siamese.data.remote_files import Folder
 from siamese.utils.text import pluralize
 
 if TYPE_CHECKING:
-    from siamese.embedding.executor import ExecutorName
+    from siamese.embedding.executor import Executor
+    from siamese.embedding.store import EmbeddingStore
 
 
 @click.command(
@@ -39,10 +31,8 @@ if TYPE_CHECKING:
         "    --keras-model checkpoints/final_model.hdf5",
     )
 )
-@labeled_data_options
 @embedding_options
-@executor_options
-@embeddings_option
+@store_option
 @click.option(
     "--backend",
     type=click.Choice(["balltree", "faiss", "milvus"]),
@@ -51,8 +41,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--output",
-    help="File, folder or address of a Milvus server to write to.  [default: search_index.pkl, "
-    ".faiss or .milvus]",
+    help="Where to write: a file, a folder or the address of a Milvus server.  "
+    "[default: search_index.pkl, .faiss or .milvus]",
 )
 @collection_option
 @click.option(
@@ -67,25 +57,23 @@ if TYPE_CHECKING:
     "--augment-gallery",
     "augment",
     is_flag=True,
-    help="Average each vector with its three nearest neighbours. Improves recall, but distances "
-    "are to the averages.",
+    help="Average each vector with its three nearest neighbours. This improves recall, but "
+    "distances are then measured to the averages.",
 )
-@batch_size_option
 @json_option
 def index(
     labeled_data: Path,
     image_dir: Folder | None,
-    embeddings: Path | None,
+    executor: Executor | None,
+    batch_size: int,
+    store: EmbeddingStore | None,
     backend: str | None,
     output: str | None,
     collection: str,
     update: bool,
     min_recall: float | None,
     augment: bool,
-    batch_size: int,
     as_json: bool,
-    executor_name: ExecutorName,
-    ray_address: str | None,
     **model: Any,
 ) -> None:
     """Embed a catalogue and build a search index.
@@ -106,13 +94,9 @@ def index(
         augment=augment,
     )
     with model_context():
+        embedder = load_embedder(**model)
         result = index_catalogue(
-            load_embedder(**model),
-            catalogue,
-            plan,
-            store=open_store(embeddings),
-            batch_size=batch_size,
-            executor=create_executor(executor_name, ray_address),
+            embedder, catalogue, plan, store=store, batch_size=batch_size, executor=executor
         )
     if as_json:
         changes = result.changes and result.changes._asdict()

@@ -28,8 +28,23 @@ class CommandGroup(click.Group):
             return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)  # in the order of a typical session, not alphabetically
+        return list(self.commands)  # in the order of `COMMANDS`, not alphabetically
 
+
+COMMANDS = (
+    check,
+    split,
+    from_folder,
+    from_csv,
+    train,
+    evaluate,
+    export,
+    embed,
+    index,
+    search,
+    serve,
+    report,
+)
 
 SESSION = (
     "siamese from-folder photos --output photos/items.json",
@@ -47,7 +62,8 @@ SESSION = (
 
 @click.group(
     cls=CommandGroup,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    commands=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
     epilog=format_examples(*SESSION),
 )
 @click.version_option(__version__, prog_name="siamese")
@@ -56,24 +72,6 @@ def cli() -> None:
 
     Exit codes: 0 success, 2 invalid input or usage, 3 success but some pictures were skipped.
     """
-
-
-COMMANDS = (
-    check,
-    split,
-    from_folder,
-    from_csv,
-    train,
-    evaluate,
-    export,
-    embed,
-    index,
-    search,
-    serve,
-    report,
-)
-for command in COMMANDS:
-    cli.add_command(command)
 
 
 def main() -> None:

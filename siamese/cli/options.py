@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from siamese.data.remote_files import as_folder
 from siamese.errors import InputError
+
+if TYPE_CHECKING:
+    from siamese.embedding.executor import Executor
+    from siamese.embedding.store import EmbeddingStore
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
-
-
-class FolderType(click.ParamType[Any]):
-    """Local folder or URL."""
-
-    name = "path or URL"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from siamese.data.remote_files import as_folder
-
-        return as_folder(value)
 
 
 def format_examples(*commands: str) -> str:
@@ -42,10 +36,13 @@ def combine_options(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-image_dir_option = click.option(
-    "--image-dir",
-    type=FolderType(),
-    help="Folder or URL that the filenames are relative to.  [default: the JSON file's folder]",
+def make_image_dir_option(text: str) -> Callable[[F], F]:
+    """Return the option --image-dir, which takes a local folder or a URL."""
+    return click.option("--image-dir", type=as_folder, metavar="PATH OR URL", help=text)
+
+
+image_dir_option = make_image_dir_option(
+    "Folder or URL that the filenames are relative to.  [default: the JSON file's folder]"
 )
 
 labeled_data_options = combine_options(
@@ -82,24 +79,7 @@ def _make_backbone_options(backbones: str, default_size: str) -> Callable[[F], F
 
 
 _backbone_options = _make_backbone_options(
-    "Name of a pretrained model in keras.applications", default_size="224"
-)
-
-_runtime_options = combine_options(
-    click.option(
-        "--runtime",
-        type=click.Choice(["auto", "openvino", "tensorflow"]),
-        default="auto",
-        show_default=True,
-        help="Library that runs the model; auto chooses TensorFlow on a GPU, OpenVINO on a CPU.",
-    ),
-    click.option(
-        "--precision",
-        type=click.Choice(["auto", "float32", "bfloat16"]),
-        default="auto",
-        show_default=True,
-        help="Number format; auto chooses the fastest that leaves the vectors nearly unchanged.",
-    ),
+    "Name of a pretrained model in keras.applications", "224"
 )
 
 model_options = combine_options(keras_model_option, _backbone_options)
@@ -108,11 +88,24 @@ training_model_options = combine_options(
     keras_model_option,
     _make_backbone_options(
         "Name of a pretrained model in keras.applications, or base_cnn for a small untrained one",
-        default_size="160; 224 with --layers head",
+        "160; 224 with --layers head",
     ),
 )
 
-embedding_options = combine_options(model_options, _runtime_options)
+_runtime_options = combine_options(
+    click.option(
+        "--runtime",
+        type=click.Choice(["auto", "openvino", "tensorflow"]),
+        default="auto",
+        help="Library that runs the model; auto chooses TensorFlow on a GPU, OpenVINO on a CPU.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default="auto",
+        help="Number format; auto chooses the fastest that leaves the vectors nearly unchanged.",
+    ),
+)
 
 query_embedding_options = combine_options(
     click.option(
@@ -133,51 +126,65 @@ class _ExecutorOption(click.Option):
         parser.add_option(self, ["--engine"], dest=self.name)
 
 
-def _require_executor(context: click.Context, option: click.Parameter, name: str) -> str:
-    """Fail at once if a package that the executor needs is missing."""
+def _create_executor(
+    context: click.Context, option: click.Parameter, name: str | None
+) -> Executor | None:
+    """Return the executor, or None for the default one, which embeds in this process."""
+    address = context.meta.get("ray_address")
     if name == "ray":
-        from siamese.embedding.ray.cluster import require_ray
+        from siamese.embedding.ray.executor import RayExecutor
 
-        require_ray()
-    return name
-
-
-def _require_ray(
-    context: click.Context, option: click.Parameter, address: str | None
-) -> str | None:
-    if address is not None and context.params["executor_name"] != "ray":
+        return RayExecutor(address)
+    if address is not None:
         raise InputError("--ray-address: needs --executor ray; give that too")
-    return address
+    return None
 
 
-executor_options = combine_options(
+def _open_store(
+    context: click.Context, option: click.Parameter, folder: Path | None
+) -> EmbeddingStore | None:
+    from siamese.embedding.store import EmbeddingStore
+
+    return None if folder is None else EmbeddingStore(folder)
+
+
+batch_size_option = click.option(
+    "--batch-size", type=click.IntRange(1), default=32, help="Number of pictures to embed at once."
+)
+
+embedding_options = combine_options(
+    labeled_data_options,
+    model_options,
+    _runtime_options,
     click.option(
         "--executor",
-        "executor_name",
         cls=_ExecutorOption,
         type=click.Choice(["local", "ray"]),
-        default="local",
-        show_default=True,
-        is_eager=True,  # parsed before --ray-address
-        callback=_require_executor,
-        help="Where to embed the catalogue: in this process or on a Ray cluster.",
+        callback=_create_executor,
+        help="Where to embed: in this process or on a Ray cluster.  [default: local]",
     ),
     click.option(
         "--ray-address",
-        callback=_require_ray,
+        is_eager=True,  # parsed before --executor, which reads it from `Context.meta`
+        expose_value=False,
+        callback=lambda context, _, address: context.meta.update(ray_address=address),
         help="Address of the Ray cluster, as HOST:6379.  [default: the cluster of this machine, "
         "or a temporary one]",
     ),
+    batch_size_option,
 )
+"""All options of a command that embeds a catalogue."""
 
-embeddings_option = click.option(
+store_option = click.option(
     "--embeddings",
+    "store",
     type=PATH,
-    help="Folder written by `siamese embed`. Its embeddings are reused, missing ones are added.",
+    callback=_open_store,
+    help="Folder written by `siamese embed`; its embeddings are reused and missing ones added.",
 )
 
 collection_option = click.option(
-    "--collection", default="pictures", show_default=True, help="Name of the Milvus collection."
+    "--collection", default="pictures", help="Name of the Milvus collection."
 )
 
 index_options = combine_options(
@@ -185,26 +192,13 @@ index_options = combine_options(
         "--index",
         "index_place",
         default="search_index.pkl",
-        show_default=True,
         help="Index to search: a file, a folder or the address of a Milvus server.",
     ),
     collection_option,
 )
 
-batch_size_option = click.option(
-    "--batch-size",
-    type=click.IntRange(1),
-    default=32,
-    show_default=True,
-    help="Number of pictures to embed at once.",
-)
-
 seed_option = click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Seed of the random number generator.",
+    "--seed", type=click.IntRange(0), default=0, help="Seed of the random number generator."
 )
 
 json_option = click.option(

@@ -7,30 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from siamese.cli.loading import (
-    create_executor,
-    load_embedder,
-    model_context,
-    open_store,
-    read_checked_catalogue,
-)
-from siamese.cli.options import (
-    PATH,
-    batch_size_option,
-    embedding_options,
-    embeddings_option,
-    executor_options,
-    format_examples,
-    json_option,
-    labeled_data_options,
-)
+from siamese.cli.loading import load_embedder, model_context, read_checked_catalogue
+from siamese.cli.options import PATH, embedding_options, format_examples, json_option, store_option
 from siamese.cli.output import exit_if_skipped, print_json, print_table
+from siamese.data.remote_files import Folder
 from siamese.errors import InputError
 from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
-    from siamese.data.remote_files import Folder
-    from siamese.embedding.executor import ExecutorName
+    from siamese.embedding.executor import Executor
+    from siamese.embedding.store import EmbeddingStore
 
 
 @click.command(
@@ -39,22 +25,18 @@ if TYPE_CHECKING:
         "    --keras-model checkpoints/final_model.hdf5",
     )
 )
-@labeled_data_options
 @embedding_options
-@executor_options
-@embeddings_option
-@click.option("--output", type=PATH, default="report", show_default=True, help="Folder to write.")
-@batch_size_option
+@store_option
+@click.option("--output", type=PATH, default="report", help="Folder to write.")
 @json_option
 def report(
     labeled_data: Path,
     image_dir: Folder | None,
-    embeddings: Path | None,
-    output: Path,
+    executor: Executor | None,
     batch_size: int,
+    store: EmbeddingStore | None,
+    output: Path,
     as_json: bool,
-    executor_name: ExecutorName,
-    ray_address: str | None,
     **model: Any,
 ) -> None:
     """Compare a model with the pretrained default.
@@ -71,15 +53,14 @@ def report(
     with model_context():
         from siamese.reports.training_report import write_training_report
 
-        default = load_embedder(None, runtime=model["runtime"], precision=model["precision"])
         result = write_training_report(
             catalogue,
-            default,
+            load_embedder(None, runtime=model["runtime"], precision=model["precision"]),
             load_embedder(**model),
             output,
             batch_size=batch_size,
-            store=open_store(embeddings),
-            executor=create_executor(executor_name, ray_address),
+            store=store,
+            executor=executor,
         )
     if as_json:
         print_json(result.comparison.as_dict())

@@ -11,13 +11,14 @@ import click
 from siamese.cli.loading import load_index_embedder, model_context
 from siamese.cli.options import (
     PATH,
-    FolderType,
     format_examples,
     index_options,
     json_option,
+    make_image_dir_option,
     query_embedding_options,
 )
 from siamese.cli.output import exit_if_skipped, print_json, print_table
+from siamese.data.remote_files import Folder
 from siamese.errors import InputError
 from siamese.search.results_file import SUFFIXES as DATA_SUFFIXES
 from siamese.search.results_file import write_results
@@ -25,7 +26,6 @@ from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
     from siamese.data.catalogue import Skipped
-    from siamese.data.remote_files import Folder
     from siamese.search.searcher import QueryResult, Searcher
 
 PICTURE_SUFFIXES = (".html", ".png")
@@ -50,15 +50,9 @@ PICTURE_SUFFIXES = (".html", ".png")
     help="Treat all queries as views of the same item and search once, with their mean embedding.",
 )
 @index_options
+@click.option("-k", type=click.IntRange(1), default=10, help="Number of results per query.")
 @click.option(
-    "-k", type=click.IntRange(1), default=10, show_default=True, help="Number of results per query."
-)
-@click.option(
-    "--offset",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Number of nearest results to skip.",
+    "--offset", type=click.IntRange(0), default=0, help="Number of nearest results to skip."
 )
 @click.option(
     "--any-label", multiple=True, help="Only find items with one of these labels; repeatable."
@@ -81,17 +75,16 @@ PICTURE_SUFFIXES = (".html", ".png")
     "--rerank",
     type=click.Choice(["none", "expansion", "reciprocal"]),
     default="none",
-    show_default=True,
     help="Reorder the results by query expansion or by k-reciprocal neighbours.",
 )
 @click.option(
     "--by-item",
     type=click.Choice(["best", "mean"]),
-    help="Find items, not pictures. Rank them by their best picture or by the mean of their three "
-    "best pictures.",
+    help="Find items instead of pictures, ranked by their best picture or by the mean of their "
+    "three best.",
 )
 @query_embedding_options
-@click.option("--image-dir", type=FolderType(), help="Folder or URL of the indexed pictures.")
+@make_image_dir_option("Folder or URL of the indexed pictures.")
 @click.option(
     "--output",
     type=PATH,
@@ -121,8 +114,8 @@ def search(
 ) -> None:
     """Find the indexed pictures that look most like a picture.
 
-    IMAGES are picture files, or folders whose pictures are all searched for. The default model is
-    the one that the index was built with; other models are rejected.
+    IMAGES are the pictures to search for, or folders of them. The default model is the one that
+    the index was built with; other models are rejected.
     """
     from siamese.indexes import LabelFilter, open_index
     from siamese.search.queries import collect_queries, search_each, search_together
@@ -146,7 +139,7 @@ def search(
         results: Iterable[QueryResult] = run_search(
             searcher, query_list, k, skipped, exclude_own_item=exclude_own_item, **options
         )
-        # Results that only go to a data file are never all in memory.
+        # Results for a data file alone are written one by one, and never all held in memory.
         is_streamed = output is not None and output.suffix in DATA_SUFFIXES and not as_json
         if not is_streamed:
             results = list(results)
@@ -199,21 +192,16 @@ def write_output(results: Iterable[QueryResult], output: Path, image_dir: Folder
 
     results = list(results)
     assert image_dir is not None
-    require_any_picture(image_dir, results)
-    if output.suffix == ".html":
-        write_results_page(results, image_dir, output)
-    else:
-        write_picture(draw_results(results, image_dir), output)
-
-
-def require_any_picture(image_dir: Folder, results: Iterable[QueryResult]) -> None:
-    """Raise `InputError` if none of the found pictures is in the folder."""
     filenames = [found.filename for query in results for found in query.results]
     if filenames and not any((image_dir / filename).is_file() for filename in filenames):
         raise InputError(
             f"{image_dir}: contains none of the pictures found, for example {filenames[0]}; "
             "correct --image-dir"
         )
+    if output.suffix == ".html":
+        write_results_page(results, image_dir, output)
+    else:
+        write_picture(draw_results(results, image_dir), output)
 
 
 def print_results(results: Iterable[QueryResult], searcher: Searcher) -> None:

@@ -11,10 +11,10 @@ import click
 from siamese.cli.loading import load_index_embedder, model_context
 from siamese.cli.options import PATH, format_examples, index_options, query_embedding_options
 from siamese.errors import InputError
+from siamese.server.settings import Limits, Settings, read_api_keys
 from siamese.utils.text import pluralize
 
 if TYPE_CHECKING:
-    from siamese.indexes import Index
     from siamese.search.searcher import Searcher
 
 
@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 @click.option(
     "--image-dir", type=PATH, help="Folder of the indexed pictures, to show them in results."
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8000,
-    show_default=True,
     help="Port to listen on; 0 for any free port.",
 )
 @click.option(
@@ -39,10 +38,7 @@ if TYPE_CHECKING:
     "http://HOST:PORT for REST.",
 )
 @click.option(
-    "--tf-serving-model",
-    default="embedding_model",
-    show_default=True,
-    help="Name of the model in TensorFlow Serving.",
+    "--tf-serving-model", default="embedding_model", help="Name of the model in TensorFlow Serving."
 )
 @click.option(
     "--api-key-file",
@@ -61,28 +57,24 @@ if TYPE_CHECKING:
     "--max-upload",
     type=click.FloatRange(0, 1000, min_open=True),
     default=20.0,
-    show_default=True,
-    help="Maximum size of the pictures of a request in megabytes.",
+    help="Maximum total size of the pictures in a request, in megabytes.",
 )
 @click.option(
     "--max-pixels",
     type=click.FloatRange(0, 100, min_open=True),
     default=50.0,
-    show_default=True,
     help="Maximum size of a picture in megapixels.",
 )
 @click.option(
     "--max-seconds",
     type=click.FloatRange(0, 3600, min_open=True),
     default=30.0,
-    show_default=True,
     help="Maximum duration of a request in seconds.",
 )
 @click.option(
     "--max-in-flight",
     type=click.IntRange(1),
     default=64,
-    show_default=True,
     help="Maximum number of simultaneous requests; others get status 503.",
 )
 @click.option(
@@ -91,21 +83,18 @@ if TYPE_CHECKING:
     multiple=True,
     type=click.Choice(["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"], case_sensitive=False),
     default=["JPEG", "PNG", "WEBP", "AVIF"],
-    show_default=True,
     help="Accepted format of uploads; repeatable.",
 )
 @click.option(
     "--watch-seconds",
     type=click.FloatRange(0),
     default=2.0,
-    show_default=True,
     help="Seconds between checks for a new index; 0 for no checks.",
 )
 @click.option(
     "--drain-seconds",
     type=click.FloatRange(0),
     default=1.0,
-    show_default=True,
     help="Seconds after SIGTERM in which new requests are still accepted.",
 )
 def serve(
@@ -132,8 +121,6 @@ def serve(
     The default model is the one that the index was built with; other models are rejected. On
     SIGTERM, the server answers all accepted requests before it exits.
     """
-    from siamese.server.settings import Limits, Settings, read_api_keys
-
     if image_dir is not None and not image_dir.is_dir():
         raise InputError(f"--image-dir {image_dir}: no such folder")
     settings = Settings(
@@ -162,11 +149,16 @@ def serve(
         from siamese.search.searcher import Searcher
 
         index = open_index(index_place, collection)
+        embedder: Any
         if previous is not None and index.model == previous.index.model:
-            return Searcher(previous.embedder, index)
-        if tf_serving is not None:
-            return Searcher(connect_tf_serving(tf_serving, tf_serving_model, index), index)
-        return Searcher(load_index_embedder(index, index_place, **model), index)
+            embedder = previous.embedder
+        elif tf_serving is not None:
+            from siamese.server.tf_serving import TFServing
+
+            embedder = TFServing(tf_serving, tf_serving_model, index)
+        else:
+            embedder = load_index_embedder(index, index_place, **model)
+        return Searcher(embedder, index)
 
     listener = bind_socket(host, port)
     with model_context():
@@ -177,10 +169,3 @@ def serve(
     pictures = pluralize(current.pictures, "picture")
     click.echo(f"{format_url(listener)}: {pictures} of {current.searcher.index.name}")
     sys.exit(serve(service, listener))
-
-
-def connect_tf_serving(address: str, model_name: str, index: Index) -> Any:
-    """Return an embedder that sends pictures to TensorFlow Serving."""
-    from siamese.server.tf_serving import TFServing
-
-    return TFServing(address, model_name, index)
