@@ -149,7 +149,7 @@ def main() -> None:
 
 def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -> Limits:
     """Measure decoding and the model, each alone and both together."""
-    from siamese.cli.loading import load_embedder
+    from siamese.cli.loading import load_index_embedder
     from siamese.indexes import open_index
     from siamese.server.batching import warm_up
     from siamese.server.settings import Limits as ServerLimits
@@ -158,8 +158,7 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
     from siamese.utils.threads import map_in_threads
 
     import_keras()
-    recorded = open_index(index).model
-    embedder = load_embedder(Path(keras_model) if keras_model else None, recorded=recorded)
+    embedder = load_index_embedder(open_index(index), index, keras_model=keras_model or None)
     warm_up(embedder)
     size, server_limits = embedder.facts.picture_size, ServerLimits()
 

@@ -78,7 +78,7 @@ def load_index_embedder(index: Index, index_place: str, **model: Any) -> Embedde
 
     recorded = find_moved_checkpoint(index.model, index_place)
     names = ("keras_model", "backbone", "picture_size", "weights")
-    if recorded is None or any(model[name] is not None for name in names):
+    if recorded is None or any(model.get(name) is not None for name in names):
         return load_embedder(**model)
     if recorded.path is None:
         model |= {"backbone": recorded.name, "picture_size": recorded.picture_size}
