@@ -31,13 +31,13 @@ from siamese.utils.files import require_writable
 FORMAT = 1  # version of the format of a collection
 PROPERTY = "siamese"  # property of the collection that holds the format and `ModelFacts` as JSON
 MAX_RESULTS = 16_384  # of one search or query, a limit of Milvus
-STALE_SECONDS = 86_400  # age at which an unfinished collection counts as left from a killed build
+STALE_SECONDS = 86_400  # an unfinished collection that is older must be from a killed build
 
 
 class Collection:
     """An open collection of Milvus that holds an index.
 
-    It stays the same when a new build moves the alias to another collection, which may be of
+    It does not follow the alias when a new build moves that to another collection, which may be of
     another model.
 
     Attributes

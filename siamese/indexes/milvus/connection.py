@@ -36,9 +36,9 @@ def is_milvus(place: Place) -> bool:
 class Connection:
     """A client of one Milvus that repeats requests while the server is unavailable.
 
-    The address is ``http://host:19530``, or the same with https, tcp or unix, and the environment
-    variable MILVUS_TOKEN holds the token. A Milvus Lite folder is created if it is missing, unless
-    it `must_exist`.
+    `uri` is the path of a Milvus Lite folder, which is created unless it `must_exist`, or the
+    address of a server: ``http://host:19530``, or the same with https, tcp or unix. The environment
+    variable MILVUS_TOKEN holds the token for the server.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Connection:
                 wait = min(2 * wait, 8)
 
     def describe(self, collection: str, **options: Any) -> dict[str, Any] | None:
-        """Describe a collection or the one that an alias refers to; None if there is none."""
+        """Return the description of a collection, given its name or alias; None if missing."""
         if not self.call("has_collection", collection, **options):
             return None
         return dict(self.call("describe_collection", collection, **options))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from itertools import chain, islice
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,7 @@ from siamese.errors import InputError
 from siamese.indexes.index import IndexedPicture, Metadata
 from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.indexes.milvus.collection import (
+    MAX_RESULTS,
     Collection,
     chunks,
     replace_collection,
@@ -22,46 +24,46 @@ from siamese.indexes.milvus.collection import (
 )
 from siamese.indexes.milvus.connection import LOAD_SECONDS, Connection
 from siamese.indexes.milvus.rows import (
+    MESSAGE_BYTES,
     MESSAGE_ROWS,
     check_same_picture,
     create_rows,
+    filter_expression,
     picture_key,
     quote,
     quote_list,
     to_metadata,
 )
-from siamese.indexes.milvus.search import CollectionSearch
 from siamese.indexes.place import COLLECTION, Place
 from siamese.indexes.validate import check_queries
 from siamese.models.facts import ModelFacts
+from siamese.vectors.nearest import TopK, query_blocks
 
 MAX_COUNTED = 1_000_000  # largest number of pictures whose labels are counted
+MAX_COMPARED = 1_000_000  # largest number of vectors that a search fetches and compares itself
+WIDTH, MAX_WIDTH = 128, 32_768  # number of candidates of a graph search, at first and at most
+_WIDTH_PARAMETERS = {"HNSW": "ef", "DISKANN": "search_list"}  # by type of the Milvus index
+_LITE_BYTES = 2**28  # largest array of differences that Milvus Lite may compute for a search
+_Neighbours: TypeAlias = list[tuple[NDArray[np.float64], list[int]]]
 
 
 class MilvusIndex:
     """Index in a collection of Milvus; see `Index`.
 
-    Created by `build` or `open`. A picture is a row of the collection, with the fields ::
-
-        id        int64, the primary key, see `picture_key`
-        item_id   varchar
-        filename  varchar
-        labels    array of varchar
-        content   varchar, the hash of the file in hexadecimal digits, or empty
-        vector    float_vector, with an index of metric L2, which Milvus returns squared
-
-    The property ``siamese`` of the collection is JSON: ``{"format": 1, "model": …}``. The name of
-    the collection is an alias, so that a new one can replace it in one step. All processes see a
-    change at once; `save` waits until the server has written it to its disk.
+    Created by `build` or `open`. A picture is a `Row` of the collection, and its row in the index
+    is its `picture_key`. The name of the collection is an alias, so that a new one can replace it
+    in one step. All processes see a change at once; `save` waits until it is on the server's disk.
     """
 
     augmented = False
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
-        self._search = CollectionSearch(collection)
         self.name = collection.label
         self.model: ModelFacts | None = collection.model
+        index_type = collection.call("describe_index", index_name="vector")["index_type"]
+        # Variants, such as HNSW_SQ, have the same parameter.
+        self._width_parameter = _WIDTH_PARAMETERS.get(index_type.partition("_")[0])
 
     @classmethod
     def build(
@@ -95,8 +97,7 @@ class MilvusIndex:
     def open(cls, uri: Place, collection: str = COLLECTION) -> MilvusIndex:
         """Open a collection that `build` created; see `Connection` for `uri`."""
         index = cls(Collection(Connection(uri, must_exist=True), collection))
-        # Every index is built with pictures, but Milvus Lite opens some damaged collections as
-        # empty ones.
+        # Milvus Lite opens some damaged collections as empty ones.
         if not len(index):
             raise InputError(f"{index.name}: the collection is empty; index again")
         return index
@@ -111,7 +112,77 @@ class MilvusIndex:
     def query(
         self, X: ArrayLike, k: int = 10, labels: LabelFilter = EVERYTHING
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        return self._search.query(check_queries(np.asarray(X, np.float32), k, self), k, labels)
+        """Find the nearest neighbours; see `Index.query`.
+
+        If Milvus finds too few pictures, it searches again with more candidates. If these are
+        still too few, or k is more than `MAX_RESULTS`, all vectors are fetched and compared.
+        """
+        queries = check_queries(np.asarray(X, np.float32), k, self)
+        expression = filter_expression(labels)
+        if not len(queries):
+            k = min(k, self._collection.count(expression))
+            return np.empty((0, k)), np.empty((0, k), np.intp)
+        found = self._search(queries, min(k, MAX_RESULTS), expression, WIDTH)
+        if _fewest(found) < k:
+            count = self._collection.count(expression)
+            k = min(k, count)
+            if _fewest(found) < k <= MAX_RESULTS and self._width_parameter:
+                found = self._search(queries, k, expression, MAX_WIDTH)
+            if _fewest(found) < k:
+                return self._compare_all(queries, k, expression, count)
+        distances = np.array([near[:k] for near, _ in found], np.float64)
+        keys = np.array([keys[:k] for _, keys in found], np.intp)
+        return distances, keys
+
+    def _search(self, X: NDArray[np.float32], k: int, expression: str, width: int) -> _Neighbours:
+        """Return the distances and keys of the pictures that Milvus finds for each query."""
+        collection = self._collection
+        size = min(MESSAGE_ROWS, MESSAGE_BYTES // (16 * k), collection.max_vectors)
+        if collection.connection.is_lite:
+            difference_bytes = 4 * collection.model.embedding_size * max(1, collection.count(""))
+            size = min(size, _LITE_BYTES // difference_bytes)
+        parameters = {self._width_parameter: max(width, 2 * k)} if self._width_parameter else {}
+        found = []
+        for queries in chunks(X, max(1, size)):
+            answers = collection.call(
+                "search",
+                data=queries,
+                anns_field="vector",
+                filter=expression,
+                limit=k,
+                output_fields=["id"],  # by default Milvus Lite returns all, even the vectors
+                search_params={"metric_type": "L2", "params": parameters},
+            )
+            for answer in answers:
+                squared = np.array([hit["distance"] for hit in answer], np.float64)
+                if not np.isfinite(squared).all():
+                    raise InputError(
+                        f"{collection.label}: damaged (a vector is not finite); index again"
+                    )
+                found.append((np.sqrt(np.maximum(squared, 0)), [hit["id"] for hit in answer]))
+        return found
+
+    def _compare_all(
+        self, X: NDArray[np.float32], k: int, expression: str, count: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Find the nearest of all pictures that match a filter, without an index of Milvus."""
+        if count > MAX_COMPARED:
+            raise InputError(
+                f"{self._collection.label}: {k:,} results are too many: Milvus finds at most "
+                f"{MAX_RESULTS:,}, and {count:,} pictures are too many to compare one by one; "
+                "request fewer"
+            )
+        blocks = query_blocks(len(X), k)
+        tops = [TopK(len(X[block]), k, np.float64) for block in blocks]
+        for batch in self._collection.walk(["vector"], expression):
+            keys = np.array([row["id"] for row in batch], np.intp)
+            vectors = np.array([row["vector"] for row in batch], np.float64)
+            for block, top in zip(blocks, tops, strict=True):
+                top.add(X[block] @ vectors.T, keys)
+        distances = np.concatenate([top.distances() for top in tops])
+        keys = np.concatenate([top.rows for top in tops])
+        is_found = keys[0] >= 0  # pictures may have been removed since they were counted
+        return distances[:, is_found], keys[:, is_found]
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
         found = self._collection.get(rows, ["item_id", "filename", "labels"])
@@ -145,20 +216,16 @@ class MilvusIndex:
     def label_counts(self) -> dict[str, int]:
         """Count the labels of the first `MAX_COUNTED` pictures; see `Index.label_counts`."""
         counts: Counter[str] = Counter()
-        seen = 0
-        for rows in self._collection.walk(["labels"]):
-            for row in rows:
-                counts.update(set(row["labels"]))
-            seen += len(rows)
-            if seen >= MAX_COUNTED:
-                break
+        rows = chain.from_iterable(self._collection.walk(["labels"]))
+        for row in islice(rows, MAX_COUNTED):
+            counts.update(set(row["labels"]))
         return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
     def entries(self) -> Iterator[IndexedPicture]:
-        for rows in self._collection.walk(["item_id", "filename", "labels", "content"]):
-            for row in rows:
-                content = bytes.fromhex(row["content"]) or None
-                yield IndexedPicture(row["id"], to_metadata(row), content)
+        fields = ["item_id", "filename", "labels", "content"]
+        for row in chain.from_iterable(self._collection.walk(fields)):
+            content = bytes.fromhex(row["content"]) or None
+            yield IndexedPicture(row["id"], to_metadata(row), content)
 
     def add(
         self,
@@ -171,10 +238,9 @@ class MilvusIndex:
         After a failure some pictures may have been added; add all of them again.
         """
         collection = self._collection
+        data = np.asarray(vectors, np.float32)
         try:
-            rows = create_rows(
-                np.asarray(vectors, np.float32), metadata, contents, collection.model
-            )
+            rows = create_rows(data, metadata, contents, collection.model)
             for chunk in chunks(list(rows), MESSAGE_ROWS):
                 fields = ["id", "item_id", "filename"]
                 for row in collection.call("query", ids=chunk, output_fields=fields):
@@ -196,3 +262,7 @@ class MilvusIndex:
                 f"--output {path}"
             )
         self._collection.call("flush", timeout=LOAD_SECONDS)
+
+
+def _fewest(found: _Neighbours) -> int:
+    return min(len(keys) for _, keys in found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from siamese.indexes.label_filter import LabelFilter
 from siamese.indexes.validate import check_pictures
 from siamese.models.facts import ModelFacts
 
-MESSAGE_BYTES = 2**24  # a server accepts 64 MB, but rows are sent with some overhead
+MESSAGE_BYTES = 16 * 2**20  # a server accepts 64 MB, but rows are sent with some overhead
 MESSAGE_ROWS = 1000  # largest number of rows in a message
 MAX_TEXT_BYTES = 4096  # longest item id, filename or label
 MAX_LABELS = 4096  # largest number of labels of a picture
@@ -23,13 +23,10 @@ MAX_LABELS = 4096  # largest number of labels of a picture
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 
-class Row(TypedDict):
+class Row(Metadata):
     """A picture; `content` is the hash of its file in hexadecimal digits, or empty."""
 
     id: int
-    item_id: str
-    filename: str
-    labels: list[str]
     content: str
     vector: NDArray[np.float32]
 
@@ -57,7 +54,7 @@ def create_rows(
 ) -> dict[int, Row]:
     """Check pictures and return their rows by key; if a picture occurs twice, the last one counts.
 
-    It raises a `ValueError` if the arguments do not match or Milvus cannot store a picture.
+    Raise a `ValueError` if the arguments do not match or Milvus cannot store a picture.
     """
     pictures = check_pictures(vectors, list(metadata), model)
     if contents is None:
