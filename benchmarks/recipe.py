@@ -1,15 +1,13 @@
-"""Behind each default of `siamese train`: what its alternatives bring, on the same items and seeds.
+"""Measure what each choice of `siamese train` is worth, one choice at a time.
 
-    python benchmarks/recipe.py --catalogue emoji=train.json,test.json,pictures \\
-        --catalogue grocery=train.json,test.json,photos --picture-size 96 --epochs 2
+Each run is `siamese train` with one flag changed and then `siamese evaluate` on the test items::
 
-One choice at a time is changed, all else is default. Each run is `siamese train` and then
-`siamese evaluate` on the test items, each in a process of its own. The rows show MAP@R as mean ±
-standard deviation over the seeds, and the mean difference to the default of the same seed, which
-holds out the same items and draws the same batches: ± is then of the differences.
+    python benchmarks/recipe.py --picture-size 128 --epochs 3 \\
+        --catalogue emoji=emoji/train.json,emoji/test.json,emoji --only default flip
 
-Finished runs stay in `--work-dir`, so that the same command goes on after it was stopped; `--only
-NAME …` measures some rows, by the names of `CHOICES`. Prints Markdown.
+It prints a Markdown table of test MAP@R and the difference to the default, as mean ± standard
+deviation over the seeds. Runs of one seed hold out the same items. Finished runs are kept in the
+work folder, so that the same command continues after it was stopped.
 """
 
 from __future__ import annotations
@@ -20,11 +18,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from quality import named_catalogue
+from quality import parse_catalogue
 
 from siamese.cli.output import report_errors
 from siamese.errors import InputError
@@ -39,9 +38,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "contrastive": ("--loss", "contrastive"),
     "triplet": ("--loss", "triplet"),
     "triplet-hard": ("--loss", "triplet-hard"),
+    "random-pairs": ("--sampling", "random-pairs"),
     "batch-64": ("--batch-size", "64"),
-    "2-pictures-an-item": ("--pictures-per-item", "2"),
-    "8-pictures-an-item": ("--pictures-per-item", "8"),
+    "2-pictures-per-item": ("--pictures-per-item", "2"),
+    "8-pictures-per-item": ("--pictures-per-item", "8"),
     "label-balanced": ("--batches", "label-balanced"),
     "hard-items": ("--batches", "hard-items"),
     "memory": ("--memory", "1024"),
@@ -49,26 +49,41 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "pooling-gem": ("--pooling", "gem"),
     "half-rate": ("--learning-rate", "1.5e-4"),
     "double-rate": ("--learning-rate", "6e-4"),
-    "random-pairs": ("--sampling", "random-pairs"),
 }
-"""Flags of `siamese train` by the name of a row."""
+"""Flags of `siamese train` for each row of the table, by its name on the command line."""
 
 
-def run(choice: str, seed: int, name: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Train and measure once, or read what an earlier run has left.
+def measure(
+    choice: str, seed: int, name: str, files: Sequence[Path], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Train and evaluate, or read the result of an earlier run.
+
+    Parameters
+    ----------
+    choice : str
+        Key of `CHOICES`.
+    seed : int
+        Seed of the training.
+    name : str
+        Name of the catalogue.
+    files : sequence of three Paths
+        JSON file of the training items, JSON file of the test items, and folder of the pictures.
+    arguments : argparse.Namespace
+        Arguments of the command line.
 
     Returns
     -------
-    `figures` of the test items, `held_out` the best MAP@R on the held-out ones, `seconds`
+    dict
+        ``figures`` on the test items, best MAP@R on ``held_out`` items, and ``seconds``.
 
     Raises
     ------
     InputError
-        The run failed; its log is named.
+        If a command fails.
     """
-    train, test, image_dir = given.catalogue[name]
-    kind = f"{given.backbone}-{given.picture_size}px-{given.epochs}"
-    folder = given.work_dir / name / kind / choice / f"seed-{seed}"
+    train, test, image_dir = files
+    settings = f"{arguments.backbone}-{arguments.picture_size}px-{arguments.epochs}"
+    folder = arguments.work_dir / name / settings / choice / f"seed-{seed}"
     result = folder / "result.json"
     if result.is_file():
         return json.loads(result.read_text())
@@ -76,70 +91,80 @@ def run(choice: str, seed: int, name: str, given: argparse.Namespace) -> dict[st
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     checkpoints = folder / "checkpoints"
-    words = ["--backbone", given.backbone, "--picture-size", given.picture_size]
-    words += ["--epochs", given.epochs, *CHOICES[choice], "--seed", seed, "--output", checkpoints]
-    if given.weights is not None:
-        words += ["--weights", given.weights]
-    trained = siamese(["train", *words], train, image_dir, folder / "log.txt")
-    words = ["evaluate", "--keras-model", checkpoints / "final_model.hdf5"]
-    measured = siamese(words, test, image_dir, folder / "log.txt")
+    words = ["--backbone", arguments.backbone, "--picture-size", arguments.picture_size]
+    words += ["--epochs", arguments.epochs, "--seed", seed, "--output", checkpoints]
+    if arguments.weights is not None:
+        words += ["--weights", arguments.weights]
+    trained = run_siamese(
+        ["train", *words, *CHOICES[choice], "--labeled-data", train, "--image-dir", image_dir],
+        folder / "log.txt",
+    )
+    model = checkpoints / "final_model.hdf5"
+    words = ["--keras-model", model, "--labeled-data", test, "--image-dir", image_dir]
+    evaluated = run_siamese(["evaluate", *words], folder / "log.txt")
     shutil.rmtree(checkpoints)
-    facts = {
-        "figures": measured["figures"],
+    measured = {
+        "figures": evaluated["figures"],
         "held_out": max(epoch.get("val_map@r", 0.0) for epoch in trained["history"]),
         "seconds": trained["seconds"],
     }
     with atomic_path(result) as temporary:
-        temporary.write_text(json.dumps(facts, indent=1))
-    return facts
+        temporary.write_text(json.dumps(measured, indent=1))
+    return measured
 
 
-def siamese(words: list[Any], listed: Path, image_dir: Path, log: Path) -> Any:
-    """The JSON document that a verb prints."""
-    call = [sys.executable, "-m", "siamese", *words, "--labeled-data", listed]
-    call += ["--image-dir", image_dir, "--json"]
+def run_siamese(words: Sequence[object], log: Path) -> dict[str, Any]:
+    """Run a command of this project, append its standard error to a log, and return its JSON.
+
+    Raises
+    ------
+    InputError
+        If it fails. The message names the log and quotes its last line.
+    """
     with log.open("a") as file:
-        done = subprocess.run(
-            [str(word) for word in call],
+        process = subprocess.run(
+            [sys.executable, "-m", "siamese", *map(str, words), "--json"],
             stdout=subprocess.PIPE,
             stderr=file,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-    if done.returncode not in (0, 3):  # 3: some pictures were skipped
+    if process.returncode not in (0, 3):  # 3: some pictures were skipped
         raise InputError(f"{log}: {(log.read_text().strip().splitlines() or ['no output'])[-1]}")
-    return json.loads(done.stdout)
+    return json.loads(process.stdout)
 
 
-def table(results: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
-    """The runs as Markdown; `results[catalogue][choice]` are those of the seeds, in their order."""
-    heads = [f"{name} {what}" for name in results for what in ("MAP@R", "to the default")]
+def format_table(results: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
+    """Format ``results[catalogue][choice]``, the runs of all seeds, as a Markdown table."""
+    heads = [f"{name} {column}" for name in results for column in ("MAP@R", "to the default")]
     lines = ["| | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(heads)]
     for choice in next(iter(results.values())):
         cells = []
-        for of in results.values():
-            values = [run["figures"]["map@r"] for run in of[choice]]
-            base = [run["figures"]["map@r"] for run in of["default"]]
-            cells.append(spread(values, ".3f"))
-            gains = [one - other for one, other in zip(values, base, strict=True)]
-            cells.append("–" if choice == "default" else spread(gains, "+.3f"))
+        for runs in results.values():
+            values = [run["figures"]["map@r"] for run in runs[choice]]
+            defaults = [run["figures"]["map@r"] for run in runs["default"]]
+            gains = [value - default for value, default in zip(values, defaults, strict=True)]
+            cells.append(format_spread(values, ".3f"))
+            cells.append("–" if choice == "default" else format_spread(gains, "+.3f"))
         flags = f"`{' '.join(CHOICES[choice])}`" if CHOICES[choice] else "**default**"
         lines.append(f"| {flags} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def spread(values: list[float], form: str) -> str:
-    """Mean ± standard deviation."""
+def format_spread(values: Sequence[float], number_format: str) -> str:
+    """Format the mean ± the standard deviation, without the 0 before the decimal point."""
     deviation = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{mean(values):{form}}{deviation}".replace("0.", ".")
+    return f"{mean(values):{number_format}}{deviation}".replace("0.", ".")
 
 
 def main() -> None:
-    """Run what is missing and print the table."""
+    """Run what is missing, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--catalogue", type=named_catalogue, action="append", required=True)
+    parser.add_argument(
+        "--catalogue", dest="catalogues", type=parse_catalogue, action="append", required=True
+    )
     parser.add_argument("--only", nargs="+", choices=CHOICES, default=list(CHOICES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--backbone", default="EfficientNetLite0")
@@ -147,20 +172,19 @@ def main() -> None:
     parser.add_argument("--picture-size", type=int, default=160)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--work-dir", type=Path, default=Path("recipe-benchmark"))
-    given = parser.parse_args()
-    given.catalogue = dict(given.catalogue)
-    choices = list(dict.fromkeys(["default", *given.only]))
+    arguments = parser.parse_args()
+    choices = list(dict.fromkeys(["default", *arguments.only]))
     with report_errors():
         results = {
             name: {
-                choice: [run(choice, seed, name, given) for seed in given.seeds]
+                choice: [measure(choice, seed, name, files, arguments) for seed in arguments.seeds]
                 for choice in choices
             }
-            for name in given.catalogue
+            for name, files in arguments.catalogues
         }
     print(
-        f"{given.backbone}, {given.picture_size} px, {given.epochs} epochs, "
-        f"{len(given.seeds)} seeds\n\n{table(results)}"
+        f"{arguments.backbone}, {arguments.picture_size} px, {arguments.epochs} epochs, "
+        f"seeds {', '.join(map(str, arguments.seeds))}\n\n{format_table(results)}"
     )
 
 

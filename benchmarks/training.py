@@ -1,17 +1,19 @@
-"""What do opening pictures and showing them in random views cost, beside the network's own work?
+"""Measure how much time a training step spends on opening pictures and on random views.
 
-    python benchmarks/training.py --labeled-data train.json [--backbone MobileNet --weights FILE]
+The same model is fed in two ways in turn: with one batch that lies in memory, and as `siamese
+train` does, from files and with a random view. Files are opened once before, as in a training::
 
-One model, two ways to feed it, turn about in one run: with one batch that lies in memory, and as
-`siamese train` does, from a generator with a random view in front. Prints seconds a step (the
-median over all rounds of a round's mean) and their ratio. The files are opened once before, as in
-a training.
+    python benchmarks/training.py --labeled-data train.json
+
+It prints the time per step, which is the median over all rounds of the mean of a round, and what
+files and views add.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import click
 import numpy as np
@@ -26,7 +28,7 @@ from siamese.utils.keras_import import import_keras
 @click.option("--weights", default="imagenet", show_default=True)
 @click.option("--picture-size", default=160, show_default=True)
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--steps", default=4, show_default=True, help="Steps a round of each way.")
+@click.option("--steps", default=4, show_default=True, help="Steps per round of each way.")
 def main(
     labeled_data: Path,
     image_dir: Path | None,
@@ -36,7 +38,7 @@ def main(
     rounds: int,
     steps: int,
 ) -> None:
-    """Time a training step from memory and from files, and print the ratio."""
+    """Time a training step from memory and from files, and print the difference."""
     import_keras()
     import keras
 
@@ -53,59 +55,68 @@ def main(
     recipe = Recipe(backbone=backbone, weights=weights, picture_size=picture_size)
     catalogue = Catalogue.read(labeled_data, image_dir)
     generator = PairGenerator(catalogue, picture_size=picture_size, batch_size=recipe.batch_size)
+    if len(generator) <= steps:
+        raise click.UsageError(
+            f"{labeled_data}: has {len(generator)} batches; give more pictures or fewer --steps"
+        )
     model = embedding_model(backbone, picture_size, weights=weights)
     freeze_batch_norm(model)
-    ways = {
-        "one batch in memory": model,
-        "files and random views": build_fitted_model(model, view=RandomView()),
-    }
-    schedule = WarmUpThenCosine(recipe.peak_learning_rate, steps=10**6)
-    optimizer = keras.optimizers.Adam(schedule)
-    for fitted in ways.values():
+    viewed = build_fitted_model(model, view=RandomView())
+    optimizer = keras.optimizers.Adam(WarmUpThenCosine(recipe.peak_learning_rate, steps=10**6))
+    optimizer.build(model.trainable_variables)
+    for fitted in (model, viewed):
         fitted.compile(optimizer, make_loss(recipe), auto_scale_loss=False)
 
     pictures, relations = generator[0]
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    memory_seconds, file_seconds = [], []
     for number in range(rounds + 1):
-        for name, fitted in ways.items():
-            if name == "one batch in memory":
-                begun = perf_counter()
-                for _ in range(steps):
-                    fitted.train_on_batch(pictures, relations)
-                took = perf_counter() - begun
-            else:
-                clock = StepTimes(keras, steps)
-                fitted.fit(
-                    generator, epochs=1, verbose=0, shuffle=False, callbacks=[clock.callback]
-                )
-                took = clock.seconds
-            if number:  # the first round compiles
-                seconds[name].append(took / steps)
+        started = perf_counter()
+        for _ in range(steps):
+            model.train_on_batch(pictures, relations)
+        memory = (perf_counter() - started) / steps
+        timer = StepTimer(keras, steps)
+        viewed.fit(generator, epochs=1, verbose=0, shuffle=False, callbacks=[timer.callback])
+        if number:  # the first round compiles
+            memory_seconds.append(memory)
+            file_seconds.append(timer.seconds / steps)
     print(describe_device())
     print(f"{backbone}, {picture_size} px, batches of {generator.batch_size}\n")
-    memory, files = (float(np.median(times)) for times in seconds.values())
-    print(f"{'':24}{'ms a step':>10}{'pictures/s':>12}")
-    for name, time in zip(ways, (memory, files), strict=True):
-        print(f"{name:24}{1000 * time:>10.0f}{generator.batch_size / time:>12.1f}")
-    print(f"\nopening and views cost {100 * (files / memory - 1):.1f} % on top")
+    memory, files = float(np.median(memory_seconds)), float(np.median(file_seconds))
+    print(f"{'':24}{'ms/step':>10}{'pictures/s':>12}")
+    for name, seconds in (("one batch in memory", memory), ("files and random views", files)):
+        print(f"{name:24}{1000 * seconds:>10.0f}{generator.batch_size / seconds:>12.1f}")
+    print(f"\nfiles and random views add {100 * (files / memory - 1):.1f} %")
 
 
-class StepTimes:
-    """Seconds of some steps of an epoch, after the first one, which waits for the queue to fill."""
+class StepTimer:
+    """Time some steps of an epoch after the first, which waits for the queue to fill.
 
-    def __init__(self, keras: object, steps: int) -> None:
+    Parameters
+    ----------
+    keras : module
+        Keras, which is imported late.
+    steps : int
+        Steps to time; the epoch ends after them.
+
+    Attributes
+    ----------
+    callback : keras.callbacks.Callback
+        Callback to give to `fit`.
+    seconds : float
+        Duration of all steps.
+    """
+
+    def __init__(self, keras: Any, steps: int) -> None:
         self.steps = steps
-        self.begun = self.seconds = 0.0
-        self.callback = keras.callbacks.LambdaCallback(  # type: ignore[attr-defined]
-            on_train_batch_end=self.after
-        )
+        self.seconds = 0.0
+        self._started = 0.0
+        self.callback = keras.callbacks.LambdaCallback(on_train_batch_end=self._end_step)
 
-    def after(self, batch: int, logs: object) -> None:
-        """Note the time; end the epoch after the last step that counts."""
+    def _end_step(self, batch: int, logs: object) -> None:
         if batch == 0:
-            self.begun = perf_counter()
+            self._started = perf_counter()
         elif batch == self.steps:
-            self.seconds = perf_counter() - self.begun
+            self.seconds = perf_counter() - self._started
             self.callback.model.stop_training = True
 
 
