@@ -96,7 +96,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Emoji:
-    """Future item of the catalogue; `drawings` maps vendors to SVG texts."""
+    """Candidate for the catalogue; `drawings` maps each vendor to its SVG text."""
 
     item_id: str
     label: str
@@ -261,8 +261,8 @@ def _svg(icons: dict[str, Any], name: str) -> str:
 def draw(emoji: Sequence[Emoji], picture_size: int) -> list[tuple[Emoji, dict[str, bytes]]]:
     """Draw the emoji on white and return each with its PNG files by vendor.
 
-    Repeated drawings of an emoji, drawings shared by two emoji, and then emoji with fewer than
-    four drawings are left out.
+    Leaves out repeated drawings of an emoji and drawings that two emoji share, then emoji with
+    fewer than four drawings.
     """
     from resvg_py import svg_to_bytes
 

@@ -72,8 +72,8 @@ def fetch_packages(packages: Iterable[Package], cache: Path) -> None:
         _npm_pack(missing, Path(download))
         if wrong := [package for package in missing if not package.is_in(Path(download))]:
             raise InputError(
-                f"{package}: the downloaded package does not have the pinned checksum; try again, or "
-                "use a network or package mirror that does not alter packages"
+                f"{package}: the downloaded package does not have the pinned checksum; try again, "
+                "or use a network or package mirror that does not alter packages"
                 for package in wrong
             )
         for package in missing:

@@ -69,7 +69,7 @@ _KERAS_MODULES = {
 """Modules that import Keras, which `import_keras` does without TensorFlow's log lines."""
 
 _REMOVED = {"CircleLoss", "CosFaceLoss", "ProxyAnchorLoss", "SupervisedContrastiveLoss"}
-"""Losses that 0.1.0 had; docs/recipe.md has what was measured of them."""
+"""Losses of version 0.1.0; docs/recipe.md gives their results."""
 
 __all__ = [*_HOMES, "__version__"]
 

@@ -29,10 +29,11 @@ print with `--json`, is in [Files and JSON](formats.md).
 
 | exit code | meaning |
 |--:|---|
-| 0 | done |
-| 2 | the input or the call is wrong; standard error says what to do, one line per problem |
-| 3 | done, but some pictures were skipped; standard error names each one |
-| 130, 143 | stopped by Ctrl-C, or by SIGTERM as `docker stop` sends it |
+| 0 | success |
+| 2 | invalid input or usage; standard error has one line per problem, which says what to do |
+| 3 | success, but some pictures were skipped; standard error lists them |
+| 130 | stopped by Ctrl-C |
+| 143 | stopped by SIGTERM, which `docker stop` sends |
 """
 
 

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Create .venv from requirements-dev.txt and install this project in it, unless that is done.
-# Uses uv if it is installed (UV= for pip), and the Python in PYTHON or the first suitable one.
+# Create .venv from requirements-dev.txt and install this project in it, unless this is done already.
+# Uses uv if it is installed (set UV= to use pip), and the Python that PYTHON names, by default the
+# first suitable one.
 set -eu
 cd "$(dirname "$0")/.."
 

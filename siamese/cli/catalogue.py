@@ -111,9 +111,7 @@ def from_folder(source: Path, output: Path, as_json: bool) -> None:
     write_catalogue(Catalogue.from_folder(source), output, as_json)
 
 
-@click.command(
-    epilog=format_examples("siamese from-csv photos/items.csv --output photos/items.json")
-)
+@click.command(epilog=format_examples("siamese from-csv photos.csv --output photos/items.json"))
 @click.argument("source", type=PATH)
 @output_option
 @json_option

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from siamese.cli.loading import load_embedder, model_context, read_checked_catalogue
-from siamese.cli.options import PATH, embedding_options, format_examples, json_option
+from siamese.cli.options import PATH, embedding_options, format_examples
 from siamese.cli.output import exit_if_skipped, print_json
 from siamese.data.remote_files import Folder
 from siamese.utils.text import pluralize
@@ -17,19 +17,16 @@ if TYPE_CHECKING:
     from siamese.embedding.executor import Executor
 
 
-@click.command(
-    epilog=format_examples("siamese embed --labeled-data photos/items.json --output embeddings")
-)
+@click.command(epilog=format_examples("siamese embed --labeled-data photos/items.json"))
 @embedding_options
 @click.option("--output", type=PATH, default="embeddings", help="Folder to write.")
-@json_option
 def embed(
     labeled_data: Path,
     image_dir: Folder | None,
     executor: Executor | None,
     batch_size: int,
-    output: Path,
     as_json: bool,
+    output: Path,
     **model: Any,
 ) -> None:
     """Compute and store the embeddings of a catalogue.

@@ -8,22 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from siamese.cli.loading import load_embedder, model_context, read_checked_catalogue
-from siamese.cli.options import (
-    PATH,
-    embedding_options,
-    format_examples,
-    json_option,
-    seed_option,
-    store_option,
-)
+from siamese.cli.options import PATH, embedding_options, format_examples, seed_option, store_option
 from siamese.cli.output import exit_if_skipped, print_json, print_table
 from siamese.data.remote_files import Folder
 from siamese.errors import InputError
-from siamese.evaluation.summary import (
-    describe_evaluation,
-    tabulate_metrics,
-    tabulate_weakest_labels,
-)
+from siamese.evaluation import summary
 from siamese.utils.files import require_writable
 
 if TYPE_CHECKING:
@@ -53,17 +42,16 @@ if TYPE_CHECKING:
     "distance shows an unknown item.",
 )
 @seed_option
-@json_option
 def evaluate(
     labeled_data: Path,
     image_dir: Folder | None,
     executor: Executor | None,
     batch_size: int,
+    as_json: bool,
     store: EmbeddingStore | None,
     queries: Path | None,
     calibrate: bool,
     seed: int,
-    as_json: bool,
     **model: Any,
 ) -> None:
     """Measure how well a model finds pictures of the same item.
@@ -112,14 +100,14 @@ def evaluate(
 
 def print_evaluation(result: EvaluationResult) -> None:
     """Print the metrics, the five weakest labels and a summary of the other results."""
-    print_table(*tabulate_metrics(result))
-    header, rows = tabulate_weakest_labels(result, 5)
+    print_table(*summary.tabulate_metrics(result))
+    header, rows = summary.tabulate_weakest_labels(result, 5)
     if rows:
         print_table(header, rows)
-    for line in describe_evaluation(result):
+    for line in summary.describe_evaluation(result):
         click.echo(line)
-    if result.unanswerable:
+    if count := result.unanswerable:
         click.echo(
-            f"{result.unanswerable:,} queries left out: the gallery has no other picture of their item",
+            f"{count:,} queries left out: the gallery has no other picture of their item",
             err=True,
         )

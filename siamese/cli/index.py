@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from siamese.cli.loading import load_embedder, model_context, read_catalogue
-from siamese.cli.options import (
-    collection_option,
-    embedding_options,
-    format_examples,
-    json_option,
-    store_option,
-)
+from siamese.cli.options import collection_option, embedding_options, format_examples, store_option
 from siamese.cli.output import exit_if_skipped, print_json
 from siamese.data.remote_files import Folder
 from siamese.utils.text import pluralize
@@ -60,12 +54,12 @@ if TYPE_CHECKING:
     help="Average each vector with its three nearest neighbours. This improves recall, but "
     "distances are then measured to the averages.",
 )
-@json_option
 def index(
     labeled_data: Path,
     image_dir: Folder | None,
     executor: Executor | None,
     batch_size: int,
+    as_json: bool,
     store: EmbeddingStore | None,
     backend: str | None,
     output: str | None,
@@ -73,7 +67,6 @@ def index(
     update: bool,
     min_recall: float | None,
     augment: bool,
-    as_json: bool,
     **model: Any,
 ) -> None:
     """Embed a catalogue and build a search index.

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def model_context(*, load_keras: bool = False) -> Iterator[None]:
-    """Load and run a model in this context; only its results belong on standard output.
+    """Run a model, and keep standard output free for the results.
 
-    Everything else, such as the name of the GPU, is printed on standard error. Without
+    Everything printed in this context, such as the name of the GPU, goes to standard error. Without
     `load_keras`, Keras is imported only if a GPU or the runtime of the model needs it.
     """
     from siamese.models.devices import describe_device, explain_missing_gpu, has_gpu, may_have_gpu

@@ -62,33 +62,33 @@ keras_model_option = click.option(
 )
 
 
-def _make_backbone_options(backbones: str, default_size: str) -> Callable[[F], F]:
+def _make_backbone_options(other_backbone: str, default_size: str) -> Callable[[F], F]:
     return combine_options(
-        click.option("--backbone", help=f"{backbones}.  [default: EfficientNetLite0]"),
+        click.option(
+            "--backbone",
+            help=f"Name of a pretrained model in keras.applications{other_backbone}.  "
+            "[default: EfficientNetLite0]",
+        ),
         click.option(
             "--picture-size",
             type=click.IntRange(16, 2048),
-            help=f"Side length of the pretrained model's input in pixels.  [default: {default_size}]",
+            help=f"Side length of the backbone's input in pixels.  [default: {default_size}]",
         ),
         click.option(
             "--weights",
-            help="Weights file of the backbone, without its classifier.  "
-            "[default: ImageNet weights]",
+            help="Weights file of the backbone, without its classifier.  [default: ImageNet]",
         ),
     )
 
 
-_backbone_options = _make_backbone_options(
-    "Name of a pretrained model in keras.applications", "224"
-)
+_backbone_options = _make_backbone_options("", "224")
 
 model_options = combine_options(keras_model_option, _backbone_options)
 
 training_model_options = combine_options(
     keras_model_option,
     _make_backbone_options(
-        "Name of a pretrained model in keras.applications, or base_cnn for a small untrained one",
-        "160; 224 with --layers head",
+        ", or base_cnn for a small untrained one", "160; 224 with --layers head"
     ),
 )
 
@@ -107,7 +107,18 @@ _runtime_options = combine_options(
     ),
 )
 
-query_embedding_options = combine_options(
+collection_option = click.option(
+    "--collection", default="pictures", help="Name of the Milvus collection."
+)
+
+index_options = combine_options(
+    click.option(
+        "--index",
+        "index_place",
+        default="search_index.pkl",
+        help="Index to search: a file, a folder or the address of a Milvus server.",
+    ),
+    collection_option,
     click.option(
         "--keras-model",
         type=PATH,
@@ -116,6 +127,7 @@ query_embedding_options = combine_options(
     _backbone_options,
     _runtime_options,
 )
+"""The options of a command that opens an index and embeds queries."""
 
 
 class _ExecutorOption(click.Option):
@@ -140,13 +152,9 @@ def _create_executor(
     return None
 
 
-def _open_store(
-    context: click.Context, option: click.Parameter, folder: Path | None
-) -> EmbeddingStore | None:
-    from siamese.embedding.store import EmbeddingStore
-
-    return None if folder is None else EmbeddingStore(folder)
-
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
+)
 
 batch_size_option = click.option(
     "--batch-size", type=click.IntRange(1), default=32, help="Number of pictures to embed at once."
@@ -172,35 +180,25 @@ embedding_options = combine_options(
         "or a temporary one]",
     ),
     batch_size_option,
+    json_option,
 )
-"""All options of a command that embeds a catalogue."""
+"""The options of a command that embeds a catalogue."""
+
+
+def _open_store(folder: str) -> EmbeddingStore:
+    from siamese.embedding.store import EmbeddingStore
+
+    return EmbeddingStore(folder)
+
 
 store_option = click.option(
     "--embeddings",
     "store",
-    type=PATH,
-    callback=_open_store,
+    type=_open_store,
+    metavar="PATH",
     help="Folder written by `siamese embed`; its embeddings are reused and missing ones added.",
-)
-
-collection_option = click.option(
-    "--collection", default="pictures", help="Name of the Milvus collection."
-)
-
-index_options = combine_options(
-    click.option(
-        "--index",
-        "index_place",
-        default="search_index.pkl",
-        help="Index to search: a file, a folder or the address of a Milvus server.",
-    ),
-    collection_option,
 )
 
 seed_option = click.option(
     "--seed", type=click.IntRange(0), default=0, help="Seed of the random number generator."
-)
-
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )

@@ -17,11 +17,8 @@ from siamese.utils.text import pluralize
 if TYPE_CHECKING:
     from siamese.data.catalogue import Skipped
 
-EXIT_ERROR = 2
-"""Exit code for invalid input or usage, as click has it."""
-
-EXIT_SKIPPED = 3
-"""Exit code for success with some pictures skipped."""
+EXIT_ERROR, EXIT_SKIPPED = 2, 3
+"""Exit codes for invalid input or usage, as in click, and for success with pictures skipped."""
 
 
 def print_json(document: Any) -> None:
@@ -54,7 +51,7 @@ def report_errors() -> Iterator[None]:
     """Print expected errors as one line each and exit with code 2, and handle stop signals."""
     try:
         with handle_stop_signals(
-            "stopped; finished work is saved, run the same command to continue (train: with --resume)"
+            "stopped; finished work is saved; repeat the command to continue (train: with --resume)"
         ):
             yield
     except InputError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from siamese.cli.loading import load_embedder, model_context, read_checked_catalogue
-from siamese.cli.options import PATH, embedding_options, format_examples, json_option, store_option
+from siamese.cli.options import PATH, embedding_options, format_examples, store_option
 from siamese.cli.output import exit_if_skipped, print_json, print_table
 from siamese.data.remote_files import Folder
 from siamese.errors import InputError
@@ -28,15 +28,14 @@ if TYPE_CHECKING:
 @embedding_options
 @store_option
 @click.option("--output", type=PATH, default="report", help="Folder to write.")
-@json_option
 def report(
     labeled_data: Path,
     image_dir: Folder | None,
     executor: Executor | None,
     batch_size: int,
+    as_json: bool,
     store: EmbeddingStore | None,
     output: Path,
-    as_json: bool,
     **model: Any,
 ) -> None:
     """Compare a model with the pretrained default.
@@ -46,9 +45,7 @@ def report(
     """
     catalogue = read_checked_catalogue(labeled_data, image_dir)
     if not (model["keras_model"] or model["backbone"]):
-        raise InputError(
-            "no model to compare with the pretrained default; give --keras-model or --backbone"
-        )
+        raise InputError("no model to compare with the default; give --keras-model or --backbone")
     require_writable(output / "report.html")
     with model_context():
         from siamese.reports.training_report import write_training_report

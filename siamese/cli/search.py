@@ -15,7 +15,6 @@ from siamese.cli.options import (
     index_options,
     json_option,
     make_image_dir_option,
-    query_embedding_options,
 )
 from siamese.cli.output import exit_if_skipped, print_json, print_table
 from siamese.data.remote_files import Folder
@@ -51,9 +50,7 @@ PICTURE_SUFFIXES = (".html", ".png")
 )
 @index_options
 @click.option("-k", type=click.IntRange(1), default=10, help="Number of results per query.")
-@click.option(
-    "--offset", type=click.IntRange(0), default=0, help="Number of nearest results to skip."
-)
+@click.option("--offset", type=click.IntRange(0), default=0, help="Number of results to skip.")
 @click.option(
     "--any-label", multiple=True, help="Only find items with one of these labels; repeatable."
 )
@@ -68,9 +65,7 @@ PICTURE_SUFFIXES = (".html", ".png")
     help="Only find pictures within this distance, from 0 to 2, or within the model's own "
     'threshold if "calibrated".',
 )
-@click.option(
-    "--exclude-own-item", is_flag=True, help="Do not find pictures of the query's own item."
-)
+@click.option("--exclude-own-item", is_flag=True, help="Exclude pictures of the query's own item.")
 @click.option(
     "--rerank",
     type=click.Choice(["none", "expansion", "reciprocal"]),
@@ -83,7 +78,6 @@ PICTURE_SUFFIXES = (".html", ".png")
     help="Find items instead of pictures, ranked by their best picture or by the mean of their "
     "three best.",
 )
-@query_embedding_options
 @make_image_dir_option("Folder or URL of the indexed pictures.")
 @click.option(
     "--output",
@@ -120,7 +114,8 @@ def search(
     from siamese.indexes import LabelFilter, open_index
     from siamese.search.queries import collect_queries, search_each, search_together
 
-    check_output(output, image_dir)
+    if output is not None:
+        check_output(output, image_dir)
     query_list = collect_queries(images, queries, image_dir)
     index = open_index(index_place, collection)
     skipped: list[Skipped] = []
@@ -154,10 +149,8 @@ def search(
     exit_if_skipped(skipped)
 
 
-def check_output(output: Path | None, image_dir: Folder | None) -> None:
+def check_output(output: Path, image_dir: Folder | None) -> None:
     """Raise `InputError` if the results cannot be written to --output."""
-    if output is None:
-        return
     if output.suffix not in PICTURE_SUFFIXES + DATA_SUFFIXES:
         raise InputError(f"--output {output}: use a name that ends in .html, .png, .csv or .jsonl")
     if image_dir is None and output.suffix in PICTURE_SUFFIXES:
@@ -167,6 +160,8 @@ def check_output(output: Path | None, image_dir: Folder | None) -> None:
 
 def parse_max_distance(max_distance: str | None, searcher: Searcher) -> float | None:
     """Return the number that --max-distance gives, or the calibrated threshold of the model."""
+    if max_distance is None:
+        return None
     if max_distance == "calibrated":
         if searcher.threshold is None:
             raise InputError(
@@ -175,10 +170,10 @@ def parse_max_distance(max_distance: str | None, searcher: Searcher) -> float | 
             )
         return searcher.threshold
     try:
-        distance = None if max_distance is None else float(max_distance)
+        distance = float(max_distance)
     except ValueError:
         distance = -1
-    if distance is not None and not distance >= 0:  # also rejects NaN
+    if not distance >= 0:  # also rejects NaN
         raise InputError(f"--max-distance {max_distance}: give a number from 0 to 2, or calibrated")
     return distance
 

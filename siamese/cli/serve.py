@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from siamese.cli.loading import load_index_embedder, model_context
-from siamese.cli.options import PATH, format_examples, index_options, query_embedding_options
+from siamese.cli.options import PATH, format_examples, index_options
 from siamese.errors import InputError
-from siamese.server.settings import Limits, Settings, read_api_keys
+from siamese.server.settings import FORMATS, Limits, Settings, read_api_keys
 from siamese.utils.text import pluralize
 
 if TYPE_CHECKING:
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(epilog=format_examples("siamese serve --index search_index.pkl --image-dir photos"))
 @index_options
-@query_embedding_options
-@click.option(
-    "--image-dir", type=PATH, help="Folder of the indexed pictures, to show them in results."
-)
+@click.option("--image-dir", type=PATH, help="Folder of the indexed pictures, to show in results.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option(
     "--port",
@@ -82,7 +79,7 @@ if TYPE_CHECKING:
     "formats",
     multiple=True,
     type=click.Choice(["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"], case_sensitive=False),
-    default=["JPEG", "PNG", "WEBP", "AVIF"],
+    default=FORMATS,
     help="Accepted format of uploads; repeatable.",
 )
 @click.option(
