@@ -46,18 +46,33 @@ def weights(path):
     return load_model(path).get_weights()
 
 
-@pytest.fixture(scope="session")
-def start(tmp_path_factory):
-    """Return a checkpoint of a small convolutional network with a head."""
+def small_model(features=16, embedding_size=8):
+    """Return an untrained convolutional embedding model with a head, for pictures of 16 px."""
     keras.utils.set_random_seed(3)
     inputs = x = keras.Input((16, 16, 3))
-    for filters in (8, 16):
+    for filters in (8, features):
         x = layers.Conv2D(filters, 3, strides=2, activation="relu")(x)
     x = layers.GlobalAveragePooling2D(name=POOLING)(x)
-    x = layers.Dense(8, name=PROJECTION)(x)
+    x = layers.Dense(embedding_size, name=PROJECTION)(x)
+    return keras.Model(inputs, layers.UnitNormalization(name="embedding")(x))
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory):
+    """Return a checkpoint of a small network."""
     path = tmp_path_factory.mktemp("start") / "start.hdf5"
-    save_model(keras.Model(inputs, layers.UnitNormalization(name="embedding")(x)), path)
+    save_model(small_model(), path)
     return path
+
+
+@pytest.fixture
+def eagerly():
+    """Run TensorFlow eagerly: compiling a network takes longer than a few steps of it."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @dataclass(frozen=True)

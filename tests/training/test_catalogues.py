@@ -19,21 +19,11 @@ from siamese.training.recipe import Recipe
 from siamese.training.train import train
 from tests.training.conftest import watch_nothing
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eagerly")]
 
 NOT_IMPROVED = "no epoch was better than the start"
 SIZE = 16
 RECIPE = Recipe(backbone="base_cnn", weights=None, picture_size=SIZE, epochs=4, seed=0)
-
-
-@pytest.fixture(autouse=True)
-def without_compiling():
-    """Run the few steps eagerly, since compiling the network would take longer."""
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def draw(rng, first, second):

@@ -22,6 +22,7 @@ from tests.training.conftest import RECIPE, watch_nothing, weights
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_training_a_new_network_makes_retrieval_better(catalogue, tmp_path):
     recipe = Recipe(
         backbone="base_cnn",
