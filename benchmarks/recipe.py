@@ -1,13 +1,13 @@
-"""Measure what each choice of `siamese train` is worth, one choice at a time.
+r"""Measure how each option of `siamese train` changes MAP@R, one option at a time.
 
-Each run is `siamese train` with one flag changed and then `siamese evaluate` on the test items::
+Each run is `siamese train` with one option changed and then `siamese evaluate` on the test items::
 
-    python benchmarks/recipe.py --picture-size 128 --epochs 3 \\
+    python benchmarks/recipe.py --picture-size 128 --epochs 3 \
         --catalogue emoji=emoji/train.json,emoji/test.json,emoji --only default flip
 
-It prints a Markdown table of test MAP@R and the difference to the default, as mean ± standard
-deviation over the seeds. Runs of one seed hold out the same items. Finished runs are kept in the
-work folder, so that the same command continues after it was stopped.
+It prints a Markdown table of the MAP@R on the test items and the difference from the default, as
+mean ± standard deviation over the seeds. Runs with the same seed hold out the same items. Finished
+runs are cached in the work folder, so the same command continues after an interruption.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "half-rate": ("--learning-rate", "1.5e-4"),
     "double-rate": ("--learning-rate", "6e-4"),
 }
-"""Flags of `siamese train` for each row of the table, by its name on the command line."""
+"""Flags of `siamese train` for each row of the table, by its name for `--only`."""
 
 
 def measure(
     choice: str, seed: int, name: str, files: Sequence[Path], arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """Train and evaluate, or read the result of an earlier run.
+    """Train and evaluate one choice, or read the result of an earlier run.
 
     Parameters
     ----------
@@ -66,15 +66,16 @@ def measure(
         Seed of the training.
     name : str
         Name of the catalogue.
-    files : sequence of three Paths
-        JSON file of the training items, JSON file of the test items, and folder of the pictures.
+    files : sequence of Path
+        JSON file of the training items, JSON file of the test items and folder of the pictures.
     arguments : argparse.Namespace
         Arguments of the command line.
 
     Returns
     -------
     dict
-        ``figures`` on the test items, best MAP@R on ``held_out`` items, and ``seconds``.
+        ``figures`` of the test items; ``held_out``, the best MAP@R of the held-out items; and
+        ``seconds`` of the training.
 
     Raises
     ------
@@ -91,39 +92,39 @@ def measure(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     checkpoints = folder / "checkpoints"
-    words = ["--backbone", arguments.backbone, "--picture-size", arguments.picture_size]
-    words += ["--epochs", arguments.epochs, "--seed", seed, "--output", checkpoints]
+    flags = ["--backbone", arguments.backbone, "--picture-size", arguments.picture_size]
+    flags += ["--epochs", arguments.epochs, "--seed", seed, "--output", checkpoints]
     if arguments.weights is not None:
-        words += ["--weights", arguments.weights]
-    trained = run_siamese(
-        ["train", *words, *CHOICES[choice], "--labeled-data", train, "--image-dir", image_dir],
+        flags += ["--weights", arguments.weights]
+    training = run_siamese(
+        ["train", *flags, *CHOICES[choice], "--labeled-data", train, "--image-dir", image_dir],
         folder / "log.txt",
     )
     model = checkpoints / "final_model.hdf5"
-    words = ["--keras-model", model, "--labeled-data", test, "--image-dir", image_dir]
-    evaluated = run_siamese(["evaluate", *words], folder / "log.txt")
+    flags = ["--keras-model", model, "--labeled-data", test, "--image-dir", image_dir]
+    evaluation = run_siamese(["evaluate", *flags], folder / "log.txt")
     shutil.rmtree(checkpoints)
-    measured = {
-        "figures": evaluated["figures"],
-        "held_out": max(epoch.get("val_map@r", 0.0) for epoch in trained["history"]),
-        "seconds": trained["seconds"],
+    measurement = {
+        "figures": evaluation["figures"],
+        "held_out": max(epoch.get("val_map@r", 0.0) for epoch in training["history"]),
+        "seconds": training["seconds"],
     }
     with atomic_path(result) as temporary:
-        temporary.write_text(json.dumps(measured, indent=1))
-    return measured
+        temporary.write_text(json.dumps(measurement, indent=1))
+    return measurement
 
 
-def run_siamese(words: Sequence[object], log: Path) -> dict[str, Any]:
-    """Run a command of this project, append its standard error to a log, and return its JSON.
+def run_siamese(arguments: Sequence[object], log: Path) -> dict[str, Any]:
+    """Run a `siamese` command, append its standard error to a log and return its JSON output.
 
     Raises
     ------
     InputError
-        If it fails. The message names the log and quotes its last line.
+        If the command fails. The message names the log and quotes its last line.
     """
     with log.open("a") as file:
         process = subprocess.run(
-            [sys.executable, "-m", "siamese", *map(str, words), "--json"],
+            [sys.executable, "-m", "siamese", *map(str, arguments), "--json"],
             stdout=subprocess.PIPE,
             stderr=file,
             text=True,
@@ -135,30 +136,30 @@ def run_siamese(words: Sequence[object], log: Path) -> dict[str, Any]:
 
 
 def format_table(results: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
-    """Format ``results[catalogue][choice]``, the runs of all seeds, as a Markdown table."""
-    heads = [f"{name} {column}" for name in results for column in ("MAP@R", "to the default")]
+    """Format the runs of all seeds, ``results[catalogue][choice]``, as a Markdown table."""
+    heads = [f"{name} {column}" for name in results for column in ("MAP@R", "difference")]
     lines = ["| | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(heads)]
     for choice in next(iter(results.values())):
         cells = []
         for runs in results.values():
             values = [run["figures"]["map@r"] for run in runs[choice]]
             defaults = [run["figures"]["map@r"] for run in runs["default"]]
-            gains = [value - default for value, default in zip(values, defaults, strict=True)]
+            differences = [value - default for value, default in zip(values, defaults, strict=True)]
             cells.append(format_spread(values, ".3f"))
-            cells.append("–" if choice == "default" else format_spread(gains, "+.3f"))
+            cells.append("–" if choice == "default" else format_spread(differences, "+.3f"))
         flags = f"`{' '.join(CHOICES[choice])}`" if CHOICES[choice] else "**default**"
         lines.append(f"| {flags} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def format_spread(values: Sequence[float], number_format: str) -> str:
-    """Format the mean ± the standard deviation, without the 0 before the decimal point."""
+    """Format mean ± standard deviation, without the 0 before the decimal point."""
     deviation = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
     return f"{mean(values):{number_format}}{deviation}".replace("0.", ".")
 
 
 def main() -> None:
-    """Run what is missing, and print the table."""
+    """Run the missing measurements and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

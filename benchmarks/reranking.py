@@ -1,16 +1,16 @@
-"""Measure what re-ranking at search time gains and costs, for a catalogue and a model.
+"""Measure how much re-ranking improves search, and the CPU time it takes.
 
 Run it as ``python benchmarks/reranking.py --labeled-data test.json [--queries FILE]
 [--keras-model FILE]``. Without `--queries`, each picture is searched for among the others. It is
-then removed everywhere: from its ranking, from the neighbours that re-rank it, and from the
-pictures that database-side augmentation mixes. `--embeddings DIR` stores the vectors for the next
-run. `--grid` measures many settings, one per row; the default settings were chosen like this, on
-catalogues that were not used for measurements afterwards.
+then left out of its ranking, of the neighbours that re-rank it, and of the neighbours that
+database-side augmentation averages. `--embeddings DIR` stores the vectors for the next run.
+`--grid` measures many settings, one per row. The default settings were chosen from such a table, on
+catalogues other than those of the published figures.
 
-The figures are those of `siamese evaluate` over the whole re-ranked gallery. `items` is the share
-of queries whose item comes first if items are ranked by the mean of their three best pictures; by
-their best picture, it would be recall@1. `CPU ms` is the median CPU time of single searches for 10
-results in a BallTree, by picture and by item, without embedding the query.
+The figures are those of `siamese evaluate` over the whole re-ranked gallery. `items` is the
+fraction of queries whose item comes first when items are ranked by the mean of their three best
+pictures; ranked by their best picture, it would equal recall@1. `CPU ms` is the median CPU time of
+single searches for 10 results in a BallTree, by picture and by item, without embedding the query.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table."""
+    """Re-ranking method, one row of the table."""
 
     name: str
     reranker: Reranker
@@ -73,8 +73,8 @@ def default_methods() -> list[Method]:
     ]
 
 
-def grid() -> Iterator[Method]:
-    """Yield the settings from which the default ones were chosen."""
+def generate_grid() -> Iterator[Method]:
+    """Yield the settings from which the defaults were chosen."""
     yield Method("none", Nearest())
     for neighbours in (1, 2, 3, 5, 10):
         for alpha in (0, 3, 5, 8):
@@ -94,7 +94,21 @@ def grid() -> Iterator[Method]:
 
 @dataclass(frozen=True)
 class Data:
-    """Queries and a gallery; `own_rows[i]` is the row of query i in the gallery, or -1."""
+    """Queries and a gallery.
+
+    Attributes
+    ----------
+    queries : array of shape (n, d)
+        Embeddings of the queries.
+    query_ids : array of shape (n,)
+        Item ids of the queries.
+    gallery : array of shape (m, d)
+        Embeddings of the gallery.
+    gallery_ids : array of shape (m,)
+        Item ids of the gallery.
+    own_rows : int array of shape (n,)
+        Row of each query in the gallery, or -1.
+    """
 
     queries: np.ndarray
     query_ids: np.ndarray
@@ -104,7 +118,7 @@ class Data:
 
 
 class Gallery:
-    """An index in memory that can hide one row."""
+    """Index in memory that can hide one row."""
 
     def __init__(self, vectors: np.ndarray, hidden_row: int = -1) -> None:
         self.data, self.hidden_row = vectors, hidden_row
@@ -112,7 +126,7 @@ class Gallery:
     def query(
         self, X: np.ndarray, k: int, labels: LabelFilter = EVERYTHING
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Search as `BallTreeIndex.query` does, with rows of equal distance in their order."""
+        """Search like `BallTreeIndex.query`; rows of equal distance keep their order."""
         similarity = np.asarray(X, np.float32) @ self.data.T
         if self.hidden_row >= 0:
             similarity[:, self.hidden_row] = -np.inf
@@ -122,12 +136,12 @@ class Gallery:
         return np.sqrt(np.maximum(2 - 2 * cosine, 0)), rows
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """Return vectors as `BallTreeIndex.vectors` does."""
+        """Return vectors like `BallTreeIndex.vectors`."""
         return self.data[rows].astype(np.float64)
 
 
-def galleries(data: Data, augmentation: Augmentation | None) -> Iterator[Gallery]:
-    """Yield the gallery for each query, without the query and not augmented with it."""
+def generate_galleries(data: Data, augmentation: Augmentation | None) -> Iterator[Gallery]:
+    """Yield the gallery of each query, which is hidden and does not augment other pictures."""
     if augmentation is None:
         for own_row in data.own_rows:
             yield Gallery(data.gallery, own_row)
@@ -138,23 +152,21 @@ def galleries(data: Data, augmentation: Augmentation | None) -> Iterator[Gallery
     np.fill_diagonal(similarity, -np.inf)
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : neighbours + 1]
     for own_row in data.own_rows:
-        mixed, _ = np.nonzero(nearest[:, :neighbours] == own_row)
-        original = augmented[mixed]
-        for row in mixed:
+        affected, _ = np.nonzero(nearest[:, :neighbours] == own_row)
+        original = augmented[affected]
+        for row in affected:
             others = nearest[row][nearest[row] != own_row]
             augmented[row] = expand_query(data.gallery[row], data.gallery[others], alpha)
         yield Gallery(augmented, own_row)
-        augmented[mixed] = original
+        augmented[affected] = original
 
 
 def measure(data: Data, method: Method) -> dict[str, float]:
-    """Return the ``recall@1``, ``map@r``, ``map`` and ``items`` of a method."""
+    """Compute the ``recall@1``, ``map@r``, ``map`` and ``items`` of a method."""
     names, items = np.unique(data.gallery_ids, return_inverse=True)
     figures = []
-    with closing(galleries(data, method.augmentation)) as all_galleries:
-        for query, item_id, gallery in zip(
-            data.queries, data.query_ids, all_galleries, strict=True
-        ):
+    with closing(generate_galleries(data, method.augmentation)) as galleries:
+        for query, item_id, gallery in zip(data.queries, data.query_ids, galleries, strict=True):
             (scores,), (rows,) = method.reranker.rank(gallery, query[None], len(data.gallery))
             hits = data.gallery_ids[rows] == item_id
             if not (relevant := hits.sum()):
@@ -174,18 +186,18 @@ def measure(data: Data, method: Method) -> dict[str, float]:
 
 
 class VectorEmbedder:
-    """An embedder whose pictures are vectors already."""
+    """Embedder that returns its input, because the queries are vectors already."""
 
     def __init__(self, facts: Any) -> None:
         self.facts = facts
 
     def embed(self, sources: Sequence[Any]) -> np.ndarray:
-        """Return the sources."""
+        """Return the vectors unchanged."""
         return np.asarray(sources)
 
 
 def time_searches(data: Data, method: Method, facts: Any, by_item: str | None) -> float:
-    """Return the median CPU time of a search for 10 results, in milliseconds."""
+    """Measure the median CPU time of a search for 10 results, in milliseconds."""
     vectors = data.gallery
     if method.augmentation is not None:
         settings = method.augmentation
@@ -198,11 +210,11 @@ def time_searches(data: Data, method: Method, facts: Any, by_item: str | None) -
         start = time.process_time()
         searcher.search([query], 10, rerank=method.reranker, by_item=by_item)
         seconds.append(time.process_time() - start)
-    return 1000 * float(np.median(seconds[1:]))  # the first one warms up
+    return 1000 * float(np.median(seconds[1:]))  # the first is a warm-up
 
 
 def main() -> None:
-    """Measure and print the table; exit with 1 if the plain ranking differs from `evaluate`."""
+    """Print the table, and exit with 1 if the plain ranking differs from `siamese evaluate`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--labeled-data", type=Path, required=True)
     parser.add_argument("--queries", type=Path)
@@ -235,7 +247,7 @@ def main() -> None:
         own_rows = np.array([rows_of_files.get(file, -1) for file in query_files])
     data = Data(queries, query_ids, gallery, gallery_ids, own_rows)
 
-    methods = list(grid()) if arguments.grid else default_methods()
+    methods = list(generate_grid()) if arguments.grid else default_methods()
     times = [] if arguments.grid else ["CPU ms", "CPU ms by item"]
     table = Table("re-ranking", "recall@1", "MAP@R", "mAP", "items", *times)
     for column in table.columns[1:]:

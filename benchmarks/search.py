@@ -1,15 +1,15 @@
-"""Speed, size and recall of search: the engines of this project and their peers, on one catalogue.
+"""Compare the speed, size and recall of the search backends of this project and other libraries.
 
-Vectors that lie as the embeddings of a real catalogue do, at several sizes; each engine is built
-and asked in processes of its own, at its own settings, and the peers look as widely as they must
-to have the recall of our faiss::
+The catalogues of several sizes are generated, and their vectors are distributed like the embeddings
+of a real catalogue. Each engine is built and queried in separate processes with its default
+settings. usearch and hnswlib ("peers") search as widely as they must to reach the recall of the
+FAISS backend::
 
     python benchmarks/search.py --labeled-data items.json --image-dir photos
 
-The peers, `pip install usearch==2.26.6 hnswlib==0.8.0`, live in an environment of their own, which
-is made in the work folder when it is first needed. Prints one table a size, as Markdown. What was
-finished is kept in the work folder and not repeated; remove its folder to have it measured anew.
-docs/performance.md tells what is measured. For Linux, which knows how much memory a process has.
+usearch and hnswlib are installed in a separate environment in the work folder. One Markdown table
+is printed per size. Finished measurements are cached in the work folder; remove it to repeat them.
+docs/performance.md explains the figures. This benchmark reads memory from /proc and needs Linux.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ import numpy as np
 from environments import create_environment, run_logged
 from search_engines.engines import ENGINES, PEERS
 from search_engines.vectors import (
-    ELSEWHERE,
     NEIGHBOURHOOD,
+    OUTER_NEIGHBOURS,
     K,
     describe_shape,
-    nearest,
-    prepare,
+    find_nearest,
+    prepare_catalogue,
     reduce_dimensions,
 )
 
@@ -46,27 +46,35 @@ from siamese.embedding.embed_catalogue import embed_catalogue
 from siamese.errors import InputError
 from siamese.utils.files import atomic_path, lock_folder
 
-HERE = Path(__file__).resolve().parent
+BENCHMARKS = Path(__file__).resolve().parent
 
-ENVIRONMENT = ("usearch==2.26.6", "hnswlib==0.8.0", "numpy==2.4.6")
-"""What is installed for the peers; hnswlib is compiled, for this very processor."""
+PEER_PACKAGES = ("usearch==2.26.6", "hnswlib==0.8.0", "numpy==2.4.6")
+"""Packages of the peers' environment; hnswlib is compiled for the processor of this machine."""
 
-RECALL = 0.99
-"""Of the peers, where our faiss is not measured, or compares all pictures, as no graph does."""
+DEFAULT_PEER_RECALL = 0.99
+"""Recall that peers must reach if FAISS is not measured or is exact, which no graph can be."""
+
+PROGRESS = {"build": "building", "ask": "searching with"}
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A catalogue of one size, and what holds for all engines.
+    """Generated catalogue of one size, with the settings that apply to all engines.
 
     Attributes
     ----------
-    data : the folder of `search_engines.vectors.prepare`
-    folder : of the engines' files and what was measured
-    seconds : most time for each measurement of searches
-    limit : most time for a process, in seconds
-    min_recall : what our faiss is built for
-    peers_python : of the environment of the peers
+    data : Path
+        Folder written by `search_engines.vectors.prepare_catalogue`.
+    folder : Path
+        Folder for the files and results of the engines.
+    seconds : float
+        Longest time of each measurement of searches.
+    limit : float
+        Longest time of a process, in seconds.
+    min_recall : float
+        Recall that the FAISS backend is built for.
+    peers_python : Path or None
+        Python that has the packages of the peers.
     """
 
     data: Path
@@ -76,59 +84,74 @@ class Benchmark:
     min_recall: float
     peers_python: Path | None
 
-    def measured(self, engine: str, recall: float) -> dict[str, Any]:
-        """Build and ask an engine; or read what an earlier run has left.
+    def measure_engine(self, engine: str, recall: float) -> dict[str, Any]:
+        """Build and query an engine, or read the results of an earlier run.
 
         Parameters
         ----------
-        recall : what a peer has to reach
+        engine : str
+            Key of `ENGINES`.
+        recall : float
+            Recall that a peer must reach.
 
         Returns
         -------
-        `build` and `ask`, see `search_engines.measure`
+        dict
+            Results of both parts, `build` and `ask`; see `search_engines.measure`.
 
         Raises
         ------
         InputError
-            It failed or took too long; its log is named.
+            If a process fails or takes too long.
         """
-        building = ["--recall", self.min_recall] if engine == "faiss" else []
-        asking = ["--seconds", self.seconds, *(["--recall", recall] if engine in PEERS else [])]
+        build_flags = ["--recall", self.min_recall] if engine == "faiss" else []
+        search_flags = ["--seconds", self.seconds]
+        if engine in PEERS:
+            search_flags += ["--recall", recall]
         return {
-            "build": self._part("build", engine, building),
-            "ask": self._part("ask", engine, asking),
+            "build": self._run_part("build", engine, build_flags),
+            "ask": self._run_part("ask", engine, search_flags),
         }
 
-    def _part(self, part: str, engine: str, flags: Sequence[object]) -> dict[str, Any]:
+    def _run_part(self, part: str, engine: str, flags: Sequence[object]) -> dict[str, Any]:
         folder = self.folder / engine
-        result, path = folder / f"{part}.json", folder / "index"
-        told = [str(word) for word in flags]
-        if result.is_file() and (kept := json.loads(result.read_text()))["flags"] == told:
-            return kept["measured"]
-        print(f"{self.data.name}: {part} {engine} …", file=sys.stderr, flush=True)
+        cache, index = folder / f"{part}.json", folder / "index"
+        flags = [str(flag) for flag in flags]
+        if cache.is_file() and (cached := json.loads(cache.read_text()))["flags"] == flags:
+            return cached["measured"]
+        print(f"{self.data.name}: {PROGRESS[part]} {engine} …", file=sys.stderr, flush=True)
         if part == "build":
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         else:
-            read_through(path)
+            load_into_page_cache(index)
         python = self.peers_python if engine in PEERS else sys.executable
-        call = [python, "-m", "search_engines.measure", part, engine, self.data, path]
-        measured = folder / "measured.json"
+        output = folder / "measured.json"
         run_logged(
-            [*call, measured, *told],
+            [
+                python,
+                "-m",
+                "search_engines.measure",
+                part,
+                engine,
+                self.data,
+                index,
+                output,
+                *flags,
+            ],
             folder / "log.txt",
-            python_path=[HERE, HERE.parent],
+            python_path=[BENCHMARKS, BENCHMARKS.parent],
             timeout=self.limit,
         )
-        kept = {"flags": told, "measured": json.loads(measured.read_text())}
-        with atomic_path(result) as temporary:
-            temporary.write_text(json.dumps(kept, indent=1))
-        measured.unlink()
-        return kept["measured"]
+        measured = json.loads(output.read_text())
+        with atomic_path(cache) as temporary:
+            temporary.write_text(json.dumps({"flags": flags, "measured": measured}, indent=1))
+        output.unlink()
+        return measured
 
 
-def read_through(path: Path) -> None:
-    """Read a file or a folder, so that it is in the page cache."""
+def load_into_page_cache(path: Path) -> None:
+    """Read a file or all files of a folder, so that the system caches them in memory."""
     for file in (path, *path.rglob("*")):
         if file.is_file():
             with file.open("rb") as content:
@@ -136,60 +159,71 @@ def read_through(path: Path) -> None:
                     pass
 
 
-def source_of(given: argparse.Namespace) -> Path:
-    """The file of the real embeddings; those of a catalogue are made, and kept in the work folder.
+def locate_embeddings(arguments: argparse.Namespace) -> Path:
+    """Return the file of the real embeddings, and embed the catalogue first if necessary.
 
-    They stand under the hash of the catalogue's JSON file.
+    The embeddings of a catalogue are cached in the work folder under the hash of its JSON file.
     """
-    if given.embeddings is not None:
-        return given.embeddings
-    source = (
-        given.work_dir / f"embeddings-{given.labeled_data.stem}-{_hash(given.labeled_data)}.npy"
-    )
-    if not source.is_file():
+    if arguments.embeddings is not None:
+        return arguments.embeddings
+    labeled_data = arguments.labeled_data
+    path = arguments.work_dir / f"embeddings-{labeled_data.stem}-{_hash_file(labeled_data)}.npy"
+    if not path.is_file():
         from siamese.embedding.embedder import Embedder
 
-        catalogue = Catalogue.read(given.labeled_data, given.image_dir)
+        catalogue = Catalogue.read(labeled_data, arguments.image_dir)
         with model_context(load_keras=True):
             vectors = embed_catalogue(Embedder.pretrained(), catalogue).vectors
-        with atomic_path(source) as temporary:
+        with atomic_path(path) as temporary:
             np.save(temporary, vectors)
-    return source
+    return path
 
 
-def real_embeddings(source: Path, dimensions: int) -> np.ndarray:
-    """The embeddings that the vectors are made of, float32 (n, `dimensions`).
+def load_embeddings(path: Path, dimensions: int) -> np.ndarray:
+    """Load real embeddings and reduce their dimensions.
+
+    Parameters
+    ----------
+    path : Path
+        File in NumPy's ``.npy`` format.
+    dimensions : int
+        Number of dimensions to reduce the embeddings to.
+
+    Returns
+    -------
+    float32 array of shape (n, dimensions)
 
     Raises
     ------
     InputError
-        If there are too few, or they have fewer dimensions.
+        If the file has no embeddings, too few of them, or too few dimensions.
     """
     try:
-        embeddings = np.load(source)
+        embeddings = np.load(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"{source}: not an array of embeddings ({error})") from None
-    fewest = NEIGHBOURHOOD + ELSEWHERE + 1
+        raise InputError(f"{path}: not an array of embeddings ({error})") from None
+    fewest = NEIGHBOURHOOD + OUTER_NEIGHBOURS + 1
     if embeddings.ndim != 2 or len(embeddings) < fewest:
-        raise InputError(f"{source}: shape {embeddings.shape}; give at least {fewest} embeddings")
+        raise InputError(f"{path}: shape {embeddings.shape}; give at least {fewest} embeddings")
     if embeddings.shape[1] < dimensions:
         raise InputError(
-            f"{source}: embeddings of {embeddings.shape[1]} dimensions; give as many or fewer as "
-            "--dimensions"
+            f"{path}: embeddings of {embeddings.shape[1]} dimensions; give --dimensions "
+            f"{embeddings.shape[1]} or fewer"
         )
     return reduce_dimensions(embeddings, dimensions)
 
 
-def _hash(file: Path) -> str:
-    return hashlib.blake2b(file.read_bytes(), digest_size=4).hexdigest()
+def _hash_file(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=4).hexdigest()
 
 
-def table(results: Mapping[str, dict[str, Any]]) -> str:
-    """What was measured at one size as a Markdown table.
+def format_table(results: Mapping[str, dict[str, Any]]) -> str:
+    """Format the results of one size as a Markdown table.
 
     Parameters
     ----------
-    results : what `Benchmark.measured` returns, by engine
+    results : mapping
+        Results of `Benchmark.measure_engine` by engine.
     """
     lines = [
         "| | build s | file MB | resident MB | open ms | p50 ms | p99 ms | queries/s | recall@10 "
@@ -197,81 +231,86 @@ def table(results: Mapping[str, dict[str, Any]]) -> str:
         "|---|" + "--:|" * 13,
     ]
     tree = results.get("balltree")
-    peer = min(
+    best_peer_ms = min(
         (
-            done["ask"]["all"]["p50_ms"]
-            for engine, done in results.items()
-            if engine in PEERS and done["ask"]["reached"]
+            result["ask"]["all"]["p50_ms"]
+            for engine, result in results.items()
+            if engine in PEERS and result["ask"]["reached"]
         ),
         default=None,
     )
-    for engine, done in results.items():
-        built, asked = done["build"], done["ask"]
-        every, seldom = asked["all"], asked["seldom"]
+    for engine, result in results.items():
+        build, search = result["build"], result["ask"]
+        unfiltered, filtered = search["all"], search["seldom"]
         cells = [
-            _title(engine, asked),
-            f"{built['seconds']:,.1f}",
-            f"{built['megabytes']:,.0f}",
-            f"{asked['resident_mb']:,.0f}",
-            f"{asked['open_ms']:,.0f}",
-            *(f"{every[name]:,.2f}" for name in ("p50_ms", "p99_ms")),
-            f"{every['per_second']:,.0f}",
-            f"{every['recall']:.3f}",
+            _format_engine(engine, search),
+            f"{build['seconds']:,.1f}",
+            f"{build['megabytes']:,.0f}",
+            f"{search['resident_mb']:,.0f}",
+            f"{search['open_ms']:,.0f}",
+            *(f"{unfiltered[name]:,.2f}" for name in ("p50_ms", "p99_ms")),
+            f"{unfiltered['per_second']:,.0f}",
+            f"{unfiltered['recall']:.3f}",
         ]
-        if seldom is None:
+        if filtered is None:
             cells += ["–"] * 3
         else:
             cells += [
-                f"{seldom['p50_ms']:,.2f}",
-                f"{seldom['per_second']:,.0f}",
-                f"{seldom['recall']:.3f}",
+                f"{filtered['p50_ms']:,.2f}",
+                f"{filtered['per_second']:,.0f}",
+                f"{filtered['recall']:.3f}",
             ]
+        tree_rate = None if tree is None else tree["ask"]["all"]["per_second"]
         cells += [
-            "–" if tree is None else _ratio(every["per_second"], tree["ask"]["all"]["per_second"]),
-            "–" if peer is None else _ratio(every["p50_ms"], peer),
+            _format_ratio(unfiltered["per_second"], tree_rate),
+            _format_ratio(unfiltered["p50_ms"], best_peer_ms),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _title(engine: str, asked: dict[str, Any]) -> str:
-    """The name of an engine, and what has to be said of how it was asked."""
-    words = [ENGINES[engine].title]
-    if "ef" in asked:
-        words.append(f"ef {asked['ef']}" + ("" if asked["reached"] else ", less recall than asked"))
-    if asked["all"]["asked"] < asked["queries"]:
-        words.append(f"{asked['all']['asked']} queries")
-    return ", ".join(words)
+def _format_engine(engine: str, search: dict[str, Any]) -> str:
+    """Format the name of an engine and how its searches differ from those of other engines."""
+    notes = [ENGINES[engine].title]
+    if "ef" in search:
+        notes.append(f"ef {search['ef']}")
+        if not search["reached"]:
+            notes.append("below the required recall")
+    if search["all"]["asked"] < search["queries"]:
+        notes.append(f"{search['all']['asked']} queries")
+    return ", ".join(notes)
 
 
-def _ratio(one: float, other: float) -> str:
-    ratio = one / other
+def _format_ratio(value: float, reference: float | None) -> str:
+    if reference is None:
+        return "–"
+    ratio = value / reference
     return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
 
 
-def shape_line(name: str, shape: Mapping[str, float]) -> str:
-    """How some vectors lie, in one line."""
+def format_shape(name: str, shape: Mapping[str, float]) -> str:
+    """Format the result of `describe_shape` as one line."""
     return (
-        f"{name}: intrinsic dimension {shape['dimension']:.1f} ({shape['two_nn']:.1f} by the "
-        f"nearest two), nearest at {shape['nearest']:.2f} ({shape['nearest_low']:.2f} to "
-        f"{shape['nearest_high']:.2f}), tenth at {shape['tenth']:.2f}"
+        f"{name}: intrinsic dimension {shape['dimension']:.1f} ({shape['two_nn']:.1f} from two "
+        f"neighbours); distance to the nearest {shape['nearest']:.2f} ({shape['nearest_low']:.2f} "
+        f"to {shape['nearest_high']:.2f}), to the tenth {shape['tenth']:.2f}"
     )
 
 
-def end_to_end_line(engine: str, asked: Mapping[str, Any]) -> str:
-    """What a search takes beside the index, in one line."""
-    whole, found = asked["search_vectors"], asked["found"]
+def format_end_to_end(engine: str, search: Mapping[str, Any]) -> str:
+    """Format as one line how long `Searcher.search_vectors` takes."""
+    times, layout = search["search_vectors"], search["found"]
     return (
-        f"{ENGINES[engine].title}{f' ({found})' if found else ''}: from query vector to ranked "
-        f"metadata, by `Searcher.search_vectors`, {whole['p50_ms']:.2f} ms; "
-        f"{whole['added_ms']:+.2f} ms on top of the index."
+        f"{ENGINES[engine].title}{f' ({layout})' if layout else ''}: `Searcher.search_vectors`, "
+        f"from query vector to ranked metadata, takes {times['p50_ms']:.2f} ms, "
+        f"{times['added_ms']:.2f} ms more than the index."
     )
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    about = Path("/proc/cpuinfo").read_text()
-    models = [line.partition(":")[2].strip() for line in about.splitlines() if "model name" in line]
+def describe_machine() -> dict[str, Any]:
+    """Return the number of cores, the processor and the operating system."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if "model name" in line]
     return {
         "cores": len(os.sched_getaffinity(0)),
         "processor": models[0] if models else platform.processor(),
@@ -279,13 +318,24 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _arguments() -> argparse.Namespace:
+def format_machine(document: Mapping[str, Any]) -> str:
+    """Format the machine and the versions of the measured packages as one line."""
+    versions: dict[str, str] = {}
+    for size_document in document["sizes"].values():
+        for result in size_document["engines"].values():
+            versions |= result["build"]["versions"]
+    machine = document["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"{machine['cores']} cores of {machine['processor']}, {machine['system']}; {packages}."
+
+
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--labeled-data", type=Path, help="catalogue that the pretrained model embeds"
+        "--labeled-data", type=Path, help="catalogue to embed with the pretrained model"
     )
-    source.add_argument("--embeddings", type=Path, help="or embeddings, .npy of shape (n, d)")
+    source.add_argument("--embeddings", type=Path, help=".npy file of embeddings, shape (n, d)")
     parser.add_argument("--image-dir", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--dimensions", type=int, default=256)
@@ -296,99 +346,96 @@ def _arguments() -> argparse.Namespace:
         "--min-recall",
         type=float,
         default=0.98,
-        help="what our faiss is built for",
+        help="recall that the FAISS backend is built for",
     )
     parser.add_argument(
         "--seconds",
         type=float,
         default=20,
-        help="most time for each measurement; slow engines are asked fewer queries",
+        help="longest time of each measurement; slow engines get fewer queries",
     )
     parser.add_argument(
-        "--limit", type=float, default=3600, help="seconds after which an engine is given up"
+        "--limit", type=float, default=3600, help="seconds after which an engine is stopped"
     )
     parser.add_argument("--work-dir", type=Path, default=Path("search"))
-    parser.add_argument(
-        "--peers-python", type=Path, help="Python that has usearch and hnswlib already"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
-    given = parser.parse_args()
-    given.engines = [engine for engine in ENGINES if engine in given.engines]
-    given.work_dir = given.work_dir.absolute()
-    return given
+    parser.add_argument("--peers-python", type=Path, help="Python that has usearch and hnswlib")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to FILE")
+    arguments = parser.parse_args()
+    arguments.engines = [engine for engine in ENGINES if engine in arguments.engines]
+    arguments.work_dir = arguments.work_dir.absolute()
+    return arguments
 
 
 def main() -> None:
-    """Measure what is not done yet, and print the tables."""
-    given = _arguments()
+    """Run the missing measurements and print the tables."""
+    arguments = _parse_arguments()
     with report_errors():
-        given.work_dir.mkdir(parents=True, exist_ok=True)
-        with lock_folder(given.work_dir):
-            failures = compare(given)
+        arguments.work_dir.mkdir(parents=True, exist_ok=True)
+        with lock_folder(arguments.work_dir):
+            failures = compare(arguments)
         if failures:
             raise InputError(failures)
 
 
-def compare(given: argparse.Namespace) -> list[str]:
-    """Measure, print and write; returns what failed."""
-    source = source_of(given)
-    real = real_embeddings(source, given.dimensions)
-    distances, _ = nearest(real, real, K, own=True)
+def compare(arguments: argparse.Namespace) -> list[str]:
+    """Measure all engines at all sizes, print and write the results, and return the failures."""
+    path = locate_embeddings(arguments)
+    real = load_embeddings(path, arguments.dimensions)
+    distances, _ = find_nearest(real, real, K, own=True)
     document: dict[str, Any] = {
-        "machine": machine(),
+        "machine": describe_machine(),
         "real": describe_shape(distances),
         "sizes": {},
     }
-    peers = given.peers_python
-    if peers is None and set(PEERS) & set(given.engines):
-        peers = create_environment(given.work_dir / "environment", ENVIRONMENT)
+    peers_python = arguments.peers_python
+    if peers_python is None and set(PEERS) & set(arguments.engines):
+        peers_python = create_environment(arguments.work_dir / "environment", PEER_PACKAGES)
     failures: list[str] = []
-    print(shape_line(f"{len(real):,} real embeddings", document["real"]))
-    for size in given.sizes:
-        name = f"{size}x{given.dimensions}-{given.queries}-{given.seed}-{_hash(source)}"
-        data = given.work_dir / "catalogues" / name
-        facts = prepare(data, real, size, given.queries, given.seed)
+    print(format_shape(f"{len(real):,} real embeddings", document["real"]))
+    for size in arguments.sizes:
+        name = (
+            f"{size}x{arguments.dimensions}-{arguments.queries}-{arguments.seed}-{_hash_file(path)}"
+        )
+        data = arguments.work_dir / "catalogues" / name
+        facts = prepare_catalogue(data, real, size, arguments.queries, arguments.seed)
         benchmark = Benchmark(
             data,
-            given.work_dir / "results" / name,
-            given.seconds,
-            given.limit,
-            given.min_recall,
-            peers,
+            arguments.work_dir / "results" / name,
+            arguments.seconds,
+            arguments.limit,
+            arguments.min_recall,
+            peers_python,
         )
-        results: dict[str, dict[str, Any]] = {}
-        for engine in given.engines:
-            ours = results.get("faiss")
-            recall = 1 if ours is None else ours["ask"]["all"]["recall"]
-            recall = RECALL if recall == 1 else recall
-            try:
-                results[engine] = benchmark.measured(engine, recall)
-            except InputError as error:
-                failures += [f"{name}: {engine}: {line}" for line in error.lines]
-                print(f"error: {failures[-1]}", file=sys.stderr)
+        results = measure_engines(benchmark, arguments.engines, failures)
         document["sizes"][size] = {**facts, "engines": results}
-        print(f"\n### {size:,} × {given.dimensions}\n")
-        print(shape_line(f"{facts['items']:,} items", facts["shape"]))
-        print(f"\n{table(results)}")
-        for engine, done in results.items():
-            if "search_vectors" in done["ask"]:
-                print(f"\n{end_to_end_line(engine, done['ask'])}", flush=True)
-    print(f"\n{machine_line(document)}")
-    if given.json is not None:
-        with atomic_path(given.json) as temporary:
+        print(f"\n### {size:,} × {arguments.dimensions}\n")
+        print(format_shape(f"{facts['items']:,} items", facts["shape"]))
+        print(f"\n{format_table(results)}")
+        for engine, result in results.items():
+            if "search_vectors" in result["ask"]:
+                print(f"\n{format_end_to_end(engine, result['ask'])}", flush=True)
+    print(f"\n{format_machine(document)}")
+    if arguments.json is not None:
+        with atomic_path(arguments.json) as temporary:
             temporary.write_text(json.dumps(document, indent=1))
     return failures
 
 
-def machine_line(document: Mapping[str, Any]) -> str:
-    """The machine, and the versions of what was measured on it."""
-    versions: dict[str, str] = {}
-    for of_size in document["sizes"].values():
-        for done in of_size["engines"].values():
-            versions |= done["build"]["versions"]
-    about = document["machine"]
-    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"{about['cores']} cores of {about['processor']}, {about['system']}; {listed}."
+def measure_engines(
+    benchmark: Benchmark, engines: Sequence[str], failures: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Return the results of the engines that succeed, and append the errors of the others."""
+    results: dict[str, dict[str, Any]] = {}
+    for engine in engines:
+        recall = results["faiss"]["ask"]["all"]["recall"] if "faiss" in results else 1
+        try:
+            results[engine] = benchmark.measure_engine(
+                engine, DEFAULT_PEER_RECALL if recall == 1 else recall
+            )
+        except InputError as error:
+            failures += [f"{benchmark.data.name}: {engine}: {line}" for line in error.lines]
+            print(f"error: {failures[-1]}", file=sys.stderr)
+    return results
 
 
 if __name__ == "__main__":

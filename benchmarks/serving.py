@@ -1,18 +1,18 @@
-"""Measure `siamese serve` under load, compared with what the cores can do at most.
+"""Measure the throughput of `siamese serve` and compare it with the limits of the machine.
 
 Run it as ``python -m benchmarks.serving --index search_index.pkl --image-dir photos
 [--keras-model FILE] [--searches 5000] [--clients 32]``. The queries are pictures of the index.
 
-1. *Limits*, without a server: pictures decoded per second, pictures embedded per second, and both
-   together, decoding in threads while the model embeds batches of 16; and the time of one picture.
+1. *Limits*, without a server: how many pictures per second are decoded, embedded, and decoded in
+   threads while the model embeds batches of 16; and the times of a single picture.
 2. *One client*: one search after another.
 3. *Load*: `--searches` searches from `--clients` clients at once, each on its own connection. A
-   share of `--broken` are not usable pictures; the server must refuse those and nothing else.
-4. *Overload*: searches at twice the rate of the load, whether or not earlier ones are answered.
+   fraction `--broken` of the uploads are not usable pictures; the server must refuse only these.
+4. *Overload*: searches start at twice the rate of the load, whether or not earlier ones have ended.
 
-The load generator shares the cores with the server; its share of the CPU time is printed. Memory is
-the server's resident set, twice per second: the mean of the load's second half divided by that of
-the first.
+The load generator shares the cores with the server, and its share of the CPU time is printed. The
+resident memory of the server is read twice per second; its growth is the mean of the second half of
+the load relative to the mean of the first half.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from rich.console import Console
 from rich.table import Table
 
 QUERIES = 500
-"""Number of different query pictures."""
+"""Largest number of different query pictures."""
 BATCH = 16
 OVERLOAD_SECONDS = 15
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Rates of the cores without a server, and the median times of one picture."""
+    """Rates without a server, and the median times of a single picture."""
 
     decoded_a_second: float
     embedded_a_second: float
@@ -61,20 +61,20 @@ class Limits:
 
 @dataclass
 class Outcome:
-    """Outcome of a phase.
+    """Result of one phase.
 
     Attributes
     ----------
     seconds : float
         Time from the first request to the last response.
     accepted, refused, broken : list of float
-        Milliseconds of the responses 200, 503, and 4xx to broken uploads.
+        Response times in milliseconds, by status: 200, 503, and 4xx for broken uploads.
     errors : Counter
-        Unexpected outcomes by kind.
+        Number of unexpected responses and connection errors by kind.
     generator_cpu, server_cpu : float
         CPU seconds.
     memory : list of float
-        Bytes of the server's resident set over time.
+        Resident memory of the server over time, in bytes.
     """
 
     seconds: float = 0.0
@@ -88,12 +88,12 @@ class Outcome:
 
     @property
     def rate(self) -> float:
-        """Responses per second."""
+        """Responses other than 503 per second."""
         return (len(self.accepted) + len(self.broken)) / self.seconds
 
     @property
     def growth(self) -> float:
-        """Relative growth of the memory from the first to the second half."""
+        """Relative growth of the mean memory from the first half to the second."""
         half = len(self.memory) // 2
         if not half:
             return float("nan")
@@ -105,9 +105,9 @@ class Outcome:
             "seconds": self.seconds,
             "a_second": self.rate,
             "errors": dict(self.errors),
-            "accepted": _percentiles(self.accepted),
-            "refused": _percentiles(self.refused),
-            "broken": _percentiles(self.broken),
+            "accepted": _compute_percentiles(self.accepted),
+            "refused": _compute_percentiles(self.refused),
+            "broken": _compute_percentiles(self.broken),
             "generator_cpu_share": self.generator_cpu / (self.generator_cpu + self.server_cpu),
             "memory_first_mb": self.memory[0] / 1e6 if self.memory else None,
             "memory_last_mb": self.memory[-1] / 1e6 if self.memory else None,
@@ -116,10 +116,10 @@ class Outcome:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all phases and print the results."""
     arguments = _parse_arguments()
     contents = _read_queries(arguments.index, arguments.image_dir)
-    # In a process of its own, so that its memory and threads are gone when the server starts.
+    # A separate process, so that its memory and threads are gone when the server starts.
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         limits = pool.apply(measure_limits, (arguments.index, arguments.keras_model, contents))
     with _start_server(arguments) as url:
@@ -148,7 +148,7 @@ def main() -> None:
 
 
 def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -> Limits:
-    """Measure decoding and the model, each alone and both together."""
+    """Measure decoding and embedding, separately and together."""
     from siamese.cli.loading import load_index_embedder
     from siamese.indexes import open_index
     from siamese.server.batching import warm_up
@@ -199,31 +199,33 @@ def measure_limits(index: str, keras_model: str | None, contents: list[bytes]) -
         decoded_a_second=measure_rate(decode_all),
         embedded_a_second=measure_rate(embed_all),
         together_a_second=measure_rate(decode_and_embed),
-        decode_ms=_median_ms(decode, contents[:50]),
-        embed_ms=_median_ms(lambda square: embedder.embed_squares(square[None]), squares[:50]),
+        decode_ms=_measure_median_ms(decode, contents[:50]),
+        embed_ms=_measure_median_ms(
+            lambda square: embedder.embed_squares(square[None]), squares[:50]
+        ),
     )
 
 
 async def run_clients(
     url: str, contents: Sequence[bytes], clients: int, searches: int, broken: float
 ) -> Outcome:
-    """Search from several clients at once, each one search after another."""
+    """Search from several clients at once, one search after another per client."""
     outcome = Outcome()
     requests = iter(_make_requests(contents, searches, broken))
 
-    async def client() -> None:
+    async def run_client() -> None:
         connection = _Connection(url)
         for request, is_broken in requests:
             await _send(connection, request, is_broken, outcome)
         connection.close()
 
-    async with _measure(url, outcome):
-        await asyncio.gather(*(client() for _ in range(clients)))
+    async with _measure_phase(url, outcome):
+        await asyncio.gather(*(run_client() for _ in range(clients)))
     return outcome
 
 
 async def run_at_rate(url: str, contents: Sequence[bytes], rate: float, seconds: float) -> Outcome:
-    """Start searches at a rate, whether or not earlier ones are answered."""
+    """Start searches at a fixed rate, whether or not earlier ones have ended."""
     outcome = Outcome()
     idle: list[_Connection] = []
 
@@ -232,7 +234,7 @@ async def run_at_rate(url: str, contents: Sequence[bytes], rate: float, seconds:
         await _send(connection, request, False, outcome)
         idle.append(connection)
 
-    async with _measure(url, outcome), asyncio.TaskGroup() as group:
+    async with _measure_phase(url, outcome), asyncio.TaskGroup() as group:
         started = time.perf_counter()
         for number, (request, _) in enumerate(_make_requests(contents, int(rate * seconds), 0)):
             await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
@@ -243,7 +245,7 @@ async def run_at_rate(url: str, contents: Sequence[bytes], rate: float, seconds:
 
 
 class _Connection:
-    """A minimal HTTP client, which takes little CPU time."""
+    """Minimal HTTP client that takes little CPU time."""
 
     def __init__(self, url: str) -> None:
         self._address = urlsplit(url)
@@ -265,7 +267,7 @@ class _Connection:
         return int(head.split(b" ", 2)[1])
 
     def close(self) -> None:
-        """Close the connection; the next request opens another."""
+        """Close the connection; the next request opens a new one."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
@@ -291,26 +293,26 @@ async def _send(connection: _Connection, request: bytes, is_broken: bool, outcom
 
 
 @contextlib.asynccontextmanager
-async def _measure(url: str, outcome: Outcome) -> AsyncIterator[None]:
-    async def watch() -> None:
+async def _measure_phase(url: str, outcome: Outcome) -> AsyncIterator[None]:
+    async def record_memory() -> None:
         while True:
             figures = await asyncio.to_thread(_read_metrics, url)
             outcome.memory.append(figures["process_resident_memory_bytes"])
             await asyncio.sleep(0.5)
 
-    server_cpu, own_cpu = _read_metrics(url)["process_cpu_seconds_total"], _own_cpu()
-    watching = asyncio.create_task(watch())
+    server_cpu, own_cpu = _read_metrics(url)["process_cpu_seconds_total"], _read_own_cpu()
+    recorder = asyncio.create_task(record_memory())
     started = time.perf_counter()
     yield
     outcome.seconds = time.perf_counter() - started
-    outcome.generator_cpu = _own_cpu() - own_cpu
-    watching.cancel()
+    outcome.generator_cpu = _read_own_cpu() - own_cpu
+    recorder.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await watching
+        await recorder
     outcome.server_cpu = _read_metrics(url)["process_cpu_seconds_total"] - server_cpu
 
 
-def _own_cpu() -> float:
+def _read_own_cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
@@ -325,15 +327,15 @@ def _read_metrics(url: str) -> dict[str, float]:
 def _make_requests(
     contents: Sequence[bytes], count: int, broken: float
 ) -> Iterator[tuple[bytes, bool]]:
-    """Yield complete HTTP requests, and whether their picture is broken."""
+    """Yield HTTP requests and whether their picture is broken."""
     rng = random.Random(0)
     for _ in range(count):
         content = rng.choice(contents)
         is_broken = rng.random() < broken
-        yield _make_request(_damage(content, rng) if is_broken else content), is_broken
+        yield _make_request(_damage_picture(content, rng) if is_broken else content), is_broken
 
 
-def _damage(content: bytes, rng: random.Random) -> bytes:
+def _damage_picture(content: bytes, rng: random.Random) -> bytes:
     match rng.randrange(4):
         case 0:
             return content[: len(content) // 2]
@@ -367,11 +369,11 @@ def _read_queries(index: str, image_dir: Path) -> list[bytes]:
 
 @contextlib.contextmanager
 def _start_server(arguments: argparse.Namespace) -> Iterator[str]:
-    words = ["--index", arguments.index, "--image-dir", str(arguments.image_dir), "--port", "0"]
+    flags = ["--index", arguments.index, "--image-dir", str(arguments.image_dir), "--port", "0"]
     if arguments.keras_model:
-        words += ["--keras-model", arguments.keras_model]
+        flags += ["--keras-model", arguments.keras_model]
     with subprocess.Popen(
-        [sys.executable, "-m", "siamese", "serve", *words],
+        [sys.executable, "-m", "siamese", "serve", *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -379,7 +381,7 @@ def _start_server(arguments: argparse.Namespace) -> Iterator[str]:
         try:
             url = process.stdout.readline().partition(": ")[0] if process.stdout else ""
             if not url:
-                sys.exit(f"siamese serve {' '.join(words)}: did not start")
+                sys.exit(f"siamese serve {' '.join(flags)}: did not start")
             _wait_for(f"{url}/ready")
             yield url
         finally:
@@ -394,7 +396,7 @@ def _wait_for(url: str) -> None:
     sys.exit(f"{url}: no response")
 
 
-def _median_ms(work: Any, values: Sequence[Any]) -> float:
+def _measure_median_ms(work: Any, values: Sequence[Any]) -> float:
     times = []
     for value in values:
         started = time.perf_counter()
@@ -403,7 +405,7 @@ def _median_ms(work: Any, values: Sequence[Any]) -> float:
     return 1000 * statistics.median(times)
 
 
-def _percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
+def _compute_percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
     if len(milliseconds) < 2:
         return {"count": len(milliseconds)}
     hundredths = statistics.quantiles(milliseconds, n=100, method="inclusive")
@@ -419,7 +421,7 @@ def _print_results(
     limits: Limits, alone: Outcome, load: Outcome, overload: Outcome, document: dict[str, Any]
 ) -> None:
     console = Console()
-    if not console.is_terminal:  # one line per row in files
+    if not console.is_terminal:  # keep each row on one line in files
         console.width = 200
     console.print(
         f"{document['cores']} cores, without a server: decode {limits.decoded_a_second:.0f}/s, "
@@ -440,7 +442,10 @@ def _print_results(
     )
     table = Table(*header, box=None, pad_edge=False)
     for name, outcome in (("one client", alone), ("load", load), ("overload", overload)):
-        accepted, refused = _percentiles(outcome.accepted), _percentiles(outcome.refused)
+        accepted, refused = (
+            _compute_percentiles(outcome.accepted),
+            _compute_percentiles(outcome.refused),
+        )
         figures = [accepted.get(key, float("nan")) for key in ("p50", "p99", "max")]
         table.add_row(
             name,
@@ -456,8 +461,8 @@ def _print_results(
     console.print(
         f"load: {document['share_of_limit']:.0%} of decode + model together; the load generator "
         f"took {load_figures['generator_cpu_share']:.0%} of the CPU time; "
-        f"{len(load.broken)} broken uploads refused; memory {load_figures['memory_first_mb']:.0f} to "
-        f"{load_figures['memory_last_mb']:.0f} MB, "
+        f"{len(load.broken)} broken uploads refused; memory "
+        f"{load_figures['memory_first_mb']:.0f} to {load_figures['memory_last_mb']:.0f} MB, "
         f"second half {load_figures['memory_growth']:+.1%}"
     )
     console.print(
@@ -472,7 +477,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--keras-model")
     parser.add_argument("--searches", type=int, default=5000)
     parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--broken", type=float, default=0.01, help="share of broken uploads")
+    parser.add_argument("--broken", type=float, default=0.01, help="fraction of broken uploads")
     parser.add_argument("--overload-seconds", type=float, default=OVERLOAD_SECONDS)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()

@@ -1,12 +1,12 @@
-"""Measure how much time a training step spends on opening pictures and on random views.
+"""Measure how much time reading pictures and random views add to a training step.
 
-The same model is fed in two ways in turn: with one batch that lies in memory, and as `siamese
-train` does, from files and with a random view. Files are opened once before, as in a training::
+The same model is trained in turns on one batch in memory and, as `siamese train` does, on files
+with random views. A warm-up round reads the files first, so that they are in the page cache::
 
     python benchmarks/training.py --labeled-data train.json
 
-It prints the time per step, which is the median over all rounds of the mean of a round, and what
-files and views add.
+It prints the time per step for both (the mean of a round, and the median over all rounds) and the
+relative difference.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from siamese.utils.keras_import import import_keras
 @click.option("--weights", default="imagenet", show_default=True)
 @click.option("--picture-size", default=160, show_default=True)
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--steps", default=4, show_default=True, help="Steps per round of each way.")
+@click.option(
+    "--steps", default=4, show_default=True, help="Steps per round, from memory and from files."
+)
 def main(
     labeled_data: Path,
     image_dir: Path | None,
@@ -38,7 +40,7 @@ def main(
     rounds: int,
     steps: int,
 ) -> None:
-    """Time a training step from memory and from files, and print the difference."""
+    """Time a training step from memory and from files and print the difference."""
     import_keras()
     import keras
 
@@ -61,22 +63,24 @@ def main(
         )
     model = embedding_model(backbone, picture_size, weights=weights)
     freeze_batch_norm(model)
-    viewed = build_fitted_model(model, view=RandomView())
+    augmented_model = build_fitted_model(model, view=RandomView())
     optimizer = keras.optimizers.Adam(WarmUpThenCosine(recipe.peak_learning_rate, steps=10**6))
     optimizer.build(model.trainable_variables)
-    for fitted in (model, viewed):
-        fitted.compile(optimizer, make_loss(recipe), auto_scale_loss=False)
+    for trained_model in (model, augmented_model):
+        trained_model.compile(optimizer, make_loss(recipe), auto_scale_loss=False)
 
     pictures, relations = generator[0]
     memory_seconds, file_seconds = [], []
     for number in range(rounds + 1):
-        started = perf_counter()
+        start = perf_counter()
         for _ in range(steps):
             model.train_on_batch(pictures, relations)
-        memory = (perf_counter() - started) / steps
+        memory = (perf_counter() - start) / steps
         timer = StepTimer(keras, steps)
-        viewed.fit(generator, epochs=1, verbose=0, shuffle=False, callbacks=[timer.callback])
-        if number:  # the first round compiles
+        augmented_model.fit(
+            generator, epochs=1, verbose=0, shuffle=False, callbacks=[timer.callback]
+        )
+        if number:  # the first round compiles the models and reads the files
             memory_seconds.append(memory)
             file_seconds.append(timer.seconds / steps)
     print(describe_device())
@@ -89,21 +93,21 @@ def main(
 
 
 class StepTimer:
-    """Time some steps of an epoch after the first, which waits for the queue to fill.
+    """Timer of the steps of an epoch after the first, which waits for the queue to fill.
 
     Parameters
     ----------
     keras : module
-        Keras, which is imported late.
+        The Keras module, which is imported late.
     steps : int
-        Steps to time; the epoch ends after them.
+        Number of steps to time. The epoch ends after them.
 
     Attributes
     ----------
     callback : keras.callbacks.Callback
         Callback to give to `fit`.
     seconds : float
-        Duration of all steps.
+        Total time of these steps.
     """
 
     def __init__(self, keras: Any, steps: int) -> None:

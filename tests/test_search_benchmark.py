@@ -1,4 +1,4 @@
-"""The benchmark of search: its vectors lie as real ones do, its table is right, and it runs."""
+"""Test the search benchmark: generated vectors, the table, and a run with all engines."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def its_folder() -> Any:
+def import_path() -> Any:
     sys.path.insert(0, str(BENCHMARKS))
     yield
     sys.path.remove(str(BENCHMARKS))
 
 
 @pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
+def search() -> ModuleType:
     return importlib.import_module("search")
 
 
@@ -40,214 +40,219 @@ def vectors() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write 800 embeddings of things that differ in 10 ways, in 48 dimensions."""
+    """Write 800 embeddings of intrinsic dimension 10 in 48 dimensions."""
     rng = np.random.default_rng(5)
-    ways = rng.normal(size=(800, 10))
-    made = np.maximum(ways @ rng.normal(size=(10, 48)) + 1, 0)
+    factors = rng.normal(size=(800, 10))
+    vectors = np.maximum(factors @ rng.normal(size=(10, 48)) + 1, 0)
     path = tmp_path_factory.mktemp("embeddings") / "real.npy"
-    np.save(path, made / np.linalg.norm(made, axis=1, keepdims=True))
+    np.save(path, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     return path
 
 
 @pytest.fixture(scope="module")
-def prepared(
+def generated(
     vectors: ModuleType, embeddings: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Make a catalogue of 3,000 vectors and 100 queries."""
-    folder = tmp_path_factory.mktemp("catalogues") / "some"
-    vectors.prepare(folder, vectors.reduce_dimensions(np.load(embeddings), 32), 3000, 100, seed=1)
+    """Generate a catalogue of 3,000 vectors and 100 queries."""
+    folder = tmp_path_factory.mktemp("catalogues") / "generated"
+    real = vectors.reduce_dimensions(np.load(embeddings), 32)
+    vectors.prepare_catalogue(folder, real, 3000, 100, seed=1)
     return folder
 
 
-def test_fewer_dimensions_keep_what_is_near(vectors: ModuleType, embeddings: Path) -> None:
+def test_reduce_dimensions_keeps_inner_products(vectors: ModuleType, embeddings: Path) -> None:
     real = np.load(embeddings)
-    fewer = vectors.reduce_dimensions(real, 32)
-    assert fewer.shape == (800, 32)
-    assert np.linalg.norm(fewer, axis=1) == pytest.approx(1, abs=1e-6)
-    assert np.abs(fewer @ fewer.T - real @ real.T).max() < 0.05
-    assert vectors.reduce_dimensions(real, 48) @ vectors.reduce_dimensions(
-        real, 48
-    ).T == pytest.approx(real @ real.T, abs=1e-5)
+    reduced = vectors.reduce_dimensions(real, 32)
+    assert reduced.shape == (800, 32)
+    assert np.linalg.norm(reduced, axis=1) == pytest.approx(1, abs=1e-6)
+    assert np.abs(reduced @ reduced.T - real @ real.T).max() < 0.05
+    rotated = vectors.reduce_dimensions(real, 48)
+    assert rotated @ rotated.T == pytest.approx(real @ real.T, abs=1e-5)
 
 
-def test_nearest_are_those_of_a_sort(vectors: ModuleType) -> None:
-    data = vectors._unit(np.random.default_rng(2).normal(size=(40, 5)))
-    between = np.linalg.norm(data[:, None] - data[None], axis=2)
-    distances, rows = vectors.nearest(data[:9], data, 4)
-    assert (rows == np.argsort(between[:9], axis=1)[:, :4]).all()
-    assert distances[:, 1:] == pytest.approx(np.sort(between[:9], axis=1)[:, 1:4], abs=1e-3)
-    np.fill_diagonal(between, np.inf)
-    _, rows = vectors.nearest(data, data, 4, own=True)
-    assert (rows == np.argsort(between, axis=1)[:, :4]).all()
+def test_find_nearest_agrees_with_sorted_distances(vectors: ModuleType) -> None:
+    data = vectors.scale_to_unit_length(np.random.default_rng(2).normal(size=(40, 5)))
+    pairwise = np.linalg.norm(data[:, None] - data[None], axis=2)
+    distances, rows = vectors.find_nearest(data[:9], data, 4)
+    assert (rows == np.argsort(pairwise[:9], axis=1)[:, :4]).all()
+    assert distances[:, 1:] == pytest.approx(np.sort(pairwise[:9], axis=1)[:, 1:4], abs=1e-3)
+    np.fill_diagonal(pairwise, np.inf)
+    _, rows = vectors.find_nearest(data, data, 4, own=True)
+    assert (rows == np.argsort(pairwise, axis=1)[:, :4]).all()
 
 
 @pytest.mark.parametrize("dimension", [2, 5])
-def test_the_intrinsic_dimension_is_that_of_what_is_spread_evenly(
+def test_describe_shape_estimates_the_dimension_of_uniform_points(
     vectors: ModuleType, dimension: int
 ) -> None:
     points = np.random.default_rng(3).random((4000, dimension))
-    between = np.linalg.norm(points[:300, None] - points[None], axis=2)
-    distances = np.sort(between, axis=1)[:, 1:11]
+    pairwise = np.linalg.norm(points[:300, None] - points[None], axis=2)
+    distances = np.sort(pairwise, axis=1)[:, 1:11]
     shape = vectors.describe_shape(distances)
     assert shape["dimension"] == pytest.approx(dimension, rel=0.2)
     assert shape["two_nn"] == pytest.approx(dimension, rel=0.2)
     assert shape["nearest_low"] < shape["nearest"] < shape["nearest_high"] < shape["tenth"]
 
 
-def test_the_vectors_lie_as_the_real_ones(
-    vectors: ModuleType, embeddings: Path, prepared: Path
+def test_generated_vectors_are_distributed_like_real_ones(
+    vectors: ModuleType, embeddings: Path, generated: Path
 ) -> None:
-    made = np.load(prepared / "vectors.npy")
-    assert (made.shape, made.dtype) == ((3000, 32), np.float32)
-    assert np.linalg.norm(made, axis=1) == pytest.approx(1, abs=1e-5)
+    synthetic = np.load(generated / "vectors.npy")
+    assert (synthetic.shape, synthetic.dtype) == ((3000, 32), np.float32)
+    assert np.linalg.norm(synthetic, axis=1) == pytest.approx(1, abs=1e-5)
     real = vectors.reduce_dimensions(np.load(embeddings), 32)
-    distances, _ = vectors.nearest(real, real, vectors.K, own=True)
-    like, facts = (
-        vectors.describe_shape(distances),
-        json.loads((prepared / "facts.json").read_text()),
-    )
+    distances, _ = vectors.find_nearest(real, real, vectors.K, own=True)
+    real_shape = vectors.describe_shape(distances)
+    shape = json.loads((generated / "facts.json").read_text())["shape"]
     for name in ("nearest", "tenth", "dimension"):
-        assert 2 / 3 < facts["shape"][name] / like[name] < 3 / 2, name
+        assert 2 / 3 < shape[name] / real_shape[name] < 3 / 2, name
 
 
-def test_no_query_is_in_the_index(prepared: Path) -> None:
-    made, queries = np.load(prepared / "vectors.npy"), np.load(prepared / "queries.npy")
+def test_no_query_is_in_the_index(generated: Path) -> None:
+    indexed, queries = np.load(generated / "vectors.npy"), np.load(generated / "queries.npy")
     assert queries.shape == (100, 32)
-    assert (queries @ made.T).max() < 1 - 1e-5
+    assert (queries @ indexed.T).max() < 1 - 1e-5
 
 
-def test_another_seed_is_another_draw_and_the_same_one_is_not(
-    vectors: ModuleType, embeddings: Path, prepared: Path, tmp_path: Path
+def test_the_seed_determines_the_catalogue(
+    vectors: ModuleType, embeddings: Path, generated: Path, tmp_path: Path
 ) -> None:
     real = vectors.reduce_dimensions(np.load(embeddings), 32)
     for seed in (1, 2):
-        vectors.prepare(tmp_path / str(seed), real, 3000, 100, seed)
+        vectors.prepare_catalogue(tmp_path / str(seed), real, 3000, 100, seed)
     for name in ("vectors", "queries", "items", "labels", "exact", "exact_seldom"):
-        first = np.load(prepared / f"{name}.npy")
+        first = np.load(generated / f"{name}.npy")
         assert (np.load(tmp_path / "1" / f"{name}.npy") == first).all()
         assert not np.array_equal(np.load(tmp_path / "2" / f"{name}.npy"), first)
 
 
-def test_labels_are_of_items_and_follow_zipf(vectors: ModuleType, prepared: Path) -> None:
-    known = vectors.metadata(prepared)
-    assert [picture["filename"] for picture in known] == [f"{row}.jpg" for row in range(3000)]
-    of_item: dict[str, list[str]] = {}
-    for picture in known:
-        assert picture["labels"] == of_item.setdefault(picture["item_id"], picture["labels"])
-    counts = Counter(label for labels in of_item.values() for label in labels)
+def test_pictures_of_an_item_share_labels_which_follow_zipfs_law(
+    vectors: ModuleType, generated: Path
+) -> None:
+    metadata = vectors.read_metadata(generated)
+    assert [picture["filename"] for picture in metadata] == [f"{row}.jpg" for row in range(3000)]
+    labels_of_items: dict[str, list[str]] = {}
+    for picture in metadata:
+        assert picture["labels"] == labels_of_items.setdefault(
+            picture["item_id"], picture["labels"]
+        )
+    counts = Counter(label for labels in labels_of_items.values() for label in labels)
     assert counts["label 0"] > 1.3 * counts["label 1"] > 1.3 * counts["label 9"]
-    assert counts[vectors.SELDOM] == pytest.approx(len(of_item) / 100, abs=1)
-    seldom = [row for row, picture in enumerate(known) if vectors.SELDOM in picture["labels"]]
-    assert len(seldom) == json.loads((prepared / "facts.json").read_text())["seldom"]
-    assert np.isin(np.load(prepared / "exact_seldom.npy"), seldom).all()
+    assert counts[vectors.RARE_LABEL] == pytest.approx(len(labels_of_items) / 100, abs=1)
+    rare_rows = [
+        row for row, picture in enumerate(metadata) if vectors.RARE_LABEL in picture["labels"]
+    ]
+    assert len(rare_rows) == json.loads((generated / "facts.json").read_text())["seldom"]
+    assert np.isin(np.load(generated / "exact_seldom.npy"), rare_rows).all()
 
 
-def measured(p50: float, per_second: float, **more: Any) -> dict[str, Any]:
-    every = {
+def make_result(p50: float, per_second: float, **others: Any) -> dict[str, Any]:
+    unfiltered = {
         "asked": 100,
         "p50_ms": p50,
         "p99_ms": 2 * p50,
         "per_second": per_second,
         "recall": 0.995,
     }
-    asked = {"queries": 100, "open_ms": 12.4, "resident_mb": 1234.5, "all": every}
-    asked |= {"seldom": None, **more}
-    return {"build": {"seconds": 6.04, "megabytes": 700.2, "versions": {}}, "ask": asked}
+    search = {"queries": 100, "open_ms": 12.4, "resident_mb": 1234.5, "all": unfiltered}
+    search |= {"seldom": None, **others}
+    return {"build": {"seconds": 6.04, "megabytes": 700.2, "versions": {}}, "ask": search}
 
 
-def test_the_table_says_ratios_and_what_was_not_as_asked(benchmark: ModuleType) -> None:
-    tree = measured(50, 20)
+def test_the_table_shows_ratios_and_deviations(search: ModuleType) -> None:
+    tree = make_result(50, 20)
     tree["ask"]["all"] = {**tree["ask"]["all"], "asked": 20}
     results = {
         "balltree": tree,
-        "faiss": measured(0.2, 8000, seldom=measured(0.1, 9000)["ask"]["all"]),
-        "usearch": measured(0.25, 6000, ef=64, reached=True),
-        "hnswlib": measured(0.1, 9000, ef=2048, reached=False),
+        "faiss": make_result(0.2, 8000, seldom=make_result(0.1, 9000)["ask"]["all"]),
+        "usearch": make_result(0.25, 6000, ef=64, reached=True),
+        "hnswlib": make_result(0.1, 9000, ef=2048, reached=False),
     }
-    rows = benchmark.table(results).splitlines()[2:]
-    told = "6.0 | 700 | 1,234 | 12"
+    rows = search.format_table(results).splitlines()[2:]
+    cost = "6.0 | 700 | 1,234 | 12"
     assert rows == [
-        f"| **BallTree**, 20 queries | {told} | 50.00 | 100.00 | 20 | 0.995 "
+        f"| **BallTree**, 20 queries | {cost} | 50.00 | 100.00 | 20 | 0.995 "
         "| – | – | – | 1 | 200 |",
-        f"| **faiss** | {told} | 0.20 | 0.40 | 8,000 | 0.995 | 0.10 | 9,000 | 0.995 | 400 | 0.8 |",
-        f"| usearch, float16, ef 64 | {told} | 0.25 | 0.50 | 6,000 | 0.995 | – | – | – | 300 | 1 |",
-        # Faster than the best peer, but at less recall: it is not the best peer.
-        f"| hnswlib, ef 2048, less recall than asked | {told} | 0.10 | 0.20 | 9,000 | 0.995 "
+        f"| **faiss** | {cost} | 0.20 | 0.40 | 8,000 | 0.995 | 0.10 | 9,000 | 0.995 | 400 | 0.8 |",
+        f"| usearch, float16, ef 64 | {cost} | 0.25 | 0.50 | 6,000 | 0.995 | – | – | – | 300 | 1 |",
+        # Faster than usearch, but below the required recall, so usearch is the best peer.
+        f"| hnswlib, ef 2048, below the required recall | {cost} | 0.10 | 0.20 | 9,000 | 0.995 "
         "| – | – | – | 450 | 0.4 |",
     ]
-    alone = benchmark.table({"faiss": results["faiss"]}).splitlines()[2]
-    assert alone.endswith("| 0.995 | – | – |")
+    faiss_alone = search.format_table({"faiss": results["faiss"]}).splitlines()[2]
+    assert faiss_alone.endswith("| 0.995 | – | – |")
 
 
-def installed() -> list[str]:
+def list_installed_engines() -> list[str]:
     engines = ["balltree", "sklearn"]
-    needed = {
+    modules = {
         "faiss": ("siamese.indexes.faiss.index", "faiss"),
         "milvus": ("siamese.indexes.milvus.index", "milvus_lite"),
         "usearch": ("usearch",),
         "hnswlib": ("hnswlib",),
     }
     return engines + [
-        engine for engine, names in needed.items() if all(map(importlib.util.find_spec, names))
+        engine for engine, names in modules.items() if all(map(importlib.util.find_spec, names))
     ]
 
 
 @pytest.mark.long
-def test_it_measures_every_engine_that_is_installed(embeddings: Path, tmp_path: Path) -> None:
-    engines = installed()
+def test_every_installed_engine_is_measured(embeddings: Path, tmp_path: Path) -> None:
+    engines = list_installed_engines()
     call = [sys.executable, str(BENCHMARKS / "search.py"), "--embeddings", str(embeddings)]
     call += ["--sizes", "500", "--dimensions", "32", "--queries", "30", "--seconds", "0.2"]
     call += ["--engines", *engines, "--peers-python", sys.executable]
     call += ["--work-dir", str(tmp_path / "work"), "--json", str(tmp_path / "figures.json")]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(call, capture_output=True, text=True, env=env)
-    assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    process = subprocess.run(call, capture_output=True, text=True, env=env)
+    assert process.returncode == 0, process.stderr
+    rows = [line for line in process.stdout.splitlines() if line.startswith("| ")][1:]
     assert len(rows) == len(engines)
-    found = json.loads((tmp_path / "figures.json").read_text())["sizes"]["500"]["engines"]
-    assert list(found) == engines
+    results = json.loads((tmp_path / "figures.json").read_text())["sizes"]["500"]["engines"]
+    assert list(results) == engines
     for engine in engines:
-        built, asked = found[engine]["build"], found[engine]["ask"]
-        assert built["megabytes"] > 0
-        assert asked["resident_mb"] > asked["imported_mb"] > 0
+        build, search = results[engine]["build"], results[engine]["ask"]
+        assert build["megabytes"] > 0
+        assert search["resident_mb"] > search["imported_mb"] > 0
         exact = engine in ("balltree", "sklearn")
-        for part in (asked["all"], asked["seldom"]):
+        for part in (search["all"], search["seldom"]):
             if part is not None:
                 assert part["recall"] == 1 if exact else part["recall"] > 0.9
                 assert 0 < part["p50_ms"] <= part["p99_ms"]
                 assert part["asked"] >= 20
 
-    # What is finished is not repeated.
-    again = subprocess.run(call, capture_output=True, text=True, env=env)
-    assert again.stdout == done.stdout
-    assert "build" not in again.stderr and "ask" not in again.stderr
+    # A second run reads all results from the cache.
+    cached = subprocess.run(call, capture_output=True, text=True, env=env)
+    assert cached.stdout == process.stdout
+    assert "building" in process.stderr and "searching with" in process.stderr
+    assert "building" not in cached.stderr and "searching with" not in cached.stderr
 
 
 @pytest.mark.parametrize(
-    ("embedded", "dimensions", "told"),
+    ("array", "dimensions", "message"),
     [
         (np.ones((50, 40)), "32", "give at least 67 embeddings"),
         (np.ones((80, 20)), "32", "embeddings of 20 dimensions"),
         (None, "32", "not an array of embeddings"),
     ],
 )
-def test_embeddings_that_cannot_be_taken_are_one_line(
-    benchmark: ModuleType,
+def test_unusable_embeddings_are_reported_in_one_line(
+    search: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
-    embedded: np.ndarray | None,
+    array: np.ndarray | None,
     dimensions: str,
-    told: str,
+    message: str,
 ) -> None:
-    path = tmp_path / "some.npy"
-    path.write_bytes(b"no array")
-    if embedded is not None:
-        np.save(path, embedded)
+    path = tmp_path / "embeddings.npy"
+    path.write_bytes(b"not an array")
+    if array is not None:
+        np.save(path, array)
     call = ["search.py", "--embeddings", str(path), "--dimensions", dimensions]
     monkeypatch.setattr(sys, "argv", [*call, "--work-dir", str(tmp_path / "work")])
     with pytest.raises(SystemExit) as stopped:
-        benchmark.main()
+        search.main()
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert told in line and str(path) in line
+    assert message in line and str(path) in line

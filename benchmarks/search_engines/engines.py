@@ -1,6 +1,6 @@
-"""The search engines: the backends of this project and their peers, behind one interface.
+"""Search engines to compare: the backends of this project and other libraries.
 
-A process loads the libraries of one engine only.
+They share one interface. A process loads only the libraries of its engine.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from search_engines.vectors import SELDOM, K, metadata
+from search_engines.vectors import RARE_LABEL, K, read_metadata
 
 
 class Engine(Protocol):
-    """One way to search.
+    """Interface of a search engine.
 
-    An engine that can filter also has `seldom_query`: like `query`, among the pictures with the
-    label `SELDOM`.
+    An engine with label filters also has `query_filtered`, which searches only the pictures with
+    the label `RARE_LABEL`.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Engine(Protocol):
     packages: ClassVar[tuple[str, ...]]
 
     def prepare(self, data: Path) -> Any:
-        """Return the input of `build`; this is not measured."""
+        """Load the input of `build`, which is not measured."""
         ...
 
     def build(self, prepared: Any, path: Path) -> None:
@@ -46,23 +46,23 @@ class Engine(Protocol):
         ...
 
     def query(self, X: NDArray[np.float32]) -> Any:
-        """Find the 10 nearest vectors of each query; the result is of any type."""
+        """Find the 10 nearest vectors of each query, in the type of the library."""
         ...
 
-    def rows(self, answer: Any) -> NDArray[np.intp]:
-        """Convert a result of `query` to the rows of the vectors, int (n, 10)."""
+    def extract_rows(self, result: Any) -> NDArray[np.intp]:
+        """Convert a result of `query` to rows of the vectors, an int array of shape (n, 10)."""
         ...
 
 
-class Ours:
-    """An index of this project, opened with `siamese.open_index`."""
+class ProjectIndex:
+    """Base class of the backends of this project, opened with `siamese.open_index`."""
 
     modules = ("siamese.indexes", "siamese.search.searcher")
 
     def __init__(self) -> None:
         from siamese.indexes import LabelFilter
 
-        self._seldom = LabelFilter.from_lists(any_of=[SELDOM])
+        self._filter = LabelFilter.from_lists(any_of=[RARE_LABEL])
 
     def prepare(self, data: Path) -> Any:
         from siamese.models.facts import ModelFacts
@@ -70,7 +70,7 @@ class Ours:
         vectors = np.load(data / "vectors.npy", mmap_mode="r")
         return (
             vectors,
-            metadata(data),
+            read_metadata(data),
             ModelFacts("benchmark", "0" * 64, vectors.shape[1], 224, None),
         )
 
@@ -82,21 +82,21 @@ class Ours:
     def query(self, X: NDArray[np.float32]) -> Any:
         return self.index.query(X, K)
 
-    def seldom_query(self, X: NDArray[np.float32]) -> Any:
-        return self.index.query(X, K, self._seldom)
+    def query_filtered(self, X: NDArray[np.float32]) -> Any:
+        return self.index.query(X, K, self._filter)
 
-    def rows(self, answer: Any) -> NDArray[np.intp]:
-        # A row of an index may be a key; the filename is the row of the vector.
-        _, found = answer
-        names = [known["filename"] for known in self.index.metadata_of(found.ravel())]
-        return np.array([int(Path(name).stem) for name in names], np.intp).reshape(found.shape)
+    def extract_rows(self, result: Any) -> NDArray[np.intp]:
+        # A backend may return keys instead of rows; the filenames contain the rows.
+        _, rows = result
+        names = [picture["filename"] for picture in self.index.metadata_of(rows.ravel())]
+        return np.array([int(Path(name).stem) for name in names], np.intp).reshape(rows.shape)
 
 
-class BallTree(Ours):
-    """The default backend, which is exact."""
+class BallTree(ProjectIndex):
+    """BallTree backend, the default, which is exact."""
 
     title = "**BallTree**"
-    modules = (*Ours.modules, "sklearn.neighbors")
+    modules = (*ProjectIndex.modules, "sklearn.neighbors")
     packages = ("scikit-learn",)
 
     def build(self, prepared: Any, path: Path) -> None:
@@ -105,11 +105,11 @@ class BallTree(Ours):
         BallTreeIndex.build(*prepared).save(path)
 
 
-class Faiss(Ours):
-    """The FAISS backend of this project."""
+class Faiss(ProjectIndex):
+    """FAISS backend of this project."""
 
     title = "**faiss**"
-    modules = (*Ours.modules, "siamese.indexes.faiss.index", "faiss", "pyarrow")
+    modules = (*ProjectIndex.modules, "siamese.indexes.faiss.index", "faiss", "pyarrow")
     packages = ("faiss-cpu",)
     min_recall = 0.98
 
@@ -119,11 +119,11 @@ class Faiss(Ours):
         FaissIndex.build(*prepared, min_recall=self.min_recall).save(path)
 
 
-class Milvus(Ours):
-    """The Milvus backend of this project, with Milvus Lite."""
+class Milvus(ProjectIndex):
+    """Milvus backend of this project, with Milvus Lite."""
 
     title = "**Milvus Lite**"
-    modules = (*Ours.modules, "siamese.indexes.milvus.index", "pymilvus", "milvus_lite")
+    modules = (*ProjectIndex.modules, "siamese.indexes.milvus.index", "pymilvus", "milvus_lite")
     packages = ("pymilvus", "milvus-lite")
 
     def build(self, prepared: Any, path: Path) -> None:
@@ -133,7 +133,7 @@ class Milvus(Ours):
 
 
 class BruteForce:
-    """Exact search of scikit-learn; with a label, among copies of the vectors that have it."""
+    """Exact search of scikit-learn, fitted once more on the pictures with `RARE_LABEL`."""
 
     title = "scikit-learn, brute force"
     modules = ("sklearn.neighbors",)
@@ -145,48 +145,48 @@ class BruteForce:
     def build(self, prepared: Any, path: Path) -> None:
         path.mkdir()
         np.save(path / "vectors.npy", np.load(prepared / "vectors.npy", mmap_mode="r"))
-        np.save(path / "seldom.npy", seldom_rows(prepared))
+        np.save(path / "rare_rows.npy", find_rare_rows(prepared))
 
     def open(self, path: Path) -> None:
         from sklearn.neighbors import NearestNeighbors
 
         vectors = np.load(path / "vectors.npy")
-        self._seldom = np.load(path / "seldom.npy")
-        self._all, self._some = (
-            NearestNeighbors(n_neighbors=min(K, len(of)), algorithm="brute").fit(of)
-            for of in (vectors, vectors[self._seldom])
+        self._rare_rows = np.load(path / "rare_rows.npy")
+        self._unfiltered, self._filtered = (
+            NearestNeighbors(n_neighbors=min(K, len(data)), algorithm="brute").fit(data)
+            for data in (vectors, vectors[self._rare_rows])
         )
 
     def query(self, X: NDArray[np.float32]) -> Any:
-        return self._all.kneighbors(X)[1]
+        return self._unfiltered.kneighbors(X)[1]
 
-    def seldom_query(self, X: NDArray[np.float32]) -> Any:
-        return self._seldom[self._some.kneighbors(X)[1]]
+    def query_filtered(self, X: NDArray[np.float32]) -> Any:
+        return self._rare_rows[self._filtered.kneighbors(X)[1]]
 
-    def rows(self, answer: Any) -> NDArray[np.intp]:
-        return answer
+    def extract_rows(self, result: Any) -> NDArray[np.intp]:
+        return result
 
 
 class Peer:
-    """A graph of another library with its default parameters, except for `ef`.
+    """Base class of the graphs of other libraries, with default parameters except for `ef`.
 
     Attributes
     ----------
     ef : int
-        Number of candidates that a search keeps; more candidates find more.
+        Number of candidates in a search. A larger number increases recall and time.
     """
 
     ef: int
 
     def prepare(self, data: Path) -> Any:
-        return np.load(data / "vectors.npy"), seldom_rows(data)
+        return np.load(data / "vectors.npy"), find_rare_rows(data)
 
-    def rows(self, answer: Any) -> NDArray[np.intp]:
-        return answer
+    def extract_rows(self, result: Any) -> NDArray[np.intp]:
+        return result
 
 
 class Usearch(Peer):
-    """usearch with half-precision vectors, memory-mapped; it has no filters in Python."""
+    """Memory-mapped usearch graph of float16 vectors, without filters in Python."""
 
     title = "usearch, float16"
     modules = ("usearch.index",)
@@ -218,7 +218,7 @@ class Usearch(Peer):
 
 
 class Hnswlib(Peer):
-    """hnswlib with float32 vectors; its filter is a Python function called for each candidate."""
+    """Graph of hnswlib with float32 vectors, which calls a Python function to filter."""
 
     title = "hnswlib"
     modules = ("hnswlib",)
@@ -227,9 +227,9 @@ class Hnswlib(Peer):
     def build(self, prepared: Any, path: Path) -> None:
         import hnswlib
 
-        vectors, seldom = prepared
+        vectors, rare_rows = prepared
         path.mkdir()
-        np.savez(path / "about.npz", shape=vectors.shape, seldom=seldom)
+        np.savez(path / "catalogue.npz", shape=vectors.shape, rare_rows=rare_rows)
         index = hnswlib.Index(space="ip", dim=vectors.shape[1])
         index.init_index(max_elements=len(vectors))
         index.add_items(vectors)
@@ -238,11 +238,11 @@ class Hnswlib(Peer):
     def open(self, path: Path) -> None:
         import hnswlib
 
-        about = np.load(path / "about.npz")
-        count, dimensions = about["shape"].tolist()
-        seldom = np.zeros(count, np.bool_)
-        seldom[about["seldom"]] = True
-        self._seldom, self._count = seldom.tolist(), int(seldom.sum())
+        catalogue = np.load(path / "catalogue.npz")
+        count, dimensions = catalogue["shape"].tolist()
+        is_rare = np.zeros(count, np.bool_)
+        is_rare[catalogue["rare_rows"]] = True
+        self._is_rare, self._rare_count = is_rare.tolist(), int(is_rare.sum())
         self._index = hnswlib.Index(space="ip", dim=dimensions)
         self._index.load_index(str(path / "index.bin"), max_elements=count)
 
@@ -257,14 +257,14 @@ class Hnswlib(Peer):
     def query(self, X: NDArray[np.float32]) -> Any:
         return self._index.knn_query(X, K)[0].astype(np.intp)
 
-    def seldom_query(self, X: NDArray[np.float32]) -> Any:
-        k = min(K, self._count)  # it fails if there are fewer than k
-        found, _ = self._index.knn_query(X, k, num_threads=1, filter=self._seldom.__getitem__)
-        return found.astype(np.intp)
+    def query_filtered(self, X: NDArray[np.float32]) -> Any:
+        k = min(K, self._rare_count)  # hnswlib fails if fewer than k vectors pass the filter
+        rows, _ = self._index.knn_query(X, k, num_threads=1, filter=self._is_rare.__getitem__)
+        return rows.astype(np.intp)
 
 
-def seldom_rows(data: Path) -> NDArray[np.intp]:
-    """Return the rows of the pictures with the label `SELDOM`."""
+def find_rare_rows(data: Path) -> NDArray[np.intp]:
+    """Return the rows of the pictures with the label `RARE_LABEL`."""
     return np.flatnonzero(np.load(data / "items.npy") % 100 == 0)
 
 
@@ -276,7 +276,7 @@ ENGINES = {
     "usearch": Usearch,
     "hnswlib": Hnswlib,
 }
-"""The engines by the names of `--engines`, in the order of the table."""
+"""Engines by their names for `--engines`, in the order of the table."""
 
 PEERS = ("usearch", "hnswlib")
-"""Engines in an environment of their own, measured at the recall of the FAISS backend."""
+"""Engines in a separate environment, measured at the recall of the FAISS backend."""
