@@ -1,4 +1,4 @@
-"""The contrastive loss of all pairs in a batch."""
+"""Contrastive loss over all pairs in a batch."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from siamese.losses.masked_ops import anchor_similarities, distances, masked_mea
 
 @keras.saving.register_keras_serializable("siamese")
 class BatchContrastiveLoss(keras.losses.Loss):
-    """Contrastive loss of all pairs in a batch; takes relations, see `siamese.losses`.
+    """Contrastive loss over all pairs in a batch, given as relations (see `siamese.losses`).
 
     ::
 
         L = mean⁺_{positive pairs} max(0, d − a⁺) + mean⁺_{negative pairs} max(0, a⁻ − d)
 
-    where d is the Euclidean distance and mean⁺ is the mean of the values above 0. A batch has few
-    positive pairs, and few negative pairs that are too close; the two means give both the same
-    weight. Anchors without positives still count in the second mean.
+    where d is the Euclidean distance of a pair and mean⁺ is the mean of the values above 0. The two
+    separate means give positive and negative pairs the same weight, however many of each there are.
+    Anchors without positives still contribute to the second mean.
 
     Parameters
     ----------
     positive_margin : float, default=0.0
-        The a⁺ of the formula. Closer positive pairs cost nothing.
+        The a⁺ of the formula. Positive pairs that are closer than this have zero loss.
     negative_margin : float, default=1.0
-        The a⁻ of the formula. Negative pairs farther apart cost nothing. A distance of 1 is a
-        cosine similarity of 0.5.
+        The a⁻ of the formula. Negative pairs that are farther apart than this have zero loss. A
+        distance of 1 corresponds to a cosine similarity of 0.5.
 
     References
     ----------
     R. Hadsell, S. Chopra, Y. LeCun, "Dimensionality Reduction by Learning an Invariant Mapping",
-    CVPR 2006. As in `ContrastiveLoss` of pytorch-metric-learning, distances are not squared and the
-    two means are separate; the default margins are also the same.
+    CVPR 2006. Unlike in the paper, distances are not squared and the two means are separate; this
+    and the default margins follow `ContrastiveLoss` in pytorch-metric-learning.
 
     Examples
     --------

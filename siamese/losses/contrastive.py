@@ -1,4 +1,4 @@
-"""The contrastive loss of pairs, for the two-input siamese network."""
+"""Contrastive loss for pairs of pictures, used with the two-input siamese network."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("siamese")
 class ContrastiveLoss(keras.losses.Loss):
-    """Contrastive loss of pairs.
+    """Contrastive loss for pairs of pictures.
 
     ::
 
         L(y, d) = y · ½ d² + (1 − y) · ½ max(0, a − d)²
 
-    ``loss(y, d)`` takes labels and Euclidean distances, both (n,) or (n, 1), and returns one value
-    per pair. A positive pair (y = 1) is pulled together. A negative pair (y = 0) is pushed apart
-    until its distance is the margin a. In the paper, Y = 1 means a negative pair.
+    where y is a pair's label and d its Euclidean distance; ``loss(y, d)`` takes both as (n,) or
+    (n, 1). Positive pairs (y = 1) are pulled together. Negative pairs (y = 0) are pushed apart
+    until their distance is the margin a. The paper swaps the labels: Y = 1 is a negative pair.
 
     Parameters
     ----------
     margin : float, default=1.0
-        The a of the formula. Embeddings of length 1 are at most 2 apart.
+        The a of the formula. Unit-length embeddings are at most 2 apart.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The multi-similarity loss."""
+"""Multi-similarity loss."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from siamese.losses.masked_ops import LARGE, anchor_similarities, masked_log1p_s
 
 @keras.saving.register_keras_serializable("siamese")
 class MultiSimilarityLoss(keras.losses.Loss):
-    """Multi-similarity loss of the hard pairs; takes relations, see `siamese.losses`.
+    """Multi-similarity loss over hard pairs, given as relations (see `siamese.losses`).
 
     ::
 
-        L = 1/n Σᵢ [ 1/α · log(1 + Σ_{p ∈ Pᵢ} exp(−α (Sᵢₚ − λ)))
-                   + 1/β · log(1 + Σ_{n ∈ Nᵢ} exp( β (Sᵢₙ − λ))) ]
+        Lᵢ = 1/α · log(1 + Σ_{j ∈ Pᵢ} exp(−α (Sᵢⱼ − λ)))
+           + 1/β · log(1 + Σ_{j ∈ Nᵢ} exp( β (Sᵢⱼ − λ)))
 
-    where S is the cosine similarity. Pᵢ are the positives that are less similar to anchor i than
-    its most similar negative plus ε, or all if it has no negatives. Nᵢ are the negatives that are
-    more similar to it than its least similar positive minus ε, or all if it has no positives.
-    Returns one value per anchor.
+    where Sᵢⱼ is the cosine similarity of anchor i and embedding j. Pᵢ holds the positives with Sᵢⱼ
+    below the anchor's highest similarity to a negative plus ε (all if it has no negatives). Nᵢ
+    holds the negatives with Sᵢⱼ above its lowest similarity to a positive minus ε (all if it has no
+    positives). By default, Keras returns the mean of Lᵢ over the anchors.
 
     Parameters
     ----------
     alpha, beta : float, default=2.0 and 50.0
         The α and β of the formula. Larger values give the hardest pairs more weight.
     threshold : float, default=0.5
-        The λ of the formula. Positives below it and negatives above it have the largest gradients.
+        The λ of the formula. Positives with Sᵢⱼ below it and negatives above it weigh most.
     epsilon : float, default=0.1
-        The ε of the mining. The larger it is, the more pairs count.
+        The ε in the definition of Pᵢ and Nᵢ. Larger values select more pairs.
 
     References
     ----------
     X. Wang et al., "Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning",
-    CVPR 2019, equations 7, 8 and 10. The defaults are those of the authors' code.
+    CVPR 2019, equations 7, 8 and 10. The defaults are from the authors' code.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The triplet loss."""
+"""Triplet loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Mining = Literal["semi-hard", "hard"]
 
 @keras.saving.register_keras_serializable("siamese")
 class TripletLoss(keras.losses.Loss):
-    """Triplet loss; takes relations, see `siamese.losses`.
+    """Triplet loss, which mines triplets in relations (see `siamese.losses`).
 
     ::
 
@@ -23,27 +23,27 @@ class TripletLoss(keras.losses.Loss):
 
     where i is an anchor, p one of its positives and n one of its negatives.
 
-    - ``"semi-hard"`` mining forms a triplet for each positive pair (i, p). Its negative is the
-      nearest one that is farther from i than p is; if there is none, it is the farthest one. D is
-      the squared Euclidean distance. The mean is over the triplets with a cost above 0.
-    - ``"hard"`` mining forms a triplet for each anchor, of its farthest positive and its nearest
-      negative. D is the Euclidean distance. The mean is over the anchors that have both.
+    - ``"semi-hard"`` mining forms a triplet for each positive pair (i, p). n is the nearest
+      negative that is farther from i than p is, or the farthest negative if all are nearer. D is
+      the squared Euclidean distance. The mean is over the triplets with a loss above 0.
+    - ``"hard"`` mining forms a triplet for each anchor from its farthest positive and its nearest
+      negative. D is the Euclidean distance. The mean is over all anchors that have both.
 
     Parameters
     ----------
     margin : float, default=0.2
         The a of the formula, in units of D.
     mining : {"semi-hard", "hard"}, default="semi-hard"
-        Rule that chooses the triplets.
+        How triplets are chosen; see above.
 
     References
     ----------
     F. Schroff, D. Kalenichenko, J. Philbin, "FaceNet: A Unified Embedding for Face Recognition and
-    Clustering", CVPR 2015: semi-hard mining and the default margin. The fallback to the farthest
-    negative is from `TripletSemiHardLoss` in TensorFlow Addons.
+    Clustering", CVPR 2015, for semi-hard mining and the default margin. The fallback to the
+    farthest negative is from `TripletSemiHardLoss` in TensorFlow Addons.
 
     A. Hermans, L. Beyer, B. Leibe, "In Defense of the Triplet Loss for Person Re-Identification",
-    2017, equation 5: hard mining.
+    2017, equation 5, for hard mining.
 
     Examples
     --------
@@ -89,14 +89,14 @@ class TripletLoss(keras.losses.Loss):
 
 
 def _find_semi_hard_negatives(distance: Any, negative: Any) -> Any:
-    """Return the column (n, m) of the semi-hard negative for each anchor and each column.
+    """Return a matrix (n, m) whose entry (i, p) is the column of the negative for the pair (i, p).
 
-    Sorting avoids an (n, m, m) comparison. At equal distances, a negative may count as nearer or as
-    farther. Rows without negatives are undefined.
+    Sorting avoids an (n, m, m) comparison. A negative at the same distance as p may count as nearer
+    or as farther. Rows without negatives are undefined.
     """
     order = ops.argsort(distance, axis=1)
     is_negative = ops.cast(ops.take_along_axis(negative, order, axis=1), "int32")
-    # Count the negatives that are no farther than each column.
+    # For each column, count the negatives that are no farther from the anchor.
     nearer = ops.cumsum(is_negative, axis=1)
     nearer = ops.take_along_axis(nearer, ops.argsort(order, axis=1), axis=1)
     last = ops.maximum(ops.sum(is_negative, axis=1, keepdims=True) - 1, 0)

@@ -1,1 +1,1 @@
-"""Build, save and load networks: backbones, embedding models, checkpoints."""
+"""Networks: backbones, embedding models, and saving and loading of checkpoints."""

@@ -1,4 +1,4 @@
-"""Build backbones: EfficientNet-Lite0, a small CNN, or any model of `keras.applications`."""
+"""Backbones: EfficientNet-Lite0, a small CNN, and the models of `keras.applications`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from siamese.utils.artefacts import MODELS, require_artefact
 
 
 def list_backbones() -> list[str]:
-    """Return the names that `build_backbone` takes."""
+    """Return the names of the backbones that `build_backbone` can build."""
     return [DEFAULT_BACKBONE, "base_cnn", *sorted(set(find_builders()) - {DEFAULT_BACKBONE})]
 
 
 def find_builders() -> dict[str, Callable[..., keras.Model]]:
-    """Return the functions that build a pretrained backbone, by name."""
+    """Return the functions that build pretrained backbones, keyed by backbone name."""
     return {DEFAULT_BACKBONE: efficientnet_lite0} | {
         name: build
         for name, build in vars(keras.applications).items()
@@ -36,9 +36,9 @@ def find_builders() -> dict[str, Callable[..., keras.Model]]:
 def build_backbone(
     name: str, picture_size: int, weights: str | None
 ) -> tuple[keras.Model, PictureScaling]:
-    """Build a backbone without its classifier, and the scaling of RGB in [-1, 1] to its input.
+    """Build a backbone without its classifier, and the layer that scales RGB in [-1, 1] for it.
 
-    The backbone maps scaled pictures (n, s, s, 3) to a grid of features (n, h, w, c).
+    The backbone maps scaled pictures (n, s, s, 3) to feature maps (n, h, w, c).
     """
     weights_file = None if weights in (None, "imagenet") else weights
     if name == "base_cnn":
@@ -89,7 +89,7 @@ def base_cnn(picture_size: int) -> keras.Model:
     Returns
     -------
     keras.Model
-        Maps float32 (n, s, s, 3) to features (n, s // 16, s // 16, 256).
+        Model that maps float32 pictures (n, s, s, 3) to features (n, s // 16, s // 16, 256).
     """
     inputs = keras.Input((picture_size, picture_size, 3), name="scaled_pictures")
     x = inputs
@@ -97,7 +97,7 @@ def base_cnn(picture_size: int) -> keras.Model:
         for step in range(2):
             name = f"stage{stage}_{step}"
             x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
-            # Unlike batch normalisation, it computes the same in training, for any batch size.
+            # Unlike batch normalisation, this does the same in training and inference.
             x = layers.GroupNormalization(8, name=f"{name}_norm")(x)
             x = layers.ReLU(name=f"{name}_relu")(x)
         x = layers.MaxPooling2D(name=f"stage{stage}_pooling")(x)
@@ -106,9 +106,9 @@ def base_cnn(picture_size: int) -> keras.Model:
 
 @keras.saving.register_keras_serializable("siamese")
 class PictureScaling(layers.Layer):
-    """Scale RGB in [-1, 1] to the input of a backbone: y = x · scale + offset per channel.
+    """Layer that scales RGB in [-1, 1] for a backbone: y = x · scale + offset in each channel.
 
-    `scale` and `offset` are in the order RGB. With `reverse_channels`, the output is BGR.
+    `scale` and `offset` are in RGB order. If `reverse_channels` is true, the output is BGR.
     """
 
     def __init__(
@@ -140,9 +140,9 @@ class PictureScaling(layers.Layer):
 
 
 def derive_scaling(build: Callable[..., keras.Model]) -> PictureScaling:
-    """Derive the scaling from the function `preprocess_input` in the module of a builder.
+    """Derive a backbone's scaling from `preprocess_input` in the module that defines `build`.
 
-    The function is affine in every module, and returns BGR in some.
+    `preprocess_input` is affine in every channel, and converts RGB to BGR in some modules.
     """
     module = sys.modules[build.__module__]
 
@@ -154,6 +154,6 @@ def derive_scaling(build: Callable[..., keras.Model]) -> PictureScaling:
     to_rgb = slice(None, None, -1) if reverse else slice(None)
     offset = black[to_rgb].astype(float)
     gain = (preprocess(255, 255, 255)[to_rgb] - offset) / 255
-    # gain · value + offset = 127.5 gain · x + (127.5 gain + offset) with value = (x + 1) · 127.5
+    # With value = 127.5 (x + 1), gain · value + offset = 127.5 gain · x + (127.5 gain + offset).
     scale = 127.5 * gain
     return PictureScaling(scale.tolist(), (scale + offset).tolist(), reverse, name="scaling")

@@ -1,7 +1,7 @@
-"""Save and load checkpoints: whole models in HDF5, written completely or not at all.
+"""Saving and loading of checkpoints, which are whole models in HDF5 files, written atomically.
 
-`keras.callbacks.ModelCheckpoint` refuses names that end in `.hdf5` and leaves an incomplete file if
-it is interrupted.
+`keras.callbacks.ModelCheckpoint` is not used, because it rejects names that end in `.hdf5` and
+leaves an incomplete file if interrupted.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ FINAL_MODEL = "final_model.hdf5"
 def save_model(
     model: keras.Model, path: Path, *, add: Callable[[h5py.File], None] | None = None
 ) -> None:
-    """Save a whole model as HDF5, in float32 and without the state of its optimizer.
+    """Save a whole model as HDF5, in float32 and without its optimizer state.
 
-    `add` is called with the open file, to store more in it.
+    If `add` is given, it is called with the open file and can write extra data to the file.
     """
     with atomic_path(path) as temporary:
         verbosity = logging.get_verbosity()
@@ -44,7 +44,7 @@ def save_model(
 
 
 def load_model(path: Path) -> keras.Model:
-    """Load a whole model without its loss and optimizer; never run code from the file."""
+    """Load a whole model without its loss and optimizer, and without running code from the file."""
     require_artefact(path, "a model", *MODELS)
     if not path.is_file():
         raise InputError(f"{path}: no such model file")
@@ -55,7 +55,7 @@ def load_model(path: Path) -> keras.Model:
         return keras.models.load_model(path, compile=False)
     except InputError:
         raise
-    except Exception as error:  # h5py, zipfile and Keras raise almost any type for a damaged file
+    except Exception as error:  # a damaged file can raise almost any exception
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
             f"{path}: cannot be loaded as a Keras model ({reason[0][:200]}); "

@@ -1,4 +1,4 @@
-"""Defaults of the models, in a module that does not import Keras."""
+"""Default settings of models, in a module that does not import Keras."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ Pooling = Literal["average", "gem"]
 DEFAULT_BACKBONE = "EfficientNetLite0"
 
 DEFAULT_PICTURE_SIZE = 224
-"""Side length in pixels of the pictures that a pretrained model embeds."""
+"""Default side length of a model's input pictures, in pixels."""

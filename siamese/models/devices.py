@@ -1,6 +1,6 @@
-"""Find the GPU and choose the precision for it.
+"""GPU detection, and the choice of the precision to compute in.
 
-Only one GPU is used, the first that TensorFlow lists. Set `CUDA_VISIBLE_DEVICES` to use another.
+Only one GPU is used: the first that TensorFlow lists. Set `CUDA_VISIBLE_DEVICES` to use another.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DEVICES = Path("/dev")
 
 
 def may_have_gpu() -> bool:
-    """Return whether there may be a GPU, or one was requested, without importing TensorFlow."""
+    """Return whether a GPU may be present or was requested, without importing TensorFlow."""
     if sys.platform != "linux":
         return True
     files = ("nvidia[0-9]*", "dxg", "kfd")  # NVIDIA, Windows Subsystem for Linux, AMD
@@ -32,30 +32,30 @@ def has_gpu() -> bool:
 
 
 def enable_memory_growth() -> None:
-    """Let TensorFlow allocate GPU memory as needed; has no effect once a GPU is in use."""
+    """Let TensorFlow allocate GPU memory as needed; do nothing if a GPU is already in use."""
     import tensorflow as tf
 
     for gpu in _list_gpus():
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # already in use
+        except RuntimeError:  # the GPU is already in use
             return
 
 
 def choose_training_precision() -> Precision:
-    """Return the precision to train in: the fastest that the GPU supports, float32 on a CPU."""
+    """Return the training precision: the fastest that the GPU supports, or float32 on a CPU."""
     # Unlike float16, bfloat16 has the range of float32 and needs no loss scaling.
     return "mixed_bfloat16" if _compute_capability() >= (8, 0) else choose_embedding_precision()
 
 
 def choose_embedding_precision() -> Precision:
-    """Return the precision to embed in: float16 if the GPU supports it, float32 on a CPU."""
-    # float16 has 11 significant bits and bfloat16 has 8, so its embeddings are more accurate.
+    """Return the embedding precision: mixed float16 if the GPU supports it, otherwise float32."""
+    # float16 has 11 significant bits, bfloat16 only 8, so float16 embeddings are more accurate.
     return "mixed_float16" if _compute_capability() >= (7, 0) else "float32"
 
 
 def describe_device() -> str:
-    """Describe the GPU in one line, or explain why a GPU that was requested is not used."""
+    """Describe the GPU or CPU in one line; if an NVIDIA GPU cannot be used, explain why."""
     import_keras()
     gpus = _list_gpus()
     if not gpus:
@@ -72,7 +72,7 @@ def describe_device() -> str:
 
 
 def explain_missing_gpu() -> str | None:
-    """Explain why TensorFlow cannot use an NVIDIA GPU that is present or requested, else None."""
+    """Explain why a present or requested NVIDIA GPU cannot be used; return None without either."""
     has_nvidia = any(_DEVICES.glob("nvidia[0-9]*"))
     if not has_nvidia and not _is_gpu_requested():
         return None
@@ -110,7 +110,7 @@ def _details(gpu: Any) -> dict[str, Any]:
 
 
 def _compute_capability() -> tuple[int, int]:
-    """Return the compute capability of the first GPU; (0, 0) without an NVIDIA GPU."""
+    """Return the first GPU's CUDA compute capability, or (0, 0) if there is no NVIDIA GPU."""
     gpus = _list_gpus()
     return _details(gpus[0]).get("compute_capability", (0, 0)) if gpus else (0, 0)
 

@@ -1,4 +1,4 @@
-"""Build EfficientNet-Lite0, the default backbone, as the modules of `keras.applications` do."""
+"""EfficientNet-Lite0, the default backbone, with the same functions as `keras.applications`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _STAGES = (  # repeats, kernel size, strides, expansion, filters
 
 
 def preprocess_input(x: np.ndarray) -> np.ndarray:
-    """Scale RGB values from 0 to 255 to the input of EfficientNet-Lite."""
+    """Scale RGB values in [0, 255] to the input range of EfficientNet-Lite, about [-1, 1]."""
     return (x - 127) / 128
 
 
 def efficientnet_lite0(
     *, input_shape: tuple[int, ...], include_top: bool, weights: str | None = "imagenet"
 ) -> keras.Model:
-    """Build EfficientNet-Lite0, with its ImageNet classifier if `include_top`.
+    """Build EfficientNet-Lite0, including its ImageNet classifier if `include_top` is true.
 
     `weights` is "imagenet", the path of a weights file, or None for random weights.
 
@@ -77,8 +77,8 @@ def _load_imagenet_weights(model: keras.Model, include_top: bool) -> None:
     tensors = read_torch_checkpoint(Path(EfficientnetLite0ModelFile.get_model_file_path()))
 
     def load(name: str, convolution: str, norm: str) -> None:
-        # PyTorch has kernels (out, in, height, width), Keras (height, width, in, out). Depthwise
-        # kernels are (channels, 1, height, width) and (height, width, channels, 1).
+        # PyTorch kernels are (out, in, height, width), Keras kernels (height, width, in, out); for
+        # depthwise kernels, (channels, 1, height, width) and (height, width, channels, 1).
         axes = (2, 3, 0, 1) if name.endswith("depthwise") else (2, 3, 1, 0)
         kernel = tensors[f"{convolution}.weight"].transpose(axes)
         model.get_layer(f"{name}_conv").set_weights([kernel])

@@ -1,15 +1,15 @@
-"""Build embedding models and siamese networks.
+"""Embedding models and siamese networks.
 
 ::
 
-    pictures (n, s, s, 3) ─ scaling ─ backbone ─ pooling ─ [projection] ─ unit length ─ (n, d)
-                            └──────────────────── embedding_model ─────────────────┘
+    pictures (n, s, s, 3) ─ scaling ─ backbone ─ pooling ─ [projection] ─ normalise ─ (n, d)
+                            └─────────────────── embedding_model ────────────────┘
 
     anchor ─ embedding_model ─┐
-                              ├─ Euclidean distance (n,)          both use the same weights
+                              ├─ Euclidean distance (n,)      both branches share their weights
     other ── embedding_model ─┘
 
-Every embedding model takes RGB in [-1, 1]; the scaling converts it to the input of the backbone.
+Every embedding model takes RGB in [-1, 1]; its scaling layer adapts this range to the backbone.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from siamese.models.efficientnet_lite import efficientnet_lite0
 from siamese.models.pooling import apply_pooling
 
 EMBEDDING_MODEL = "embedding_model"
-"""Name of the embedding model, also as a layer of a siamese network."""
+"""Name of every embedding model, and of its layer in a siamese network."""
 
 POOLING, PROJECTION = "pooling", "projection"
-"""Names of layers in the embedding model; without an embedding size, there is no projection."""
+"""Names of layers in an embedding model. The projection exists only if `embedding_size` is set."""
 
 
 def embedding_model(
@@ -51,18 +51,19 @@ def embedding_model(
     picture_size : int, default=224
         Side length s of the pictures in pixels.
     embedding_size : int, optional
-        Dimensions d of a learned projection of the pooled features. By default, there is no
+        Output dimension d of a learned projection of the pooled features. By default, there is no
         projection, and d is the number of features: 1,280 for the default backbone.
     pooling : {"average", "gem"}, default="average"
-        Pooling of the grid of features into one vector, see `siamese.models.pooling`.
-    weights : str, optional
-        "imagenet" (the default), the path of a weights file of the backbone without its classifier,
-        or None for random weights. `base_cnn` always has random ones.
+        How the backbone's feature map is pooled into one vector; see `siamese.models.pooling`.
+    weights : str or None, default="imagenet"
+        "imagenet", the path of a file with the backbone's weights without its classifier, or None
+        for random weights. `base_cnn` takes no file and always starts from random weights.
 
     Returns
     -------
     keras.Model
-        Maps float32 (n, s, s, 3), RGB in [-1, 1], to float32 (n, d), vectors of length 1.
+        Model that maps pictures (n, s, s, 3), float32 RGB in [-1, 1], to unit-length float32
+        vectors (n, d).
 
     Raises
     ------
@@ -91,12 +92,13 @@ def siamese_network(embedding_model: keras.Model) -> keras.Model:
     Parameters
     ----------
     embedding_model : keras.Model
-        Embeds both pictures; see `embedding_model`.
+        Model that embeds both pictures, built by the function `embedding_model`.
 
     Returns
     -------
     keras.Model
-        Maps two float32 (n, s, s, 3), RGB in [-1, 1], to float32 (n,), distances from 0 to 2.
+        Model that maps two batches of pictures (n, s, s, 3), float32 RGB in [-1, 1], to the
+        float32 distances (n,) between them, from 0 to 2.
     """
     anchor = keras.Input(embedding_model.input_shape[1:], name="anchor")
     other = keras.Input(embedding_model.input_shape[1:], name="other")
@@ -108,10 +110,10 @@ def siamese_network(embedding_model: keras.Model) -> keras.Model:
 
 @keras.saving.register_keras_serializable("siamese")
 class EuclideanDistance(layers.Layer):
-    """Euclidean distance √Σ (a − b)² between the rows of two tensors (n, d)."""
+    """Euclidean distance √Σ (a − b)² between corresponding rows of two tensors (n, d)."""
 
     EPSILON = 1e-12
-    """Lower bound of the squared distance: at 0, the gradient of the square root is infinite."""
+    """Lower bound of the squared distance, as the gradient of the square root is infinite at 0."""
 
     def call(self, inputs: Any) -> Any:
         anchor, other = inputs
@@ -122,10 +124,10 @@ class EuclideanDistance(layers.Layer):
 
 
 def pretrained_classifier(picture_size: int = DEFAULT_PICTURE_SIZE) -> keras.Model:
-    """Build the pretrained default model with two outputs.
+    """Build the default pretrained model with two outputs: the embedding and the ImageNet classes.
 
-    They are "embedding" (n, 1280), vectors of length 1, and "softmax" (n, 1000), the probabilities
-    of the ImageNet classes.
+    The outputs are "embedding" (n, 1280), unit-length vectors, and "softmax" (n, 1000), the
+    probabilities of the classes.
     """
     enable_memory_growth()
     inputs = keras.Input((picture_size, picture_size, 3), name="input")
@@ -141,12 +143,13 @@ def pretrained_classifier(picture_size: int = DEFAULT_PICTURE_SIZE) -> keras.Mod
 
 
 def extract_embedding_model(model: keras.Model, path: Path) -> keras.Model:
-    """Return the embedding model of a checkpoint, with vectors of length 1.
+    """Return the embedding model in a loaded checkpoint, normalised to return unit-length vectors.
 
-    It is the layer `EMBEDDING_MODEL` or, without one, the whole model. `path` is for errors.
+    This is the layer named `EMBEDDING_MODEL`, or the whole model if it has no such layer. `path` is
+    the checkpoint's path, for error messages.
     """
     model = next((layer for layer in model.layers if layer.name == EMBEDDING_MODEL), model)
-    # A model that was never built has no shapes.
+    # An unbuilt model has no shapes.
     input_shape = getattr(model, "input_shape", None)
     output_shape = getattr(model, "output_shape", None)
     has_vector = isinstance(output_shape, tuple) and len(output_shape) == 2
@@ -158,18 +161,18 @@ def extract_embedding_model(model: keras.Model, path: Path) -> keras.Model:
     is_normalised = isinstance(model.layers[-1], layers.UnitNormalization)
     if is_normalised and model.name == EMBEDDING_MODEL:
         return model
-    # The new model must not nest the old one, which would be found first in its checkpoint.
+    # Do not nest the old model in the new one: after reloading, its layer name would match first.
     outputs = model.outputs[0] if is_normalised else _normalise(model.outputs[0])
     return keras.Model(model.inputs, outputs, name=EMBEDDING_MODEL)
 
 
 def _normalise(vectors: Any) -> Any:
-    """Scale vectors to length 1, in float32 whatever the precision of the model."""
+    """Scale vectors to unit length, in float32 whatever the model's precision."""
     return layers.UnitNormalization(name="embedding", dtype="float32")(vectors)
 
 
 def _is_square_picture(shape: Any) -> bool:
-    match shape:  # a list of shapes if the model has several inputs
+    match shape:  # `shape` is a list if the model has several inputs
         case (_, int(height), width, 3):
             return height == width
     return False

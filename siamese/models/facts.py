@@ -1,4 +1,4 @@
-"""The facts that an index or an embeddings store records about its model."""
+"""Facts about a model that are stored with the embeddings it computed."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import msgspec
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Facts about the model that computed some vectors."""
+    """Facts about the model that computed the vectors in an index or embeddings store."""
 
     name: str
-    """Name of the backbone, or file name of the checkpoint."""
+    """Backbone name of a pretrained model, or file name of a checkpoint."""
     fingerprint: str
     embedding_size: int
     picture_size: int
     path: str | None
-    """Path of the checkpoint, None for a pretrained model."""
+    """Path of the checkpoint; None for a pretrained model."""
 
     @classmethod
     def from_dict(cls, document: object) -> ModelFacts:
-        """Read the result of `as_dict`, ignoring other keys; raise ValueError if it is invalid."""
+        """Make facts from the result of `as_dict`; raise ValueError if a field is invalid."""
         try:
             return msgspec.convert(document, cls)
         except msgspec.ValidationError as error:
             raise ValueError(f"the facts about its model are invalid: {error}") from None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the facts as a plain dictionary, for JSON and pickles."""
+        """Return the facts as a plain dictionary, which can be stored as JSON or pickled."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""Fingerprint of a model: equal for models that compute the same vectors."""
+"""Model fingerprints, which detect that two models compute the same vectors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _TRAINING_ONLY = ("name", "trainable", "dtype", "build_config", "quantization_co
 
 
 def compute_fingerprint(model: keras.Model) -> str:
-    """Compute the SHA-256 of the classes, settings and weights of all layers, in order.
+    """Compute the SHA-256 hash of the classes, settings and weights of all layers, in order.
 
-    It does not depend on the names of layers, which Keras numbers, nor on settings for training.
+    The hash ignores layer names, which Keras numbers, the dtype, and training-only settings.
     """
-    # The layers of a Sequential model do not include its input.
+    # Hash the input shape too, because the layers of a Sequential model do not include the input.
     digest = hashlib.sha256(str(model.input_shape).encode())
     for layer in walk_layers(model):
         settings = {

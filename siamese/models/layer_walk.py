@@ -1,4 +1,4 @@
-"""Walk over the layers of nested models."""
+"""Iteration over nested models and their layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from keras import layers
 
 
 def walk_models(model: keras.Model) -> Iterator[keras.Model]:
-    """Yield the model and all models nested in it."""
+    """Yield a model and all models nested in it."""
     yield model
     for layer in model.layers:
         if isinstance(layer, keras.Model):
@@ -17,7 +17,7 @@ def walk_models(model: keras.Model) -> Iterator[keras.Model]:
 
 
 def walk_layers(model: keras.Model) -> Iterator[layers.Layer]:
-    """Yield the layers of the model and of its nested models, from input to output."""
+    """Yield the layers of a model and of its nested models, from input to output."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from walk_layers(layer)
@@ -26,7 +26,7 @@ def walk_layers(model: keras.Model) -> Iterator[layers.Layer]:
 
 
 def freeze_batch_norm(model: keras.Model) -> None:
-    """Freeze batch normalisation: pretrained statistics are better than those of small batches."""
+    """Freeze batch normalisation, as pretrained statistics are better than small-batch ones."""
     for layer in walk_layers(model):
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False

@@ -1,4 +1,4 @@
-"""Pool a grid of features into one vector per picture."""
+"""Pooling of a feature map into one vector per picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from siamese.models.defaults import Pooling
 
 
 def apply_pooling(features: Any, pooling: Pooling) -> Any:
-    """Pool features (n, h, w, c) into vectors (n, c) with a layer named "pooling"."""
+    """Pool feature maps (n, h, w, c) into vectors (n, c) with a layer named "pooling"."""
     if pooling == "average":
         return layers.GlobalAveragePooling2D(name="pooling")(features)
     return GeneralisedMean(name="pooling", dtype="float32")(features)
@@ -19,18 +19,18 @@ def apply_pooling(features: Any, pooling: Pooling) -> Any:
 
 @keras.saving.register_keras_serializable("siamese")
 class GeneralisedMean(layers.Layer):
-    """Generalised-mean (GeM) pooling of each channel over the positions X of the grid.
+    """Generalised-mean (GeM) pooling of each channel over all positions in the feature map.
 
     ::
 
-        f_c = (1/|X| Σ_{x ∈ X} max(x_c, ε)ᵖ)^(1/p)
+        f_c = (1/|X| Σ_{x ∈ X_c} max(x, ε)ᵖ)^(1/p)
 
-    p = 1 is the average and p → ∞ the maximum. p is learned; `power` is its initial value.
+    X_c holds the values of channel c. p is learned, starting from `power`; p = 1 gives the mean.
 
     References
     ----------
     F. Radenović, G. Tolias, O. Chum, "Fine-Tuning CNN Image Retrieval with No Human Annotation",
-    TPAMI 2019, equation 3 and its initial p = 3.
+    TPAMI 2019, equation 3. The default `power` is also from this paper.
 
     Examples
     --------
@@ -41,7 +41,7 @@ class GeneralisedMean(layers.Layer):
     """
 
     EPSILON = 1e-4
-    """The ε of the formula; εᵖ is a normal float32 number up to p = 9."""
+    """The ε of the formula; εᵖ does not underflow float32 up to p = 9."""
 
     def __init__(self, power: float = 3.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

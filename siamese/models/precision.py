@@ -1,4 +1,4 @@
-"""Change the precision that a built model computes in."""
+"""Changes of the precision in which a built model computes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _ALWAYS_FLOAT32 = (
     layers.Rescaling,
     layers.UnitNormalization,
 )
-"""Layers that scale pictures and embeddings or compute distances."""
+"""Layers that compute in float32 whatever the model's precision, because they need the accuracy."""
 
 
 def set_precision(model: keras.Model, precision: Precision) -> None:
-    """Set the precision that a built model computes in; its weights stay float32.
+    """Set the precision in which a built model computes; its weights stay float32.
 
-    Layers in any other precision, such as float64 or a quantised one, keep it.
+    Layers whose dtype policy is not a `Precision`, such as float64 or quantised layers, keep it.
     """
     has_changed = False
     for layer in _layers_to_set(model):
@@ -38,13 +38,13 @@ def set_precision(model: keras.Model, precision: Precision) -> None:
         layer.dtype_policy = policy
     if has_changed:
         for part in walk_models(model):
-            # Compiled functions would still compute in the previous precision.
+            # Discard compiled functions, which would still compute in the previous precision.
             part.train_function = part.test_function = part.predict_function = None
 
 
 @contextmanager
 def in_float32(model: keras.Model) -> Iterator[None]:
-    """Set a model to float32 within a `with` block, for example to save it while it trains."""
+    """Set a model to float32 within a `with` block, for example to save it during training."""
     previous = [(layer, layer.dtype_policy) for layer in _layers_to_set(model)]
     for layer, _ in previous:
         layer.dtype_policy = "float32"

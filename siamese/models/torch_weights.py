@@ -1,8 +1,8 @@
-"""Read the tensors of a PyTorch checkpoint without PyTorch, and without running code from it.
+"""Reader of PyTorch checkpoints that does not need PyTorch and runs no code from the file.
 
-The format is that of `torch.save` before version 1.6. It consists of five pickles (magic number,
-version, machine, state dict, names of the storages) and the storages: the number of elements as a
-64-bit integer and the little-endian elements. The tensors of the state dict refer to storages.
+It reads the format that `torch.save` wrote before version 1.6: five pickles (magic number, protocol
+version, system information, state dict, storage keys), then the storages, each as a 64-bit element
+count and the little-endian elements. The tensors in the state dict refer to storages by key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _STORAGE_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8
 
 
 class _Tensor(NamedTuple):
-    """The arguments of `torch._utils._rebuild_tensor_v2`; offset and strides are in elements."""
+    """Arguments of `torch._utils._rebuild_tensor_v2`; `offset` and `strides` are in elements."""
 
     storage: tuple[Any, ...]
     offset: int
@@ -45,12 +45,12 @@ class _StateDictUnpickler(pickle.Unpickler):
 
 
 def read_torch_checkpoint(path: Path) -> dict[str, np.ndarray]:
-    """Read a state dict; raise `pickle.UnpicklingError` for any other file."""
+    """Read a checkpoint's state dict; raise `pickle.UnpicklingError` if it is not a valid one."""
     try:
         return _read(path)
     except pickle.UnpicklingError:
         raise
-    except Exception as error:  # a damaged file raises almost any type
+    except Exception as error:  # a damaged file can raise almost any exception
         raise pickle.UnpicklingError(f"{path}: not a PyTorch checkpoint, or damaged") from error
 
 
@@ -60,7 +60,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             raise pickle.UnpicklingError(
                 f"{path}: not a PyTorch checkpoint of the format before 1.6"
             )
-        _load(file), _load(file)  # format version and machine
+        _load(file), _load(file)  # protocol version and system information
         tensors: dict[str, _Tensor] = _load(file)
         dtypes = {tensor.storage[2]: tensor.storage[1] for tensor in tensors.values()}
         storages = {}
@@ -73,7 +73,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 def _array(tensor: _Tensor, storage: np.ndarray) -> np.ndarray:
     size = storage.itemsize
     strides = [size * stride for stride in tensor.strides]
-    # Unlike `as_strided`, this raises if a tensor reaches beyond its storage.
+    # Unlike `as_strided`, this raises an error if a tensor extends beyond its storage.
     return np.ndarray(tensor.shape, storage.dtype, storage, size * tensor.offset, strides).copy()
 
 
