@@ -1,1 +1,1 @@
-"""Search an index by picture and rank what is found."""
+"""Search of an index by picture, and ranking of the results."""

@@ -1,4 +1,4 @@
-"""Collect query pictures from files, folders and lists, and search for many of them."""
+"""Query pictures from files, folders and lists, and searches for many of them."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from siamese.embedding.embedder import Embedder
 
 BATCH = 256
-"""Number of queries searched for at once."""
+"""Number of queries embedded and searched for at once."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """A picture to search for."""
+    """Picture to search for."""
 
     path: File
     filename: str
-    """Its filename in an index that has it, relative to the folder of the indexed pictures."""
+    """Name to look up in the index: relative to the image folder, or the path if outside it."""
     item_id: str | None = None
-    """Its item, if known."""
+    """ID of the picture's item, if known."""
     required: bool = False
-    """Whether a broken picture is an error, as for a file that the user named, or is skipped."""
+    """Whether to raise an error if the picture is unusable, instead of skipping it."""
 
     def find_own_item(self, index: Index) -> str | None:
-        """Return the item of the query: the known one, or that of its file in the index."""
+        """Return `item_id`, or look up the item by filename; return None if it is not indexed."""
         if self.item_id is not None:
             return self.item_id
         rows = index.find(filename=self.filename)
@@ -57,9 +57,9 @@ def collect_queries(
 ) -> list[Query]:
     """Collect the pictures to search for, in the given order.
 
-    `images` are pictures, and folders of which all pictures are taken. `query_list` is labelled
-    data (.json) of pictures in `image_dir`, or a text file with one path per line. `image_dir` is
-    the folder of the indexed pictures, if known.
+    `images` are picture files, and folders whose pictures are all used. `query_list` is either
+    labelled data (.json), with filenames relative to `image_dir`, or a text file with one path per
+    line. `image_dir` is the folder of the indexed pictures, if known.
     """
     queries: list[Query] = []
     suffixes = picture_suffixes() if any(map(Path.is_dir, images)) else set()
@@ -96,10 +96,10 @@ def search_each(
     exclude_own_item: bool = False,
     **options: Unpack[SearchOptions],
 ) -> Iterator[QueryResult]:
-    """Search for each query, and show the progress if there are many.
+    """Search for each query and yield the results, showing progress if it takes long.
 
-    Queries that are not usable pictures are added to `skipped`, or raise an InputError if they are
-    `required`. `exclude_own_item` leaves the pictures of a query's own item out of its results.
+    An unusable picture raises an InputError if it is `required`; otherwise it is added to
+    `skipped`. `exclude_own_item` leaves pictures of the query's own item out of its results.
     """
     unknown = 0
     with progress_bar("searching", len(queries)) as bar:
@@ -135,10 +135,10 @@ def search_together(
     exclude_own_item: bool = False,
     **options: Unpack[SearchOptions],
 ) -> Iterator[QueryResult]:
-    """Search once for the one thing that all queries show; see `search_each`.
+    """Search once for the object that all queries show; see `search_each`.
 
-    There is no result if no query is usable. If `exclude_own_item` is given, queries of several
-    items are an InputError.
+    Nothing is yielded if no query is usable. With `exclude_own_item`, queries that belong to more
+    than one item raise an InputError.
     """
     usable, squares = _decode_queries(searcher.embedder, queries, skipped)
     if not usable:
@@ -160,7 +160,7 @@ def search_together(
 def _decode_queries(
     embedder: Embedder, queries: Sequence[Query], skipped: list[Skipped]
 ) -> tuple[list[Query], NDArray[np.uint8]]:
-    """Return the usable queries and their square pictures, uint8 (n, s, s, 3)."""
+    """Return the usable queries and their pictures made square, as uint8 of shape (n, s, s, 3)."""
     size = embedder.facts.picture_size
 
     def decode(query: Query) -> np.ndarray | str:
@@ -196,7 +196,7 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _indexed_filename(path: Path, image_dir: Folder | None) -> str:
-    """Return the filename under which an index of the pictures in `image_dir` has a file."""
+    """Return a path relative to `image_dir`, or unchanged if it is outside that folder."""
     if isinstance(image_dir, Path) and path.resolve().is_relative_to(image_dir.resolve()):
         return path.resolve().relative_to(image_dir.resolve()).as_posix()
     return os.fspath(path)

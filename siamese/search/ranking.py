@@ -1,4 +1,4 @@
-"""Rank the pictures, or the items, of an index for query vectors."""
+"""Ranking of the pictures or items of an index for query vectors."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from siamese.indexes import EVERYTHING, Index, LabelFilter
 from siamese.search.reranking import Nearest, Ranking, Reranker, Rows, Vectors, get_reranker
 
 BY_ITEM = {"best": 1, "mean": 3}
-"""How many of an item's best pictures count, for each value of `by_item`."""
+"""Number of pictures whose scores are averaged per item, for each value of `by_item`."""
 
 
 class Page(NamedTuple):
-    """The results for one query from `offset` on, best first."""
+    """Page of results for one query, best first, starting at `offset`."""
 
     distances: NDArray[np.float64]
-    """Euclidean distances to the query, shape (m,), whatever ranked the results."""
+    """Euclidean distances to the query, shape (m,), even if ranked by another score."""
     rows: Rows
     """Rows of the index, shape (m,)."""
     nearest: float
-    """Smallest distance on this page and all before it, with no `max_distance`."""
+    """Smallest distance on this page and the pages before it, ignoring `max_distance`."""
 
 
 @dataclass
 class Ranker:
-    """Rank the pictures, or the items, of an index.
+    """Ranker of the pictures or items of an index.
 
     `k` is the number of results. For the other options, see
     `siamese.search.searcher.SearchOptions`; an invalid one raises an InputError.
@@ -55,7 +55,7 @@ class Ranker:
             raise InputError(f"by_item is {self.by_item!r}; choose one of {', '.join(BY_ITEM)}")
 
     def rank(self, vectors: Vectors, excluded: Sequence[Rows]) -> list[Page]:
-        """Return the results of each query, without the rows that are excluded for it."""
+        """Return a page of results for each query, leaving out the rows excluded for it."""
         end = self.offset + self.k
         rankings = self._rank(vectors, end, excluded)
         nearest = [float(distances.min(initial=np.inf)) for distances, _ in rankings]
@@ -68,13 +68,13 @@ class Ranker:
         ]
 
     def _rank(self, vectors: Vectors, k: int, excluded: Sequence[Rows]) -> list[Ranking]:
-        """Return the distances and rows of the first k results of each query."""
+        """Return the distances and rows of the first k results for each query."""
         if self.by_item is not None:
             return [
                 self._rank_by_item(vector, k, rows, BY_ITEM[self.by_item])
                 for vector, rows in zip(vectors, excluded, strict=True)
             ]
-        # At most all of the excluded rows are among the first results.
+        # This leaves k results even if all excluded rows are among the first ones.
         depth = k + max(map(len, excluded), default=0)
         all_scores, all_rows = self._reranker.rank(self.index, vectors, depth, self.labels)
         rankings = []
@@ -93,8 +93,8 @@ class Ranker:
         k: int,
         excluded: Sequence[Rows],
     ) -> list[Ranking]:
-        """Leave out results that are too far from the query, and rank deeper until k are left."""
-        # A ranking in the order of the distances has no nearer pictures further down.
+        """Drop results farther than `max_distance`, ranking more pictures until k remain."""
+        # If the ranking is sorted by distance, ranking more pictures finds no nearer ones.
         is_ascending = isinstance(self._reranker, Nearest) and self.by_item != "mean"
         depth = k
         while True:
@@ -111,9 +111,9 @@ class Ranker:
             rankings = self._rank(vectors, depth, excluded)
 
     def _rank_by_item(self, vector: Vectors, k: int, excluded: Rows, pictures: int) -> Ranking:
-        """Return the best picture of each of the first k items."""
+        """Return the distances and rows of the first k items' best pictures."""
         depth = 4 * k * pictures + len(excluded)
-        # Search deeper until all pictures that count for the first k items are in the ranking.
+        # Rank more pictures until all those that count towards the first k items are included.
         while True:
             (scores,), (rows,) = self._reranker.rank(self.index, vector[None], depth, self.labels)
             is_whole_index = len(rows) < depth
@@ -128,19 +128,19 @@ class Ranker:
             depth *= 4
 
     def _measure(self, vector: Vectors, scores: NDArray[np.float64], rows: Rows) -> Ranking:
-        """Return the rows with their Euclidean distances, which may differ from the scores."""
+        """Return the Euclidean distances of rows, computing them if scores differ, and the rows."""
         if isinstance(self._reranker, Nearest):
             return scores, rows
         return np.linalg.norm(self.index.vectors(rows) - vector, axis=1), rows
 
 
 class ItemOrder(NamedTuple):
-    """Items of a ranking of pictures, best first."""
+    """Order of the items in a ranking of pictures, best first."""
 
     positions: NDArray[np.intp]
-    """Position of each item's best picture in the ranking, shape (m,)."""
+    """Position in the ranking of each item's best picture, shape (m,)."""
     complete: NDArray[np.bool_]
-    """Whether all pictures that count for the item were in the ranking, shape (m,)."""
+    """Whether all pictures that count towards each item are in the ranking, shape (m,)."""
 
 
 def rank_items(
@@ -148,13 +148,13 @@ def rank_items(
 ) -> ItemOrder:
     """Rank items by the mean score of their best pictures.
 
-    `scores` are the ascending scores of the first pictures of a ranking, `items` the number of each
-    picture's item, `sizes` how many pictures each item has, in the ranking or not, and `pictures`
-    how many of them count at most.
+    `scores` are the ascending scores of the ranked pictures, lower being better; `items` has the
+    item number of each. `sizes[i]` is the number of pictures of item i, ranked or not, of which at
+    most `pictures` count.
 
-    If the ranking is cut off, pictures beyond its end are assumed to be as good as the last one.
-    An item's true score is never better than that, so the order is right up to the first item that
-    is not `complete`. Items with equal scores keep the order of their best pictures.
+    Pictures that are not in the ranking are assumed to be as good as the last one that is. This
+    never makes an item's score worse than it is, so the order is right up to the first item that
+    is not `complete`. Ties are broken by the position of the best picture.
 
     Examples
     --------
@@ -167,7 +167,7 @@ def rank_items(
     )
     counting = np.minimum(sizes[found], pictures)
     seen = np.minimum(counts, counting)
-    # Position of each picture among those of its item, from 0.
+    # 0 for the first picture of each item in the ranking, 1 for the second, …
     by_item = np.argsort(item, kind="stable")
     position = np.empty(len(items), np.intp)
     position[by_item] = np.arange(len(items)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -1,4 +1,4 @@
-"""Rerank search results with the vectors of the index alone, without training."""
+"""Rerankers that use only the vectors in the index, without training."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from siamese.indexes.gallery_augmentation import expand_query
 Vectors: TypeAlias = NDArray[np.floating]
 Rows: TypeAlias = NDArray[np.intp]
 Ranking: TypeAlias = tuple[NDArray[np.float64], Rows]
-"""Scores or distances, ascending, and the rows of the index that have them."""
+"""Scores or distances in ascending order, and the corresponding rows of the index."""
 
 
 class Reranker(Protocol):
-    """Ranks the pictures of an index for a query."""
+    """Interface of objects that rank an index's pictures for each query."""
 
     def rank(
         self, index: Index, queries: Vectors, k: int, labels: LabelFilter = EVERYTHING
     ) -> Ranking:
-        """Rank the pictures of an index for each query.
+        """Rank the pictures in an index for each query.
 
         Parameters
         ----------
         index : Index
             Index to search.
         queries : ndarray of float, shape (n, d)
-            Query vectors of length 1.
+            Unit-length query vectors.
         k : int
-            Number of pictures; fewer if the index has fewer.
+            Number of pictures to return per query; fewer if the index has fewer.
         labels : LabelFilter, default=EVERYTHING
-            Pictures to consider, by their labels.
+            Which pictures to rank, by their labels.
 
         Returns
         -------
         scores : ndarray of float64, shape (n, k)
-            Ascending in each row. Their meaning depends on the reranker.
+            Sorted in ascending order, best first; their meaning depends on the reranker.
         rows : ndarray of int, shape (n, k)
-            Rows of the index.
+            Rows of the index for these scores.
         """
 
 
 class Nearest:
-    """Rank by Euclidean distance, as the index does; the scores are the distances."""
+    """Reranker that keeps the index's own order; scores are Euclidean distances."""
 
     def rank(
         self, index: Index, queries: Vectors, k: int, labels: LabelFilter = EVERYTHING
@@ -57,16 +57,16 @@ class Nearest:
 
 @dataclass(frozen=True)
 class Expansion:
-    """Query expansion: move the query towards its nearest pictures, and search again.
+    """Query expansion, which moves the query towards its nearest pictures and searches again.
 
-    The scores are the distances to the moved query.
+    Scores are Euclidean distances to the moved query.
 
     Parameters
     ----------
     neighbours : int, default=2
         Number of nearest pictures to move the query towards.
     alpha : float, default=5
-        See `siamese.indexes.gallery_augmentation.expand_query`, which has the formula.
+        Exponent in the formula of `siamese.indexes.gallery_augmentation.expand_query`.
 
     Raises
     ------
@@ -94,11 +94,11 @@ class Expansion:
 
 @dataclass(frozen=True)
 class Reciprocal:
-    """k-reciprocal re-ranking: similar pictures have the same neighbours.
+    """k-reciprocal re-ranking, which favours pictures that share neighbours with the query.
 
-    The nearest pictures are ranked by their `reciprocal_distances`. The others follow in the order
-    of their distances, with the larger score (1 - λ) + λ · d, as if they shared no neighbour with
-    the query.
+    The `candidates` nearest pictures are ordered by `reciprocal_distances`. The rest follow by
+    distance, as if they shared no neighbour with the query; their scores,
+    ``1 - own_share + own_share * (1 - cosine)``, are never less than a candidate's.
 
     Parameters
     ----------
@@ -128,7 +128,8 @@ class Reciprocal:
         self, index: Index, queries: Vectors, k: int, labels: LabelFilter = EVERYTHING
     ) -> Ranking:
         distances, rows = index.query(queries, max(k, self.candidates), labels)
-        scores = 1 - self.own_share + self.own_share * distances**2 / 2  # d = distance² / 2
+        # For unit vectors, 1 - cosine = distance² / 2.
+        scores = 1 - self.own_share + self.own_share * distances**2 / 2
         for query, score, row in zip(queries, scores, rows, strict=True):
             candidates = index.vectors(row[: self.candidates])
             count = len(candidates)
@@ -141,30 +142,31 @@ class Reciprocal:
 def reciprocal_distances(
     query: Vectors, candidates: Vectors, k1: int, k2: int, own_share: float
 ) -> NDArray[np.float64]:
-    """Compute the distances of candidates to a query from the neighbours they share.
+    """Compute distances between a query and its candidates, based on shared neighbours.
 
-    Let p, q and g be any pictures among the query and its candidates, ``d(p, g) = 1 - cos(p, g)``,
-    and N(p, k) the set of p and its k nearest others::
+    Let p, q and g be any of the query and its candidates, ``D(p, q) = 1 - cos(p, q)``, and N(p, k)
+    the set of p and its k nearest others. The distance of a candidate q to the query p is::
 
         R(p, k)    {g ∈ N(p, k) : p ∈ N(g, k)}
-        R*(p)      R(p, k1) and each R(q, k1/2) with q ∈ R(p, k1) of which R(p, k1) has at least 2/3
-        V(p, g)    exp(-d(p, g)) if g ∈ R*(p), else 0
-        V'(p)      mean of V(q) over q ∈ N(p, k2)
-        jaccard    1 - Σ_g min(V'(p, g), V'(q, g)) / Σ_g max(V'(p, g), V'(q, g))
-        result     (1 - λ) · jaccard + λ · d
+        R*(p)      union of R(p, k1) and every R(q, k1/2), q ∈ R(p, k1), at least 2/3 of whose
+                   members are in R(p, k1)
+        V(p, g)    exp(-D(p, g)) if g ∈ R*(p), else 0
+        V'(p, g)   mean of V(q, g) over q ∈ N(p, k2)
+        J(p, q)    1 - Σ_g min(V'(p, g), V'(q, g)) / Σ_g max(V'(p, g), V'(q, g))
+        result     (1 - own_share) · J(p, q) + own_share · D(p, q)
 
     Parameters
     ----------
     query : ndarray of float, shape (d,)
-        Vector of length 1.
+        Unit-length vector.
     candidates : ndarray of float, shape (n, d)
-        Vectors of length 1.
+        Unit-length vectors.
     k1 : int
-        Number of neighbours that must be mutual. k1/2 is rounded, half to even.
+        Neighbourhood size in R and R*. k1/2 is rounded, half to even.
     k2 : int
-        Number of neighbours whose V is averaged; 0 for none.
+        Number of neighbours to average V over; 0 to leave V as it is.
     own_share : float
-        λ, the share of the distance d in the result, from 0 to 1.
+        Weight of D in the result, from 0 to 1.
 
     Returns
     -------
@@ -172,9 +174,9 @@ def reciprocal_distances(
 
     Notes
     -----
-    The paper compares the whole gallery and all queries, this only one query and its candidates.
-    So the cost does not grow with the gallery, and a result does not depend on other queries. The
-    paper counts p among its k2 neighbours, so its k2 is larger by one.
+    Zhong et al. use the whole gallery and all queries; this function uses one query and its
+    candidates, so its cost does not grow with the gallery. Their k2 counts p itself, so it equals
+    this k2 plus one.
 
     References
     ----------
@@ -183,14 +185,14 @@ def reciprocal_distances(
     """
     vectors = np.concatenate([np.asarray(query, np.float64)[None], candidates])
     distance = 1 - vectors @ vectors.T
-    # Each picture comes before all others, even before its copies.
+    # Make each picture its own nearest neighbour, even if the index has duplicates of it.
     np.fill_diagonal(distance, -np.inf)
     order = np.argsort(distance, axis=1, kind="stable")
     np.fill_diagonal(distance, 0)
 
     near, near_half = _neighbours(order, k1), _neighbours(order, round(k1 / 2))
     mutual, mutual_half = near & near.T, near_half & near_half.T
-    # As floats, because matrix products of booleans are slow.
+    # Use floats, because matrix products of booleans are slow.
     shared = mutual.astype(np.float32) @ mutual_half.T.astype(np.float32)
     joined = mutual & (3 * shared >= 2 * mutual_half.sum(axis=1))
     extended = mutual | (joined.astype(np.float32) @ mutual_half.astype(np.float32) > 0)
@@ -204,7 +206,7 @@ def reciprocal_distances(
 
 
 def _neighbours(order: Rows, k: int) -> NDArray[np.bool_]:
-    """Return whether g ∈ N(p, k) for all p and g, from the order of all g for each p."""
+    """Return a boolean matrix: entry (p, g) is g ∈ N(p, k). `order[p]` is sorted by distance."""
     near = np.zeros(order.shape, np.bool_)
     np.put_along_axis(near, order[:, : k + 1], True, axis=1)
     return near
@@ -215,11 +217,11 @@ RERANKERS: dict[str, type[Reranker]] = {
     "expansion": Expansion,
     "reciprocal": Reciprocal,
 }
-"""Rerankers by their names in `siamese search --rerank`."""
+"""Rerankers by name, as in `siamese search --rerank`."""
 
 
 def get_reranker(identifier: Reranker | str | None) -> Reranker:
-    """Return a reranker unchanged, or the one with a name in its default settings."""
+    """Return a reranker unchanged, create one by name, or return `Nearest` for None."""
     if identifier is None:
         return Nearest()
     if not isinstance(identifier, str):

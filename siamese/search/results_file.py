@@ -1,4 +1,4 @@
-"""Write the results of many searches to a file for other programs: CSV or JSON lines."""
+"""Files of search results for other programs, in CSV or JSON Lines format."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ SUFFIXES = (".csv", ".jsonl")
 
 
 def write_results(results: Iterable[QueryResult], path: Path) -> None:
-    """Write results as they arrive; the file appears once it is complete.
+    """Write results as they arrive, to a file that appears only once it is complete.
 
     A .csv file has one row per result, with the labels separated by ``|``. A .jsonl file has one
-    line per query, see `QueryResult.as_dict`.
+    line per query, as returned by `QueryResult.as_dict`.
     """
     with atomic_path(path) as temporary:
         if path.suffix == ".csv":
             _write_csv(results, temporary)
         else:
             with temporary.open("w", encoding="ascii") as file:
-                # Python's own encoder, because it escapes file names that are not valid UTF-8.
+                # Use the standard encoder, which escapes filenames that are not valid UTF-8.
                 file.writelines(json.dumps(query.as_dict()) + "\n" for query in results)
 
 

@@ -1,4 +1,4 @@
-"""Search an index by picture: query pictures in, ranked pictures or items out."""
+"""Searcher, which finds the pictures or items of an index most similar to query pictures."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class Result(msgspec.Struct, frozen=True):
-    """A picture that a search found.
+    """Picture found by a search.
 
     Attributes
     ----------
     rank : int
         Position in the ranking, from 1.
     distance : float
-        Euclidean distance to the query, whatever ranked the results.
+        Euclidean distance to the query, even if the results are ranked by another score.
     item_id, filename, labels : str, str, list of str
     """
 
@@ -42,7 +42,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class QueryResult(msgspec.Struct, frozen=True):
-    """The results for one query, best first.
+    """Results for one query, best first.
 
     Attributes
     ----------
@@ -50,8 +50,8 @@ class QueryResult(msgspec.Struct, frozen=True):
         Name of the query picture.
     results : list of Result
     in_catalogue : bool or None
-        Whether the nearest picture is within the model's calibrated distance, see
-        `siamese.evaluation.calibration`. None if the model has no calibration.
+        Whether the nearest result, ignoring `max_distance`, is within `Searcher.threshold`. None
+        if there is no threshold.
     """
 
     query: str
@@ -59,26 +59,26 @@ class QueryResult(msgspec.Struct, frozen=True):
     in_catalogue: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return ``{"query": …, "results": [{"rank": …, "distance": …, …}, …], …}``."""
+        """Return a dict such as ``{"query": …, "results": [{"rank": 1, …}, …], …}``."""
         return msgspec.to_builtins(self)
 
 
 class SearchOptions(TypedDict, total=False):
-    """Options of all searches, as keyword arguments.
+    """Keyword arguments shared by all searches.
 
     Attributes
     ----------
     offset : int, default=0
-        Number of first results to leave out: 10 for the second page of 10.
+        Number of results to skip: for the second page of 10 results, 10.
     labels : LabelFilter, optional
-        Pictures to consider, by their labels; all by default.
+        Which pictures to search, by their labels; all by default.
     max_distance : float, optional
-        Leave out results that are farther from the query than this.
+        Leave out results farther than this from the query.
     rerank : {"none", "expansion", "reciprocal"} or Reranker, optional
-        How to rank the pictures; the nearest come first by default.
+        How to rank the pictures; by distance to the query by default.
     by_item : {"best", "mean"}, optional
-        Return one result per item, represented by its best picture. Items are ranked by that
-        picture or by the mean score of their three best.
+        Return one result per item, its best picture. Items are ranked by the score of that
+        picture ("best") or by the mean score of their three best pictures ("mean").
     """
 
     offset: int
@@ -89,26 +89,26 @@ class SearchOptions(TypedDict, total=False):
 
 
 class Searcher:
-    """Search an index by picture.
+    """Searcher that finds the pictures in an index that are most similar to query pictures.
 
     Parameters
     ----------
     embedder : Embedder
-        Embeds the query pictures.
+        Embedder for the query pictures.
     index : Index
-        Index to search, as `siamese.open_index` returns it.
+        Index to search, as returned by `siamese.open_index`.
 
     Attributes
     ----------
     threshold : float or None
-        Distance beyond which a query is taken not to be in the catalogue, from the calibration
-        beside the model. None if there is no calibration or the gallery is augmented.
+        Distance beyond which a query counts as not in the catalogue, from the model's calibration;
+        see `siamese.evaluation.calibration`. None without one or if the gallery is augmented.
 
     Raises
     ------
     InputError
-        If another model made the index: the vectors of two models cannot be compared. An index
-        that does not record its model is accepted with a warning if the dimensions agree.
+        If the index was made by another model, whose vectors cannot be compared with these. An
+        index that does not record its model is accepted with a warning if the dimensions agree.
 
     Examples
     --------
@@ -122,7 +122,7 @@ class Searcher:
         self.index = index
         facts = embedder.facts
         calibration = read_calibration(facts.path, facts.fingerprint) if facts.path else None
-        # Measured on plain vectors; in an augmented gallery all distances are larger.
+        # Thresholds are calibrated on plain vectors; augmentation makes all distances larger.
         self.threshold = calibration.threshold if calibration and not index.augmented else None
 
     def search(
@@ -134,7 +134,7 @@ class Searcher:
         own_items: Sequence[str | None] | None = None,
         **options: Unpack[SearchOptions],
     ) -> list[QueryResult]:
-        """Find the pictures of the index that are most similar to each query picture.
+        """Find the pictures in the index that are most similar to each query picture.
 
         Parameters
         ----------
@@ -143,24 +143,24 @@ class Searcher:
         k : int, default=10
             Number of results per query; fewer if the index has fewer.
         together : bool, default=False
-            Treat all pictures as views of one thing, and search once by the mean of their vectors.
+            Treat all pictures as views of one object, and search once with their mean vector.
         own_items : sequence of str or None, optional
-            For each query, the item that it shows, whose pictures are left out.
+            ID of the item each query shows, whose pictures are left out; one if `together`.
         **options
             See `SearchOptions`.
 
         Returns
         -------
         list of QueryResult
-            One per query, in the given order. A query that is not a file is called
-            ``picture 1`` by its position.
+            One per query, in the given order. Queries that are not paths are named by their
+            positions: ``picture 1``, ``picture 2``, ….
 
         Raises
         ------
         InputError
-            If a query is not a usable picture, listing all such queries, or an option is invalid.
+            If some queries are not usable pictures (all are listed), or an option is invalid.
         """
-        ranker = Ranker(self.index, k, **options)  # checks the options before the slow part
+        ranker = Ranker(self.index, k, **options)  # check the options before the slow part
         vectors = self.embedder.embed(sources)
         names = [
             os.fspath(source) if isinstance(source, str | os.PathLike) else f"picture {number}"
@@ -180,12 +180,12 @@ class Searcher:
         own_items: Sequence[str | None] | None = None,
         **options: Unpack[SearchOptions],
     ) -> list[QueryResult]:
-        """Find the pictures of the index that are most similar to each query vector.
+        """Find the pictures in the index that are most similar to each query vector.
 
         Parameters
         ----------
         vectors : ndarray of float, shape (n, d)
-            Query vectors of length 1, of the model that made the index.
+            Unit-length query vectors, computed by the model that made the index.
         k : int, default=10
             Number of results per query; fewer if the index has fewer.
         names : sequence of str, length n, optional
@@ -200,7 +200,7 @@ class Searcher:
         Raises
         ------
         InputError
-            If the vectors do not fit the index, or an option is invalid.
+            If the vectors have the wrong dimensions, or an option is invalid.
         """
         ranker = Ranker(self.index, k, **options)
         if names is None:
@@ -215,25 +215,25 @@ class Searcher:
         exclude_own_item: bool = False,
         **options: Unpack[SearchOptions],
     ) -> QueryResult:
-        """Find the pictures of the index that are most similar to one of them.
+        """Find the pictures in the index that are most similar to one of its pictures.
 
         The picture itself is never among the results, even if several items share its file.
 
         Parameters
         ----------
         picture : str or int
-            Filename or row, see `find_row`.
+            Filename or row; see `find_row`.
         k : int, default=10
             Number of results; fewer if the index has fewer.
         exclude_own_item : bool, default=False
-            Leave out the other pictures of its item too. `by_item` implies it.
+            Also leave out the other pictures of its item; always true with `by_item`.
         **options
             See `SearchOptions`.
 
         Returns
         -------
         QueryResult
-            Its query is the filename of the picture.
+            The results, with the picture's filename as `query`.
 
         Raises
         ------
@@ -254,9 +254,9 @@ class Searcher:
         return found
 
     def find_row(self, picture: str | int) -> int:
-        """Return the row of a picture, given by its filename or its row, perhaps in digits.
+        """Return the row of a picture given by its filename, or by its row as an int or digits.
 
-        A filename takes precedence.
+        A string that is both a filename and a row is taken as a filename.
 
         Raises
         ------
@@ -265,7 +265,7 @@ class Searcher:
         """
         if isinstance(picture, str) and len(rows := self.index.find(filename=picture)):
             return int(rows[0])
-        # Rows of Milvus are keys of 63 bits.
+        # Milvus rows are 63-bit keys.
         if re.fullmatch(r"[0-9]{1,19}", str(picture)) and (row := int(picture)) < 2**63:
             try:
                 (known,) = self.index.metadata_of([row])
@@ -278,7 +278,7 @@ class Searcher:
         raise NotFoundError(f"{picture}: no such picture in the index")
 
     def _rows_of_items(self, item_ids: Sequence[str | None] | None, queries: int) -> list[Rows]:
-        """Return the rows of the pictures of each query's own item."""
+        """Return an array of rows per query: its own item's pictures, or none without an item."""
         item_ids = item_ids or [None] * queries
         if len(item_ids) != queries:
             raise InputError(f"own_items has {len(item_ids)} entries for {queries} queries")
@@ -291,7 +291,7 @@ class Searcher:
         self, ranker: Ranker, vectors: Vectors, names: Sequence[str], excluded: Sequence[Rows]
     ) -> list[QueryResult]:
         pages = ranker.rank(vectors, excluded)
-        # One call for all queries: with Milvus, each call is a request.
+        # Make one call for all queries, because with Milvus each call is a request.
         rows = np.concatenate([page.rows for page in pages]) if pages else np.empty(0, np.intp)
         metadata = iter(self.index.metadata_of(rows))
         return [
@@ -308,7 +308,7 @@ class Searcher:
 
 
 def mean_vector(vectors: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-    """Return the vector of one thing that several pictures show, Σ v_i / ‖Σ v_i‖.
+    """Return the unit-length mean Σ v_i / ‖Σ v_i‖ of vectors v_i; `name` is for the error.
 
     Examples
     --------
