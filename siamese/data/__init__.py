@@ -1,1 +1,1 @@
-"""Labelled data: catalogues, their checks, the label rule, pictures and remote files."""
+"""Catalogues and their checks, the label rule, and local and remote pictures."""

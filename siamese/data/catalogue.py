@@ -1,11 +1,11 @@
-"""Catalogue of labelled data: items with their pictures and labels, in one JSON file.
+"""Catalogues of labelled data: items with their pictures and labels, in a JSON file.
 
 .. code-block:: json
 
     {"item_id": {"images": [{"filename": "relative/path.jpg"}], "labels": ["red"]}}
 
-Filenames are relative to the folder `image_dir`. Items may have further keys, which `split` and
-`write` preserve. `siamese.data.check` reads the pictures; this module does not.
+Filenames are relative to the folder `image_dir`. Items may have extra keys, which `split` and
+`write` preserve. This module does not open the pictures; `siamese.data.check` does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from siamese.utils.text import pluralize
 
 
 class Picture(msgspec.Struct, frozen=True, gc=False):
-    """Picture of an item; its `filename` is relative to the catalogue's `image_dir`."""
+    """Picture of an item, with a `filename` relative to the catalogue's `image_dir`."""
 
     item_id: str
     filename: str
@@ -41,7 +41,7 @@ class Picture(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True)
 class Skipped:
-    """Picture that could not be used, and the reason."""
+    """Picture that was skipped because it cannot be used, and the reason."""
 
     item_id: str
     filename: str
@@ -49,16 +49,16 @@ class Skipped:
 
 
 class Catalogue:
-    """Items with their pictures and labels; make one with `read`, `from_folder` or `from_csv`.
+    """Collection of items. Create one with `read`, `from_folder` or `from_csv`.
 
     Attributes
     ----------
     items : mapping of str to Item
-        The items, by item id, in file order; each has `images` and `labels`.
+        Each item's `images` and `labels`, by item id, in file order.
     image_dir : Path or RemoteFolder
         Folder that filenames are relative to.
     notes : list of str
-        Lines that say which files `from_folder` ignored.
+        Messages about the files and empty folders that `from_folder` ignored.
 
     Examples
     --------
@@ -82,19 +82,19 @@ class Catalogue:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], image_dir: Place | None = None) -> Catalogue:
-        """Read a JSON catalogue and check its form, but not its pictures.
+        """Read a JSON catalogue and validate its structure, without opening the pictures.
 
         Parameters
         ----------
         path : str or os.PathLike
             The JSON file.
         image_dir : str, os.PathLike or RemoteFolder, optional
-            Folder of the pictures, a path or a URL; by default the folder of `path`.
+            Path or URL of the folder of pictures. By default, the folder that contains `path`.
 
         Raises
         ------
         InputError
-            One line for each error in the form, and for each filename that leaves `image_dir`.
+            If the file is unreadable or invalid, or a filename points outside `image_dir`.
         """
         catalogue, problems = read_with_problems(path, image_dir)
         if problems:
@@ -103,16 +103,16 @@ class Catalogue:
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str]) -> Catalogue:
-        """Make a catalogue without labels from a folder, which has one subfolder per item.
+        """Make an unlabelled catalogue from a folder with one subfolder per item.
 
-        Pictures may lie at any depth below the folder of their item. Hidden files, and files with
-        a suffix that Pillow does not know, are ignored; `notes` counts the latter. The folder
-        becomes the `image_dir`.
+        Each subfolder is searched recursively. Hidden files are ignored silently. Files outside
+        any subfolder and files whose suffix Pillow does not recognise are ignored too, and `notes`
+        says how many. `folder` becomes the catalogue's `image_dir`.
 
         Raises
         ------
         InputError
-            There is no such folder, it has no item, or a name is not valid Unicode.
+            If the folder does not exist or has no items, or a name is not valid Unicode.
         """
         folder = Path(folder)
         require_artefact(folder, "a folder of pictures")
@@ -160,14 +160,14 @@ class Catalogue:
         Parameters
         ----------
         path : str or os.PathLike
-            The CSV file, with a header.
+            The CSV file, whose first line is a header.
         image_dir : str, os.PathLike or RemoteFolder, optional
-            Folder of the pictures, a path or a URL; by default the folder of `path`.
+            Path or URL of the folder of pictures. By default, the folder that contains `path`.
 
         Raises
         ------
         InputError
-            One line for each error, with its line number.
+            If the file is unreadable or invalid; the message gives the line number of each error.
         """
         path = Path(path)
         require_artefact(path, "a CSV file")
@@ -176,7 +176,7 @@ class Catalogue:
 
     @classmethod
     def _from_items(cls, items: Mapping[str, Item], image_dir: Folder, source: Path) -> Catalogue:
-        """Make a catalogue that was not read from JSON; convert it to JSON and check it."""
+        """Make a catalogue from items built in memory, encoding them as JSON to validate them."""
         try:
             raw, items, problems = parse_catalogue(msgspec.json.encode(items))
         except UnicodeEncodeError as error:
@@ -196,16 +196,16 @@ class Catalogue:
         ]
 
     def path_of(self, picture: Picture) -> File:
-        """Return the file of a picture; ``..`` is resolved by name, without following links."""
+        """Return the path of a picture, resolving ``..`` without following symbolic links."""
         return self.image_dir / posixpath.normpath(picture.filename)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the catalogue as JSON, one item per line, with all further keys of the items.
+        """Write the catalogue as JSON, one item per line, keeping the items' extra keys.
 
         Raises
         ------
         InputError
-            The file cannot be written.
+            If the file cannot be written.
         """
         lines = [msgspec.json.encode(key) + b": " + bytes(raw) for key, raw in self._raw.items()]
         with atomic_path(path) as temporary:
@@ -214,22 +214,22 @@ class Catalogue:
     def split(self, train: float = 0.7, seed: int = 0) -> tuple[Catalogue, Catalogue]:
         """Split the items into two disjoint catalogues, stratified by label.
 
-        The result depends on the items and the seed, not on the order of the file.
+        The split does not depend on the order of the items in the file.
 
         Parameters
         ----------
         train : float, default=0.7
-            Share of the items in the first catalogue, between 0 and 1.
+            Fraction of the items that go to the first catalogue, between 0 and 1 (exclusive).
 
         Returns
         -------
         train, test : Catalogue
-            The first has ``round(train * items)`` items, but each has at least one.
+            `train` has ``round(train * n)`` of the n items; both have at least one item.
 
         Raises
         ------
         InputError
-            `train` is not between 0 and 1, or there are fewer than two items.
+            If `train` is not between 0 and 1, or there are fewer than two items.
         """
         if not 0 < train < 1:
             raise InputError(f"train: {train} is not a share between 0 and 1, such as 0.7")
@@ -237,8 +237,8 @@ class Catalogue:
         if count < 2:
             raise InputError("a catalogue with a single item cannot be split; add items")
         target = min(max(round(train * count), 1), count - 1)
-        # Systematic sampling: items with the same labels are neighbours in the order, and every
-        # stretch of it gives its share of items to the first catalogue, plus or minus one.
+        # Systematic sampling: items with the same labels are adjacent in this order, and the picks
+        # are evenly spaced, so about the same fraction of every run of items is picked.
         chosen = {
             item_id
             for position, item_id in enumerate(self._stratified_order(seed))
@@ -249,8 +249,8 @@ class Catalogue:
     def _stratified_order(self, seed: int) -> list[str]:
         """Sort item ids by their rarest label, then by their next rarest, then randomly.
 
-        Rare labels come first, because they are the hardest to split fairly. A label of a single
-        item does not count.
+        Rare labels come first because they are the hardest to split evenly. Labels that only one
+        item has are ignored.
         """
         rng = random.Random(seed)
         counts = Counter(label for item in self.items.values() for label in set(item.labels))
@@ -266,7 +266,7 @@ class Catalogue:
         return sorted(self.items, key=sort_key)
 
     def _select(self, item_ids: set[str]) -> Catalogue:
-        """Return a catalogue of some of the items, in file order."""
+        """Return a catalogue of the given items, in file order."""
         items = {item_id: item for item_id, item in self.items.items() if item_id in item_ids}
         raw = {item_id: self._raw[item_id] for item_id in items}
         return Catalogue(raw, items, self.image_dir)
@@ -275,7 +275,7 @@ class Catalogue:
 def read_with_problems(
     path: str | os.PathLike[str], image_dir: Place | None = None
 ) -> tuple[Catalogue, list[Problem]]:
-    """Read the usable items of a JSON catalogue, and list all problems of its form."""
+    """Read the valid items of a JSON catalogue, and list all structural problems."""
     path = Path(path)
     raw, items, problems = parse_catalogue(read_bytes(path, "JSON"))
     if not any(item.images for item in items.values()):

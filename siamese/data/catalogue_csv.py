@@ -1,4 +1,4 @@
-"""Parse the CSV form of a catalogue, and list all its problems."""
+"""Parser for CSV catalogues that reports all problems at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from siamese.errors import InputError
 
 
 def parse_csv(data: bytes, path: Path) -> dict[str, Item]:
-    """Parse a catalogue with one row per picture; see `Catalogue.from_csv`."""
+    """Parse a CSV catalogue; see `Catalogue.from_csv` for the format."""
     rows = csv.reader(io.StringIO(decode_text(data, path), newline=""), strict=True)
     filenames: dict[str, list[str]] = {}
     labels: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Parse the JSON form of a catalogue, and list all its problems."""
+"""Parser for JSON catalogues that reports all problems at once."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ T = TypeVar("T")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 ProblemKind = Literal[
-    "catalogue",  # form of the JSON file, or folder of the pictures
-    "outside",  # filename that leaves image_dir
-    "missing",  # no such file
+    "catalogue",  # invalid JSON file or wrong image_dir
+    "outside",  # filename that points outside image_dir
+    "missing",  # file that does not exist
     "picture",  # file that is not a usable picture
     "shared",  # same picture in two items
-    "repeated",  # same picture twice in an item
-    "single",  # item with a single picture
+    "repeated",  # same picture twice in one item
+    "single",  # item with only one picture
     "labels",  # empty or repeated label
 ]
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Problem of a catalogue, an item or a picture; `str` formats it as one line."""
+    """Problem with a catalogue, an item or a picture; `str` formats it as one line."""
 
     kind: ProblemKind
     problem: str
@@ -49,13 +49,13 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Image(msgspec.Struct, frozen=True, gc=False):
-    """Entry of an item's `images`."""
+    """Entry in an item's `images` list."""
 
     filename: str
 
 
 class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """Pictures and labels of an object."""
+    """Pictures and labels of one item."""
 
     images: tuple[Image, ...]
     labels: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 def parse_catalogue(
     data: bytes,
 ) -> tuple[dict[str, msgspec.Raw], dict[str, Item], list[Problem]]:
-    """Parse a catalogue into each item's JSON, its valid pictures and labels, and all problems."""
+    """Return each item's raw JSON, each item's valid pictures and labels, and all problems."""
     try:
         text = decode_text(data)
         raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
@@ -106,8 +106,8 @@ def parse_catalogue(
 
 
 def find_filename_problem(filename: str, item_id: str | None = None) -> Problem | None:
-    """Return the problem of a filename, without a look at the disk; None if it is valid."""
-    # A fast test, which nearly all filenames pass: a catalogue may have millions.
+    """Return what is wrong with a filename, or None if it is valid; the disk is not accessed."""
+    # Fast path for nearly all filenames, because a catalogue may have millions.
     if (
         filename.isprintable()
         and filename[:1] not in ("", "/", "\\")
@@ -128,7 +128,7 @@ def find_filename_problem(filename: str, item_id: str | None = None) -> Problem 
 
 
 def find_id_problem(item_id: str) -> Problem | None:
-    """Return the problem of an item id; None if it is valid."""
+    """Return what is wrong with an item id, or None if it is valid."""
     if not item_id.strip():
         return Problem("catalogue", "empty item id", item_id)
     if _CONTROL_CHARACTER.search(item_id):
@@ -137,7 +137,7 @@ def find_id_problem(item_id: str) -> Problem | None:
 
 
 def read_bytes(path: Path, form: str) -> bytes:
-    """Read the file of a catalogue in the form "JSON" or "CSV"."""
+    """Read a catalogue file; error messages name its format, `form`: "JSON" or "CSV"."""
     expected = f"the {form} file of the catalogue"
     try:
         return path.read_bytes()
@@ -151,7 +151,7 @@ def read_bytes(path: Path, form: str) -> bytes:
 
 
 def decode_text(data: bytes, path: Path | None = None) -> str:
-    """Decode text in any UTF encoding, with or without a byte order mark."""
+    """Decode UTF-8, UTF-16 or UTF-32 text, with or without a byte order mark."""
     encoding = json.detect_encoding(data)
     try:
         return data.decode(encoding)
@@ -164,7 +164,7 @@ def decode_text(data: bytes, path: Path | None = None) -> str:
 
 
 def _salvage_item(item_id: str, raw_item: msgspec.Raw) -> tuple[Item, list[Problem]]:
-    """Return the valid pictures and labels of an invalid item, and all its problems."""
+    """Return the valid pictures and labels of an invalid item, and the item's problems."""
     problems: list[str] = []
 
     def decode(raw: msgspec.Raw | bytes, kind: type[T], where: str = "") -> T | None:
@@ -188,10 +188,10 @@ def _salvage_item(item_id: str, raw_item: msgspec.Raw) -> tuple[Item, list[Probl
 
 
 def _find_repeated_ids(text: str, raw: Mapping[str, msgspec.Raw]) -> list[str]:
-    """Find item ids that occur more than once; of these, `raw` has only the last.
+    """Find item ids that occur more than once, which the dict `raw` cannot show.
 
-    Without them, the minified file is as long as the ids and values of `raw` together. If it is
-    longer, decode the file again, which is slow.
+    If no id is repeated, the minified file is as long as the minified keys and values of `raw`
+    together. Only if it is longer does this function decode the file again, which is slow.
     """
     ids = json.dumps(list(raw), ensure_ascii=text.isascii(), separators=(",", ":"))
     values = msgspec.json.format(msgspec.json.encode(list(raw.values())).decode(), indent=-1)
@@ -202,7 +202,7 @@ def _find_repeated_ids(text: str, raw: Mapping[str, msgspec.Raw]) -> list[str]:
 
 
 def _explain_json_error(text: str, error: Exception) -> str:
-    """Explain why a text is not JSON; unlike msgspec, the standard library knows the line."""
+    """Explain why a text is not JSON, with the line number, which msgspec does not report."""
     if not text.strip():
         return "the file is empty"
     try:
@@ -213,11 +213,11 @@ def _explain_json_error(text: str, error: Exception) -> str:
         return "nested too deeply"
     if re.search(r"\\u[dD][89a-fA-F]", text):
         return r"half a character (a lone \ud800 to \udfff)"
-    return str(error)  # for NaN and the like, which the standard library accepts
+    return str(error)  # such as NaN, which the standard library accepts
 
 
 def _reword(error: Exception, where: str = "") -> str:
-    """Reword a msgspec error as ``images[2].filename: expected str, …``."""
+    """Reword a msgspec error in the style ``images[2].filename: expected str, …``."""
     message = str(error)
     if found := re.fullmatch(r"(.*) - at `\$(.*)`", message):
         message, where = found[1], where + found[2]

@@ -1,6 +1,6 @@
-"""List all problems of a catalogue and its pictures.
+"""Checks that list all problems with a catalogue and its pictures.
 
-`quick_check` reads only filenames and directory entries; it runs before training and indexing.
+`quick_check` runs before training and indexing, and does not open the pictures.
 `check_catalogue` also decodes every picture, and compares the bytes of files of equal size.
 """
 
@@ -38,14 +38,14 @@ from siamese.utils.threads import map_in_threads
 T = TypeVar("T")
 
 WARNINGS = frozenset({"repeated", "single", "labels"})
-"""Kinds of problems that are warnings; all others are errors."""
+"""Kinds of problem that are warnings; all other kinds are errors."""
 
 SAMPLE_SIZE = 64
-"""Maximum number of pictures that `quick_check` requests from a server that cannot list files."""
+"""Maximum number of pictures that `quick_check` requests if the server cannot list its files."""
 
 
 class CheckReport(msgspec.Struct, frozen=True):
-    """Problems of a catalogue, and its numbers of items and pictures."""
+    """Problems found in a catalogue, and its numbers of items and pictures."""
 
     problems: list[Problem]
     items: int
@@ -53,17 +53,17 @@ class CheckReport(msgspec.Struct, frozen=True):
 
     @property
     def errors(self) -> list[Problem]:
-        """Problems that must be fixed."""
+        """Problems that are not warnings."""
         return [problem for problem in self.problems if problem.kind not in WARNINGS]
 
     @property
     def fatal(self) -> list[Problem]:
-        """Errors that remain if all unusable pictures are skipped."""
+        """Errors that skipping the unusable pictures would not fix."""
         return [problem for problem in self.errors if problem.kind not in ("missing", "picture")]
 
     @property
     def warnings(self) -> list[Problem]:
-        """Problems that may be intended."""
+        """Problems that may be intentional."""
         return [problem for problem in self.problems if problem.kind in WARNINGS]
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class CheckReport(msgspec.Struct, frozen=True):
         return ", ".join(map(pluralize, counts, ("item", "picture", "error", "warning")))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return `items`, `pictures`, `errors` and `warnings` as a dict for JSON."""
+        """Return `items`, `pictures`, `errors` and `warnings` as a JSON-serialisable dict."""
         names = ("items", "pictures", "errors", "warnings")
         return {name: msgspec.to_builtins(getattr(self, name)) for name in names}
 
@@ -79,19 +79,19 @@ class CheckReport(msgspec.Struct, frozen=True):
 def check_catalogue(
     labeled_data: str | os.PathLike[str], image_dir: Place | None = None
 ) -> CheckReport:
-    """Check a catalogue completely: its form, filenames, files, pictures and their bytes.
+    """Check a catalogue completely: its structure and filenames, and every picture it lists.
 
     Parameters
     ----------
     labeled_data : str or os.PathLike
         The JSON file.
     image_dir : str, os.PathLike or RemoteFolder, optional
-        Folder of the pictures, a path or a URL; by default the folder of `labeled_data`.
+        Path or URL of the folder of pictures. By default, the folder that contains `labeled_data`.
 
     Raises
     ------
     InputError
-        The JSON file is missing or unreadable; all other problems are in the report.
+        If the JSON file or a remote `image_dir` cannot be read. Other problems are in the report.
     """
     catalogue, problems = read_with_problems(labeled_data, image_dir)
     if catalogue.items:
@@ -112,11 +112,11 @@ def check_catalogue(
 
 
 def quick_check(catalogue: Catalogue) -> CheckReport:
-    """Check filenames, labels and directory entries, without opening a picture.
+    """Check labels and files, without opening the pictures.
 
-    This finds filenames that leave `image_dir` (also through links), missing and empty files, the
-    same file in two items (also by links or another spelling), and all warnings. From a server
-    that cannot list files, only `SAMPLE_SIZE` pictures are requested.
+    This reports missing and empty files, links that point outside `image_dir`, files that occur
+    more than once (even through links or a different spelling of the path), and all warnings. If a
+    server cannot list its files, this only checks that one of `SAMPLE_SIZE` pictures exists.
     """
     _, problems = _find_files(catalogue, request_all=False)
     problems += _find_item_warnings(catalogue)
@@ -124,7 +124,7 @@ def quick_check(catalogue: Catalogue) -> CheckReport:
 
 
 class _PictureFile(msgspec.Struct):
-    """A file in `image_dir`, and the pictures of the catalogue that name it."""
+    """File in `image_dir`, and the catalogue's pictures that refer to it."""
 
     path: str | RemoteFile
     size: int
@@ -137,15 +137,15 @@ class _PictureFile(msgspec.Struct):
 
 
 class _FileError(Exception):
-    """A file cannot be used; `args` are the kind and the text of its problem."""
+    """Error for an unusable file, whose `args` are the `kind` and text of a `Problem`."""
 
 
 def _find_files(
     catalogue: Catalogue, *, request_all: bool
 ) -> tuple[list[_PictureFile], list[Problem]]:
-    """Find the usable files of the catalogue, and the problems of all others.
+    """Find the catalogue's usable files, and the problems with the others.
 
-    With `request_all`, request every file from a server that cannot list them.
+    If a server cannot list its files, `request_all` makes one request per file.
     """
     folder = catalogue.image_dir
     if isinstance(folder, RemoteFolder):
@@ -177,7 +177,7 @@ def _find_local_files(
     files: dict[tuple[int, int], _PictureFile] = {}
     problems: list[Problem] = []
     for picture in pictures:
-        # Strings, not Path, which would take most of the time for a million pictures.
+        # Use strings: for a million pictures, creating Path objects would take most of the time.
         folder, _, name = posixpath.normpath(picture.filename).rpartition("/")
         try:
             path, entry = _stat_file(f"{resolve(folder)}/{name}", root)
@@ -185,7 +185,7 @@ def _find_local_files(
             kind, line = error.args
             problems.append(Problem(kind, line, picture.item_id, picture.filename))
             continue
-        # By inode: `a.jpg`, `x/../a.jpg`, and symbolic and hard links are one file.
+        # Identify files by inode: `a.jpg`, `x/../a.jpg` and links to them are the same file.
         identity = entry.st_dev, entry.st_ino
         if identity in files:
             problems.append(_duplicate_problem(picture, files[identity].pictures[0], "file"))
@@ -196,7 +196,7 @@ def _find_local_files(
 
 
 def _stat_file(path: str, root: str) -> tuple[str, os.stat_result]:
-    """Return the real path and the status of a regular file below `root`, or raise."""
+    """Return a file's real path and status; raise `_FileError` if the file is unusable."""
     failure: _FileError | None = None
     try:
         entry = os.lstat(path)
@@ -208,7 +208,7 @@ def _stat_file(path: str, root: str) -> tuple[str, os.stat_result]:
         failure = _FileError("missing", f"file missing{hint}")
     except OSError as error:
         failure = _FileError("picture", f"unreadable ({(error.strerror or '').lower()})")
-    # Before any other error, which would reveal whether a file outside exists.
+    # Check this first: any other error would reveal whether a file outside `root` exists.
     if not path.startswith(root.rstrip("/") + "/"):
         raise _FileError("outside", f"leaves --image-dir (a link to {path})")
     if failure:
@@ -254,10 +254,10 @@ def _find_remote_files(
 
 
 def _duplicate_problem(picture: Picture, first: Picture, same: str) -> Problem:
-    """Return the problem of a picture that occurs twice.
+    """Return the problem to report for a picture that occurs twice.
 
-    In one item it only counts twice. In two items it is an error, even if they share a label: the
-    nearest neighbour of a query would be the query itself under another item, which distorts every
+    In the same item, this is a warning. In two items, it is an error even if they share a label: a
+    query's nearest neighbour would be the same picture in another item, which distorts every
     metric, and training could push the picture away from itself.
     """
     if picture.item_id == first.item_id:
@@ -268,10 +268,10 @@ def _duplicate_problem(picture: Picture, first: Picture, same: str) -> Problem:
 
 
 def _try_decode(file: _PictureFile) -> str | None:
-    """Return why a file is not a picture, or None; set the digest of a downloaded picture."""
+    """Return why a file cannot be decoded, or None; set the `digest` of a remote file."""
     source = cache_file(file.file)
     try:
-        # Even at its smallest scale, a JPEG is read to the end.
+        # Decoding a JPEG at its smallest scale is fast, but still reads the whole file.
         open_picture(source, longest_side=1)
     except PictureError as error:
         return str(error)
@@ -281,7 +281,7 @@ def _try_decode(file: _PictureFile) -> str | None:
 
 
 def _find_equal_bytes(files: Sequence[_PictureFile]) -> Iterator[Problem]:
-    """Find files with equal bytes; only local files of equal size are read again."""
+    """Find files with equal bytes, reading only local files that have the same size as another."""
     by_size = _group(files, [file.size for file in files])
     candidates = [file for group in by_size if len(group) > 1 for file in group]
     digests = _map_with_progress(
@@ -308,7 +308,7 @@ def _group(values: Iterable[T], keys: Iterable[Hashable]) -> list[list[T]]:
 def _map_with_progress(
     function: Callable[[_PictureFile], T], files: Sequence[_PictureFile], description: str
 ) -> list[T]:
-    """Call a function on each file in threads, and show the progress."""
+    """Call a function on each file in a thread pool, and show a progress bar."""
     threads = count_reader_threads(file.file for file in files)
     results = []
     with (

@@ -1,7 +1,7 @@
-"""Open pictures and convert them to square arrays.
+"""Functions that open pictures and convert them to square arrays.
 
-Training, indexing, search and the server all call `square_picture`, so that queries are prepared
-exactly like the gallery.
+Training, indexing, search and the server all call `square_picture`, so that queries are
+preprocessed exactly like the gallery.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_PIXELS = 100_000_000
-"""Pictures with more pixels are rejected undecoded, since they may be decompression bombs."""
+"""Maximum number of pixels; larger pictures may be decompression bombs and are not decoded."""
 
 DRAFT_SIDE = 512
-"""Minimum length in pixels of the longer side to which a JPEG is decoded.
+"""Minimum length, in pixels, of a JPEG's longer side after decoding at a reduced scale.
 
-At picture sizes from 64 to 224 pixels, the cosine between EfficientNet-Lite0's embeddings and
-those of a full decode is then at least 0.9992. At 64 pixels, decoding to 128 gives only 0.984.
+At model input sizes of 64 to 224 pixels, EfficientNet-Lite0's embeddings then have a cosine of at
+least 0.9992 with those of fully decoded pictures. At 64 pixels, a minimum of 128 gives only 0.984.
 """
 
 
 class PictureError(ValueError):
-    """A file is not a usable picture; the message is the reason, without the file's name."""
+    """Error for a file that is not a usable picture; the message does not name the file."""
 
 
 def open_picture(
@@ -42,7 +42,7 @@ def open_picture(
     longest_side: int | None = None,
     formats: tuple[str, ...] | None = None,
 ) -> Image.Image:
-    """Open a picture in any format of Pillow, upright and in 8-bit RGB.
+    """Open a picture in any format that Pillow reads, and convert it to 8-bit RGB.
 
     The EXIF orientation is applied, transparent pixels become white, and only the first frame of
     an animation is used.
@@ -50,18 +50,18 @@ def open_picture(
     Parameters
     ----------
     source : str, os.PathLike, RemoteFile or bytes
-        A local or remote file, or its content.
+        Path of a file, remote file, or a file's contents.
     longest_side : int, optional
-        Length in pixels of the longer side that the caller needs. A JPEG is then decoded at the
-        smallest of the scales 1/1, 1/2, 1/4 and 1/8 that keeps twice that and `DRAFT_SIDE`, which
-        for a photo of 1024 × 768 takes less than half the time.
+        Length in pixels to which the caller will resize the longer side. To save time, a JPEG is
+        decoded at the smallest of the scales 1/8, 1/4, 1/2 and 1 that keeps the longer side at
+        ``max(2 * longest_side, DRAFT_SIDE)`` pixels or more.
     formats : tuple of str, optional
-        Formats to try, by Pillow's names; by default all.
+        Pillow names of the formats to try, such as ``"JPEG"``. By default, all formats.
 
     Raises
     ------
     PictureError
-        The file is missing, unreadable, not a picture, truncated, or larger than `MAX_PIXELS`.
+        If the file is missing, unreadable, damaged, not a picture, or has too many pixels.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -71,7 +71,7 @@ def open_picture(
             source = source.read_bytes()
         file = io.BytesIO(source) if isinstance(source, bytes) else Path(source)
         if isinstance(file, Path) and file.exists() and not file.is_file():
-            # Opening a pipe would wait for a writer.
+            # Opening a named pipe would block until another process writes to it.
             raise PictureError("is a folder" if file.is_dir() else "not a regular file")
         with Image.open(file, formats=formats) as image:
             width, height = image.size
@@ -80,8 +80,8 @@ def open_picture(
                     f"absurdly large ({width} x {height} pixels, limit {MAX_PIXELS:,})"
                 )
             if longest_side is not None:
-                # Rounded down, because Pillow finds half of an odd side too small; never to 0, by
-                # which it would divide.
+                # Round down: if a side were rounded up, Pillow might decode at a larger scale than
+                # necessary. At least 1, because Pillow divides by these sizes.
                 side = max(2 * longest_side, DRAFT_SIDE)
                 width, height = (max(1, edge * side // max(image.size)) for edge in image.size)
                 image.draft(image.mode, (width, height))
@@ -97,22 +97,22 @@ def open_picture(
     except Image.DecompressionBombError:
         raise PictureError(f"absurdly large (limit {MAX_PIXELS:,} pixels)") from None
     except OSError as error:
-        if error.strerror:  # from the system: no permission, a broken disk
+        if error.strerror:  # from the operating system, such as "Permission denied"
             raise PictureError(f"unreadable ({error.strerror.lower()})") from None
         raise PictureError(f"truncated or damaged ({error})") from None
-    except Exception as error:  # decoders raise almost anything on hostile bytes
+    except Exception as error:  # decoders may raise any exception on malformed data
         raise PictureError(f"damaged ({type(error).__name__}: {error})") from None
 
 
 def square_picture(
     source: str | os.PathLike[str] | RemoteFile | bytes | Image.Image, size: int
 ) -> np.ndarray:
-    """Pad a picture with white to a centred square, and resize it with antialiasing.
+    """Centre a picture on a white square, and resize the square with antialiasing.
 
     Parameters
     ----------
     source : str, os.PathLike, RemoteFile, bytes or PIL.Image.Image
-        A local or remote file, its content, or an open picture.
+        Path of a file, remote file, a file's contents, or an open picture.
     size : int
         Side length of the square in pixels.
 
@@ -133,7 +133,7 @@ def square_picture(
     else:
         picture = open_picture(source, longest_side=size)
     side = max(picture.size)
-    if side * side > MAX_PIXELS:  # a thin strip, whose square would not fit into memory
+    if side * side > MAX_PIXELS:  # a long, thin picture, whose square would use too much memory
         side = math.isqrt(MAX_PIXELS)
         picture = picture.copy()
         picture.thumbnail((side, side))
@@ -145,7 +145,7 @@ def square_picture(
 
 
 def to_network_input(squares: np.ndarray) -> np.ndarray:
-    """Scale uint8 values to the float32 input of all networks, from -1 to 1: x / 127.5 - 1.
+    """Scale uint8 values x to the range [-1, 1] that all networks expect: x / 127.5 - 1.
 
     Examples
     --------
@@ -156,28 +156,28 @@ def to_network_input(squares: np.ndarray) -> np.ndarray:
 
 
 def picture_suffixes() -> set[str]:
-    """Return the suffixes of the files that Pillow can open, such as ".jpg", in lower case."""
+    """Return the lower-case suffixes of files that Pillow can open, such as ".jpg"."""
     from PIL import Image
 
     return {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
 
 
 def _silence_pillow() -> None:
-    """Ignore Pillow's warnings: `PictureError` reports what matters."""
-    # Checked for every picture, because other code may restore the filters. Not done with
-    # `warnings.catch_warnings`, because that is not thread-safe.
+    """Ignore Pillow's warnings, because unusable pictures raise a `PictureError` anyway."""
+    # Check this for every picture, because other code may reset the filters. Do not use
+    # `warnings.catch_warnings`, because it is not thread-safe.
     ours = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
     if ours not in warnings.filters:
         warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _apply_orientation(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; `ImageOps.exif_transpose` fails if another field is malformed."""
+    """Apply the EXIF orientation, even if other EXIF fields are malformed."""
     from PIL import ExifTags, Image
 
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # the picture is usable without its EXIF
+    except Exception:  # unreadable EXIF data does not make the picture unusable
         return image
     transposes: dict[object, Image.Transpose] = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -192,7 +192,7 @@ def _apply_orientation(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a picture to 8-bit RGB, with white behind transparent pixels."""
+    """Convert a picture to 8-bit RGB, blending transparent pixels with white."""
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
@@ -205,10 +205,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale greyscale values of more than 8 bits, which Pillow would clip at 255.
+    """Scale a greyscale picture to 8 bits, because Pillow would clip its values at 255.
 
-    32-bit integers and floats do not define white. The smallest of 1, 255 and 65,535 that no value
-    exceeds is used, or else the largest value.
+    White is 65,535 for 16-bit integers. For 32-bit integers and floats, it is the smallest of 1,
+    255 and 65,535 that is at least the picture's largest value, or else the largest value itself.
     """
     from PIL import Image
 

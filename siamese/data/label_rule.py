@@ -1,7 +1,7 @@
-"""Label rule: which two pictures make a positive pair, a negative pair, or no pair.
+"""Label rule, which decides whether two pictures are a positive pair, a negative pair or neither.
 
-Labels are coarse (a colour, a shelf), so two items with a common label may look alike, and
-training must not treat them as dissimilar.
+Labels are coarse (such as a colour or a shelf), so two items with a common label may look alike,
+and training must not treat them as dissimilar.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ NO_NEGATIVE_PAIR = (
 
 
 class LabelRule:
-    """Label rule over objects (pictures or items), given the item and the labels of each.
+    """Label rule for n pictures or items, given the item id and the labels of each.
 
-    Two objects are *negatives* of each other if they belong to different items without a common
-    label. Methods refer to objects by their index.
+    Two pictures are *negatives* of each other if they belong to different items without a common
+    label. Methods take arrays of indices from 0 to n - 1.
     """
 
     MAX_TRIES = 20
-    """Random draws per anchor before `draw_negatives` lists all its negatives, which is slow."""
+    """Random draws per anchor before `draw_negatives` falls back to listing all its negatives."""
     MAX_PAIRS = 2**22
-    """Number of pairs that `draw_negatives` compares at once, which takes 32 MB."""
+    """Maximum number of pairs that `draw_negatives` compares at once, which takes 32 MB."""
 
     def __init__(self, item_ids: Sequence[Hashable], labels: Sequence[Iterable[Hashable]]) -> None:
         if len(item_ids) != len(labels):
@@ -38,23 +38,23 @@ class LabelRule:
         self._label_matrix = _multi_hot(labels)
 
     def are_negatives(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Return, for each i, whether ``first[i]`` and ``second[i]`` are negatives."""
+        """Return a boolean array: entry i says whether first[i] and second[i] are negatives."""
         shared = self._label_matrix[first].multiply(self._label_matrix[second]).sum(axis=1)
         return (self._items[first] != self._items[second]) & (shared == 0)
 
     def negative_matrix(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Return, for each i and j, whether ``rows[i]`` and ``columns[j]`` are negatives."""
+        """Return a boolean matrix: entry i, j says whether rows[i], columns[j] are negatives."""
         shared = (self._label_matrix[rows] @ self._label_matrix[columns].T).toarray()
         return (self._items[rows, None] != self._items[columns]) & ~shared
 
     def relations(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Return, for each ``rows[i]`` and ``columns[j]``, 1: same item, -1: negatives, or 0."""
+        """Return an int8 matrix of 1 (same item), -1 (negatives) and 0 (a common label only)."""
         result = np.where(self.negative_matrix(rows, columns), np.int8(NEGATIVE), np.int8(EXCLUDED))
         result[self._items[rows, None] == self._items[columns]] = POSITIVE
         return result
 
     def draw_negatives(self, anchors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draw one of each anchor's negatives, all equally likely; -1 if it has none."""
+        """Draw a negative for each anchor, uniformly at random; -1 if an anchor has no negative."""
         drawn = np.full(len(anchors), -1)
         missing = np.arange(len(anchors))
         for _ in range(self.MAX_TRIES):
@@ -68,13 +68,13 @@ class LabelRule:
         return drawn
 
     def _draw_from_all(self, anchors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Do as `draw_negatives`, by listing all candidates."""
+        """Draw like `draw_negatives`, but by listing all negatives of each anchor."""
         drawn = np.full(len(anchors), -1)
         matrix, by_label = self._label_matrix, self._label_matrix.tocsc()
         starts, ends = matrix.indptr[anchors], matrix.indptr[anchors + 1]
         commonest = np.where(starts < ends, np.append(matrix.indices, -1)[starts], -1)
-        # A negative cannot have the anchor's commonest label. Since random draws failed, nearly
-        # everything has that label, so few candidates remain.
+        # A negative cannot have the anchor's commonest label. Because the random draws failed, most
+        # pictures probably have that label, so excluding them leaves few candidates.
         for label in np.unique(commonest):
             candidates = np.arange(len(self._items))
             if label >= 0:
@@ -94,9 +94,9 @@ class LabelRule:
         return drawn
 
     def label_codes(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return all objects' label codes, where each object's codes end, and the number of labels.
+        """Return all pictures' label codes, concatenated; each picture's end; the number of labels.
 
-        The commonest label has the code 0.
+        Codes number the labels from 0, the commonest label first.
         """
         matrix = self._label_matrix
         return matrix.indices, matrix.indptr[1:], matrix.shape[1]
@@ -105,22 +105,22 @@ class LabelRule:
 def pairwise_relations(
     item_ids: Sequence[Hashable], labels: Sequence[Iterable[Hashable]]
 ) -> np.ndarray:
-    """Compute the relations of all pairs of rows of a batch.
+    """Compute the relation of every pair of pictures in a batch.
 
     Parameters
     ----------
     item_ids : sequence of hashable, length n
-        Item of each row.
+        Item id of each picture.
     labels : sequence of iterables of hashable, length n
-        Labels of each row's item.
+        Labels of each picture's item.
 
     Returns
     -------
     int8 ndarray of shape (n, n)
         ======  ==========================================================================
-        ``+1``  same item, different rows: a positive pair
-        ``0``   excluded: a row and itself, or two different items with a common label
-        ``-1``  different items without a common label: a negative pair
+        ``+1``  positive pair: different pictures of the same item
+        ``0``   no pair: a picture and itself, or different items with a common label
+        ``-1``  negative pair: different items without a common label
         ======  ==========================================================================
 
     Examples
@@ -138,7 +138,7 @@ def pairwise_relations(
 
 
 def encode(values: Iterable[Hashable]) -> np.ndarray:
-    """Replace each value by a number, from 0 in order of first appearance.
+    """Encode values as integers, numbered from 0 in order of first appearance.
 
     Examples
     --------
@@ -150,10 +150,10 @@ def encode(values: Iterable[Hashable]) -> np.ndarray:
 
 
 def _multi_hot(labels: Sequence[Iterable[Hashable]]) -> Any:
-    """Return a sparse bool matrix: rows are objects, columns are labels, the commonest first."""
+    """Return a sparse boolean matrix of pictures (rows) and labels (columns, commonest first)."""
     from scipy.sparse import csr_array
 
-    # No sets: their order, and with it the numbers of labels, would differ between processes.
+    # Not sets, whose order, and therefore the labels' codes, would vary between processes.
     unique = [list(dict.fromkeys(row)) for row in labels]
     counts = Counter(label for row in unique for label in row)
     codes = {label: code for code, (label, _) in enumerate(counts.most_common())}

@@ -1,7 +1,7 @@
-"""Read pictures behind a URL with fsspec: `s3://`, `gs://`, `https://` and all others it knows.
+"""Remote folders and files, read with fsspec: `s3://`, `gs://`, `https://` and other URLs.
 
-`RemoteFolder` and `RemoteFile` replace `Path` for the folder of a catalogue's pictures and for a
-picture. A file is always read whole: pictures are small, and requests are slow.
+`RemoteFolder` and `RemoteFile` take the place of `Path` if a catalogue's `image_dir` is a URL. A
+file is always read with one request, because pictures are small and requests are slow.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ File: TypeAlias = "Path | RemoteFile"
 Place: TypeAlias = "str | os.PathLike[str] | RemoteFolder"
 
 MAX_FILE_BYTES = 2**30
-"""Larger files are not read."""
+"""Maximum size of a file; reading a file whose known size is larger raises an error."""
 
 
 class RemoteFolder:
-    """Folder behind a URL; get it with `as_folder`, which returns one object per URL."""
+    """Folder at a URL. Get one with `as_folder`, which returns the same object for the same URL."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
@@ -58,7 +58,7 @@ class RemoteFolder:
 
     def __str__(self) -> str:
         parts = urlsplit(self._url)
-        host = parts.netloc.rpartition("@")[2]  # never show a password or a token
+        host = parts.netloc.rpartition("@")[2]  # never show the user name and password
         return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
     def __repr__(self) -> str:
@@ -69,20 +69,20 @@ class RemoteFolder:
 
     def __truediv__(self, filename: str) -> RemoteFile:
         name = posixpath.normpath(filename)
-        # A filename from an index, unlike one from a catalogue, has not been checked.
+        # Filenames from an index have not been checked, unlike those from a catalogue.
         if name.startswith("/") or name.split("/")[0] == "..":
             raise InputError(f"{filename}: leaves {self}")
         return RemoteFile(self, name)
 
     def send(self, method: str, file: RemoteFile) -> Any:
-        """Call a method of the fsspec filesystem on a file."""
+        """Call the named method of the fsspec filesystem on a file, with retries."""
         filename = quote(file.filename) if self.is_http else file.filename
         call = partial(getattr(self._filesystem, method), f"{self._root}/{filename}")
         return self._requests.send(call, str(file))
 
     @property
     def listing(self) -> Mapping[str, RemoteStat] | None:
-        """Status of all files by filename, requested on first use; None for HTTP, without lists."""
+        """Status of each file, by filename, requested on first use; None for HTTP servers."""
         if self.is_http:
             return None
         with self._lock:
@@ -91,9 +91,9 @@ class RemoteFolder:
             return self._listing
 
     def reset_listing(self, *, keep_unused: bool = False) -> None:
-        """Forget the listing, so that a new run sees the folder as it is now.
+        """Discard the listing, so that the next use requests it again.
 
-        With `keep_unused`, keep it once: a run reuses the listing that its check has requested.
+        With `keep_unused`, a listing is kept once: embedding reuses the one that its check got.
         """
         with self._lock:
             if not keep_unused or self._is_used:
@@ -102,10 +102,10 @@ class RemoteFolder:
 
     def _request_listing(self) -> dict[str, RemoteStat]:
         try:
-            self._filesystem.invalidate_cache()  # may be out of date
+            self._filesystem.invalidate_cache()  # fsspec's cached listing may be out of date
             found = self._filesystem.find(self._root, detail=True)
-            self._filesystem.invalidate_cache()  # frees the memory of a second copy
-        except Exception as error:  # each driver has its own
+            self._filesystem.invalidate_cache()  # free fsspec's own copy of the listing
+        except Exception as error:  # each fsspec driver raises its own exceptions
             raise InputError(f"{self}: {explain_error(error)}") from error
         return {
             name.removeprefix(self._root).lstrip("/"): RemoteStat.from_info(info)
@@ -115,7 +115,7 @@ class RemoteFolder:
 
 @dataclass(eq=False)
 class RemoteFile:
-    """Picture in a `RemoteFolder`, with the methods of `Path` that a picture needs."""
+    """File in a `RemoteFolder`, with the methods of `Path` that are needed to read a picture."""
 
     folder: RemoteFolder
     filename: str
@@ -131,13 +131,13 @@ class RemoteFile:
         return hash(str(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # With its status, so that the receiving process need not list the folder.
+        # Pickle the status too, so that the receiving process need not list the folder.
         listing = self.folder.listing
         listed = self.cached_stat if listing is None else listing.get(self.filename)
         return RemoteFile, (self.folder, self.filename, listed)
 
     def stat(self) -> RemoteStat:
-        """Return size and version; this sends no request if the folder can be listed."""
+        """Return the file's size and version, from the folder's listing if it has one."""
         if self.cached_stat is not None:
             return self.cached_stat
         if (listing := self.folder.listing) is None:
@@ -148,7 +148,7 @@ class RemoteFile:
         return listing[self.filename]
 
     def resolve(self) -> RemoteFile:
-        """Return the file itself: only the server knows about links."""
+        """Return this file unchanged, because links cannot be seen from the client."""
         return self
 
     def is_file(self) -> bool:
@@ -156,20 +156,20 @@ class RemoteFile:
         return file_exists(self)
 
     def read_bytes(self) -> bytes:
-        """Download the file."""
+        """Download the file and return its contents."""
         is_listed = self.cached_stat is not None or self.folder.listing is not None
-        if is_listed and self.stat().st_size > MAX_FILE_BYTES:  # before it fills the memory
+        if is_listed and self.stat().st_size > MAX_FILE_BYTES:  # it might not fit into memory
             raise make_os_error(errno.EFBIG, str(self))
         return bytes(self.folder.send("cat_file", self))
 
     def open(self, mode: str = "rb") -> io.BytesIO:
-        """Download the file into a file object; only the mode ``"rb"`` is supported."""
+        """Download the file and return it as a file object; `mode` must be ``"rb"``."""
         assert mode == "rb"
         return io.BytesIO(self.read_bytes())
 
 
 class CachedFile(RemoteFile):
-    """`RemoteFile` that is downloaded once; its bytes, or its error, stay in memory."""
+    """`RemoteFile` that is downloaded at most once, and caches its contents or its error."""
 
     _bytes: bytes | None = None
     _error: OSError | None = None
@@ -185,7 +185,7 @@ class CachedFile(RemoteFile):
         return self._bytes
 
     def _request_once(self, request: Callable[[], T]) -> T:
-        """Send a request, unless an earlier one has failed after all its retries."""
+        """Send a request, or raise the error of an earlier request that failed."""
         if self._error is not None:
             raise self._error
         try:
@@ -196,12 +196,12 @@ class CachedFile(RemoteFile):
 
 
 def as_folder(place: Place) -> Folder:
-    """Return the folder that a path, a ``file://`` URL or another URL names.
+    """Return a `Path` for a path or a ``file://`` URL, and a `RemoteFolder` for any other URL.
 
     Raises
     ------
     InputError
-        The URL has a query, fsspec does not know its kind, or the driver is not installed.
+        If a URL has a query or fragment, or fsspec does not support it or lacks the driver.
 
     Examples
     --------
@@ -221,24 +221,24 @@ def as_folder(place: Place) -> Folder:
 
 @cache
 def get_remote_folder(url: str) -> RemoteFolder:
-    """Return the folder behind a URL: the same object, with its listing, for the same URL."""
+    """Return the folder at a URL; repeated calls return the same object, with its listing."""
     return RemoteFolder(url)
 
 
 def cache_file(file: File) -> File:
-    """Return a `CachedFile` for a remote file, and a local file itself."""
+    """Return a `CachedFile` for a remote file, and a local file unchanged."""
     if isinstance(file, RemoteFile):
         return CachedFile(file.folder, file.filename, file.cached_stat)
     return file
 
 
 def count_reader_threads(files: Iterable[File]) -> int | None:
-    """Return how many threads shall read files of one folder; None means one per core."""
+    """Return how many threads to use to read files of one folder; None means one per core."""
     return READER_THREADS if isinstance(next(iter(files), None), RemoteFile) else None
 
 
 def stat_files(files: Sequence[File]) -> Generator[os.stat_result | RemoteStat | None]:
-    """Yield the status of each file, in order; None for a missing or unreadable one."""
+    """Yield the status of each file, in order, or None if a file is missing or unreadable."""
     threads = count_reader_threads(files)
     if threads is None:
         yield from map(_try_stat, files)

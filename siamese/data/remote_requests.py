@@ -1,4 +1,4 @@
-"""Send requests to the servers of remote pictures: retry, and interpret answers and errors."""
+"""Requests to the servers of remote pictures: retries, file status, and error messages."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from typing import Any, NamedTuple
 from siamese.errors import InputError, UnavailableError
 
 READER_THREADS = 32
-"""Threads that read remote files: at 50 ms per request, 640 pictures per second."""
+"""Number of threads that read remote files: 640 files per second at 50 ms per request."""
 
 RETRY_DELAYS = (0.5, 2.0)
-"""Seconds to wait before the second and the third try of a request."""
+"""Seconds to wait before the second and the third attempt at a request."""
 
 MAX_UNANSWERED = 50
-"""Number of requests without an answer, in a row, after which a run ends."""
+"""Number of consecutive unanswered requests after which `UnavailableError` is raised."""
 
 _DRIVERS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 _VERSION_KEYS = (
     "ETag", "etag", "md5Hash", "generation", "Content-MD5", "content_md5", "LastModified",
     "Last-Modified", "last_modified", "updated", "mtime", "modified", "created",
 )  # fmt: skip
-"""Keys under which servers report a file's checksum, version or time, the most reliable first."""
+"""fsspec's keys for a file's checksum, version or time, the most reliable first."""
 
 
 class RemoteStat(NamedTuple):
-    """Status of a remote file, with the names of `os.stat_result`.
+    """Status of a remote file, with the field names of `os.stat_result`.
 
-    `st_size` is -1 if the server does not report it. `st_mtime_ns` is not a time, but a number that
-    changes whenever the file does; it is 0 if nothing that the server reports does.
+    `st_size` is -1 if the server does not report the size. `st_mtime_ns` is not a time, but a hash
+    of the file's checksum, version or time, or 0 if the server does not report any of them.
     """
 
     st_size: int
@@ -43,7 +43,7 @@ class RemoteStat(NamedTuple):
 
     @classmethod
     def from_info(cls, info: Mapping[str, Any]) -> RemoteStat:
-        """Convert what fsspec reports about a file."""
+        """Create a status from the `info` dict that fsspec returns for a file."""
         size = info.get("size")
         version = next(filter(None, map(info.get, _VERSION_KEYS)), None)
         number = 0
@@ -54,7 +54,7 @@ class RemoteStat(NamedTuple):
 
 
 class RequestSender:
-    """Sender of requests to one remote folder, which retries them and gives up on a dead server."""
+    """Sender of requests to a remote folder, with retries and a limit on unanswered requests."""
 
     def __init__(self, name: str, *, is_http: bool) -> None:
         self._name = name
@@ -63,22 +63,22 @@ class RequestSender:
         self._lock = Lock()
 
     def send(self, request: Callable[[], Any], file: str) -> Any:
-        """Send a request about a file, and send it again while the server does not answer.
+        """Send a request about a file, retrying after `RETRY_DELAYS` if the server does not answer.
 
         Raises
         ------
         OSError
-            The server refuses the request or never answers it.
+            If the server refuses the request, or answers none of the attempts.
         UnavailableError
-            The server has not answered `MAX_UNANSWERED` requests in a row.
+            If the server has not answered `MAX_UNANSWERED` requests in a row.
         """
         delays = iter(RETRY_DELAYS)
         while True:
             try:
                 answer = request()
-            except Exception as error:  # each driver has its own
+            except Exception as error:  # each fsspec driver raises its own exceptions
                 refusal = self._to_refusal(error, file)
-                if refusal is not None:  # an answer, too
+                if refusal is not None:  # a refusal is an answer too
                     self._count(answered=True)
                     raise refusal from error
                 delay = next(delays, None)
@@ -92,9 +92,9 @@ class RequestSender:
                 return answer
 
     def _to_refusal(self, error: Exception, file: str) -> OSError | None:
-        """Return the `OSError` for a server's refusal, or None if it did not answer."""
+        """Return an `OSError` if the server refused the request, or None if it did not answer."""
         status = _http_status(error)
-        # By HTTP, fsspec also raises FileNotFoundError for a failed connection, which it chains.
+        # For HTTP, fsspec also raises FileNotFoundError, with a cause, if a connection fails.
         unsure = self._is_http and error.__cause__ is not None
         missing = isinstance(error, FileNotFoundError) and not unsure
         if missing or status in (404, 410):
@@ -116,9 +116,9 @@ class RequestSender:
 
 
 def open_filesystem(url: str, name: str) -> tuple[Any, str]:
-    """Open the fsspec filesystem of a folder; return it and its own name for the folder.
+    """Return the fsspec filesystem of a folder's URL, and the folder's path in that filesystem.
 
-    `name` is the URL without a password, for errors.
+    `name` is the URL without a password, for error messages.
     """
     import fsspec
 
@@ -128,11 +128,11 @@ def open_filesystem(url: str, name: str) -> tuple[Any, str]:
         if scheme in ("http", "https"):
             import aiohttp
 
-            # Use the environment's proxies and ~/.netrc, as other programs do.
+            # `trust_env` uses the proxies set in the environment and the logins in ~/.netrc.
             timeout = aiohttp.ClientTimeout(sock_connect=10, sock_read=60)
             options["client_kwargs"] = {"timeout": timeout, "trust_env": True}
         elif scheme in ("s3", "s3a"):
-            # With the default of 10 connections, most reader threads would only wait.
+            # With the default of 10 connections, most reader threads would be idle.
             config = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
             options["config_kwargs"] = {"max_pool_connections": READER_THREADS, **config}
         return fsspec.core.url_to_fs(url, **options)
@@ -143,17 +143,17 @@ def open_filesystem(url: str, name: str) -> tuple[Any, str]:
             f"{name}: needs {driver}, which is not installed; pip install "
             f"'keras-image-similarity-training[remote]'{extra}"
         ) from error
-    except Exception as error:  # each driver has its own
+    except Exception as error:  # each fsspec driver raises its own exceptions
         raise InputError(f"{name}: {explain_error(error)}") from error
 
 
 def make_os_error(number: int, file: str) -> OSError:
-    """Make an error from a number of `errno`, such as a `FileNotFoundError` from ``ENOENT``."""
+    """Create the `OSError` for an `errno` code, such as a `FileNotFoundError` for ``ENOENT``."""
     return OSError(number, os.strerror(number), file)
 
 
 def explain_error(error: BaseException) -> str:
-    """Explain in one line the error of an fsspec driver."""
+    """Explain an fsspec driver's error in one line."""
     status, kind = _http_status(error), type(error).__name__
     if "Credential" in kind or "Auth" in kind:
         return f"no credentials ({error}); see docs/remote-pictures.md"
@@ -168,10 +168,10 @@ def explain_error(error: BaseException) -> str:
 
 
 def _http_status(error: BaseException) -> int | None:
-    """Return the HTTP status of an error or of one of its causes."""
+    """Return the HTTP status of an error or one of its causes, or None if there is no status."""
     cause: BaseException | None = error
     while cause is not None:
-        # gcsfs calls it `code`, which is something else in the errors of aiohttp.
+        # Only gcsfs needs `code`; in aiohttp's errors, it is a deprecated alias of `status`.
         status = getattr(cause, "code" if type(cause).__name__ == "HttpError" else "status", None)
         if isinstance(status, int):
             return status
