@@ -1,4 +1,4 @@
-"""Search indexes: one folder per backend, all with the same interface, `Index`."""
+"""Search indexes, with one subpackage per backend; all implement the `Index` interface."""
 
 from siamese.indexes.backend import Backend
 from siamese.indexes.backends import BACKENDS, find_backend, open_index

@@ -1,4 +1,4 @@
-"""The interface of a backend, which builds, opens and watches indexes of one kind."""
+"""Interface of backends, each of which builds, opens and watches one kind of index."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from siamese.indexes.place import COLLECTION, Place
 from siamese.models.facts import ModelFacts
 
 State: TypeAlias = tuple[int | str, ...]
-"""A value that changes when an index is replaced.
+"""Value that changes when an index is replaced.
 
-For copies of one index on several machines, only the first element differs.
+Copies of the same index on different machines differ only in the first element.
 """
 
 
 class Backend(ABC):
-    """One kind of index, such as a FAISS folder.
+    """Interface of backends; each handles one kind of index, such as FAISS folders.
 
     Attributes
     ----------
     name : str
-        The name on the command line.
+        Name of the backend on the command line.
     default_place : str
-        Where an index is written by default. A new index with the same suffix is of this backend.
+        Default path of a new index. Its suffix selects this backend for other new indexes.
     options : frozenset of {"min_recall", "augment"}
-        The options that `build` supports; it ignores the others.
+        Options that `build` supports; it ignores any others.
     changes_in_place : bool
-        Whether an open index shows the pictures that another process adds and removes.
+        Whether an open index sees the pictures that other processes add and remove.
     stores_contents : bool
-        Whether an index stores the hash of each picture's file; see `IndexedPicture`.
+        Whether indexes store the hash of each picture's file; see `IndexedPicture`.
     """
 
     name: ClassVar[str]
@@ -45,21 +45,21 @@ class Backend(ABC):
 
     @abstractmethod
     def recognises(self, place: Place) -> bool:
-        """Check whether a place looks like one of this backend, without opening it."""
+        """Return whether a place looks like an index of this backend, without opening it."""
 
     def exists(self, place: Place, collection: str = COLLECTION) -> bool:
-        """Check whether there is an index at a place, if need be by asking the server."""
+        """Return whether there is an index at a place, asking the server if necessary."""
         return self.recognises(place)
 
     @abstractmethod
     def prepare(self, place: Place, collection: str = COLLECTION) -> None:
-        """Raise an `InputError`, before long work, if no index can be written to a place."""
+        """Raise an `InputError` if an index cannot be written; call this before any long work."""
 
     @abstractmethod
     def open(
         self, place: Place, collection: str = COLLECTION, *, min_recall: float | None = None
     ) -> Index:
-        """Open the index at a place; a later `Index.save` guarantees `min_recall` if given."""
+        """Open the index at a place; `min_recall`, if supported, takes effect on `Index.save`."""
 
     @abstractmethod
     def build(
@@ -80,7 +80,7 @@ class Backend(ABC):
         ----------
         place : path or address
         vectors : array-like of shape (n, d)
-            Vectors of length 1.
+            Unit-length vectors.
         metadata : sequence of n Metadata
         contents : sequence of n bytes
             Hashes of the pictures' files; see `IndexedPicture`.
@@ -89,18 +89,18 @@ class Backend(ABC):
         collection : str, default "pictures"
             Name of the Milvus collection.
         min_recall : float, optional
-            The least share of the 10 nearest pictures that a search must find.
+            Minimum recall@10: the fraction of the 10 nearest pictures that a search must find.
         augmented : bool, default False
-            Whether each vector is mixed with its neighbours.
+            Whether the vectors come from `augment_gallery`; the index only records this.
         """
 
     @abstractmethod
     def watch(self, place: Place, collection: str = COLLECTION) -> Callable[[], State | None]:
-        """Return a function that reads the `State` of an index, or None if it cannot be read."""
+        """Return a function that reads the index's `State` (None if it cannot be read)."""
 
 
 def file_state(path: Path) -> State | None:
-    """Return the inode, size and time of change of a file, or None if it is missing."""
+    """Return a file's inode, size and modification time, or None if it cannot be accessed."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""The registry of backends: choose one by name, by place or by suffix."""
+"""Registry of backends, and the choice of one by name, place or suffix."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ DEFAULT = BallTreeBackend()
 BACKENDS: dict[str, Backend] = {
     backend.name: backend for backend in (DEFAULT, FaissBackend(), MilvusBackend())
 }
-"""All backends by name."""
+"""All backends, by name."""
 
 
 def recognise_backend(place: Place) -> Backend | None:
-    """Return the backend of what is at a place, or None, without contacting a server."""
+    """Return the backend whose index a place looks like, or None, without contacting a server."""
     return next((backend for backend in BACKENDS.values() if backend.recognises(place)), None)
 
 
 def find_backend(place: Place, collection: str = COLLECTION) -> Backend | None:
-    """Return the backend of the index at a place, or None if there is no index."""
+    """Return the backend of the index at a place, or None if there is no index there."""
     backend = recognise_backend(place)
     return backend if backend is not None and backend.exists(place, collection) else None
 
@@ -37,8 +37,8 @@ def open_index(place: Place, collection: str = COLLECTION) -> Index:
     Parameters
     ----------
     place : path or address
-        The file of a balltree, the folder of a FAISS or Milvus Lite index, or the address of a
-        Milvus server.
+        A balltree file, the folder of a FAISS or Milvus Lite index, or the address of a Milvus
+        server.
     collection : str, default "pictures"
         Name of the Milvus collection.
 
@@ -49,7 +49,7 @@ def open_index(place: Place, collection: str = COLLECTION) -> Index:
     Raises
     ------
     InputError
-        If it is missing, damaged or not an index.
+        If the index is missing or damaged, or the place holds something else.
     """
     backend = recognise_backend(place)
     if backend is None:
@@ -59,15 +59,15 @@ def open_index(place: Place, collection: str = COLLECTION) -> Index:
                 f"{place}: this folder is not an index; give the file of a balltree "
                 "(search_index.pkl), or a folder that --backend faiss or milvus wrote"
             )
-        backend = DEFAULT  # its error explains what is wrong with the file
+        backend = DEFAULT  # opening it raises an error that says what is wrong
     return backend.open(place, collection)
 
 
 def choose_backend(place: Place | None, name: str | None) -> Backend:
     """Choose the backend of a new index.
 
-    By default, the backend is that of the index at the place, else the one with its suffix, else
-    balltree.
+    Without a name, this is the backend of the FAISS or Milvus index at the place, otherwise the one
+    whose default place has the same suffix, otherwise balltree.
     """
     if name is not None and name not in BACKENDS:
         raise InputError(f"--backend {name}: unknown; choose one of {', '.join(BACKENDS)}")

@@ -1,4 +1,4 @@
-"""Build the index of a catalogue, or update an existing one."""
+"""Creation and update of a catalogue's index."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IndexPlan:
-    """Where and how to write an index; created by `prepare_index`."""
+    """Plan of where and how to write an index; created by `prepare_index`."""
 
     place: Path | str
     collection: str
@@ -40,7 +40,7 @@ class IndexPlan:
 
 @dataclass(frozen=True)
 class IndexedCatalogue:
-    """The result of `index_catalogue`."""
+    """Result of `index_catalogue`."""
 
     path: Path | str
     backend: str
@@ -59,10 +59,10 @@ def prepare_index(
     min_recall: float | None = None,
     augment: bool = False,
 ) -> IndexPlan:
-    """Check, before long work, that an index can be written as requested.
+    """Check that an index can be written as requested, and plan it; call before any long work.
 
-    By default, the backend is the one that suits `output`, and `output` is `Backend.default_place`.
-    The `InputError` lists all options that conflict.
+    By default, `choose_backend` chooses the backend, and `output` is `Backend.default_place`. If
+    options conflict, the `InputError` lists all conflicts.
     """
     chosen = choose_backend(output, backend)
     place = chosen.default_place if output is None else output
@@ -110,12 +110,12 @@ def index_catalogue(
     batch_size: int = 32,
     executor: Executor | None = None,
 ) -> IndexedCatalogue:
-    """Embed a catalogue and write its index, completely or not at all.
+    """Embed a catalogue, and build or update its index.
 
-    Pictures that cannot be used are skipped and listed in the `skipped_list` of the place. If this
-    is interrupted, or the catalogue has grown, another call embeds only the pictures that are not
-    in the store. Without a `store`, the embeddings go to the `embeddings_folder` of the place, and
-    those of pictures that are no longer in the catalogue are deleted.
+    Unusable pictures are skipped and listed in the file `skipped_list`. Embeddings are stored, so
+    another call, after an interruption or with a larger catalogue, embeds only the pictures that
+    are not in the store. Without a `store`, the embeddings go to `embeddings_folder`, from which
+    the embeddings of pictures that are no longer in the catalogue are deleted.
     """
     if plan.index is not None:
         _require_model(plan.index, embedder)
@@ -134,7 +134,7 @@ def index_catalogue(
             f"{catalogue.image_dir}: none of the {len(catalogue.pictures)} pictures can be used; "
             "run `siamese check` to see why"
         )
-    # Written first, so that every index that lacks pictures has such a list.
+    # Write this list first, so that no index can lack pictures without having one.
     _write_skipped(embeddings.skipped, skipped_list(plan.place, plan.collection))
     index, changes = _write_index(plan, embeddings, embedder)
     return IndexedCatalogue(
@@ -150,8 +150,8 @@ def index_catalogue(
 def _write_index(
     plan: IndexPlan, embeddings: Embeddings, embedder: Embedder
 ) -> tuple[Index, Changes | None]:
-    """Write the embeddings to a new index, or update the existing one."""
-    # An item may list a picture twice; the index has it once.
+    """Write the embeddings to a new index, or update the existing index with them."""
+    # An item may list a picture twice, but the index contains it only once.
     rows = list(
         {(p.item_id, p.filename): row for row, p in enumerate(embeddings.pictures)}.values()
     )
@@ -184,15 +184,15 @@ def _write_index(
 
 
 def _require_same_gallery(index: Index, backend: Backend, augment: bool) -> None:
-    """Refuse an update that would mix augmented vectors with others."""
+    """Raise an `InputError` if an update would mix augmented and unaugmented vectors."""
     if augment != index.augmented:
         built, remedy = ("with", "add it") if index.augmented else ("without", "leave it out")
         raise InputError(
             f"{index.name}: built {built} --augment-gallery; {remedy}, or build the index again "
             "without --update"
         )
-    # A picture with the same contents counts as unchanged, though its neighbours, and so its
-    # augmented vector, may have changed.
+    # An update would leave a picture with unchanged contents alone, even if new neighbours change
+    # its augmented vector.
     if augment and backend.stores_contents:
         raise InputError(
             f"{index.name}: built with --augment-gallery, so --update cannot change it; build the "
@@ -211,7 +211,7 @@ def _require_model(index: Index, embedder: Embedder) -> None:
 
 
 def _write_skipped(skipped: list[Skipped], path: Path) -> None:
-    """Write the skipped pictures with their reasons, or delete an old list if there are none."""
+    """List the skipped pictures and the reasons, or delete any old list if none were skipped."""
     if not skipped:
         path.unlink(missing_ok=True)
         return

@@ -1,4 +1,4 @@
-"""Augment a gallery: mix the vector of each picture with those of its neighbours."""
+"""Gallery augmentation, which averages each picture's vector with its neighbours."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from siamese.vectors.unit_vectors import UnitVectors
 def augment_gallery(
     vectors: NDArray[np.floating], neighbours: int = 3, alpha: float = 3.0
 ) -> NDArray[np.float32]:
-    """Replace each vector by a weighted mean of itself and its nearest neighbours.
+    """Replace each vector with a weighted mean of itself and its nearest neighbours.
 
     This is database-side augmentation (DBA)::
 
         v_i' = v_i + Σ_j max(cos(v_i, v_j), 0)^α · v_j,    scaled to length 1
 
-    over the nearest vectors j ≠ i, as in `expand_query`. It takes n² · d steps once, and does not
-    slow down searches.
+    where j runs over the nearest neighbours of v_i, excluding v_i itself. This takes O(n² d) time
+    when the index is built, and does not slow down searches.
 
     Parameters
     ----------
     vectors : array of shape (n, d)
-        Vectors of length 1.
+        Unit-length vectors.
     neighbours : int, default 3
         Number of neighbours per vector.
     alpha : float, default 3.0
-        Exponent α ≥ 0; the greater it is, the less distant neighbours count.
+        Exponent α ≥ 0; the larger it is, the less weight distant neighbours have.
 
     Returns
     -------
     float32 array of shape (n, d)
-        Vectors of length 1.
+        Unit-length vectors.
 
     Raises
     ------
     InputError
-        If neighbours < 1 or alpha < 0.
+        If neighbours < 1, or alpha is negative or not finite.
 
     See Also
     --------
-    expand_query
+    expand_query : The same for a single vector.
 
     References
     ----------
     Arandjelović, Zisserman, "Three things everyone should know to improve object retrieval",
     CVPR 2012 (DBA); Gordo et al., "End-to-end learning of deep visual representations for image
-    retrieval", IJCV 2017 (weighted).
+    retrieval", IJCV 2017 (weights).
     """
     if neighbours < 1 or not 0 <= alpha < np.inf:
         raise InputError(
@@ -71,13 +71,13 @@ def augment_gallery(
 def expand_query(
     vector: NDArray[np.floating], neighbours: NDArray[np.floating], alpha: float
 ) -> NDArray[np.float64]:
-    """Move a vector of length 1 towards its neighbours (αQE).
+    """Move a unit-length vector towards its neighbours (α-weighted query expansion, αQE).
 
     ::
 
         v' = v + Σ_i max(cos(v, v_i), 0)^α · v_i,    scaled to length 1
 
-    With α = 0 all neighbours count the same, which is average query expansion.
+    With α = 0, all neighbours have the same weight; this is average query expansion.
 
     References
     ----------
@@ -89,7 +89,7 @@ def expand_query(
     [0.894, 0.447]
     """
     vector = np.asarray(vector, np.float64)
-    # Opposite neighbours do not count: no root of a negative cosine, and no pushing away.
+    # Clip at 0: fractional powers of negative cosines are NaN, and negative weights would repel.
     weights = np.maximum(neighbours @ vector, 0) ** alpha
     moved = vector + weights @ neighbours
     return moved / np.linalg.norm(moved)

@@ -1,4 +1,4 @@
-"""The interface of all indexes, and what they store about a picture besides its vector."""
+"""Interface of all indexes, and the data that they store with each vector."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from siamese.indexes.label_filter import EVERYTHING, LabelFilter
 from siamese.models.facts import ModelFacts
 
 CONTENT_BYTES = 16
-"""Size of the hash of a picture's file."""
+"""Size in bytes of the hash of a picture's file."""
 
 
 class Metadata(TypedDict):
-    """The metadata of a picture."""
+    """Metadata of a picture."""
 
     item_id: str
     filename: str
@@ -25,10 +25,10 @@ class Metadata(TypedDict):
 
 
 class IndexedPicture(NamedTuple):
-    """A picture of an index, as an update compares it with the catalogue.
+    """Picture in an index, with the data that an update compares with the catalogue.
 
-    `row` is what `Index.query` returns. `content` is the 16-byte BLAKE2b hash of the embedded file,
-    or None if the backend does not store it.
+    `row` is the picture's row, as in `Index.query`. `content` is the 16-byte BLAKE2b hash of the
+    embedded file, or None if the index does not store one.
     """
 
     row: int
@@ -37,22 +37,22 @@ class IndexedPicture(NamedTuple):
 
 
 class Index(Protocol):
-    """Vectors of length 1, searched by Euclidean distance: ``distance² = 2 - 2 · cosine``.
+    """Interface of indexes, which search unit-length vectors by Euclidean distance.
 
-    A row is the number by which an index identifies a picture, its position or a key. It is valid
-    until the next `remove` or `save`. Item and filename together identify a picture, because two
-    items may share a file.
+    For such vectors, ``distance² = 2 - 2 · cosine``. A row is an integer that identifies a picture:
+    its position or a key. Rows are valid until the next `remove` or `save`. Two items may share a
+    file, so a picture is identified by its item and filename together.
 
     Attributes
     ----------
     name : str
-        Name of the index for messages: the place where it is stored, if any.
+        Name of the index in messages: its place, if it is stored.
     model : ModelFacts or None
-        Facts about the model that computed the vectors; None in files of old versions.
+        Facts about the model that computed the vectors; None if an old version wrote the file.
     embedding_size : int
-        Number of dimensions.
+        Number of dimensions of each vector.
     augmented : bool
-        Whether each vector is mixed with its neighbours; see
+        Whether each vector has been averaged with its nearest neighbours; see
         `siamese.indexes.gallery_augmentation.augment_gallery`.
     """
 
@@ -78,38 +78,38 @@ class Index(Protocol):
         Parameters
         ----------
         X : array-like of shape (n, d)
-            Queries of length 1.
+            Unit-length query vectors.
         k : int, default 10
             Number of neighbours.
         labels : LabelFilter, optional
-            Which pictures to search; all by default.
+            Search only the pictures that match this filter; by default, search all.
 
         Returns
         -------
         distances : float64 array of shape (n, k)
-            In ascending order; with fewer columns if there are fewer pictures.
+            In ascending order. There are fewer than k columns if fewer pictures match.
         rows : int array of the same shape
 
         Raises
         ------
         InputError
-            If the number of dimensions is wrong, a query is not finite, or k < 1.
+            If the queries have the wrong shape or are not finite, or k < 1.
         """
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
-        """Return the metadata of some rows, in their order."""
+        """Return the metadata of the given rows, in the same order."""
 
     def vectors(self, rows: ArrayLike) -> NDArray[np.floating[Any]]:
-        """Return the vectors of some rows, in their order: an array of shape (n, d)."""
+        """Return the vectors of the given rows, in the same order, with shape (n, d)."""
 
     def find(self, *, item_id: str | None = None, filename: str | None = None) -> NDArray[np.intp]:
-        """Return the rows of an item, of a file, or of both."""
+        """Return the rows with the given item, the given filename, or both."""
 
     def item_sizes(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
-        """Count the pictures of some items, in their order."""
+        """Count the pictures of each given item; unknown items have 0."""
 
     def label_counts(self) -> dict[str, int]:
-        """Count the pictures with each label, the most frequent label first."""
+        """Count the pictures with each label, most frequent first."""
 
     def entries(self) -> Iterator[IndexedPicture]:
         """Iterate over all pictures."""
@@ -122,30 +122,33 @@ class Index(Protocol):
     ) -> NDArray[np.intp]:
         """Add pictures.
 
-        If the index identifies pictures by keys, an existing picture is replaced and keeps its
-        row; otherwise it gets a second row.
+        If a picture is already in the index, it is replaced and keeps its row if rows are keys;
+        otherwise it is added a second time, in a new row.
 
         Parameters
         ----------
         vectors : array-like of shape (n, d)
-            Vectors of length 1.
+            Unit-length vectors.
         metadata : sequence of n Metadata
         contents : sequence of n bytes, optional
-            See `IndexedPicture`.
+            Hashes of the pictures' files; see `IndexedPicture`.
 
         Returns
         -------
         int array of shape (n,)
-            The rows of the pictures.
+            Rows of the pictures.
 
         Raises
         ------
         InputError
-            If the arguments do not match each other or the index.
+            If the arguments are inconsistent with each other or with the index.
         """
 
     def remove(self, rows: ArrayLike) -> None:
-        """Remove the pictures of some rows."""
+        """Remove the pictures in the given rows."""
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Write all changes, completely or not at all; by default to where the index was opened."""
+        """Write all changes, by default to where the index was opened.
+
+        A file or folder is replaced completely or not at all.
+        """

@@ -1,4 +1,4 @@
-"""Filter pictures by their labels."""
+"""Filters that select pictures by their labels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 class LabelFilter(msgspec.Struct, frozen=True):
     """Conditions on the labels of a picture.
 
-    It keeps the pictures whose set of labels L satisfies all of ::
+    A filter matches the pictures whose set of labels L satisfies all three conditions::
 
         any_of = ∅  or  L ∩ any_of ≠ ∅        all_of ⊆ L        L ∩ none_of = ∅
 
-    A filter without labels keeps every picture, and is false as a boolean.
+    A filter without labels matches every picture, and its truth value is False.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class LabelFilter(msgspec.Struct, frozen=True):
         all_of: Iterable[str] = (),
         none_of: Iterable[str] = (),
     ) -> LabelFilter:
-        """Create a filter from any iterables of labels."""
+        """Create a filter from iterables of labels."""
         return cls(frozenset(any_of), frozenset(all_of), frozenset(none_of))
 
     def __bool__(self) -> bool:
@@ -50,10 +50,10 @@ EVERYTHING = LabelFilter()
 
 
 class LabelTable:
-    """The labels of all rows of an index as numbers, so that a filter is a few array operations.
+    """Integer-coded labels of an index's rows, for filtering with array operations.
 
-    `codes` holds the positions in `names` of the labels of the first row, then of the second, and
-    so on, without repetition within a row; `lengths` holds the number of labels of each row.
+    A label's code is its position in `names`. `codes` concatenates the codes of each row's labels,
+    row by row and without duplicates within a row; `lengths` is the number of labels of each row.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LabelTable:
 
     @classmethod
     def from_labels(cls, labels: Iterable[Iterable[str]]) -> LabelTable:
-        """Create a table from the labels of each row."""
+        """Create a table from an iterable with the labels of each row."""
         code_of: dict[str, int] = {}
         codes: list[int] = []
         lengths: list[int] = []
@@ -79,18 +79,18 @@ class LabelTable:
         return cls(list(code_of), np.array(codes, np.intp), np.array(lengths, np.intp))
 
     def counts(self, mask: NDArray[np.bool_] | None = None) -> dict[str, int]:
-        """Count the rows of a mask with each label, the most frequent label first, then by name."""
+        """Count the rows with each label (only those in `mask`, if given), most frequent first."""
         codes = self._codes if mask is None else self._codes[mask[self._rows]]
         counts = np.bincount(codes, minlength=len(self.names))
         order = sorted(range(len(self.names)), key=lambda code: (-counts[code], self.names[code]))
         return {self.names[code]: int(counts[code]) for code in order if counts[code]}
 
     def mask(self, labels: LabelFilter) -> NDArray[np.bool_]:
-        """Return which rows a filter keeps, as a bool array of shape (n,).
+        """Return a boolean mask, of shape (n,), of the rows that match a filter.
 
-        Do not change it: the last mask is cached, because one search needs it several times.
+        Do not modify it: the last mask is cached, because one search needs it several times.
         """
-        last = self._last_mask  # read once, because another thread may replace it
+        last = self._last_mask  # read only once, because another thread may replace it
         if last is not None and last[0] == labels:
             return last[1]
         mask = np.ones(self._count, np.bool_)
@@ -104,7 +104,7 @@ class LabelTable:
         return mask
 
     def _count_labels(self, labels: Iterable[str]) -> NDArray[np.intp]:
-        """Count how many of some labels each row has."""
-        is_counted = np.zeros(len(self.names) + 1, np.bool_)  # one more, in case of no labels
+        """Count how many of the given labels each row has."""
+        is_counted = np.zeros(len(self.names) + 1, np.bool_)  # + 1: not empty even without labels
         is_counted[[self._code_of[label] for label in labels if label in self._code_of]] = True
         return np.bincount(self._rows[is_counted[self._codes]], minlength=self._count)

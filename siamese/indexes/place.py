@@ -1,4 +1,4 @@
-"""The place of an index, and of the files that belong to it."""
+"""Places of indexes (paths or server addresses), and of the files that accompany them."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from typing import TypeAlias
 from siamese.models.facts import ModelFacts
 
 Place: TypeAlias = str | os.PathLike[str]
-"""The path of an index, or the address of a server that holds it."""
+"""Path of an index, or address of the server that holds it."""
 
 COLLECTION = "pictures"
-"""The default name of a collection on a server."""
+"""Default name of a Milvus collection."""
 
 
 def is_address(place: Place) -> bool:
-    """Check whether a place is the address of a server, not a path."""
+    """Return whether a place is a server address rather than a path."""
     return re.match(r"(https?|tcp)://|unix:", os.fspath(place), re.IGNORECASE) is not None
 
 
 def embeddings_folder(place: Place, collection: str = COLLECTION) -> Path:
-    """Return the folder of the embeddings that an index is built from."""
+    """Return the folder that stores the embeddings from which an index is built."""
     return _path_beside(place, collection, ".embeddings")
 
 
 def skipped_list(place: Place, collection: str = COLLECTION) -> Path:
-    """Return the path of the JSON file that lists the pictures an index lacks."""
+    """Return the path of the JSON file that lists the pictures skipped by an index."""
     return _path_beside(place, collection, ".skipped.json")
 
 
 def find_moved_checkpoint(model: ModelFacts | None, place: Place) -> ModelFacts | None:
-    """Replace the path of a model by the present path of its checkpoint, if that is found.
+    """Return the facts with the checkpoint's current path, or unchanged if it is not found.
 
-    An index that was built in ``/home/me/project`` records ``/home/me/project/checkpoints/a.hdf5``.
-    If this file is missing, ever shorter ends of the path are tried, ``checkpoints/a.hdf5`` before
-    ``a.hdf5``, first next to the index, then in the working folder. `siamese.Searcher` checks the
-    fingerprint of what is found.
+    An index built in ``/home/me/project`` may record ``/home/me/project/checkpoints/a.hdf5``. If
+    that file is missing, shorter and shorter ends of the path are tried (``checkpoints/a.hdf5``,
+    then ``a.hdf5``), each next to the index first and then in the working folder.
+    `siamese.Searcher` checks that the file has the recorded fingerprint.
     """
     if model is None or model.path is None or Path(model.path).is_file():
         return model
@@ -55,7 +55,7 @@ def find_moved_checkpoint(model: ModelFacts | None, place: Place) -> ModelFacts 
 
 
 def _path_beside(place: Place, collection: str, suffix: str) -> Path:
-    """Return a path next to the index, or in the working folder for an index on a server."""
+    """Return a path next to the index, or in the working folder if the index is on a server."""
     if is_address(place):
         return Path(f"{collection}{suffix}")
     place = Path(place)

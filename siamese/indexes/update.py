@@ -1,4 +1,4 @@
-"""Change in an index only what has changed in its catalogue."""
+"""Incremental updates of an index to match its catalogue."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def update_index(
     metadata: Sequence[Metadata],
     contents: Sequence[bytes],
 ) -> Changes:
-    """Make an index hold exactly the given pictures, each of them once, without saving it.
+    """Make an index contain exactly the given pictures, once each; do not save it.
 
-    A picture is unchanged if its item, filename, labels and file contents are the same. If the
-    index does not store the contents, the vectors are compared. An interrupted update can be
-    repeated.
+    A picture is left alone if its item, filename, labels and file contents are unchanged. If the
+    index does not store hashes of the contents, vectors are compared instead. An interrupted update
+    can simply be repeated.
     """
     number_of = {
         (picture["item_id"], picture["filename"]): number for number, picture in enumerate(metadata)
@@ -45,7 +45,7 @@ def update_index(
     stale, changed, removed = [], [], 0
     for entry in index.entries():
         number = number_of.pop((entry.metadata["item_id"], entry.metadata["filename"]), None)
-        if number is None:  # not in the catalogue, or a second row of a picture
+        if number is None:  # not in the catalogue, or a duplicate
             removed += 1
         elif is_unchanged(entry, number):
             continue
@@ -53,7 +53,7 @@ def update_index(
             changed.append(number)
         stale.append(entry.row)
     added = list(number_of.values())
-    # Add before removing, so that a search in between finds every picture.
+    # Add before removing, so that a concurrent search finds every picture.
     written = added + changed
     if written:
         rows = index.add(

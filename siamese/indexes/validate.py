@@ -1,4 +1,4 @@
-"""Check the arguments that all backends have in common."""
+"""Validation of the arguments that all backends share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T", bound=np.floating)
 
 
 def check_queries(X: NDArray[T], k: int, index: Index) -> NDArray[T]:
-    """Check that queries of shape (n, d) match an index, and return them."""
+    """Return the queries, or raise an `InputError` if they or `k` do not suit the index."""
     if X.ndim != 2 or X.shape[1] != index.embedding_size:
         raise InputError(
             f"{index.name}: has vectors of {index.embedding_size} dimensions, but the queries have "
@@ -36,11 +36,11 @@ def check_queries(X: NDArray[T], k: int, index: Index) -> NDArray[T]:
 def check_pictures(
     vectors: NDArray[np.floating], metadata: object, model: ModelFacts | None
 ) -> list[Metadata]:
-    """Return the metadata of some vectors, or raise a `ValueError` if they do not match."""
+    """Return the metadata as a list, or raise a `ValueError` if the arguments are inconsistent."""
     if vectors.ndim != 2:
         raise ValueError(f"the vectors have shape {vectors.shape}, not (pictures, dimensions)")
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    if not (np.abs(lengths - 1) < 1e-3).all():  # false for NaN too
+    if not (np.abs(lengths - 1) < 1e-3).all():  # also raises for NaN
         raise ValueError("a vector is not of length 1")
     try:
         pictures = msgspec.convert(metadata, list[Metadata])
@@ -63,7 +63,7 @@ def check_new_pictures(
     failure: str,
     contents: Sequence[bytes] | None = None,
 ) -> list[Metadata]:
-    """Return the metadata of new pictures, or raise an `InputError` that starts with `failure`."""
+    """Check new pictures and return their metadata; error messages begin with `failure`."""
     try:
         pictures = check_pictures(vectors, list(metadata), model)
         sizes = None if contents is None else [len(content) for content in contents]

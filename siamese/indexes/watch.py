@@ -1,4 +1,4 @@
-"""Notice when the index at a place is replaced."""
+"""Detection of replaced indexes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from siamese.indexes.place import Place
 
 
 class Watch:
-    """Reads the state of the index at a place, of whichever backend it is at that moment."""
+    """Watcher of the index at a place, which may be replaced even by one of another backend."""
 
     def __init__(self, place: Place, collection: str) -> None:
         self._place = place
@@ -24,7 +24,7 @@ class Watch:
         return backend is not None and backend.changes_in_place
 
     def state(self) -> State | None:
-        """Return a value that changes when the index is replaced, or None if it is missing."""
+        """Return a value that changes when the index is replaced, or None if it cannot be read."""
         backend = recognise_backend(self._place)
         if backend is None:
             return None

@@ -1,1 +1,1 @@
-"""The index in one file: a pickled scikit-learn BallTree."""
+"""Balltree backend: an index in one file, a pickled scikit-learn BallTree."""

@@ -1,4 +1,4 @@
-"""The balltree backend."""
+"""Backend for balltree files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from siamese.utils.files import require_writable
 
 
 class BallTreeBackend(Backend):
-    """Indexes in a file that plain scikit-learn can open; see `BallTreeIndex`."""
+    """Backend for index files that scikit-learn alone can open; see `BallTreeIndex`."""
 
     name = "balltree"
     default_place = "search_index.pkl"

@@ -1,4 +1,4 @@
-"""The index that plain scikit-learn can open: a pickle with a BallTree and its metadata."""
+"""Index that scikit-learn alone can open: a pickled BallTree with metadata."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from sklearn.neighbors import BallTree
 
 PICKLE_PROTOCOL = 4
-"""Protocol 5 refers to functions that numpy 1 does not have."""
+"""Arrays that NumPy 2 pickles with protocol 5 refer to functions that NumPy 1 lacks."""
 
 
 class BallTreeIndex:
     """Exact index in a file that scikit-learn alone can open; see `Index`.
 
-    Created by `build` or `open`. The file is a pickle of ::
+    Create one with `build` or `open`. The file is a pickle of ::
 
         {"metadata": [{"item_id": …, "filename": …, "labels": […]}, …],
          "index": sklearn.neighbors.BallTree,
          "model": {"name", "fingerprint", "embedding_size", "picture_size", "path"}}
 
-    with ``"augmented": True`` if each vector is mixed with its neighbours. Files of old versions
-    have no model. A BallTree cannot be changed, so the first search after a change builds a new
-    one.
+    with ``"augmented": True`` if the vectors come from `augment_gallery`. Files written by old
+    versions have no ``"model"``. A BallTree is immutable, so adding or removing pictures discards
+    it, and the next unfiltered search or `save` builds a new one.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class BallTreeIndex:
         *,
         augmented: bool = False,
     ) -> BallTreeIndex:
-        """Build an index in memory, from vectors of length 1 and their metadata."""
+        """Build an index in memory from unit-length vectors and their metadata."""
         from sklearn.neighbors import BallTree
 
         data = np.ascontiguousarray(vectors, np.float64)
@@ -84,8 +84,8 @@ class BallTreeIndex:
     def open(cls, path: str | os.PathLike[str]) -> BallTreeIndex:
         """Open an index file without executing anything in it.
 
-        The file may be of any version of scikit-learn and numpy, because only checked numbers are
-        read.
+        Any version of scikit-learn and NumPy may have written the file, because only its numbers
+        are read, and they are checked.
         """
         from sklearn.metrics import DistanceMetric
         from sklearn.neighbors import BallTree
@@ -115,12 +115,12 @@ class BallTreeIndex:
 
     @property
     def tree(self) -> BallTree:
-        """The `sklearn.neighbors.BallTree`."""
+        """The `sklearn.neighbors.BallTree`, built if necessary."""
         from sklearn.neighbors import BallTree
 
         if self._tree is None:
             self._tree = BallTree(self._data, metric="euclidean")
-            self._data = np.asarray(self._tree.get_arrays()[0])  # not twice in memory
+            self._data = np.asarray(self._tree.get_arrays()[0])  # share its array, to save memory
         return self._tree
 
     @property
@@ -204,7 +204,7 @@ class BallTreeIndex:
         return LabelTable.from_labels(picture["labels"] for picture in self.metadata)
 
     def _rows_of(self, key: Literal["item_id", "filename"]) -> dict[str, list[int]]:
-        """Return the rows of each item, or of each file."""
+        """Return the rows of each item or of each filename, as a cached dictionary."""
         if key not in self._rows_by:
             rows_of: dict[str, list[int]] = {}
             for row, picture in enumerate(self.metadata):

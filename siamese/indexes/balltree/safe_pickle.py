@@ -1,9 +1,9 @@
-"""Read a pickle without executing anything that it refers to.
+"""Reading of pickles without executing any code that they refer to.
 
-Only the instructions that build plain containers, strings, numbers and bytes are supported. A name
-such as `numpy.dtype` must be allowed by the caller, and even then nothing is imported: a call in
-the file becomes a `PickledCall`, a record of the name and the arguments, for the caller to check.
-So a hostile file runs no code, and a damaged file never reaches compiled code that trusts it.
+Plain containers, strings, numbers and bytes are read as usual. A reference to a class or function,
+such as `numpy.dtype`, is an error unless the caller allows its name, and even then nothing is
+imported: a call becomes a `PickledCall`, a record of the name and arguments for the caller to
+check. A malicious file therefore runs no code, and compiled code gets only checked data.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ NUMPY_NAMES = frozenset(
         for function in ("multiarray._reconstruct", "numeric._frombuffer")
     }
 )
-"""The names in a pickled numpy array; see `to_array`."""
+"""Names that a pickled NumPy array may refer to; see `to_array`."""
 
 
 class PickledName(NamedTuple):
-    """The name of a class or function in a pickle; calling it records the call."""
+    """Name of a class or function in a pickle; calling it only records the call."""
 
     name: str
 
     def __call__(self, *args: object) -> PickledCall:
-        if len(args) > 4:  # an array or a tree has fewer, and a million would fill the memory
+        if len(args) > 4:  # arrays and trees have at most 4; millions would fill the memory
             raise pickle.UnpicklingError(f"{self.name} is called with {len(args)} arguments")
         return PickledCall(self.name, args)
 
 
 class PickledCall:
-    """An object that a pickle creates by calling `name` with `args`, and setting its `state`."""
+    """Record of an object that a pickle creates by calling `name(*args)` and setting `state`."""
 
     __slots__ = ("args", "name", "state")
 
@@ -55,9 +55,9 @@ class PickledCall:
 
 
 def read_pickle(path: str | os.PathLike[str], names: Collection[str]) -> Any:
-    """Read a pickle of protocol 3 or later that refers only to the given dotted names.
+    """Read a pickle, of protocol 3 or later, that refers only to the given dotted names.
 
-    Every object that is not a plain container or value becomes a `PickledCall`.
+    Every object other than a plain container or value becomes a `PickledCall` or `PickledName`.
     """
     path = Path(path)
     try:
@@ -74,7 +74,7 @@ def read_pickle(path: str | os.PathLike[str], names: Collection[str]) -> Any:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}); index again"
         ) from None
-    except Exception as error:  # damaged bytes raise nearly any error
+    except Exception as error:  # damaged bytes can raise almost any error
         raise damage_error(path, type(error).__name__) from None
 
 
@@ -84,9 +84,9 @@ def damage_error(path: str | os.PathLike[str], reason: str) -> InputError:
 
 
 def to_array(pickled: object, dtype: DTypeLike) -> NDArray[Any]:
-    """Create the array that a `PickledCall` records, as a read-only view of its bytes.
+    """Create the array that a `PickledCall` describes, as a read-only view of its bytes.
 
-    Raise a `ValueError` if it is not a C-ordered array of this type with at most 3 dimensions.
+    Raise a `ValueError` if it is not a C-ordered array of this dtype with at most 3 dimensions.
     """
     dtype = np.dtype(dtype)
     match pickled:
@@ -114,7 +114,7 @@ def to_array(pickled: object, dtype: DTypeLike) -> NDArray[Any]:
 
 
 def _is_pickled_dtype(pickled: object, dtype: np.dtype[Any]) -> bool:
-    """Check whether a call records a dtype: its name and size, byte order, and fields."""
+    """Return whether a pickled dtype has the type code, byte order and fields of `dtype`."""
     reduced: Any = dtype.__reduce__()
     _, (code, *_), (_, order, *_) = reduced
     match pickled:
@@ -139,9 +139,9 @@ def _is_pickled_dtype(pickled: object, dtype: np.dtype[Any]) -> bool:
 
 
 class _Reader(pickle._Unpickler):
-    """The Python unpickler of the standard library, with fewer instructions.
+    """Pure-Python unpickler of the standard library, restricted to the opcodes that are needed.
 
-    The C unpickler allocates memory for as many memo entries as a file claims to have.
+    The C unpickler is not safe: it allocates as large a memo table as the file asks for.
     """
 
     dispatch = {  # noqa: RUF012 - as in the base class
@@ -194,13 +194,13 @@ class _Reader(pickle._Unpickler):
         self._fill(self.pop_mark())
 
     def _fill(self, pairs: list[Any]) -> None:
-        # Only strings, because hashing deeply nested tuples overflows the C stack.
+        # Only strings are allowed, because hashing deeply nested tuples overflows the C stack.
         if type(self.stack[-1]) is not dict or not all(type(key) is str for key in pairs[::2]):
             raise pickle.UnpicklingError("a key is not a string")
         self.stack[-1].update(zip(pairs[::2], pairs[1::2], strict=True))
 
     def _bytearray(self) -> None:
-        # Read as bytes, so that a file that is cut off fails before its memory is allocated.
+        # Read as bytes: a truncated file then fails before a buffer of this size is allocated.
         (size,) = struct.unpack("<Q", self.read(8))
         self.stack.append(self.read(size))
 

@@ -1,4 +1,4 @@
-"""Check that a pickled BallTree is safe to search."""
+"""Validation of pickled BallTrees, so that searching them is safe."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ TREE_NAMES = frozenset(
         for name in ("newObj", "EuclideanDistance", "EuclideanDistance64")
     }
 )
-"""The names in a pickled BallTree, of any version of scikit-learn."""
+"""Names that a BallTree pickled by any version of scikit-learn may refer to."""
 
 
 class TreeState(NamedTuple):
-    """The first part of the state of a BallTree with n vectors and m nodes.
+    """First part of a BallTree's pickled state.
 
-    `order` holds the rows of `data` in the order of the leaves, `centres` the centres of the nodes.
+    `order` lists the rows of `data` leaf by leaf. `centres` has shape (1, n_nodes, d).
     """
 
     data: NDArray[np.float64]
@@ -45,7 +45,7 @@ class TreeState(NamedTuple):
 def read_tree_state(pickled: object) -> TreeState:
     """Read the state of a pickled BallTree, or raise a `ValueError` if it is not safe to search.
 
-    The compiled search follows its numbers without checking where they lead.
+    scikit-learn's compiled search uses these numbers as array indices without bounds checks.
     """
     match pickled:
         case PickledCall(
@@ -91,7 +91,7 @@ def _check_shapes(state: TreeState) -> None:
 
 
 def _check_nodes(state: TreeState) -> None:
-    """Check that node i divides its rows among nodes 2i + 1 and 2i + 2, and the rest are leaves."""
+    """Check that each inner node i splits its rows between its children, 2i + 1 and 2i + 2."""
     nodes, count = state.nodes, len(state.nodes)
     start, end, radius = nodes["idx_start"], nodes["idx_end"], nodes["radius"]
     inner, left, right = slice(0, count // 2), slice(1, None, 2), slice(2, None, 2)

@@ -1,1 +1,1 @@
-"""The index in a folder, searched by FAISS."""
+"""FAISS backend: an index in a folder, searched with FAISS."""

@@ -1,4 +1,4 @@
-"""The FAISS backend."""
+"""Backend for FAISS folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from siamese.utils.artefacts import MANIFEST
 
 
 class FaissBackend(Backend):
-    """Indexes in a folder that is mapped into memory; see `FaissIndex`."""
+    """Backend for folders of memory-mapped FAISS files; see `FaissIndex`."""
 
     name = "faiss"
     default_place = "search_index.faiss"
@@ -63,4 +63,4 @@ class FaissBackend(Backend):
         return index
 
     def watch(self, place: Place, collection: str = COLLECTION) -> Callable[[], State | None]:
-        return partial(file_state, Path(place) / MANIFEST)  # which a writer replaces last
+        return partial(file_state, Path(place) / MANIFEST)  # written last

@@ -1,7 +1,7 @@
-"""Check the files of FAISS before FAISS reads them, because it trusts their contents.
+"""Validation of FAISS files before FAISS, which trusts their contents, reads them.
 
-Only the two types of `siamese.indexes.faiss.layout` are accepted, and only if a search of them
-stays within the arrays of the file. Every error is a `ValueError`.
+Only the two index types of `siamese.indexes.faiss.layout` are accepted, and only if a search cannot
+read outside the arrays in the file. Every error is a `ValueError`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from numpy.typing import DTypeLike, NDArray
 
 METRIC_L2 = 1
 QUANTIZER_BITS = {0: 8, 4: 16}
-"""Bits per number, by type of scalar quantizer: QT_8bit and QT_fp16."""
+"""Bits per number for the scalar quantizer types QT_8bit (0) and QT_fp16 (4)."""
 
 
 def check_file(path: Path) -> None:
-    """Raise a `ValueError` unless FAISS can read and search a file safely."""
+    """Raise a `ValueError` if FAISS cannot safely read and search a file."""
     if not path.stat().st_size:
         raise ValueError("the file of its vectors is empty")
     reader = _Reader(path)
@@ -29,14 +29,14 @@ def check_file(path: Path) -> None:
 
 
 class _Reader:
-    """Reads the fields of a file one after the other."""
+    """Sequential reader of the fields of a file."""
 
     def __init__(self, path: Path) -> None:
         self._data = np.memmap(path, np.uint8, "r").view(np.ndarray)
         self._position = 0
 
     def peek_type(self) -> bytes:
-        """Return the next four letters without moving on."""
+        """Return the next four bytes, the type of an index, without consuming them."""
         return bytes(self._data[self._position : self._position + 4])
 
     def number(self, dtype: str) -> Any:
@@ -51,11 +51,11 @@ class _Reader:
         return numbers
 
     def sized_array(self, dtype: str) -> NDArray[Any]:
-        """Read a count, then as many numbers."""
+        """Read an array that is preceded by its length."""
         return self.numbers(int(self.number("<u8")), dtype)
 
     def header(self, type_name: bytes) -> tuple[int, int]:
-        """Read the header of an index, and return the number of vectors and of dimensions."""
+        """Read the header of an index, and return the numbers of vectors and dimensions."""
         _require(self.peek_type() == type_name, "its vectors are of an unknown type")
         self.numbers(4, "u1")
         size, count = int(self.number("<i4")), int(self.number("<i8"))
@@ -82,7 +82,7 @@ def _check_flat(reader: _Reader) -> None:
     _require(len(numbers) == count * size, "the number of its vectors is wrong")
     vectors = numbers.reshape(count, size)
     lengths = np.einsum("ij,ij->i", vectors, vectors)
-    # Not checked for a graph, whose vectors may take gigabytes.
+    # Lengths are not checked for a graph, whose vectors may take up gigabytes.
     _require((np.abs(lengths - 1) < 1e-3).all(), "its vectors are not of length 1")
     reader.require_end()
 
@@ -126,10 +126,10 @@ def _check_links(
     entry: int,
     top_level: int,
 ) -> None:
-    """Check that every link leads to a vector that has links on the same level.
+    """Check that every link on a level leads to a vector that is also on that level.
 
-    Vector i is on the levels 0 … levels[i] - 1; its links on level l are those from
-    ``starts[i] + offsets[l]`` to ``starts[i] + offsets[l + 1]``, and -1 is no link.
+    Vector i is on levels 0 to ``levels[i] - 1``. Its links on level l are the slice of `links` from
+    ``starts[i] + offsets[l]`` to ``starts[i] + offsets[l + 1]``, where -1 means no link.
     """
     is_valid = (
         0 < count == len(levels) == len(starts) - 1

@@ -1,4 +1,4 @@
-"""The vectors that one search may find: all of them, or those that a filter keeps."""
+"""Views that restrict searches to the present vectors that match a filter."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     import faiss
 
 COPIED_SHARE = 0.1
-"""Up to this share of all vectors, the selected ones are copied to be compared faster."""
+"""Fraction of a graph's vectors up to which a view copies its vectors, to search them faster."""
 
 
 class FilteredView:
-    """Some vectors of an index, searched in the way that suits them.
+    """View of the vectors in `mask`, which searches them with a suitable method.
 
-    A search finds only the vectors of `mask`; the others are left out by a filter if `is_filtered`,
-    or else have been removed. All vectors that a filter keeps are compared, because a search of the
-    graph only moves from vectors near the query to nearer ones, and misses others: for the nearest
-    apples and bananas of any of 2,000 photos of groceries, it found 70 % of the right ones.
+    `is_filtered` says whether a label filter applies, or only removed pictures are masked out. A
+    filtered search compares all vectors in `mask`, because a graph search moves towards the query
+    and misses matching vectors elsewhere: in a search of 2,000 grocery photos for apples and
+    bananas, recall was only 0.70.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class FilteredView:
             self._rows = np.flatnonzero(mask)
             self._copy = select(index, self._rows)
         else:
-            self._bits = np.packbits(mask, bitorder="little")  # which the selector refers to
+            self._bits = np.packbits(mask, bitorder="little")  # the selector keeps a pointer to it
             self._selector = faiss.IDSelectorBitmap(self._bits)
 
     def search(
         self, X: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Return the squared distances, ascending, and the rows of the k ≤ `count` nearest."""
+        """Return ascending squared distances and rows of the k nearest vectors (k ≤ `count`)."""
         import faiss
 
         if not (len(X) and k):
@@ -61,11 +61,11 @@ class FilteredView:
             return self._index.search(X, k)
         if self._is_filtered or k > COPIED_SHARE * self._total:
             return self._compare_all(X, k)
-        # Enough candidates that `ef_search` of them have not been removed.
+        # So many candidates that, on average, `ef_search` of them have not been removed.
         ef_search = max(self._ef_search * self._total // self.count, 2 * k)
         parameters = faiss.SearchParametersHNSW(efSearch=ef_search, sel=self._selector)
         distances, rows = self._index.search(X, k, params=parameters)
-        incomplete = rows[:, -1] < 0  # many equal vectors can cut a graph in two
+        incomplete = rows[:, -1] < 0  # many equal vectors can disconnect a graph
         if incomplete.any():
             distances[incomplete], rows[incomplete] = self._compare_all(X[incomplete], k)
         return distances, rows

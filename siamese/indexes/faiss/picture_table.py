@@ -1,4 +1,4 @@
-"""The pictures of an index: an Arrow file that is mapped into memory and never parsed."""
+"""Table of an index's pictures, in an Arrow file that is memory-mapped rather than parsed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NO_CONTENT = bytes(CONTENT_BYTES)
-"""Stands for an unknown hash."""
+"""Placeholder for an unknown hash."""
 
 
 class PictureTable:
-    """Item, filename, labels and content of each row; a removed picture keeps its row."""
+    """Table of each row's item, filename, labels and hash; removed pictures keep their rows."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
@@ -47,7 +47,7 @@ class PictureTable:
 
     @classmethod
     def open(cls, path: Path) -> PictureTable:
-        """Map a file into memory, or raise a `ValueError` if it is not a consistent table."""
+        """Memory-map a file; raise a `ValueError` if it does not hold a valid table."""
         import pyarrow as pa
 
         try:
@@ -57,7 +57,7 @@ class PictureTable:
             table.validate(full=True)
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
-                raise  # an error of the system, not of the contents
+                raise  # from the operating system, not about the contents
             raise ValueError(str(error).splitlines()[0]) from None
         if any(column.null_count for column in table.columns):
             raise ValueError("a column of its pictures has a missing value")
@@ -78,7 +78,7 @@ class PictureTable:
 
     @cached_property
     def is_present(self) -> NDArray[np.bool_]:
-        """Whether the picture of each row has not been removed."""
+        """Boolean mask, of shape (n,), of the rows whose pictures have not been removed."""
         bits = np.frombuffer(self._here.buffers()[1] or b"", np.uint8)
         first, count = self._here.offset, len(self._here)
         return np.unpackbits(bits, bitorder="little")[first : first + count].view(np.bool_)
@@ -112,7 +112,7 @@ class PictureTable:
         if filename is not None:
             try:
                 name = pa.scalar(filename, pa.string())
-            except UnicodeEncodeError:  # a name from the command line may have any bytes
+            except UnicodeEncodeError:  # command-line arguments may hold invalid Unicode
                 return np.empty(0, np.intp)
             mask = mask & pc.equal(self._filename, name).to_numpy(zero_copy_only=False)
         return np.flatnonzero(mask)
@@ -160,14 +160,14 @@ class PictureTable:
 
     @cached_property
     def _sizes(self) -> NDArray[np.intp]:
-        """Number of pictures per item; the last one, 0, is of unknown items."""
+        """Number of pictures per item number; the extra last entry is 0, for unknown items (-1)."""
         return np.bincount(
             self._item_numbers[self.is_present], minlength=len(self._number_of_item) + 1
         )
 
 
 def table_schema() -> pa.Schema:
-    """Return the columns of the file; ``here`` is False for a removed picture."""
+    """Return the Arrow schema of the file; ``here`` is False for removed pictures."""
     import pyarrow as pa
 
     name = pa.dictionary(pa.int32(), pa.string())
@@ -183,7 +183,7 @@ def table_schema() -> pa.Schema:
 
 
 def _encode_labels(labels: Iterable[list[str]]) -> pa.ListArray:
-    """Encode lists of labels as lists of numbers, without repeated labels in a list."""
+    """Dictionary-encode the labels of each picture, dropping duplicates."""
     import pyarrow as pa
 
     lists = pa.array([list(dict.fromkeys(names)) for names in labels], pa.list_(pa.string()))
@@ -191,13 +191,13 @@ def _encode_labels(labels: Iterable[list[str]]) -> pa.ListArray:
 
 
 def _to_numpy(array: pa.Array) -> NDArray[np.int32]:
-    """View int32 values without a copy; `to_numpy` would import pandas if it is installed."""
+    """View int32 values without copying; pyarrow's `to_numpy` would import pandas if installed."""
     values = np.frombuffer(array.buffers()[1] or b"", np.int32)
     return values[array.offset : array.offset + len(array)]
 
 
 def _combine_chunks(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column as one array, without a copy if it has one chunk."""
+    """Return a column as a single array, without copying if it has one chunk."""
     if column.num_chunks == 1:
         return column.chunk(0)
     import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Read, write and select the vectors of a FAISS index."""
+"""Reading, writing and selection of the vectors in a FAISS index."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 def is_graph(index: faiss.Index) -> bool:
-    """Check whether a search follows a graph instead of comparing all vectors."""
+    """Return whether an index searches a graph instead of comparing all vectors."""
     return hasattr(index, "hnsw")
 
 
 def copy_to_memory(index: faiss.Index) -> faiss.Index:
-    """Copy an index that is mapped from a file."""
+    """Copy a memory-mapped index into memory, where it can be changed."""
     import faiss
 
     return faiss.deserialize_index(faiss.serialize_index(index))
 
 
 def decode(index: faiss.Index, rows: NDArray[np.intp] | None = None) -> NDArray[np.float32]:
-    """Return some vectors, all by default, as exactly as they are stored."""
+    """Return the vectors in the given rows (default: all), decoded from their stored bytes."""
     codes = codes_of(index) if rows is None else codes_of(index)[rows]
     if not len(codes):
         return np.empty((0, index.d), np.float32)
@@ -36,7 +36,7 @@ def decode(index: faiss.Index, rows: NDArray[np.intp] | None = None) -> NDArray[
 
 
 def select(index: faiss.Index, rows: NDArray[np.intp]) -> Any:
-    """Copy some vectors to an index that compares all of them and stores them in the same way."""
+    """Copy the given rows to a new exact index that stores vectors in the same encoding."""
     import faiss
 
     storage = storage_of(index)
@@ -52,14 +52,14 @@ def select(index: faiss.Index, rows: NDArray[np.intp]) -> Any:
 
 
 def storage_of(index: faiss.Index) -> Any:
-    """Return the index that compares all vectors: the storage of a graph, or the index itself."""
+    """Return the exact index: the one that stores a graph's vectors, or the index itself."""
     import faiss
 
     return faiss.downcast_index(index.storage) if hasattr(index, "storage") else index
 
 
 def codes_of(index: faiss.Index) -> NDArray[np.uint8]:
-    """Return the stored bytes of all vectors, of shape (n, bytes), without a copy."""
+    """Return the stored bytes of all vectors, of shape (n, bytes per vector), without copying."""
     import faiss
 
     storage = storage_of(index)
@@ -70,9 +70,9 @@ def codes_of(index: faiss.Index) -> NDArray[np.uint8]:
 
 
 def read_vectors(path: Path) -> faiss.Index:
-    """Map an index into memory, after checking that its file is safe to search.
+    """Memory-map an index, after checking that its file is safe to search.
 
-    It cannot be changed; to add vectors, use `copy_to_memory`.
+    The result is read-only; to add vectors, use `copy_to_memory` first.
     """
     import faiss
 
@@ -89,6 +89,6 @@ def write_vectors(index: faiss.Index, path: Path) -> None:
 
     try:
         faiss.write_index(index, str(path))
-    except RuntimeError:  # its message is about the source of FAISS, not the disk
+    except RuntimeError:  # its message names a FAISS source line, not the cause
         raise OSError(errno.EIO, "the disk may be full", str(path)) from None
-    check_file(path)  # fails here if another version of FAISS writes another format
+    check_file(path)  # fails if this version of FAISS writes a different format
