@@ -1,6 +1,6 @@
-"""Train image-similarity models with Keras, index pictures and search by picture.
+"""Image-similarity models: training with Keras, indexing, and search by picture.
 
-Every name is imported on first use, so that `import siamese` takes no time.
+Each name is imported on first use, so that `import siamese` is fast.
 
 Examples
 --------
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from siamese.version import __version__ as __version__
 
-# Type checkers and editors read these imports; at run time `_HOMES` takes their place.
+# These imports are only for type checkers and editors; at run time, `__getattr__` imports lazily.
 if TYPE_CHECKING:
     from siamese.data.catalogue import Catalogue as Catalogue
     from siamese.embedding.embed_catalogue import embed_catalogue as embed_catalogue
@@ -66,10 +66,10 @@ _KERAS_MODULES = {
     "siamese.training.pair_generator",
     "siamese.training.train",
 }
-"""Modules that import Keras, which `import_keras` does without TensorFlow's log lines."""
+"""Modules that import Keras; calling `import_keras` first suppresses TensorFlow's log output."""
 
 _REMOVED = {"CircleLoss", "CosFaceLoss", "ProxyAnchorLoss", "SupervisedContrastiveLoss"}
-"""Losses of version 0.1.0; docs/recipe.md gives their results."""
+"""Losses that have been removed; docs/recipe.md gives their results."""
 
 __all__ = [*_HOMES, "__version__"]
 

@@ -1,4 +1,4 @@
-"""`python -m siamese` is the `siamese` command."""
+"""Entry point of `python -m siamese`, which runs the `siamese` command."""
 
 from siamese.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Errors that the user can fix: they are shown as lines of text, never as a traceback."""
+"""Errors that the user can fix, which commands and notebooks show without a traceback."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 
 class InputError(Exception):
-    """Something is wrong with the input or the call.
+    """Error in the input or the arguments.
 
     Parameters
     ----------
     lines : str or iterable of str
-        One line per problem: where it is (a file, an item or a flag), what is wrong, and what to
-        do. The attribute `lines` is a list of them.
+        One line per problem: where it is (such as a file, an item or a flag), what is wrong, and
+        what to do. The attribute `lines` is always a list.
     """
 
     def __init__(self, lines: str | Iterable[str]) -> None:
@@ -20,17 +20,17 @@ class InputError(Exception):
         super().__init__("\n".join(self.lines))
 
     def _render_traceback_(self) -> list[str]:
-        """Return what a notebook shows instead of a traceback; IPython calls this method."""
+        """Return the lines that IPython shows in a notebook instead of a traceback."""
         return [f"error: {line}" for line in self.lines]
 
 
 class UnavailableError(InputError):
-    """The call is correct, but a server it needs does not answer; it may work later."""
+    """Error because a server does not answer; the same call may succeed later."""
 
 
 class GoneError(UnavailableError):
-    """Something was removed from the index during the call; a second call may work."""
+    """Error because part of the index was removed during a call; repeating the call may succeed."""
 
 
 class NotFoundError(InputError):
-    """The index has no such picture or item."""
+    """Error because a picture or an item does not exist."""

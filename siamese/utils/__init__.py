@@ -1,1 +1,1 @@
-"""Helpers for files, threads, progress, signals, templates and text."""
+"""Utilities for artefacts, files, Keras imports, progress, signals, templates, text and threads."""

@@ -1,6 +1,6 @@
-"""Recognise this toolkit's files and folders, so that an error can say what was given instead.
+"""Recognition of this toolkit's files and folders, for errors that name what was passed by mistake.
 
-Only names and first bytes are read, which needs none of the libraries that open the files.
+It uses only filenames and the first bytes of files, so the libraries that open them stay unloaded.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from siamese.errors import InputError
 
 MANIFEST = "manifest.json"
-"""Name of the file that describes a folder of embeddings, and a folder of a FAISS index."""
+"""Name of the file that describes an embeddings folder or the folder of a FAISS index."""
 
 TRAINING_STATE = "training_state.hdf5"
-"""Name of the file from which `siamese train --resume` continues."""
+"""Name of the file that `siamese train --resume` resumes from."""
 
 _PICTURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF.{4}WEBP|II\*\0|MM\0\*|BM.{4}\0{4}"
@@ -29,7 +29,7 @@ _ITEM = re.compile(rb'"\s*:\s*\{\s*("[^"]*"\s*:[^{}]*,\s*)?"images"\s*:\s*\[')
 
 
 class Artefact(Enum):
-    """Kinds of files and folders; a value names the kind and the flag or command that takes it."""
+    """Kind of file or folder; the value describes it and says which flag or command accepts it."""
 
     CHECKPOINT = "a Keras checkpoint; give it as --keras-model"
     TRAINING_STATE = (
@@ -60,12 +60,12 @@ MODELS = (Artefact.CHECKPOINT, Artefact.TRAINING_STATE)
 
 
 def find_artefact(path: str | os.PathLike[str]) -> Artefact | None:
-    """Recognise the artefact at a path; return None for anything else and if it is unreadable."""
+    """Return the kind of artefact at a path, or None if it is not an artefact or is unreadable."""
     path = Path(path)
     with suppress(OSError, ValueError, zipfile.BadZipFile):
         if path.is_dir():
             return _find_in_folder(path)
-        if path.is_file():  # opening a pipe would wait for a writer
+        if path.is_file():  # opening a named pipe would block
             return _find_in_file(path)
     return None
 
@@ -73,25 +73,25 @@ def find_artefact(path: str | os.PathLike[str]) -> Artefact | None:
 def describe_artefact(
     path: str | os.PathLike[str], *, other_than: tuple[Artefact, ...] = ()
 ) -> str | None:
-    """Describe the artefact at a path; return None if it is none, or of an expected kind."""
+    """Describe the artefact at a path, or return None if there is none or it is in `other_than`."""
     found = find_artefact(path)
     return None if found is None or found in other_than else found.value
 
 
 def require_artefact(path: str | os.PathLike[str], expected: str, *kinds: Artefact) -> None:
-    """Refuse an artefact whose kind is not one of `kinds`; accept any other file, or none.
+    """Raise an error if there is an artefact at the path and its kind is not in `kinds`.
 
     Parameters
     ----------
     expected : str
-        What the caller reads or writes, for the error, such as ``"an index"``.
+        What the path should be, such as ``"an index"``, for the error message.
     *kinds : Artefact
-        The expected kinds.
+        Accepted kinds. Missing paths and files that are not artefacts are always accepted.
 
     Raises
     ------
     InputError
-        The path holds another kind; the message says which flag or command takes it.
+        If the kind is not in `kinds`; the message says which flag or command accepts it.
     """
     if described := describe_artefact(path, other_than=kinds):
         raise InputError(f"{path}: not {expected} but {described}")
@@ -113,7 +113,7 @@ def _find_in_folder(folder: Path) -> Artefact | None:
 
 
 def is_milvus_folder(folder: Path) -> bool:
-    """Return whether Milvus Lite has written to a folder, which need not exist."""
+    """Return whether a folder contains Milvus Lite data; False if it does not exist."""
     return (folder / "LOCK").is_file() and (folder / "collections").is_dir()
 
 

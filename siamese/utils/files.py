@@ -1,4 +1,4 @@
-"""Write files atomically, lock folders, and list files."""
+"""Utilities to write files atomically, lock folders, and list files."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from siamese.errors import InputError
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path for a file or a folder, and move it to `path` after the block.
+    """Yield a temporary path to write a file or folder to, and move it to `path` after the block.
 
-    If the block raises, `path` is unchanged and nothing temporary remains. The temporary path has
-    the name of `path`, because many writers choose the format by its suffix.
+    If the block raises an exception, `path` is left unchanged and the temporary path is deleted.
 
     Parameters
     ----------
@@ -29,16 +28,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Yields
     ------
     Path
-        The temporary path, in a new folder beside `path`.
+        The temporary path. It has the same filename as `path`, because many libraries infer the
+        format from the suffix.
 
     Raises
     ------
     InputError
-        `require_writable` rejects `path`, or the disk is full.
+        If `require_writable` rejects `path`, or writing fails, for example on a full disk.
     """
     path = Path(path)
     require_writable(path)
-    # In a private folder, because another process may write to the same path.
+    # Use a private folder, because another process may be writing to the same path.
     workspace = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=path.parent))
     temporary = workspace / path.name
     try:
@@ -50,20 +50,20 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or _hdf5_reason(str(error))
         if isinstance(error.filename, str) and workspace not in Path(error.filename).parents:
-            reason += f": {error.filename}"  # a file that the block needed, not ours
+            reason += f": {error.filename}"  # the block failed on a file outside `workspace`
         raise InputError(f"{path}: cannot be written ({reason})") from error
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:
-    """Check before long work that `path` can be written, and create its parent folder.
+    """Create the parent folder of `path`, and check that `path` can be written.
 
     Raises
     ------
     InputError
-        The parent folder is not writable, or `path` must not be replaced: it is a device, or a
-        folder with files in it.
+        If the parent folder cannot be created or written to, or if `path` exists and is neither a
+        regular file nor an empty folder.
     """
     path = Path(path)
     try:
@@ -73,7 +73,7 @@ def require_writable(path: str | os.PathLike[str]) -> None:
         if path.is_dir():
             if any(path.iterdir()):
                 raise InputError(f"{path}: is a folder with files in it; choose another path")
-        elif path.exists() and not path.is_file():  # replacing /dev/null would harm the machine
+        elif path.exists() and not path.is_file():  # never replace a device such as /dev/null
             raise InputError(f"{path}: is not a regular file; choose another path")
     except OSError as error:
         raise InputError(
@@ -83,15 +83,15 @@ def require_writable(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing to a folder while the block runs.
+    """Hold a lock on a folder while the block runs, so that only one process writes to it.
 
-    The lock ends with the process: the file ``.lock`` that a killed process leaves in the folder
-    does no harm. On a network folder without locks the block runs unlocked.
+    The lock is released when the process ends, so a leftover ``.lock`` file does no harm. If the
+    file system does not support locks, as on some network drives, the block runs without one.
 
     Raises
     ------
     InputError
-        Another process has the lock, or ``.lock`` cannot be opened or is a symbolic link.
+        If another process holds the lock, or ``.lock`` cannot be opened or is a symbolic link.
     """
     import filelock
 
@@ -107,7 +107,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         no_locks = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-        if error.errno not in no_locks:  # a network folder may not support them
+        if error.errno not in no_locks:  # some network file systems do not support locks
             raise InputError(
                 f"{path}: cannot be locked ({error.strerror or error}); remove it"
             ) from error
@@ -118,13 +118,13 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def walk_visible_files(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, in no particular order, without hidden ones."""
+    """Yield the files in a folder and its subfolders, unsorted, except hidden files and folders."""
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(parent, name) for name in files if not name.startswith("."))
 
 
 def _hdf5_reason(message: str) -> str:
-    """Return the operating system's reason, which HDF5 hides in an error of several lines."""
+    """Extract the operating system's error message from HDF5's multi-line message."""
     match = re.search(r"error message = '([^']*)'", message)
     return match[1] if match else message.splitlines()[0]

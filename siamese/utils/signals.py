@@ -1,4 +1,4 @@
-"""Stop cleanly on Ctrl-C and on SIGTERM, which `docker stop` sends."""
+"""Clean exit on Ctrl-C and on SIGTERM, which `docker stop` sends."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 INTERRUPTED, TERMINATED = 130, 143
-"""Exit codes after Ctrl-C and SIGTERM."""
+"""Exit codes after Ctrl-C and after SIGTERM."""
 
 GRACE_SECONDS = 5.0
-"""Maximum seconds from SIGTERM to the end of the process; `docker stop` kills it after ten."""
+"""Maximum seconds from SIGTERM to process exit; `docker stop` kills the process after ten."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM was received; code that cleans up after Ctrl-C also cleans up after this."""
+    """Exception raised on SIGTERM; code that handles Ctrl-C handles it too."""
 
 
 @contextlib.contextmanager
 def handle_stop_signals(message: str) -> Iterator[None]:
-    """Clean up, print a message and exit if Ctrl-C or SIGTERM stops the block.
+    """Clean up, print a message and exit if Ctrl-C or SIGTERM interrupts the block.
 
-    Python handles a signal only between two of its own instructions. If one takes longer than
-    `GRACE_SECONDS`, such as a large batch of a large model, SIGTERM ends the process without
-    clean-up. Outside the main thread, which alone receives signals, SIGTERM is not handled.
+    Python cannot interrupt a call into native code, such as a large model's prediction. A process
+    that is still running `GRACE_SECONDS` after SIGTERM is therefore ended without further
+    clean-up. SIGTERM is handled only if this is called in the main thread.
     """
     printed = threading.Event()
     with _raise_on_sigterm(printed, message):
@@ -43,7 +43,7 @@ def handle_stop_signals(message: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _raise_on_sigterm(printed: threading.Event, message: str) -> Iterator[None]:
-    """Raise `Terminated` on SIGTERM, and end the process if that takes too long."""
+    """Raise `Terminated` on SIGTERM, and end the process after `GRACE_SECONDS` at the latest."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -67,12 +67,12 @@ def _raise_on_sigterm(printed: threading.Event, message: str) -> Iterator[None]:
         yield
     finally:
         signal.set_wakeup_fd(descriptor)
-        if signal.getsignal(signal.SIGTERM) is _raise_terminated:  # no SIGTERM
+        if signal.getsignal(signal.SIGTERM) is _raise_terminated:  # no SIGTERM was received
             signal.signal(signal.SIGTERM, handler)
         writer.close()
 
 
 def _raise_terminated(signum: int, frame: object) -> NoReturn:
-    # A second SIGTERM would interrupt the clean-up, or change the exit code.
+    # Ignore further SIGTERMs, which would interrupt the clean-up or change the exit code.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated

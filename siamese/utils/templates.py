@@ -1,4 +1,4 @@
-"""Fill in the HTML templates of a package."""
+"""Rendering of HTML templates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def render(package: str, template: str, **values: Any) -> str:
-    """Fill in a file of the folder ``templates`` of a package, and escape the values."""
+    """Render a template in a package's ``templates`` folder, escaping the values for HTML."""
     return _environment(package).get_template(template).render(values)
 
 

@@ -1,10 +1,10 @@
-"""Format text for people."""
+"""Text formatting for messages."""
 
 from __future__ import annotations
 
 
 def pluralize(count: int, singular: str, plural: str | None = None) -> str:
-    """Format a number and its noun, whose plural is `singular` and an "s" by default.
+    """Format a count and a noun; by default, the plural is `singular` followed by "s".
 
     Examples
     --------

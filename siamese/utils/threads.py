@@ -1,4 +1,4 @@
-"""Run work in threads, as many as this process may use."""
+"""Thread pools, and the number of cores that this process may use."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ T = TypeVar("T")
 
 @cache
 def count_cores() -> int:
-    """Count the cores that the process's affinity and its container's quota allow it to use."""
+    """Count the cores that the process may use, given its CPU affinity and container quota."""
     import joblib
 
     return joblib.cpu_count()
 
 
 def limit_cores(count: int) -> None:
-    """Limit what `count_cores` returns; call this before any model runs."""
-    os.environ["LOKY_MAX_CPU_COUNT"] = str(count)  # joblib reads this
+    """Limit the number that `count_cores` returns; call this before loading a model."""
+    os.environ["LOKY_MAX_CPU_COUNT"] = str(count)  # `joblib.cpu_count` reads this variable
     count_cores.cache_clear()
 
 
 def map_in_threads(
     function: Callable[[S], T], values: Iterable[S], ahead: int, threads: int | None = None
 ) -> Generator[T]:
-    """Yield ``function(value)`` for each value, in order.
+    """Call a function on each value in a thread pool, and yield the results in order.
 
-    The calling thread consumes `values`. Close the generator (`contextlib.closing`) if you may
-    leave it early: this cancels the calls that have not started.
+    Values are read in the calling thread. If you may stop early, close the generator (for example
+    with `contextlib.closing`), which cancels the calls that have not started.
 
     Parameters
     ----------
     ahead : int
-        Maximum number of results that wait for the caller.
+        Maximum number of submitted calls whose results have not been yielded yet.
     threads : int, optional
-        Number of threads; by default one per core.
+        Number of threads. By default, one per core.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""Unit vectors and their exact nearest neighbours, in NumPy."""
+"""Unit vectors and exact nearest-neighbour search, in NumPy."""

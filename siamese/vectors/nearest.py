@@ -1,4 +1,4 @@
-"""Exact nearest neighbours: compare every query with the whole gallery, in blocks."""
+"""Exact nearest-neighbour search, which compares each query with the whole gallery in blocks."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Rows = NDArray[np.intp]
 
 QUERY_ROWS = 512
 GALLERY_ROWS = 8192
-"""Shape of one matrix product: 16 MB of float32 cosines per thread."""
+"""Maximum shape of a block of cosines: 16 MB of float32 per thread."""
 
 
 def nearest(
     queries: UnitVectors, gallery: UnitVectors, k: int, *, own: NDArray[Any] | None = None
 ) -> tuple[NDArray[np.float32], Rows]:
-    """Find the k nearest vectors of a gallery for each query, by cosine.
+    """Find the k vectors of the gallery with the highest cosine to each of n queries.
 
-    Return the cosines (n, k) in descending order and the rows of the gallery (n, k), padded with
-    -inf and -1 if the gallery is too small. Equal vectors have exactly equal cosines; ties are
-    sorted by row. `own` (n,) is the row of the gallery to leave out for each query, or -1.
+    Return the cosines (n, k), in descending order, and the gallery rows (n, k); ties are sorted by
+    row, and equal gallery vectors always tie. If fewer than k vectors are found, pad with -inf and
+    -1. `own` (n,) gives one gallery row to exclude from each query's results; -1 excludes none.
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -52,7 +52,7 @@ def nearest(
 
     starts = range(0, len(queries), QUERY_ROWS)
     with (
-        # Each product uses one thread, so that the steps between products run in parallel too.
+        # Run each product in one thread, so that the other steps run in parallel too.
         threadpool_limits(1, "blas"),
         closing(map_in_threads(search_block, starts, ahead=2 * count_cores())) as blocks,
     ):
@@ -63,11 +63,11 @@ def nearest(
 def nearest_by_distance(
     X: Floats, vectors: Floats, k: int, rows: Rows | None = None
 ) -> tuple[NDArray[np.float64], Rows]:
-    """Find the k nearest vectors of length 1 for each query, by Euclidean distance.
+    """Find the k nearest vectors to each query, by Euclidean distance; all must be unit vectors.
 
-    Return the distances, in ascending order, and the rows of `vectors`; ties are sorted by row. If
-    `rows` is given, in ascending order, only these are searched. The distance √(2 − 2 · cosine) is
-    computed in the precision of the queries X.
+    Return the distances, in ascending order, and the rows of `vectors`; ties are sorted by row.
+    `rows` (ascending) restricts the search to these rows. The distance is √(2 - 2 · cosine), with
+    cosines computed in the precision of the queries X.
     """
     labels = np.arange(len(vectors)) if rows is None else rows
     k = min(k, len(labels))
@@ -77,7 +77,7 @@ def nearest_by_distance(
         top = TopK(len(X[block]), k, X.dtype)
         for begin in range(0, len(labels), step):
             part = labels[begin : begin + step]
-            # Unlike an array of rows, a slice does not copy a memory-mapped file.
+            # Use a slice if possible: unlike an index array, it does not copy the vectors.
             some = vectors[begin : begin + step] if rows is None else vectors[part]
             top.add(X[block] @ some.astype(X.dtype, copy=False).T, part)
         distances[block], found[block] = top.distances(), top.rows
@@ -85,15 +85,15 @@ def nearest_by_distance(
 
 
 def query_blocks(count: int, k: int) -> list[slice]:
-    """Split the queries into blocks, smaller ones for a large k, so that memory stays bounded."""
+    """Split the queries into blocks; a large k makes blocks smaller, to limit memory use."""
     size = max(1, QUERY_ROWS * GALLERY_ROWS // max(GALLERY_ROWS, k))
     return [slice(start, start + size) for start in range(0, count, size)]
 
 
 class TopK:
-    """The k highest cosines of each query, and their rows, from a gallery that is read in parts.
+    """Highest k cosines of each query and their gallery rows, updated one gallery part at a time.
 
-    `cosines` (count, k) is in descending order and starts as -inf; `rows` (count, k) starts as -1.
+    `cosines` (count, k) is in descending order, padded with -inf, and `rows` (count, k) with -1.
     """
 
     def __init__(self, count: int, k: int, dtype: DTypeLike = np.float32) -> None:
@@ -102,13 +102,13 @@ class TopK:
         self._is_empty = True
 
     def add(self, similar: NDArray[Any], rows: Rows) -> None:
-        """Add the cosines (count, m) to the next part of the gallery, whose rows (m,) ascend."""
+        """Update with the cosines (count, m) of the gallery's next m rows, in ascending order."""
         count, k = self.cosines.shape
         if self._is_empty:
             place = -min(k, len(rows))
             low = np.partition(similar, place, axis=1)[:, place]
             self._is_empty = False
-        else:  # at an equal cosine, the earlier row comes first
+        else:  # on a tie with the k-th cosine, the earlier row stays
             low = np.nextafter(self.cosines[:, -1], similar.dtype.type(np.inf))
         (candidates,) = np.nonzero((similar >= low[:, None]).ravel())
         if not len(candidates):
@@ -124,5 +124,5 @@ class TopK:
         self.cosines, self.rows = values[best], labels[best]
 
     def distances(self) -> NDArray[np.float64]:
-        """Convert the cosines to Euclidean distances."""
+        """Return the Euclidean distances that correspond to the cosines."""
         return np.sqrt(np.maximum(2 - 2 * self.cosines.astype(np.float64), 0))
