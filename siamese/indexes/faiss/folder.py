@@ -1,7 +1,7 @@
-"""A folder with a manifest that names its files and their checksums.
+"""Folder of an index: its files, and a manifest with their names and checksums.
 
-A new version of the files gets new names. Then the manifest is replaced, and only then are the old
-files deleted. So a reader always finds one complete version, even after an interruption.
+A writer first writes new files under new names, then replaces the manifest, and finally deletes the
+old files. A reader thus always finds a complete version, even after an interruption.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from siamese.utils.artefacts import INDEXES, MANIFEST, require_artefact
 from siamese.utils.files import atomic_path, lock_folder, require_writable
 
 FORMAT = 1
-"""Version of the format; a newer one is refused."""
+"""Version of the folder format; reading a newer version is an error."""
 
 SUFFIXES = {"vectors": ".faiss", "pictures": ".arrow"}
-"""The files of an index, by their names in the manifest."""
+"""Suffixes of an index's files, by the keys of `Manifest.files`."""
 
 T = TypeVar("T")
 
 
 class ManifestFile(msgspec.Struct, frozen=True):
-    """Name, size and XXH3 checksum of a file of the folder.
+    """Name, size in bytes and hexadecimal XXH3 checksum of a file in the folder.
 
-    The checksum, in hexadecimal digits, finds damage. It does not protect from an attacker, so
-    reading must be safe whatever the file holds.
+    The checksum detects damage but not tampering, so reading must be safe whatever the file
+    contains.
     """
 
     name: str
@@ -44,10 +44,10 @@ class ManifestFile(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The contents of ``manifest.json``.
+    """Contents of ``manifest.json``.
 
-    `rows` includes the rows of removed pictures. `unmeasured` rows were added since recall was
-    measured. `versions` are those of the packages that wrote the folder.
+    `rows` is the number of rows, including those of removed pictures, and `unmeasured` the number
+    added since recall was last measured. `versions` gives the packages that wrote the folder.
     """
 
     format: int
@@ -66,15 +66,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_folder(folder: Path, read: Callable[[Manifest, Path, Path], T]) -> T:
-    """Check the files of a folder, and return `read(manifest, vectors_path, pictures_path)`.
+    """Check the files in a folder, and return `read(manifest, vectors_path, pictures_path)`.
 
-    If `read` raises a `ValueError`, the folder is reported as damaged.
+    If a check fails or `read` raises a `ValueError`, an `InputError` reports the damage.
     """
     require_artefact(folder, "an index", *INDEXES)
     while True:
         manifest = _read_manifest(folder)
         try:
-            # Files are safe to read whatever they hold, so reading need not wait for checksums.
+            # Reading is safe whatever the files contain, so it need not wait for the checksums.
             with ThreadPoolExecutor() as pool:
                 checks = [pool.submit(_check_file, folder, manifest, name) for name in SUFFIXES]
                 try:
@@ -83,10 +83,10 @@ def read_folder(folder: Path, read: Callable[[Manifest, Path, Path], T]) -> T:
                     )
                 finally:
                     for check in checks:
-                        check.result()  # the better explanation if both fail
+                        check.result()  # if reading fails too, this error explains why
         except (OSError, ValueError) as error:
             if manifest != _read_manifest(folder):
-                continue  # it was replaced during reading
+                continue  # the index was replaced while it was read
             if isinstance(error, FileNotFoundError):
                 reason = f"{Path(error.filename).name} is missing"
             elif isinstance(error, OSError):
@@ -99,7 +99,7 @@ def read_folder(folder: Path, read: Callable[[Manifest, Path, Path], T]) -> T:
 
 
 def require_index_folder(folder: Path) -> None:
-    """Check, before long work, that an index can be written to a folder."""
+    """Check that an index can be written to a folder; call this before any long work."""
     require_artefact(folder, "an index", *INDEXES)
     require_writable(folder / MANIFEST)
     others = [
@@ -120,14 +120,14 @@ def write_folder(
     *,
     replaces: str | None = None,
 ) -> dict[str, ManifestFile]:
-    """Write the files of an index with `writers`, then the manifest, and return its `files`.
+    """Write the files of an index with `writers`, then the manifest; return the files' entries.
 
-    `replaces` is the vectors file that the folder is expected to have; if it has another one,
-    another run has changed the folder, and an `InputError` is raised.
+    `replaces`, if given, is the expected name of the folder's current vectors file. A different
+    name means that another process has changed the index, and raises an `InputError`.
     """
     require_index_folder(folder)
     with lock_folder(folder):
-        for temporary in folder.glob(".*.tmp"):  # of a killed run
+        for temporary in folder.glob(".*.tmp"):  # left by a killed process
             shutil.rmtree(temporary, ignore_errors=True)
         if replaces is not None and _read_manifest(folder).files["vectors"].name != replaces:
             raise InputError(
@@ -153,9 +153,9 @@ def write_folder(
 
 
 def checksum(path: Path) -> str:
-    """Return the XXH3 of a file.
+    """Return the XXH3 checksum of a file, in hexadecimal.
 
-    It is read in parts, because mapped pages would count as memory of this process.
+    The file is read in blocks, because mapped pages would count as memory of this process.
     """
     import xxhash
 
@@ -198,15 +198,15 @@ def _read_manifest(folder: Path) -> Manifest:
 
 
 def _file_path(folder: Path, manifest: Manifest, name: str) -> Path:
-    """Return the path of a file in the manifest, or raise a `ValueError` if it is not allowed."""
+    """Return the path of a file in the manifest; raise a `ValueError` if it is not allowed."""
     file = manifest.files.get(name)
     if file is None:
         raise ValueError(f"{MANIFEST} has no {name} file")
-    # Only a plain name that is not a link, so that no path leads out of the folder.
+    # Only plain names of files that are not links, so that no path points outside the folder.
     path = folder / file.name
     if not _OWN_FILE.fullmatch(file.name) or path.is_symlink():
         raise ValueError(f"{MANIFEST} names {file.name!r}, which is not a file of an index")
-    if path.exists() and not path.is_file():  # reading a pipe would wait forever
+    if path.exists() and not path.is_file():  # reading a pipe would block forever
         raise ValueError(f"{file.name} is not a regular file")
     return path
 

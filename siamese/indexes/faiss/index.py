@@ -1,4 +1,4 @@
-"""The index for many pictures: FAISS files that are mapped into memory."""
+"""Index for many pictures, in memory-mapped FAISS files."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
     import faiss
 
 MIN_RECALL = 0.98
-"""Default of the least share of the 10 nearest pictures that a search must find."""
+"""Default minimum recall@10, the fraction of the 10 nearest pictures that a search must find."""
 
 CACHED_VIEWS = 8
-"""Number of filters whose view of the vectors is cached."""
+"""Number of label filters whose views are cached."""
 
 MANY_REMOVED = 0.2
-"""Share of removed rows above which `FaissIndex.save` builds the graph again."""
+"""Fraction of removed rows above which `FaissIndex.save` rebuilds a graph."""
 
 MANY_ADDED = 0.05
-"""Share of added rows above which `FaissIndex.save` measures recall again."""
+"""Fraction of added rows above which `FaissIndex.save` remeasures a graph's recall."""
 
 
 class FaissIndex:
-    """Index in a folder, exact for few pictures, a graph for many; see `Index`.
+    """FAISS index in a folder: exact search for few pictures, a graph for many; see `Index`.
 
-    Created by `build` or `open`. A search finds at least the share `min_recall` of the 10 nearest
-    pictures; `save` ensures it. A removed picture keeps its row, which no search finds, until so
-    many are removed that `save` builds the index again.
+    Create one with `build` or `open`. `save` keeps recall@10 at or above `min_recall`. Removed
+    pictures are hidden from searches but keep their rows until `save` rebuilds the index, under the
+    conditions described there.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class FaissIndex:
         min_recall: float = MIN_RECALL,
         augmented: bool = False,
     ) -> FaissIndex:
-        """Build an index in memory, and report its layout on standard error."""
+        """Build an index in memory, and print its layout to standard error."""
         data = np.asarray(vectors, np.float32)
         if not data.size:
             raise InputError("no pictures to index")
@@ -106,7 +106,7 @@ class FaissIndex:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FaissIndex:
-        """Open a folder, without reading its vectors into memory."""
+        """Open the index in a folder, memory-mapping its vectors."""
         folder = Path(path)
 
         def read(manifest: Manifest, vectors_path: Path, pictures_path: Path) -> FaissIndex:
@@ -148,7 +148,7 @@ class FaissIndex:
     def query(
         self, X: ArrayLike, k: int = 10, labels: LabelFilter = EVERYTHING
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find about `layout.recall` of the nearest neighbours; with a filter, all of them."""
+        """Find neighbours: exactly with a filter, else with a recall of about `layout.recall`."""
         X = check_queries(np.ascontiguousarray(X, np.float32), k, self)
         view = self._view(labels)
         distances, rows = view.search(X, min(k, view.count))
@@ -158,7 +158,7 @@ class FaissIndex:
         return self._pictures.metadata_of(rows)
 
     def vectors(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """Return the vectors of some rows; a graph stores them with 11 or 8 bits of precision."""
+        """Return the vectors of the given rows; a graph stores them with only 11 or 8 bits."""
         return decode(self._vectors, np.asarray(rows, np.intp))
 
     def find(self, *, item_id: str | None = None, filename: str | None = None) -> NDArray[np.intp]:
@@ -185,7 +185,7 @@ class FaissIndex:
         )
         count = len(self._pictures)
         index = self._vectors
-        if self._is_mapped:  # other processes read the file
+        if self._is_mapped:  # other processes may be reading its file
             index = copy_to_memory(index)
         index.add(data)
         self._unmeasured += len(data)
@@ -196,10 +196,10 @@ class FaissIndex:
         self._set(self._vectors, self._pictures.remove(rows), is_mapped=self._is_mapped)
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Write the index, unless another run has changed it since it was opened.
+        """Write the index; raise an `InputError` if its folder has changed since it was opened.
 
-        If many pictures were added, recall is measured again. If recall is too low or many pictures
-        were removed, the vectors are built again.
+        The recall of a graph is remeasured if many pictures were added, and the graph is rebuilt if
+        recall is too low or many were removed. An exact index is rebuilt if any were removed.
         """
         import faiss
 
@@ -241,7 +241,7 @@ class FaissIndex:
         self._views: dict[LabelFilter, FilteredView] = {}
 
     def _view(self, labels: LabelFilter) -> FilteredView:
-        """Return the vectors that a search may find; those of the last filters are cached."""
+        """Return a view of the vectors that match a filter; the most recent views are cached."""
         views = self._views
         if (view := views.get(labels)) is None:
             mask = self._pictures.is_present
@@ -250,7 +250,7 @@ class FaissIndex:
             view = FilteredView(
                 self._vectors, mask, self.layout.ef_search, is_filtered=bool(labels)
             )
-            # A new dictionary, because other threads may read the old one.
+            # Replace the dictionary, because other threads may be reading the old one.
             self._views = dict([*views.items()][1 - CACHED_VIEWS :]) | {labels: view}
         return view
 

@@ -1,7 +1,7 @@
-"""Choose how vectors are stored and searched, so that searches are fast and find enough.
+"""Choice of how vectors are stored and searched, for fast searches with sufficient recall.
 
-Few vectors are compared one by one. Many are linked in a graph, a hierarchical navigable small
-world (Malkov and Yashunin 2018, arXiv:1603.09320), and stored with 16 or 8 bits per number.
+A few vectors are compared one by one. Many are linked in a hierarchical navigable small world graph
+(HNSW; Malkov and Yashunin 2018, arXiv:1603.09320), and stored with 16 or 8 bits per number.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ if TYPE_CHECKING:
     import faiss
 
 MAX_EXACT = 10_000
-"""Up to this number of pictures, all are compared: half a millisecond for 256 dimensions."""
+"""Largest number of pictures for exact search, which takes 0.5 ms per query (256 dimensions)."""
 
 MAX_HALF_BYTES = 4 * 2**30
-"""Up to this size, vectors are stored with 16 bits per number; larger ones with 8."""
+"""Total bytes of the vectors, at 16 bits per number, above which 8 bits are tried first."""
 
 LINKS = (16, 32)
-"""Links per vector (M); the second is tried if a graph with the first finds too little."""
+"""Links per vector (M); the second value is tried if recall with the first is too low."""
 
 EF_CONSTRUCTION, EF_CONSTRUCTION_OF_MANY, MANY = 200, 160, 400_000
-"""Candidates from which the links of a vector are chosen; fewer from `MANY` vectors on, whose graph
-takes long to build."""
+"""Candidates for each vector's links (efConstruction), for ``LINKS[0]`` links. The second value is
+for `MANY` or more vectors, whose graph would otherwise take too long to build."""
 
 EF_SEARCH = (64, 96, 128, 192, 256, 384, 512)
-"""Numbers of candidates of a query (efSearch) that `tune_graph` tries."""
+"""Candidates per query (efSearch): the values that `tune_graph` tries."""
 
 TARGET_RECALL = 0.99
-"""Recall at which `tune_graph` stops."""
+"""Recall at which `tune_graph` stops, unless `min_recall` is higher."""
 
 MIN_GAIN = 0.0005
-"""Once recall suffices, `tune_graph` stops at a step that gains less than this."""
+"""Once recall reaches `min_recall`, `tune_graph` stops when a step gains less than this."""
 
 SAMPLE_SIZE = 1_000
-"""Number of queries that measure recall."""
+"""Maximum number of queries used to measure recall."""
 
 RECALL_AT = 10
 BLOCK_ROWS = 2**14
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """How vectors are stored and searched, and the measured recall.
+    """Parameters of how vectors are stored and searched, and the measured recall.
 
-    `kind` is "exact" or "graph". An exact index has a recall of 1, without `links` and `ef_search`.
+    `kind` is "exact" or "graph". For "exact", `recall` is 1, and `links` and `ef_search` are 0.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def build_vectors(vectors: NDArray[np.float32], min_recall: float) -> tuple[faiss.Index, Layout]:
-    """Build a FAISS index that finds at least `min_recall` of the 10 nearest vectors."""
+    """Build a FAISS index with a recall@10 of at least `min_recall`; return it and its layout."""
     import faiss
 
     count, size = vectors.shape
@@ -101,14 +101,14 @@ def build_vectors(vectors: NDArray[np.float32], min_recall: float) -> tuple[fais
 
 
 def build_graph(vectors: NDArray[np.float32], bits: int, links: int) -> faiss.IndexHNSWSQ:
-    """Link vectors in a graph, and show progress."""
+    """Build a graph index of the vectors, showing a progress bar."""
     import faiss
 
     quantizers = {8: faiss.ScalarQuantizer.QT_8bit, 16: faiss.ScalarQuantizer.QT_fp16}
     graph = faiss.IndexHNSWSQ(vectors.shape[1], quantizers[bits], links)
     ef_construction = EF_CONSTRUCTION if len(vectors) < MANY else EF_CONSTRUCTION_OF_MANY
     graph.hnsw.efConstruction = ef_construction * links // LINKS[0]
-    graph.train(vectors[:: -(-len(vectors) // 2**17)])  # learns the range of each dimension
+    graph.train(vectors[:: -(-len(vectors) // 2**17)])  # learn the range of each dimension
     with progress_bar("linking", len(vectors)) as bar:
         for start in range(0, len(vectors), BLOCK_ROWS):
             graph.add(np.ascontiguousarray(vectors[start : start + BLOCK_ROWS], np.float32))
@@ -117,7 +117,7 @@ def build_graph(vectors: NDArray[np.float32], bits: int, links: int) -> faiss.In
 
 
 def tune_graph(graph: faiss.IndexHNSWSQ, sample: RecallSample, min_recall: float) -> Layout:
-    """Set the lowest efSearch that finds enough, and return it with the measured recall."""
+    """Raise efSearch until recall suffices; return the layout with efSearch and recall."""
     recall = 0.0
     for ef_search in EF_SEARCH:
         last_recall = recall
@@ -128,16 +128,16 @@ def tune_graph(graph: faiss.IndexHNSWSQ, sample: RecallSample, min_recall: float
         if min_recall <= recall < last_recall + MIN_GAIN:
             break
     bits = 8 * codes_of(graph).shape[1] // graph.d
-    links = graph.hnsw.nb_neighbors(1)  # on level 1, which has M; level 0 has twice as many
+    links = graph.hnsw.nb_neighbors(1)  # M on level 1; level 0 has twice as many
     return Layout("graph", bits, links, ef_search, recall, len(sample.queries))
 
 
 class RecallSample:
-    """Queries that measure recall, with their true nearest neighbours.
+    """Sample of queries, with the distances of their true neighbours, for measuring recall.
 
-    A vector of the index itself would be too easy to find. So a query relates to a vector as its
-    two nearest neighbours relate to each other, ``v_i + v_j - v_k``: it is as far from the index as
-    a new photo of a known item.
+    Vectors of the index itself would be too easy to find. Instead, a query is ``v_i + v_j - v_k``,
+    scaled to unit length, where v_j and v_k are the two nearest neighbours of v_i. It is about as
+    far from the indexed vectors as a new photo of a known item.
     """
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
@@ -153,9 +153,9 @@ class RecallSample:
         self._farthest = self._squared_distances(near[:, -1:]) + 1e-6
 
     def recall(self, rows: NDArray[np.intp]) -> float:
-        """Return the share of rows that are as near as the k nearest; a row of -1 is a miss.
+        """Return the recall of the found rows, of shape (n, k), where -1 is a miss.
 
-        Distances are compared, not rows, because of equal vectors any may be found.
+        A row is correct if no farther than the true k-th neighbour, so equal vectors all count.
         """
         distances = self._squared_distances(np.maximum(rows, 0))
         return float(((distances <= self._farthest) & (rows >= 0)).mean())

@@ -1,1 +1,1 @@
-"""The index in a Milvus collection, on a server or in a Milvus Lite folder."""
+"""Milvus backend: an index in a collection, on a server or in a Milvus Lite folder."""

@@ -1,4 +1,4 @@
-"""The Milvus backend."""
+"""Backend for Milvus collections."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from siamese.indexes.milvus.index import MilvusIndex
 from siamese.indexes.place import COLLECTION, Place
 from siamese.models.facts import ModelFacts
 
-WATCH_SECONDS = 10.0  # timeout of each request of `MilvusBackend.watch`
+WATCH_SECONDS = 10.0  # timeout of each request that `MilvusBackend.watch` sends
 
 
 class MilvusBackend(Backend):
-    """Collections on a Milvus server or in a Milvus Lite folder; see `MilvusIndex`.
+    """Backend for collections on a Milvus server or in a Milvus Lite folder; see `MilvusIndex`.
 
-    It does not support "augment": adding or removing one picture would change the vectors of its
-    neighbours.
+    The option "augment" is not supported, because adding or removing a picture would change the
+    vectors of its neighbours.
     """
 
     name = "milvus"
@@ -67,7 +67,7 @@ class MilvusBackend(Backend):
             try:
                 connection = connection or Connection(place, must_exist=True)
                 described = connection.describe(collection, timeout=WATCH_SECONDS, retry=False)
-            except InputError:  # the next search reports it
+            except InputError:  # the next search reports the error
                 connection = None
                 return None
             # Every build creates a collection with a new name.

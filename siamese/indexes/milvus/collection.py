@@ -1,4 +1,4 @@
-"""The Milvus collection of an index: build, check, read and change it."""
+"""Milvus collections that hold an index: building, checking, reading and changing them."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from siamese.indexes.place import COLLECTION, Place
 from siamese.models.facts import ModelFacts
 from siamese.utils.files import require_writable
 
-FORMAT = 1  # version of the format of a collection
-PROPERTY = "siamese"  # property of the collection that holds the format and `ModelFacts` as JSON
-MAX_RESULTS = 16_384  # of one search or query, a limit of Milvus
-STALE_SECONDS = 86_400  # an unfinished collection that is older must be from a killed build
+FORMAT = 1  # version of the collection format
+PROPERTY = "siamese"  # collection property with the format and `ModelFacts` as JSON
+MAX_RESULTS = 16_384  # Milvus's limit on the results of one search or query
+STALE_SECONDS = 86_400  # an unused collection this old is from a killed build, not a running one
 
 
 class Collection:
-    """An open collection of Milvus that holds an index.
+    """Open Milvus collection that holds an index.
 
-    It does not follow the alias when a new build moves that to another collection, which may be of
-    another model.
+    When a new build moves the alias to another collection, this object keeps referring to the old
+    one, because the new one may have been built with a different model.
 
     Attributes
     ----------
     name : str
-        The name of the collection, which is not the alias.
+        Real name of the collection, not its alias.
     label : str
-        Name of the index for messages.
+        Name of the index in messages.
     max_vectors : int
-        Largest number of vectors in a message.
+        Maximum number of vectors per message.
     """
 
     def __init__(self, connection: Connection, alias: str) -> None:
@@ -67,7 +67,7 @@ class Collection:
         connection.call("load_collection", self.name, timeout=LOAD_SECONDS)
 
     def _read_model(self, description: dict[str, Any]) -> ModelFacts:
-        """Check that the collection is an index, and return the facts about its model."""
+        """Return the facts about the model; raise an `InputError` if this is not a valid index."""
         try:
             stored = json.loads(description["properties"][PROPERTY])
             number, facts = stored["format"], stored["model"]
@@ -96,23 +96,23 @@ class Collection:
         return model
 
     def call(self, method: str, **kwargs: Any) -> Any:
-        """Call a method of `MilvusClient` for this collection; see `Connection.call`."""
+        """Call a method of `MilvusClient` on this collection; see `Connection.call`."""
         return self.connection.call(method, self.name, **kwargs)
 
     def count(self, expression: str) -> int:
-        """Count the rows that match a filter."""
+        """Count the rows that match a filter expression."""
         (row,) = self.query(expression, ["count(*)"])
         return int(row["count(*)"])
 
     def query(self, expression: str, fields: list[str]) -> list[dict[str, Any]]:
-        """Read fields of all rows that match a filter, with the latest changes of all clients."""
+        """Read fields of all matching rows, including the latest changes by any client."""
         return list(
             self.call("query", filter=expression, output_fields=fields, consistency_level="Strong")
         )
 
     def walk(self, fields: list[str], expression: str = "") -> Iterator[list[dict[str, Any]]]:
-        """Iterate over the rows that match a filter, in batches, by ascending key."""
-        # Milvus Lite scans the whole collection for each batch.
+        """Iterate over batches of the matching rows, by ascending key."""
+        # Milvus Lite scans the whole collection for each batch, so its batches are large.
         size = MAX_RESULTS if self.connection.is_lite else 4000
         if "vector" in fields:
             size = min(size, self.max_vectors)
@@ -131,7 +131,7 @@ class Collection:
             yield batch
 
     def get(self, keys: ArrayLike, fields: list[str]) -> list[dict[str, Any]]:
-        """Read fields of some rows, in the order of their keys; all of them must exist."""
+        """Read fields of the rows with the given keys, in order; a missing row is an error."""
         keys = np.asarray(keys, np.intp)
         unique = np.unique(keys).tolist()
         by_key: dict[int, dict[str, Any]] = {}
@@ -146,13 +146,13 @@ class Collection:
         return [by_key[key] for key in keys.tolist()]
 
     def delete(self, keys: ArrayLike) -> None:
-        """Delete rows, ignoring missing ones."""
+        """Delete the rows with the given keys, ignoring missing ones."""
         for chunk in chunks(np.asarray(keys, np.intp).tolist(), MESSAGE_ROWS):
             self.call("delete", ids=chunk)
 
 
 def require_place(uri: Place, alias: str) -> None:
-    """Check, before long work, that a collection can be created at a place."""
+    """Check that a collection can be created; call this before any long work."""
     if not re.fullmatch(r"[A-Za-z_]\w{0,199}", alias, re.ASCII):
         raise InputError(
             f"--collection {alias!r}: invalid name; use at most 200 letters, digits and "
@@ -161,13 +161,13 @@ def require_place(uri: Place, alias: str) -> None:
     if is_milvus(uri):
         Connection(uri)
     else:
-        require_writable(Path(uri))  # Milvus Lite would start in any folder, even among photos
+        require_writable(Path(uri))  # Milvus Lite would accept any folder, even one of photos
 
 
 def replace_collection(
     connection: Connection, alias: str, rows: Iterable[Row], model: ModelFacts
 ) -> None:
-    """Build a collection while the current one is in use, then move the alias to it."""
+    """Build a new collection while the old one stays in use, then move the alias to the new one."""
     current = connection.describe(alias)
     if current and current["collection_name"] == alias:
         raise InputError(
@@ -181,7 +181,7 @@ def replace_collection(
         connection.call("flush", name, timeout=LOAD_SECONDS)
         connection.call("alter_alias" if current else "create_alias", name, alias)
     except BaseException:
-        with suppress(InputError):  # report the first error
+        with suppress(InputError):  # report the original error instead
             connection.call("drop_collection", name, retry=False)
         raise
     for other in connection.call("list_collections"):
@@ -194,7 +194,7 @@ def replace_collection(
 
 
 def create_collection(connection: Connection, name: str, model: ModelFacts) -> None:
-    """Create an empty collection with the fields and indexes of `MilvusIndex`, and load it."""
+    """Create and load an empty collection with the fields and indexes that `MilvusIndex` needs."""
     from pymilvus import DataType, MilvusClient
 
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -213,8 +213,8 @@ def create_collection(connection: Connection, name: str, model: ModelFacts) -> N
 
     indexes = MilvusClient.prepare_index_params()
     if connection.is_lite:
-        # Milvus Lite scans all pictures whatever the index is, so the exact one costs nothing.
-        # There are no other indexes, because a damaged file of one would crash the process.
+        # Milvus Lite scans all pictures whatever the index type, so exact search costs no more.
+        # Other fields have no index, because a damaged index file would crash the process.
         indexes.add_index("vector", index_type="FLAT", metric_type="L2")
     else:
         for field in ("item_id", "filename", "labels"):
@@ -226,18 +226,18 @@ def create_collection(connection: Connection, name: str, model: ModelFacts) -> N
         name,
         schema=schema,
         properties={PROPERTY: json.dumps({"format": FORMAT, "model": model.as_dict()})},
-        consistency_level="Session",  # a client sees its own changes at once
+        consistency_level="Session",  # clients see their own changes immediately
     )
-    connection.call("create_index", name, indexes, sync=False)  # nothing to wait for yet
+    connection.call("create_index", name, indexes, sync=False)  # empty, so do not wait
     connection.call("load_collection", name, timeout=LOAD_SECONDS)
 
 
 def upsert(connection: Connection, collection: str, rows: Iterable[Row]) -> None:
-    """Add rows to a collection, or replace those with the same keys."""
+    """Add rows to a collection, replacing existing rows with the same keys."""
     for message in split_messages(rows):
         connection.call("upsert", collection, message)
 
 
 def chunks(sequence: Any, size: int) -> Iterator[Any]:
-    """Divide a sequence into slices of at most `size`."""
+    """Split a sequence into slices of at most `size` elements."""
     return (sequence[start : start + size] for start in range(0, len(sequence), size))

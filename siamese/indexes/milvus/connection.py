@@ -1,4 +1,4 @@
-"""Connect to Milvus: a server, a cluster, or Milvus Lite in a folder."""
+"""Connections to Milvus, which may be a server, a cluster, or Milvus Lite in a folder."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from siamese.indexes.milvus.lite_folder import MilvusFolder, to_printable
 from siamese.indexes.place import Place, is_address
 from siamese.utils.artefacts import INDEXES, is_milvus_folder, require_artefact
 
-CONNECT_SECONDS = 10.0  # timeout of the first request
-CALL_SECONDS = 120.0  # timeout of any other request
-LOAD_SECONDS = 1800.0  # timeout of loading or flushing a collection, which may be of any size
-RETRY_SECONDS = 60.0  # how long a request is repeated while the server is unavailable
+CONNECT_SECONDS = 10.0  # timeout for connecting
+CALL_SECONDS = 120.0  # default timeout for other requests
+LOAD_SECONDS = 1800.0  # timeout for loading or flushing a collection of any size
+RETRY_SECONDS = 60.0  # how long to retry a request while the server is unavailable
 
-# Error codes of Milvus.
+# Milvus error codes.
 _COLLECTION_NOT_FOUND = 100
 _COLLECTION_NOT_LOADED = 101
 
 
 def is_milvus(place: Place) -> bool:
-    """Check whether a place is the address of a server or a folder of Milvus Lite."""
+    """Return whether a place is a server address or a Milvus Lite folder."""
     return is_address(place) or is_milvus_folder(Path(place))
 
 
 class Connection:
-    """A client of one Milvus that repeats requests while the server is unavailable.
+    """Client of one Milvus server that retries requests while the server is unavailable.
 
-    `uri` is the path of a Milvus Lite folder, which is created unless it `must_exist`, or the
-    address of a server: ``http://host:19530``, or the same with https, tcp or unix. The environment
-    variable MILVUS_TOKEN holds the token for the server.
+    `uri` is the path of a Milvus Lite folder or the address of a server, such as
+    ``http://host:19530`` (or https, tcp or unix). A missing folder is created, unless `must_exist`
+    is true: then it is an error. The environment variable MILVUS_TOKEN may hold a server token.
 
     Attributes
     ----------
     uri : str
-        The path or address as given.
+        Path or address, as given.
     name : str
-        The same without a password, for messages.
+        The path or address without user name and password, for messages.
     is_lite : bool
-        Whether the server is Milvus Lite, in this process or in another.
+        Whether the server is Milvus Lite, in this process or another.
     """
 
     def __init__(self, uri: Place, *, must_exist: bool = False) -> None:
@@ -59,7 +59,7 @@ class Connection:
                 f"{uri}: neither a Milvus Lite folder nor the address of a Milvus server"
             )
         _import_quietly()
-        # The attribute keeps the folder open.
+        # The folder stays open as long as this attribute refers to it.
         self._folder = None if is_address(uri) else MilvusFolder.from_path(Path(uri))
         with self.input_errors():
             from pymilvus import MilvusClient
@@ -69,7 +69,7 @@ class Connection:
                 token=os.environ.get("MILVUS_TOKEN", ""),
                 timeout=CONNECT_SECONDS,
                 dedicated=True,
-                # A shared pool would consider a server unavailable for a while after its start.
+                # gRPC's shared pool would treat a server that has just started as unavailable.
                 grpc_options={"grpc.use_local_subchannel_pool": 1},
             )
             weakref.finalize(self, self._client.close)
@@ -84,9 +84,9 @@ class Connection:
         retry: bool = True,
         **kwargs: Any,
     ) -> Any:
-        """Call a method of `MilvusClient`, and repeat it while the server is unavailable.
+        """Call a method of `MilvusClient`, retrying while the server is unavailable.
 
-        It must be idempotent. The timeout is that of one attempt, in seconds.
+        The method must be idempotent. The timeout, in seconds, applies to each attempt.
         """
         from grpc import RpcError
         from pymilvus import MilvusException
@@ -100,7 +100,7 @@ class Connection:
                     return getattr(self._client, method)(*args, timeout=timeout, **kwargs)
                 except (MilvusException, RpcError) as error:
                     if _error_code(error) == _COLLECTION_NOT_LOADED and not is_loaded:
-                        # Milvus Lite unloads its collections when it restarts.
+                        # Collections are not loaded after Milvus Lite restarts.
                         self._client.load_collection(args[0], timeout=LOAD_SECONDS)
                         is_loaded = True
                         continue
@@ -110,14 +110,14 @@ class Connection:
                 wait = min(2 * wait, 8)
 
     def describe(self, collection: str, **options: Any) -> dict[str, Any] | None:
-        """Return the description of a collection, given its name or alias; None if missing."""
+        """Return the description of the collection with this name or alias, or None if missing."""
         if not self.call("has_collection", collection, **options):
             return None
         return dict(self.call("describe_collection", collection, **options))
 
     @contextmanager
     def input_errors(self) -> Iterator[None]:
-        """Turn errors of Milvus into an `InputError`."""
+        """Convert Milvus and gRPC errors raised in the block to `InputError`."""
         from grpc import FutureTimeoutError, RpcError
         from pymilvus import MilvusException
 
@@ -129,8 +129,8 @@ class Connection:
 
 
 def _import_quietly() -> None:
-    """Import pymilvus without the tracebacks that it logs in addition to raising errors."""
-    # The C++ part of grpc writes to the terminal; the first import of grpc reads this variable.
+    """Import pymilvus, and suppress the tracebacks that it logs besides raising errors."""
+    # Silences gRPC's C++ code, which reads this variable when grpc is first imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import_module("pymilvus")
     for logger in ("pymilvus", "milvus_lite", "grpc._server"):
@@ -138,7 +138,7 @@ def _import_quietly() -> None:
 
 
 def _is_unavailable(error: Exception) -> bool:
-    """Check whether the same request may succeed a little later."""
+    """Return whether a request that failed with this error may succeed if it is retried."""
     from grpc import StatusCode
     from pymilvus.client.types import Status
 
@@ -148,25 +148,25 @@ def _is_unavailable(error: Exception) -> bool:
 
 
 def _error_code(error: BaseException | None) -> Any:
-    """Return the error code of Milvus or gRPC."""
+    """Return the Milvus or gRPC code of an error, or None if it has no code."""
     from grpc import StatusCode
     from pymilvus.client.types import Status
 
     code = getattr(error, "code", None)
     code = code() if callable(code) else code
     if error and code == Status.CONNECT_FAILED:
-        # Milvus reports a wrong token as a failed connection.
+        # pymilvus reports a wrong token as a failed connection.
         cause = _error_code(error.__context__)
         return cause if cause == StatusCode.UNAUTHENTICATED else code
     return code
 
 
 def _explain(error: Exception) -> tuple[type[InputError], str]:
-    """Return the type and the text of the error to raise: what went wrong, and what to do."""
+    """Return the type and message of the error to raise in place of a Milvus or gRPC error."""
     from grpc import StatusCode
 
     code = _error_code(error)
-    details = getattr(error, "details", None)  # of an error of gRPC
+    details = getattr(error, "details", None)  # a method of gRPC errors
     message = to_printable(
         getattr(error, "message", None) or (details() if callable(details) else error)
     )

@@ -1,4 +1,4 @@
-"""The index that grows: a collection of Milvus, in a folder, on a server or on a cluster."""
+"""Index for growing galleries: a Milvus collection, in a folder, on a server or a cluster."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ from siamese.indexes.validate import check_queries
 from siamese.models.facts import ModelFacts
 from siamese.vectors.nearest import TopK, query_blocks
 
-MAX_COUNTED = 1_000_000  # largest number of pictures whose labels are counted
-MAX_COMPARED = 1_000_000  # largest number of vectors that a search fetches and compares itself
-WIDTH, MAX_WIDTH = 128, 32_768  # number of candidates of a graph search, at first and at most
-_WIDTH_PARAMETERS = {"HNSW": "ef", "DISKANN": "search_list"}  # by type of the Milvus index
-_LITE_BYTES = 2**28  # largest array of differences that Milvus Lite may compute for a search
+MAX_COUNTED = 1_000_000  # maximum number of pictures whose labels are counted
+MAX_COMPARED = 1_000_000  # maximum number of vectors to fetch and compare without Milvus
+WIDTH, MAX_WIDTH = 128, 32_768  # candidates per query of a graph search: default and maximum
+_WIDTH_PARAMETERS = {"HNSW": "ef", "DISKANN": "search_list"}  # by type of Milvus index
+_LITE_BYTES = 2**28  # maximum size of the array of differences in a Milvus Lite search
 _Neighbours: TypeAlias = list[tuple[NDArray[np.float64], list[int]]]
 
 
 class MilvusIndex:
-    """Index in a collection of Milvus; see `Index`.
+    """Index in a Milvus collection; see `Index`.
 
-    Created by `build` or `open`. A picture is a `Row` of the collection, and its row in the index
-    is its `picture_key`. The name of the collection is an alias, so that a new one can replace it
-    in one step. All processes see a change at once; `save` waits until it is on the server's disk.
+    Create one with `build` or `open`. A picture is stored as a `Row`; its row number, as returned
+    by `query`, is its `picture_key`. The collection has an alias, which a rebuild moves to a new
+    collection in one step. Changes are applied at once; `save` waits until they are on disk.
     """
 
     augmented = False
@@ -62,7 +62,7 @@ class MilvusIndex:
         self.name = collection.label
         self.model: ModelFacts | None = collection.model
         index_type = collection.call("describe_index", index_name="vector")["index_type"]
-        # Variants, such as HNSW_SQ, have the same parameter.
+        # Variants such as HNSW_SQ have the same parameter.
         self._width_parameter = _WIDTH_PARAMETERS.get(index_type.partition("_")[0])
 
     @classmethod
@@ -76,10 +76,10 @@ class MilvusIndex:
         uri: Place,
         collection: str = COLLECTION,
     ) -> MilvusIndex:
-        """Build an index that replaces the collection of the same name when it is complete.
+        """Build an index; once complete, it replaces any index in the collection of this name.
 
         See `Backend.build` for the arguments, and `Connection` for `uri`. If a picture occurs
-        twice, the last one counts.
+        twice, the last occurrence is used.
         """
         data = np.ascontiguousarray(vectors, np.float32)
         if not data.size:
@@ -95,9 +95,9 @@ class MilvusIndex:
 
     @classmethod
     def open(cls, uri: Place, collection: str = COLLECTION) -> MilvusIndex:
-        """Open a collection that `build` created; see `Connection` for `uri`."""
+        """Open the index in a collection that `build` created; see `Connection` for `uri`."""
         index = cls(Collection(Connection(uri, must_exist=True), collection))
-        # Milvus Lite opens some damaged collections as empty ones.
+        # Milvus Lite opens some damaged collections as if they were empty.
         if not len(index):
             raise InputError(f"{index.name}: the collection is empty; index again")
         return index
@@ -114,8 +114,8 @@ class MilvusIndex:
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the nearest neighbours; see `Index.query`.
 
-        If Milvus finds too few pictures, it searches again with more candidates. If these are
-        still too few, or k is more than `MAX_RESULTS`, all vectors are fetched and compared.
+        If a graph search finds too few pictures, it is repeated with more candidates. If there are
+        still too few, or k > `MAX_RESULTS`, all matching vectors are fetched and compared.
         """
         queries = check_queries(np.asarray(X, np.float32), k, self)
         expression = filter_expression(labels)
@@ -135,7 +135,7 @@ class MilvusIndex:
         return distances, keys
 
     def _search(self, X: NDArray[np.float32], k: int, expression: str, width: int) -> _Neighbours:
-        """Return the distances and keys of the pictures that Milvus finds for each query."""
+        """Search with Milvus, and return the distances and keys of the pictures for each query."""
         collection = self._collection
         size = min(MESSAGE_ROWS, MESSAGE_BYTES // (16 * k), collection.max_vectors)
         if collection.connection.is_lite:
@@ -150,7 +150,7 @@ class MilvusIndex:
                 anns_field="vector",
                 filter=expression,
                 limit=k,
-                output_fields=["id"],  # by default Milvus Lite returns all, even the vectors
+                output_fields=["id"],  # by default, Milvus Lite returns all fields, even the vector
                 search_params={"metric_type": "L2", "params": parameters},
             )
             for answer in answers:
@@ -165,7 +165,7 @@ class MilvusIndex:
     def _compare_all(
         self, X: NDArray[np.float32], k: int, expression: str, count: int
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find the nearest of all pictures that match a filter, without an index of Milvus."""
+        """Find the nearest matching pictures by fetching and comparing all matching vectors."""
         if count > MAX_COMPARED:
             raise InputError(
                 f"{self._collection.label}: {k:,} results are too many: Milvus finds at most "
@@ -181,7 +181,7 @@ class MilvusIndex:
                 top.add(X[block] @ vectors.T, keys)
         distances = np.concatenate([top.distances() for top in tops])
         keys = np.concatenate([top.rows for top in tops])
-        is_found = keys[0] >= 0  # pictures may have been removed since they were counted
+        is_found = keys[0] >= 0  # pictures may have been removed since counting
         return distances[:, is_found], keys[:, is_found]
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
@@ -214,7 +214,7 @@ class MilvusIndex:
         return np.array([sizes[item_id] for item_id in item_ids], np.intp)
 
     def label_counts(self) -> dict[str, int]:
-        """Count the labels of the first `MAX_COUNTED` pictures; see `Index.label_counts`."""
+        """Count the labels of at most `MAX_COUNTED` pictures; see `Index.label_counts`."""
         counts: Counter[str] = Counter()
         rows = chain.from_iterable(self._collection.walk(["labels"]))
         for row in islice(rows, MAX_COUNTED):
@@ -233,9 +233,9 @@ class MilvusIndex:
         metadata: Sequence[Mapping[str, Any]],
         contents: Sequence[bytes] | None = None,
     ) -> NDArray[np.intp]:
-        """Add pictures, or replace those that exist; see `Index.add`.
+        """Add pictures, replacing any that are already in the index; see `Index.add`.
 
-        After a failure some pictures may have been added; add all of them again.
+        A failed call may have added some of the pictures; add all of them again.
         """
         collection = self._collection
         data = np.asarray(vectors, np.float32)
@@ -255,7 +255,7 @@ class MilvusIndex:
         self._collection.delete(rows)
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Wait until the server has written all changes to its disk."""
+        """Wait until the server has written all changes to disk; an index cannot be copied."""
         if path is not None and os.fspath(path) not in (self._collection.connection.uri, self.name):
             raise InputError(
                 f"{self.name}: a Milvus index cannot be copied to {path}; index again with "

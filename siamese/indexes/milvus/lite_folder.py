@@ -1,4 +1,4 @@
-"""Milvus Lite: a small Milvus inside this process, with its collections in a folder."""
+"""Milvus Lite, a small Milvus server within this process that stores collections in a folder."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class MilvusFolder:
-    """A folder of Milvus Lite, served by a thread of this process while this object lives.
+    """Milvus Lite folder, served by a thread of this process while this object exists.
 
-    The server listens on a socket in a private folder, because any user of the machine could
-    connect to a port. `address` is that of the socket, for `pymilvus.MilvusClient`.
+    The server listens on a Unix socket in a private folder, because any user of the machine could
+    connect to a port. `address` is the socket's address, for `pymilvus.MilvusClient`.
     """
 
     _running: ClassVar = weakref.WeakValueDictionary[Path, "MilvusFolder"]()
@@ -29,7 +29,7 @@ class MilvusFolder:
 
     @classmethod
     def from_path(cls, path: Path) -> MilvusFolder:
-        """Return the running server of a folder, or start one."""
+        """Return the object that is already serving a folder, or start serving it."""
         path = path.absolute()
         with cls._starting:
             running = cls._running.get(path)
@@ -72,14 +72,14 @@ def _stop(server: grpc.Server, database: MilvusLite, sockets: str) -> None:
 
 
 def _check_manifests(folder: Path) -> None:
-    """Raise an `InputError` if the manifest of a collection is damaged or a file is missing.
+    """Raise an `InputError` if a collection's manifest is damaged or a file in it is missing.
 
-    Milvus Lite would use an older manifest, and delete the files that are not in it.
+    Milvus Lite would fall back to an older manifest and delete the files that are not in that one.
     """
     for collection in sorted((folder / "collections").glob("*")):
         path = collection / "manifest.json"
         if not path.exists() and not path.with_suffix(".json.prev").exists():
-            continue  # a collection that was never written to
+            continue  # nothing has been written to the collection yet
         try:
             partitions = json.loads(path.read_bytes())["partitions"]
             for name, partition in partitions.items():
@@ -92,6 +92,6 @@ def _check_manifests(folder: Path) -> None:
 
 
 def to_printable(message: object) -> str:
-    """Shorten a library's message to one printable line, because it may quote a damaged file."""
+    """Make a library's message, which may quote a damaged file, one short printable line."""
     line = " ".join(str(message).split())
     return "".join(letter if letter.isprintable() else "?" for letter in line)[:300]

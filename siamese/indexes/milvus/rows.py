@@ -1,4 +1,4 @@
-"""A picture as a row of a Milvus collection, and filters in the language of Milvus."""
+"""Rows of a Milvus collection, and Milvus filter expressions."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from siamese.indexes.label_filter import LabelFilter
 from siamese.indexes.validate import check_pictures
 from siamese.models.facts import ModelFacts
 
-MESSAGE_BYTES = 16 * 2**20  # a server accepts 64 MB, but rows are sent with some overhead
-MESSAGE_ROWS = 1000  # largest number of rows in a message
-MAX_TEXT_BYTES = 4096  # longest item id, filename or label
-MAX_LABELS = 4096  # largest number of labels of a picture
+MESSAGE_BYTES = 16 * 2**20  # below the server's limit of 64 MB, since encoding has some overhead
+MESSAGE_ROWS = 1000  # maximum number of rows per message
+MAX_TEXT_BYTES = 4096  # maximum length of an item id, filename or label in UTF-8
+MAX_LABELS = 4096  # maximum number of labels per picture
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 
 class Row(Metadata):
-    """A picture; `content` is the hash of its file in hexadecimal digits, or empty."""
+    """Row of a picture; `content` is the hexadecimal hash of its file, or empty if unknown."""
 
     id: int
     content: str
@@ -32,10 +32,10 @@ class Row(Metadata):
 
 
 def picture_key(item_id: str, filename: str) -> int:
-    """Return the primary key of a picture: 63 bits of BLAKE2b of its item and filename.
+    """Return the primary key of a picture: 63 bits of the BLAKE2b hash of item and filename.
 
-    Among n pictures, two have the same key with a probability of about ``n² / 2⁶⁴``: 5 · 10⁻⁸ for
-    a million, 5 % for a thousand million.
+    The probability that any two of n pictures share a key is about ``n² / 2⁶⁴``: 5 · 10⁻⁸ for a
+    million pictures, 5 % for a billion.
 
     Examples
     --------
@@ -52,9 +52,10 @@ def create_rows(
     contents: Sequence[bytes] | None,
     model: ModelFacts | None,
 ) -> dict[int, Row]:
-    """Check pictures and return their rows by key; if a picture occurs twice, the last one counts.
+    """Check pictures and return their rows by key, keeping the last of any duplicates.
 
-    Raise a `ValueError` if the arguments do not match or Milvus cannot store a picture.
+    Raise a `ValueError` if the arguments are inconsistent, Milvus cannot store a picture, or two
+    different pictures have the same key.
     """
     pictures = check_pictures(vectors, list(metadata), model)
     if contents is None:
@@ -87,7 +88,7 @@ def _check_texts(picture: Metadata) -> None:
 
 
 def check_same_picture(row: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Raise a `ValueError` if two rows with the same key are different pictures."""
+    """Raise a `ValueError` if two rows with the same key have different items or filenames."""
     names, other_names = ((each["item_id"], each["filename"]) for each in (row, other))
     if names != other_names:
         raise ValueError(
@@ -96,7 +97,7 @@ def check_same_picture(row: Mapping[str, Any], other: Mapping[str, Any]) -> None
 
 
 def split_messages(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Divide rows into lists that are each small enough for a message."""
+    """Split rows into lists that are each small enough for one message."""
     message: list[Row] = []
     size = 0
     for row in rows:
@@ -112,12 +113,12 @@ def split_messages(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def to_metadata(row: Mapping[str, Any]) -> Metadata:
-    """Return the metadata in a row from Milvus, whose lists are not Python lists."""
+    """Convert a row read from Milvus to metadata, with the labels as a Python list."""
     return Metadata(item_id=row["item_id"], filename=row["filename"], labels=list(row["labels"]))
 
 
 def filter_expression(labels: LabelFilter) -> str:
-    """Translate a filter into the language of Milvus; empty if it matches everything.
+    """Return the Milvus expression for a label filter; it is empty if the filter is.
 
     Examples
     --------
@@ -137,12 +138,12 @@ def filter_expression(labels: LabelFilter) -> str:
 
 
 def quote_list(texts: Iterable[str]) -> str:
-    """Write a list of texts in the language of Milvus."""
+    """Return strings as a list literal for a Milvus expression."""
     return f"[{', '.join(map(quote, texts))}]"
 
 
 def quote(text: str) -> str:
-    """Write a text in the language of Milvus."""
+    """Return a text as a string literal for a Milvus expression."""
     try:
         text.encode()
     except UnicodeEncodeError:
