@@ -1,1 +1,1 @@
-"""Turn pictures into embeddings, store them and export the model."""
+"""Embed pictures, store the embeddings and export the model."""

@@ -1,4 +1,4 @@
-"""Embed every picture of a catalogue, and store the vectors as they are computed."""
+"""Embed every picture of a catalogue and store the vectors as they are computed."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The vectors of a catalogue.
+    """Vectors of a catalogue's pictures.
 
     Attributes
     ----------
     pictures : list of Picture, length n
-        The pictures that have a vector, in the order of the catalogue.
+        The pictures that have a vector, in catalogue order.
     vectors : ndarray of float32, shape (n, d)
-        Vectors of length 1, in the order of `pictures`.
+        Unit-length vectors, in the order of `pictures`.
     skipped : list of Skipped
-        The pictures without a vector, with the reasons.
+        The pictures without a vector, each with the reason.
     contents : list of bytes, length n
-        BLAKE2b digest, 16 bytes, of each file when it was embedded.
+        16-byte BLAKE2b digest of each picture's file at the time it was embedded.
     """
 
     pictures: list[Picture]
@@ -49,10 +49,10 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class EmbeddingRun:
-    """Summary of one run of `embed_into_store`.
+    """Summary of a call to `embed_into_store`.
 
-    `pictures` counts the pictures that now have a vector, and `new` those that this run embedded;
-    `skipped` lists the others. `runtime` and `precision` are None if `new` is 0.
+    `pictures` is the number of pictures with a vector, `new` the number embedded in this call, and
+    `skipped` the pictures without a vector. `runtime` and `precision` are None if `new` is 0.
     """
 
     pictures: int
@@ -65,13 +65,13 @@ class EmbeddingRun:
 
     @property
     def pictures_per_second(self) -> float:
-        """Newly embedded pictures per second."""
+        """Number of newly embedded pictures per second."""
         return self.new / self.seconds
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the document that `siamese embed --json` prints."""
+        """Return the summary as the dictionary that `siamese embed --json` prints."""
         document = asdict(self)
-        document["engine"] = document.pop("executor")  # the name that documents have always had
+        document["engine"] = document.pop("executor")  # the key's original name, kept for users
         return {**document, "pictures_per_second": self.pictures_per_second}
 
 
@@ -86,29 +86,29 @@ def embed_catalogue(
 ) -> Embeddings:
     """Embed a catalogue and return its vectors.
 
-    Pictures that cannot be used are skipped and listed.
+    Pictures that cannot be used are skipped and listed in the result.
 
     Parameters
     ----------
     store : EmbeddingStore, optional
-        Vectors that it already holds are not computed again, and new ones are added to it. By
-        default a temporary folder is used.
+        Reuse the vectors in this store, and add new ones to it. By default, a temporary store is
+        used.
     batch_size : int, default 32
-        Pictures per call of the model.
+        Number of pictures per call to the model.
     drop_others : bool, default True
-        Whether to remove pictures that are not in the catalogue from the store.
+        Whether to remove all pictures that are not in the catalogue from the store.
     executor : Executor, optional
-        Where to embed; by default in this process.
+        Computes the vectors; by default a `LocalExecutor`, which runs in this process.
 
     Returns
     -------
     Embeddings
-        The vectors are memory-mapped: they may be larger than memory.
+        Its `vectors` are memory-mapped, so they may be larger than memory.
 
     Raises
     ------
     InputError
-        If the store cannot be used; see `EmbeddingStore.open`.
+        If the store cannot be used (see `EmbeddingStore.open`), or the executor fails.
 
     Examples
     --------
@@ -138,18 +138,18 @@ def embed_into_store(
     batch_size: int = BATCH_SIZE,
     executor: Executor | None = None,
 ) -> EmbeddingRun:
-    """Embed a catalogue into a store, without reading the vectors back; see `embed_catalogue`.
+    """Embed a catalogue into a store and return a summary; see `embed_catalogue`.
 
-    Pictures that are not in the catalogue are removed from the store.
+    The vectors are not read back. Pictures not in the catalogue are removed from the store.
     """
     with _embed(embedder, store, catalogue, batch_size, executor) as (_, _, run):
         return run
 
 
 class _CatalogueFiles(UserDict[str, Any]):
-    """Map the filenames of a catalogue to files, except those in `without`.
+    """Mapping from a catalogue's filenames, except those in `without`, to its files.
 
-    Paths take far more memory than pictures, so they are made on access.
+    The `File` objects are created on access, because they take far more memory than `Picture`s.
     """
 
     def __init__(self, catalogue: Catalogue, without: Container[str] = ()) -> None:
@@ -173,7 +173,7 @@ def _embed(
     executor: Executor | None,
     drop_others: bool = True,
 ) -> Iterator[tuple[OpenStore, list[Picture], EmbeddingRun]]:
-    """Embed into a store; yield the open store, the pictures with a vector and a summary."""
+    """Embed a catalogue; yield the open store, the pictures with a vector and a summary."""
     began = monotonic()
     executor = executor or LocalExecutor()
     files = _CatalogueFiles(catalogue)
@@ -207,7 +207,7 @@ def _embed(
             else:
                 skipped.append(Skipped(picture.item_id, picture.filename, reason))
         runtime = precision = None
-        if new:  # the nodes of a cluster may use several
+        if new:  # a cluster's nodes may use different ones
             runtime, precision = (", ".join(sorted(set(names))) for names in zip(*ran, strict=True))
         seconds = monotonic() - began
         run = EmbeddingRun(len(pictures), new, skipped, seconds, runtime, precision, executor.name)

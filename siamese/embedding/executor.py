@@ -1,4 +1,4 @@
-"""Executors embed the files of a catalogue; `LocalExecutor` does so in this process."""
+"""Executors, which embed a catalogue's files, and `LocalExecutor`, which runs in this process."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ if TYPE_CHECKING:
     from siamese.embedding.embedder import Embedder
 
 ExecutorName = Literal["local", "ray"]
-"""The values of `--executor`."""
+"""Accepted values of `--executor`."""
 
 
 class EmbeddedBatch(NamedTuple):
-    """Outcomes of some files, with each pair of runtime and precision that computed vectors."""
+    """Outcomes of a batch of files, and the (runtime, precision) pairs used to compute them."""
 
     outcomes: list[StoredOutcome]
     ran: set[tuple[str, str]]
 
 
 class Executor(Protocol):
-    """Embeds the files of a catalogue. `name` is the value of `--executor`."""
+    """Interface of executors. `name` is the value of `--executor`."""
 
     name: str
 
     def embed_files(
         self, embedder: Embedder, files: Mapping[str, File], batch_size: int
     ) -> Generator[EmbeddedBatch]:
-        """Embed files and yield their outcomes as they arrive, in any order.
+        """Embed files, yielding outcomes in batches as they are ready, in any order.
 
         Parameters
         ----------
         files : mapping of str to File
-            The file of each filename.
+            Maps each filename to its file.
         batch_size : int
-            Pictures per call of the model.
+            Number of pictures per call to the model.
 
         Yields
         ------
         EmbeddedBatch
-            Each file is in exactly one batch.
+            Outcomes of one or more files. Each file is in exactly one batch.
         """
 
 
 class LocalExecutor:
-    """Embeds in this process."""
+    """Executor that embeds files in this process."""
 
     name = "local"
 
@@ -64,7 +64,7 @@ class LocalExecutor:
         states: dict[str, FileState | None] = {}
 
         def decode(filename: str) -> np.ndarray | str:
-            # The state is read before the picture, so that a later change of the file is noticed.
+            # Read the state first, so that a change to the file while it is decoded is detected.
             file = cache_file(files[filename])
             state = states[filename] = FileState.from_path(file)
             try:
@@ -72,7 +72,7 @@ class LocalExecutor:
             except PictureError as error:
                 cause = error.__context__
                 if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno):
-                    states[filename] = None  # the system failed, not the picture: try again later
+                    states[filename] = None  # a system error: try the picture again in the next run
                 return str(error)
             return "changed while it was read" if state is None else square
 

@@ -1,4 +1,4 @@
-"""Check on sample photos that two implementations compute the same vectors."""
+"""Compare the vectors that two implementations compute for sample photos."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from siamese.data.images import square_picture
 
 MIN_COSINE = 0.999
-"""Two implementations agree if each cosine between their vectors is at least this."""
+"""Minimum cosine similarity between the vectors of two implementations that agree."""
 
 
 def min_cosine(vectors: np.ndarray, others: np.ndarray) -> float:
-    """Compute the smallest cosine between corresponding rows (n, d); NaN if any cosine is.
+    """Compute the smallest cosine similarity of corresponding rows; NaN if any is NaN.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def min_cosine(vectors: np.ndarray, others: np.ndarray) -> float:
 
 
 def load_sample_pictures() -> list[bytes]:
-    """Return scikit-learn's sample photos in several shapes and file formats."""
+    """Return scikit-learn's sample photos, encoded in several shapes and file formats."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
@@ -49,5 +49,5 @@ def load_sample_pictures() -> list[bytes]:
 
 @lru_cache(1)
 def load_sample_squares(size: int) -> NDArray[np.uint8]:
-    """Return the sample photos as square pictures of a side length, uint8 (n, size, size, 3)."""
+    """Return the sample photos padded and resized to squares, uint8 (n, size, size, 3)."""
     return np.stack([square_picture(encoded, size) for encoded in load_sample_pictures()])

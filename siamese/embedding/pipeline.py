@@ -15,7 +15,7 @@ from siamese.utils.threads import map_in_threads
 T = TypeVar("T")
 
 BATCH_SIZE = 32
-"""Pictures per call of the model."""
+"""Default number of pictures per call to the model."""
 
 
 def decode_and_embed(
@@ -25,15 +25,15 @@ def decode_and_embed(
     batch_size: int = BATCH_SIZE,
     threads: int | None = None,
 ) -> Generator[list[tuple[T, Outcome]]]:
-    """Decode and embed pictures, and yield batches of items with their vectors.
+    """Decode and embed pictures, and yield batches of (item, outcome) pairs in order.
 
     Parameters
     ----------
     decode : callable
-        Maps an item to its square picture, uint8 (s, s, 3), or to the reason why it has none, which
-        then takes the place of its vector. It is called in several threads.
+        Maps an item to its square picture, uint8 (s, s, 3), or to an error message, which becomes
+        the item's outcome. It is called from several threads.
     threads : int, optional
-        Threads that decode; by default the number of cores.
+        Number of decoding threads; by default one per core.
     """
 
     def batches(decoded: Iterable[np.ndarray | str]) -> Iterator[list[tuple[T, Outcome]]]:
@@ -57,7 +57,7 @@ def decode_and_embed(
 
     with (
         closing(map_in_threads(decode, items, 2 * batch_size, threads)) as decoded,
-        # Two batches at a time, so that no core waits for the last picture of a batch.
+        # Embed two batches at a time, so that no core is idle while a batch finishes.
         closing(map_in_threads(embed, batches(decoded), ahead=1, threads=2)) as embedded,
     ):
         yield from embedded

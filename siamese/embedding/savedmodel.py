@@ -1,4 +1,4 @@
-"""Export a SavedModel for TensorFlow Serving, and check that it computes the same vectors."""
+"""Export a SavedModel for TensorFlow Serving, and check its vectors against Keras."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAVED_MODELS = Path("savedmodels/embedding_model")
 
 @dataclass(frozen=True)
 class ParityCheck:
-    """The smallest cosine between the vectors of two implementations for the sample pictures."""
+    """Smallest cosine similarity between two implementations' vectors of the sample photos."""
 
     one: str
     other: str
@@ -37,29 +37,29 @@ class ParityCheck:
 
 @dataclass(frozen=True)
 class SavedModelExport:
-    """The folder of a new version, and its comparisons with the Keras model."""
+    """Folder of an exported version, and the checks of its vectors against Keras."""
 
     path: Path
     parity: list[ParityCheck]
 
 
 def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> SavedModelExport:
-    """Write the next version of a SavedModel, `output/<version>/`.
+    """Export a model as a SavedModel, in the next version's folder `output/<version>/`.
 
-    All signatures return `embedding`, float32 (n, d) of length 1:
+    All signatures return `embedding`, float32 (n, d), unit-length vectors:
 
-    - `prediction` and `serving_default` take `input`, float32 (n, s, s, 3), RGB in [-1, 1]. The
-      pretrained default model also returns `softmax`, float32 (n, 1000).
+    - `prediction` and `serving_default` take `input`, float32 (n, s, s, 3), RGB in [-1, 1]. With
+      the pretrained default model, they also return `softmax`, float32 (n, 1000).
     - `serving_bytes` takes `image_bytes`, string (n,), pictures encoded as JPEG, PNG, GIF or BMP,
-      and pads, resizes and scales them in the graph. It ignores EXIF orientation: rotate such
-      photos first.
+      which it pads, resizes and scales. It ignores the EXIF orientation, so rotate such photos
+      before encoding them.
 
-    The version is kept only if it computes the vectors of Keras for sample photos.
+    The version is kept only if its vectors of sample photos agree with those of Keras.
 
     Raises
     ------
     InputError
-        If the smallest cosine is below `MIN_COSINE`, or the folder cannot be written to.
+        If a cosine similarity to Keras is below `MIN_COSINE`, or `output` is not writable.
     """
     import keras
     import tensorflow as tf
@@ -72,13 +72,13 @@ def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> SavedM
     with atomic_path(output / str(version)) as temporary:
         archive = keras.export.ExportArchive()
         try:
-            with in_float32(embedder.model):  # every server can compute in float32
+            with in_float32(embedder.model):  # supported by every server
                 _add_signatures(archive, embedder)
                 archive.write_out(str(temporary), verbose=False)
-        except tf.errors.OpError as error:  # such as a full disk
+        except tf.errors.OpError as error:  # for example, a full disk
             raise OSError(error.message.rpartition("; ")[2].partition(" [Op:")[0]) from error
         parity = _check_parity(embedder, temporary)
-        # Unlike `min`, `argmin` finds a NaN first.
+        # Unlike `min`, `argmin` always selects a NaN if there is one.
         worst = parity[int(np.argmin([check.cosine for check in parity]))]
         if not worst.cosine >= MIN_COSINE:
             raise InputError(
@@ -112,7 +112,7 @@ def _add_signatures(archive: keras.export.ExportArchive, embedder: Embedder) -> 
 
 
 def model_to_export(embedder: Embedder) -> keras.Model:
-    """Return the embedder's model; for the pretrained default, together with its classifier."""
+    """Return the embedder's model, or for the pretrained default one that also classifies."""
     from siamese.models.defaults import DEFAULT_BACKBONE
     from siamese.models.embedding_model import pretrained_classifier
 
@@ -122,12 +122,12 @@ def model_to_export(embedder: Embedder) -> keras.Model:
 
 
 def decode_square(encoded: Any, size: int) -> Any:
-    """Do in TensorFlow what `square_picture` and `to_network_input` do: float32 (s, s, 3)."""
+    """Apply `square_picture` and `to_network_input` in TensorFlow: bytes → float32 (s, s, 3)."""
     import tensorflow as tf
 
     def on_white() -> Any:
         rgba = tf.cast(tf.io.decode_png(encoded, channels=4), tf.float32)
-        # For a PNG without alpha, TensorFlow fills in the largest value of its bit depth.
+        # If a PNG has no alpha, TensorFlow sets it to the largest value of the bit depth.
         bits = tf.io.decode_raw(tf.strings.substr(encoded, 24, 1), tf.uint8)[0]
         largest = 2.0 ** tf.minimum(tf.cast(bits, tf.float32), 8.0) - 1.0
         alpha = rgba[..., 3:]
@@ -139,7 +139,7 @@ def decode_square(encoded: Any, size: int) -> Any:
         return tf.cast(picture, tf.float32)
 
     def jpeg() -> Any:
-        # The default method is faster, but off by several grey levels.
+        # The default DCT method is faster, but inaccurate by several grey levels.
         picture = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
         return tf.cast(picture, tf.float32)
 
@@ -151,15 +151,15 @@ def decode_square(encoded: Any, size: int) -> Any:
     after = side - shape[:2] - before
     padding = [[before[0], after[0]], [before[1], after[1]], [0, 0]]
     square = tf.pad(picture, padding, constant_values=255.0)
-    # Antialiased like Pillow: otherwise thin objects vanish from large photos.
+    # Antialias as Pillow does: otherwise thin objects vanish from large photos.
     resized = tf.image.resize(square, (size, size), "bilinear", antialias=True)
-    # Whole grey levels like Pillow's: networks notice even fractions of one.
+    # Round to whole grey levels as Pillow does: even fractions of one change the vectors.
     levels = tf.clip_by_value(tf.round(resized), 0.0, 255.0)
     return tf.ensure_shape(levels, (size, size, 3)) / 127.5 - 1.0
 
 
 def _check_parity(embedder: Embedder, folder: Path) -> list[ParityCheck]:
-    """Compare a SavedModel with Keras on the sample pictures."""
+    """Compare a SavedModel's vectors of the sample photos with those of Keras."""
     import tensorflow as tf
 
     signatures = tf.saved_model.load(str(folder)).signatures

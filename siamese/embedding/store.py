@@ -1,9 +1,9 @@
-"""Store the vectors of pictures on disk while they are computed.
+"""Store vectors on disk as they are computed.
 
-A store is a folder. `manifest.json` names the model that computed the vectors, and the Parquet
-files `part-00000.parquet` and so on (shards) hold them, one row per picture. Each file is written
-completely or not at all, so a run that is stopped loses only seconds of work. If a picture is in
-several shards, the one with the highest number counts.
+A store is a folder. Its `manifest.json` names the model. The vectors are in Parquet files (shards),
+`part-00000.parquet` and so on, with one row per picture. Each file is written completely or not at
+all, so an interrupted run loses only seconds of work. If several shards contain the same picture,
+the row in the shard with the highest number is used.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ if TYPE_CHECKING:
 
     from siamese.models.facts import ModelFacts
 
-FORMAT = 1  # number in the manifest; folders of a higher one are refused
-SHARD_PICTURES = 1024  # a shard is written when this many pictures are waiting,
-SHARD_SECONDS = 3.0  # or this long after the last one
-MERGED_PICTURES = 65_536  # approximate maximum in a merged shard
+FORMAT = 1  # format number in the manifest; higher numbers are rejected
+SHARD_PICTURES = 1024  # a shard is written once this many pictures are pending,
+SHARD_SECONDS = 3.0  # or this long after the last shard was written
+MERGED_PICTURES = 65_536  # approximate maximum number of pictures in a merged shard
 
 
 class EmbeddingStore:
-    """A folder that stores the vectors of one model.
+    """Folder that stores the vectors computed by one model.
 
     Parameters
     ----------
     folder : path-like
-        Created on first use.
+        The store's folder. It is created on first use.
 
     Examples
     --------
@@ -72,20 +72,20 @@ class EmbeddingStore:
 
     @contextmanager
     def open(self, facts: ModelFacts) -> Iterator[OpenStore]:
-        """Open the store for the vectors of a model, for this process only.
+        """Open the store for a model's vectors, and lock it against other processes.
 
-        Vectors of another model and damaged shards are deleted and reported on standard error. All
-        added outcomes are on disk when the context ends.
+        Vectors of another model and damaged shards are deleted, with a note on standard error.
+        When the context ends, all added outcomes are written to disk.
 
         Raises
         ------
         InputError
-            If the folder is not writable, is in use by another run, is not a store, or was written
-            by a newer version.
+            If the folder is not writable, not a store, or in use by another process, or if its
+            manifest is damaged or was written by a newer version.
         """
         self.require_writable()
         with lock_folder(self.folder):
-            for leftover in self.folder.glob(".*.tmp"):  # of a run that was killed
+            for leftover in self.folder.glob(".*.tmp"):  # left by a killed process
                 shutil.rmtree(leftover, ignore_errors=True)
             self._prepare(facts)
             opened = OpenStore(self.folder, facts.embedding_size)
@@ -95,12 +95,12 @@ class EmbeddingStore:
                 opened.flush()
 
     def require_writable(self) -> None:
-        """Raise `InputError` if the folder cannot be written to, or holds something else."""
+        """Raise `InputError` if the folder is not writable or is another kind of artefact."""
         require_artefact(self.folder, "an embeddings folder", Artefact.EMBEDDINGS)
         require_writable(self.folder / MANIFEST)
 
     def _prepare(self, facts: ModelFacts) -> None:
-        """Record the model in the manifest, and delete the vectors of any other model."""
+        """Record the model in the manifest, and delete the vectors of a different model."""
         recorded, current = self._read_manifest(), facts.as_dict()
         if recorded == current:
             return
@@ -110,7 +110,7 @@ class EmbeddingStore:
                 f"starting again with {facts.name}",
                 file=sys.stderr,
             )
-            # Before the manifest is replaced: a stop in between must not leave wrong vectors.
+            # Delete them first: if interrupted, a new manifest must not describe old vectors.
             for path in find_shards(self.folder).values():
                 path.unlink()
         with atomic_path(self.folder / MANIFEST) as temporary:
@@ -118,7 +118,7 @@ class EmbeddingStore:
             temporary.write_text(json.dumps(manifest, indent=2) + "\n")
 
     def _read_manifest(self) -> dict[str, Any] | None:
-        """Return the facts of the recorded model, or None if there is no manifest."""
+        """Return the model facts in the manifest, or None if there is no manifest."""
         path = self.folder / MANIFEST
         remedy = f"remove {self.folder} to start again, or choose another folder"
         try:
@@ -141,7 +141,7 @@ class EmbeddingStore:
 
 
 class OpenStore:
-    """The content of an `EmbeddingStore` that this process has locked."""
+    """Contents of an `EmbeddingStore` that this process has locked."""
 
     def __init__(self, folder: Path, embedding_size: int) -> None:
         self.folder = folder
@@ -167,11 +167,11 @@ class OpenStore:
     def rows(self) -> PackedRows:
         """The newest row of each picture.
 
-        Rows that this run wrote are loaded here, once the model no longer needs the memory.
+        To save memory while the model runs, new rows are read back only on the next access.
         """
         for number, filenames in self._unloaded.items():
             rows = (row for _, row in self._shards.read_rows(number))
-            # Reuse these filenames, which are in memory already.
+            # Reuse the filename strings that are already in memory.
             self._loaded_rows.update(zip(filenames, rows, strict=True))
         self._unloaded.clear()
         return self._loaded_rows
@@ -179,7 +179,7 @@ class OpenStore:
     def find_unchanged(self, files: Mapping[str, File]) -> set[str]:
         """Return the filenames of the stored pictures whose files have not changed.
 
-        A file is unchanged if its size and its modification time are, or its size and its content.
+        A file is unchanged if its size and either its modification time or content are the same.
         """
         unchanged: set[str] = set()
         same_size = []
@@ -190,15 +190,15 @@ class OpenStore:
             state = self.rows[filename].state
             if status is None or not stat.S_ISREG(status.st_mode):
                 continue
-            if status.st_size not in (state.size, -1):  # -1 if a server does not report it
+            if status.st_size not in (state.size, -1):  # -1: the server does not report it
                 continue
-            # On disk 0 is a valid time; from a server it means that the time is unknown.
+            # A time of 0 is valid for a local file, but means unknown for a remote one.
             if status.st_mtime_ns == state.modified and (threads is None or state.modified):
                 unchanged.add(filename)
             else:
                 same_size.append(filename)
 
-        # A copied or checked-out file has another time but the same content.
+        # A file that was copied or checked out has a new time but the same content.
         def read_state(filename: str) -> FileState | None:
             return FileState.from_path(cache_file(files[filename]))
 
@@ -214,9 +214,9 @@ class OpenStore:
         return unchanged
 
     def read_vectors(self, filenames: Sequence[str]) -> NDArray[np.float32]:
-        """Read the vectors (n, d) of pictures that have one, in any order and possibly repeated.
+        """Return the vectors of the given pictures, shape (n, d), in the order of `filenames`.
 
-        The array is mapped from a temporary file, so only the parts in use take memory.
+        Each picture must have a vector; filenames may repeat. The array is memory-mapped.
         """
         positions: dict[str, list[int]] = {}
         for position, filename in enumerate(filenames):
@@ -230,20 +230,20 @@ class OpenStore:
                     for position in positions[filename]:
                         file.seek(position * 4 * self.embedding_size)
                         file.write(np.asarray(vector, np.float32).tobytes())
-                # Copy on write: assigning to the array does not change the file.
+                # Mode "c" (copy-on-write): assigning to the array does not change the file.
                 return np.asarray(np.memmap(file, np.float32, "c", shape=shape))
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"{self.folder}: cannot be written ({reason})") from error
 
     def read_outcomes(self, filenames: Container[str]) -> Iterator[tuple[str, Outcome]]:
-        """Yield the filename and the outcome of stored pictures, in any order."""
+        """Yield the filename and outcome of each given picture that is stored, in any order."""
         for number in self._shards.row_counts:
             for batch in self._newest_batches(number, filenames):
                 yield from zip(batch["filename"].to_pylist(), batch_outcomes(batch), strict=True)
 
     def add(self, outcomes: Iterable[StoredOutcome]) -> None:
-        """Add outcomes, except those without a state, and write them to disk from time to time."""
+        """Add the outcomes that have a state, and flush from time to time."""
         self._pending.update(
             (outcome.filename, outcome) for outcome in outcomes if outcome.state is not None
         )
@@ -252,7 +252,7 @@ class OpenStore:
             self.flush()
 
     def flush(self) -> None:
-        """Write the added outcomes to disk now."""
+        """Write all pending outcomes to disk."""
         if self._pending:
             number = self._shards.write([outcomes_to_batch(self._pending.values())])
             self._unloaded[number] = list(self._pending)
@@ -260,14 +260,14 @@ class OpenStore:
         self._last_write = monotonic()
 
     def merge(self, filenames: Container[str] | None = None) -> None:
-        """Merge small shards into large ones, and drop all pictures but `filenames`, if given.
+        """Merge small shards into large ones; if `filenames` is given, drop all other pictures.
 
-        Large shards with nothing to drop are left alone, so that adding a few pictures to many is
-        quick. If the process is stopped, some rows may be in two shards, which does no harm.
+        Large shards that are up to date are not rewritten, so adding a few pictures to many is
+        quick. If the process is interrupted, some rows may be in two shards, which is harmless.
         """
         self.flush()
         if filenames is None:
-            filenames = dict.fromkeys(self.rows)  # a copy: the rows change below
+            filenames = dict.fromkeys(self.rows)  # a copy, because `rows` changes below
         kept_rows = Counter(row.shard for name, row in self.rows.items() if name in filenames)
 
         counts = self._shards.row_counts.items()
@@ -279,9 +279,9 @@ class OpenStore:
             return
         to_merge = sorted(small | outdated)
         batches = chain.from_iterable(self._newest_batches(old, filenames) for old in to_merge)
-        for batch in batches:  # each round takes as many as a shard holds
+        for batch in batches:  # each iteration writes one merged shard
             new = self._shards.write(chain([batch], batches), MERGED_PICTURES)
-            for name, row in self._shards.read_rows(new):  # before any shard is removed
+            for name, row in self._shards.read_rows(new):  # read back before removing old shards
                 self.rows[name] = self.rows[name]._replace(shard=row.shard)
         for name in [name for name in self.rows if name not in filenames]:
             del self.rows[name]
@@ -292,7 +292,7 @@ class OpenStore:
     def _newest_batches(
         self, number: int, filenames: Container[str]
     ) -> Iterator[pyarrow.RecordBatch]:
-        """Yield the rows of a shard that no later shard supersedes, of some filenames only."""
+        """Yield the given pictures' newest rows in a shard, with current modification times."""
         import pyarrow as pa
 
         for batch in self._shards.read_batches(number):

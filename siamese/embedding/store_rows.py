@@ -1,4 +1,4 @@
-"""The rows of an embedding store, in memory and in Arrow's form."""
+"""Rows of an embedding store, as Python objects and as Arrow record batches."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     import pyarrow
 
 Outcome: TypeAlias = np.ndarray | str
-"""The vector of a picture, float32 (d,), or the reason why it has none."""
+"""A picture's vector, float32 (d,), or the reason why the picture has no vector."""
 
 
 class FileState(NamedTuple):
-    """State of a picture's file, to notice when it changes."""
+    """Size, modification time and digest of a picture's file, to detect changes."""
 
-    size: int  # -1 if a server does not report it
-    modified: int  # time in nanoseconds, or another number that changes with the file
-    content: bytes  # BLAKE2b digest, 16 bytes
+    size: int  # in bytes
+    modified: int  # time in nanoseconds; for a remote file, a number that changes with it
+    content: bytes  # 16-byte BLAKE2b digest
 
     @classmethod
     def from_path(cls, path: File) -> FileState | None:
-        """Read a file; return None if it is missing, unreadable or not a regular file."""
+        """Read a file's state; return None if it is missing, unreadable or not a regular file."""
         try:
             status = path.stat()
-            if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            if not stat.S_ISREG(status.st_mode):  # opening a pipe could block
                 return None
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
@@ -44,9 +44,9 @@ class FileState(NamedTuple):
 
 
 class StoredOutcome(NamedTuple):
-    """The outcome of embedding a picture, and the state of its file before it was decoded.
+    """Outcome of embedding a picture, and the state of the picture's file before decoding.
 
-    An outcome without a state is not stored, so that the next run tries again.
+    If `state` is None, the outcome is not stored, so the next run embeds the picture again.
     """
 
     filename: str
@@ -55,15 +55,15 @@ class StoredOutcome(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The part of a stored row that is kept in memory."""
+    """Fields of a stored row that are kept in memory; the vector stays on disk."""
 
     state: FileState
     shard: int  # number of the Parquet file that holds the row
-    error: str | None  # the reason why there is no vector, if there is none
+    error: str | None  # reason why there is no vector; None if there is one
 
 
 class PackedRows(UserDict[str, Any]):
-    """Map filenames to rows, packed as bytes, which take a third of the memory of `Row` objects."""
+    """Mapping from filenames to rows, packed into bytes to take a third of a `Row`'s memory."""
 
     _STRUCT = Struct("<qq16sq")
 
@@ -88,7 +88,7 @@ class PackedRows(UserDict[str, Any]):
 
 
 def arrow_schema() -> pyarrow.Schema:
-    """Return the columns of stored rows."""
+    """Return the Arrow schema of a shard."""
     import pyarrow as pa
 
     return pa.schema(
@@ -97,7 +97,7 @@ def arrow_schema() -> pyarrow.Schema:
             ("size", pa.int64()),
             ("modified", pa.int64()),
             ("content", pa.binary(16)),
-            # Many versions of Arrow cannot write a null into a list of fixed size.
+            # Not a fixed-size list: many versions of Arrow cannot write a null into one.
             ("vector", pa.list_(pa.float32())),
             ("error", pa.string()),
         ]
@@ -105,7 +105,7 @@ def arrow_schema() -> pyarrow.Schema:
 
 
 def outcomes_to_batch(outcomes: Iterable[StoredOutcome]) -> pyarrow.RecordBatch:
-    """Convert outcomes to Arrow rows, with nulls in place of a missing state."""
+    """Convert outcomes to an Arrow record batch, with nulls where `state` is None."""
     import pyarrow as pa
 
     rows = [
@@ -120,9 +120,9 @@ def outcomes_to_batch(outcomes: Iterable[StoredOutcome]) -> pyarrow.RecordBatch:
 
 
 def batch_outcomes(batch: pyarrow.RecordBatch) -> list[Outcome]:
-    """Return the vector or the error of each Arrow row."""
+    """Return the vector or error in each row of an Arrow record batch."""
     errors = batch["error"].to_pylist()
     count = errors.count(None)
-    values = batch["vector"].flatten().to_numpy()  # of the rows without an error
+    values = batch["vector"].flatten().to_numpy()  # only rows without an error have a vector
     vectors = iter(values.reshape(count, -1) if count else ())
     return [next(vectors) if error is None else error for error in errors]

@@ -1,4 +1,4 @@
-"""Read and write the Parquet files of an embedding store, `part-00000.parquet` and so on."""
+"""Read and write the Parquet files (shards) of an embedding store."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     import pyarrow
 
 READ_ROWS = 256
-"""Rows that are read at a time; also the size of a row group in merged shards."""
+"""Number of rows to read at a time, and the maximum per row group in merged shards."""
 
 
 class DamagedShardError(InputError):
-    """A shard is not a Parquet file of the expected form."""
+    """Error raised if a shard is damaged or does not have the expected columns."""
 
 
 class Shards:
-    """The Parquet files of an embedding store, one row per picture.
+    """Parquet files of an embedding store, named `part-00000.parquet` and so on.
 
-    `row_counts` maps the number of each shard in use to its number of rows.
+    `row_counts` maps the number of each valid shard to its row count.
     """
 
     def __init__(self, folder: Path, embedding_size: int) -> None:
@@ -34,18 +34,18 @@ class Shards:
         self.row_counts: dict[int, int] = {}
 
     def path(self, number: int) -> Path:
-        """Return the path of a shard."""
+        """Return the path of the shard with the given number."""
         return self.folder / f"part-{number:05}.parquet"
 
     def write(self, batches: Iterable[pyarrow.RecordBatch], min_rows: float = float("inf")) -> int:
-        """Write a new shard from the next batches, until it has `min_rows`; return its number."""
+        """Write batches to a new shard until it has `min_rows` rows; return the shard's number."""
         from pyarrow import parquet
 
         number = max(self.row_counts, default=-1) + 1
         rows = 0
         with (
             atomic_path(self.path(number)) as temporary,
-            temporary.open("wb") as file,  # a Python file, for its clear error messages
+            temporary.open("wb") as file,  # gives clearer errors than Arrow's own files
             parquet.ParquetWriter(
                 file, arrow_schema(), use_dictionary=False, write_page_checksum=True
             ) as writer,
@@ -64,7 +64,7 @@ class Shards:
         self.row_counts.pop(number, None)
 
     def read_rows(self, number: int) -> Iterator[tuple[str, Row]]:
-        """Yield the filename and the row of each picture of a shard."""
+        """Yield the filename and `Row` of each picture in a shard."""
         for batch in self.read_batches(number):
             states = map(FileState, *(batch[name].to_pylist() for name in FileState._fields))
             filenames, errors = batch["filename"].to_pylist(), batch["error"].to_pylist()
@@ -72,7 +72,7 @@ class Shards:
                 yield filename, Row(state, number, error)
 
     def read_batches(self, number: int) -> Iterator[pyarrow.RecordBatch]:
-        """Yield the rows of a shard in batches, after verifying their checksums."""
+        """Yield a shard's rows in batches, verifying the checksums of its pages."""
         import pyarrow as pa
         from pyarrow import parquet
 
@@ -81,12 +81,12 @@ class Shards:
             with parquet.ParquetFile(
                 path,
                 page_checksum_verification=True,
-                pre_buffer=False,  # otherwise the whole file is held in memory
-                buffer_size=1 << 16,  # bytes per column, for the same reason
+                pre_buffer=False,  # True would keep the whole file in memory
+                buffer_size=1 << 16,  # bytes per column; by default, whole columns are read
             ) as file:
                 if not file.schema_arrow.equals(schema):
                     raise DamagedShardError(f"{path}: damaged")
-                # Each of Arrow's threads would hold on to the memory that it once needed.
+                # Arrow's threads would not release the memory that they have used.
                 for batch in file.iter_batches(READ_ROWS, use_threads=False):
                     vectors = batch.num_rows - batch["vector"].null_count
                     if (
@@ -102,7 +102,7 @@ class Shards:
 
 
 def find_shards(folder: Path) -> dict[int, Path]:
-    """Return the Parquet files of a folder by their numbers, lowest first."""
+    """Return the shards in a folder as a mapping from number to path, lowest number first."""
     matches = (re.fullmatch(r"part-(\d{5,})\.parquet", path.name) for path in folder.iterdir())
     found = sorted((int(match[1]), match.string) for match in matches if match)
     return {number: folder / name for number, name in found}
