@@ -1,4 +1,4 @@
-"""Errors that the user can fix, which commands and notebooks show without a traceback."""
+"""Errors that users can fix. Commands and notebooks show them without a traceback."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class InputError(Exception):
 
 
 class UnavailableError(InputError):
-    """Error because a server does not answer; the same call may succeed later."""
+    """Error raised if a server does not answer; the same call may succeed later."""
 
 
 class GoneError(UnavailableError):
-    """Error because part of the index was removed during a call; repeating the call may succeed."""
+    """Error raised if index entries are removed during a call; repeating the call may succeed."""
 
 
 class NotFoundError(InputError):
-    """Error because a picture or an item does not exist."""
+    """Error raised if a picture or an item does not exist."""

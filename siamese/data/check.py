@@ -116,7 +116,7 @@ def quick_check(catalogue: Catalogue) -> CheckReport:
 
     This reports missing and empty files, links that point outside `image_dir`, files that occur
     more than once (even through links or a different spelling of the path), and all warnings. If a
-    server cannot list its files, this only checks that one of `SAMPLE_SIZE` pictures exists.
+    server cannot list its files, at least one of `SAMPLE_SIZE` requested pictures must exist.
     """
     _, problems = _find_files(catalogue, request_all=False)
     problems += _find_item_warnings(catalogue)
@@ -145,7 +145,7 @@ def _find_files(
 ) -> tuple[list[_PictureFile], list[Problem]]:
     """Find the catalogue's usable files, and the problems with the others.
 
-    If a server cannot list its files, `request_all` makes one request per file.
+    With `request_all`, every file is requested from a server that cannot list its files.
     """
     folder = catalogue.image_dir
     if isinstance(folder, RemoteFolder):
@@ -281,7 +281,7 @@ def _try_decode(file: _PictureFile) -> str | None:
 
 
 def _find_equal_bytes(files: Sequence[_PictureFile]) -> Iterator[Problem]:
-    """Find files with equal bytes, reading only local files that have the same size as another."""
+    """Find files with equal bytes, comparing only files of equal size."""
     by_size = _group(files, [file.size for file in files])
     candidates = [file for group in by_size if len(group) > 1 for file in group]
     digests = _map_with_progress(

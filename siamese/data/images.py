@@ -50,7 +50,7 @@ def open_picture(
     Parameters
     ----------
     source : str, os.PathLike, RemoteFile or bytes
-        Path of a file, remote file, or a file's contents.
+        Path, remote file or file contents to open.
     longest_side : int, optional
         Length in pixels to which the caller will resize the longer side. To save time, a JPEG is
         decoded at the smallest of the scales 1/8, 1/4, 1/2 and 1 that keeps the longer side at
@@ -112,7 +112,7 @@ def square_picture(
     Parameters
     ----------
     source : str, os.PathLike, RemoteFile, bytes or PIL.Image.Image
-        Path of a file, remote file, a file's contents, or an open picture.
+        Path, remote file or file contents to open, or a picture that is already open.
     size : int
         Side length of the square in pixels.
 

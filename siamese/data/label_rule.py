@@ -48,7 +48,7 @@ class LabelRule:
         return (self._items[rows, None] != self._items[columns]) & ~shared
 
     def relations(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Return an int8 matrix of 1 (same item), -1 (negatives) and 0 (a common label only)."""
+        """Return an int8 matrix: 1 for the same item, -1 for negatives, 0 otherwise."""
         result = np.where(self.negative_matrix(rows, columns), np.int8(NEGATIVE), np.int8(EXCLUDED))
         result[self._items[rows, None] == self._items[columns]] = POSITIVE
         return result
@@ -94,7 +94,7 @@ class LabelRule:
         return drawn
 
     def label_codes(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return all pictures' label codes, concatenated; each picture's end; the number of labels.
+        """Return concatenated label codes, the end of each picture's codes, and the label count.
 
         Codes number the labels from 0, the commonest label first.
         """

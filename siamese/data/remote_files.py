@@ -93,7 +93,7 @@ class RemoteFolder:
     def reset_listing(self, *, keep_unused: bool = False) -> None:
         """Discard the listing, so that the next use requests it again.
 
-        With `keep_unused`, a listing is kept once: embedding reuses the one that its check got.
+        With `keep_unused`, keep it once, so that embedding can reuse the check's listing.
         """
         with self._lock:
             if not keep_unused or self._is_used:

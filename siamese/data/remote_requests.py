@@ -49,7 +49,7 @@ class RemoteStat(NamedTuple):
         number = 0
         if version is not None:
             digest = blake2b(str(version).encode(), digest_size=8).digest()
-            number = int.from_bytes(digest, "big") >> 1 or 1  # fits into an int64
+            number = int.from_bytes(digest, "big") >> 1 or 1  # fits an int64; 0 means unknown
         return cls(-1 if size is None else int(size), number)
 
 

@@ -1,6 +1,6 @@
 """Recognition of this toolkit's files and folders, for errors that name what was passed by mistake.
 
-It uses only filenames and the first bytes of files, so the libraries that open them stay unloaded.
+Only names and first bytes are checked, without importing the libraries that open the files.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class TopK:
         self._is_empty = True
 
     def add(self, similar: NDArray[Any], rows: Rows) -> None:
-        """Update with the cosines (count, m) of the gallery's next m rows, in ascending order."""
+        """Update with the cosines (count, m) to the gallery's next m rows, which must ascend."""
         count, k = self.cosines.shape
         if self._is_empty:
             place = -min(k, len(rows))
