@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 
 class Embedder:
-    """A model that turns pictures into vectors of length 1.
+    """Model that maps pictures to unit-length vectors.
 
-    Create one with `load`, `pretrained` or `from_model`. The Keras model is loaded on first use,
-    but `facts` (its name, fingerprint and sizes) are always known.
+    Create one with `load`, `pretrained` or `from_model`. `facts` holds the model's name,
+    fingerprint and sizes. If they are in the cache, the Keras model is loaded only when needed.
 
     Parameters
     ----------
     runtime : {"auto", "openvino", "tensorflow"}, default "auto"
-        The library that runs the model; "auto" is OpenVINO on a CPU and TensorFlow on a GPU.
+        Library that runs the model; "auto" selects OpenVINO on a CPU and TensorFlow on a GPU.
     precision : {"auto", "float32", "bfloat16"}, default "auto"
-        The number format to compute in; "auto" is the fastest that gives the vectors of float32.
+        Number format; "auto" selects the fastest that leaves the vectors nearly unchanged.
 
     Examples
     --------
@@ -87,14 +87,14 @@ class Embedder:
         Parameters
         ----------
         path : path-like
-            A siamese network, or a model that maps one picture to one vector.
+            File of a siamese network, or of a model that maps one picture to one vector.
         runtime, precision : str, default "auto"
             See `Embedder`.
 
         Raises
         ------
         InputError
-            If the file is missing, damaged or another kind of model.
+            If the file is missing or damaged, or contains another kind of model.
         """
         path = Path(path)
 
@@ -117,23 +117,23 @@ class Embedder:
         runtime: RuntimeName = "auto",
         precision: PrecisionName = "auto",
     ) -> Embedder:
-        """Use a backbone pretrained on ImageNet.
+        """Create an embedder from a pretrained backbone.
 
         Parameters
         ----------
         backbone : str, optional
             Name in `keras.applications`, or "EfficientNetLite0", the default.
         picture_size : int, optional
-            Side length in pixels of the pictures that the model takes; 224 by default.
+            Side length of the model's input in pixels; 224 by default.
         weights : str, default "imagenet"
-            "imagenet", or a weights file of the backbone without its classifier.
+            "imagenet", or the path of a weights file for the backbone without its classifier.
         runtime, precision : str, default "auto"
             See `Embedder`.
 
         Raises
         ------
         InputError
-            If the backbone is unknown, or its weights do not exist or cannot be loaded.
+            If the backbone is unknown or has no pretrained weights, or they cannot be loaded.
         """
         from siamese.models.defaults import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE
 
@@ -163,18 +163,18 @@ class Embedder:
         runtime: RuntimeName = "auto",
         precision: PrecisionName = "auto",
     ) -> Embedder:
-        """Use a Keras model that is already loaded.
+        """Create an embedder from a Keras model in memory.
 
         Parameters
         ----------
         model : keras.Model
-            float32 (n, s, s, 3) in [-1, 1] → float32 (n, d) of length 1.
+            Maps float32 (n, s, s, 3), RGB in [-1, 1], to unit-length vectors, float32 (n, d).
         name : str
             Name of the model in messages and documents.
         path : Path, optional
-            Its checkpoint.
+            The model's checkpoint, if it has one.
         source : str, optional
-            `source_digest` of the model, under which its facts are cached.
+            The model's `source_digest`. If given, the model's facts are cached under it.
         runtime, precision : str, default "auto"
             See `Embedder`.
         """
@@ -191,7 +191,7 @@ class Embedder:
 
     @classmethod
     def of(cls, *args: Any, **kwargs: Any) -> Embedder:
-        """Call `from_model`, which replaces this method."""
+        """Call `from_model`; this method is deprecated."""
         warnings.warn(
             "Embedder.of is deprecated; use Embedder.from_model", DeprecationWarning, stacklevel=2
         )
@@ -208,7 +208,7 @@ class Embedder:
         runtime: RuntimeName,
         precision: PrecisionName,
     ) -> Embedder:
-        """Create an embedder, and load the model only if its facts are not in the cache."""
+        """Create an embedder, loading the model right away only if its facts are not cached."""
         from siamese.embedding.runtimes.choose import needs_keras
         from siamese.embedding.runtimes.openvino_cache import read_facts, source_digest
 
@@ -231,7 +231,7 @@ class Embedder:
 
     @property
     def model(self) -> keras.Model:
-        """The Keras model: float32 (n, s, s, 3) in [-1, 1] → float32 (n, d)."""
+        """The Keras model, which maps float32 (n, s, s, 3) in [-1, 1] to float32 (n, d)."""
         with self._opening:
             if self._model is None:
                 model = self._load_model()
@@ -244,7 +244,7 @@ class Embedder:
 
     @property
     def runtime(self) -> Runtime:
-        """The runtime that executes the model, opened on first use."""
+        """The runtime that runs the model, opened on first access."""
         with self._opening:
             if self._runtime is None:
                 from siamese.embedding.runtimes.choose import open_runtime
@@ -266,17 +266,17 @@ class Embedder:
         sources : sequence of path-like, bytes or PIL.Image.Image
             Files, encoded pictures or decoded pictures.
         batch_size : int, default 32
-            Pictures per call of the model.
+            Number of pictures per call to the model.
 
         Returns
         -------
         ndarray of float32, shape (n, d)
-            Vectors of length 1, in the order of `sources`.
+            Unit-length vectors, in the order of `sources`.
 
         Raises
         ------
         InputError
-            Lists every source that is not a usable picture.
+            If any source is not a usable picture; the message lists every such source.
         """
         if isinstance(sources, str | bytes | os.PathLike):
             raise TypeError("embed takes a list of pictures; put a single one into a list")
@@ -306,19 +306,19 @@ class Embedder:
     def embed_squares(
         self, squares: NDArray[np.uint8], *, batch_size: int = BATCH_SIZE
     ) -> NDArray[np.float32]:
-        """Embed pictures that `siamese.data.images.square_picture` has prepared.
+        """Embed pictures prepared with `siamese.data.images.square_picture`.
 
         Parameters
         ----------
         squares : ndarray of uint8, shape (n, s, s, 3)
-            RGB pictures of the side length `facts.picture_size`; n may be 0.
+            RGB pictures with side length s = `facts.picture_size`; n may be 0.
         batch_size : int, default 32
-            Pictures per call of the model.
+            Number of pictures per call to the model.
 
         Returns
         -------
         ndarray of float32, shape (n, d)
-            Vectors of length 1, in the order of `squares`.
+            Unit-length vectors, in the order of `squares`.
         """
         side = self.facts.picture_size
         if squares.dtype != np.uint8 or squares.shape[1:] != (side, side, 3):
@@ -329,17 +329,17 @@ class Embedder:
         if len(squares) <= batch_size:
             return self.runtime.embed_squares(squares)
         batches = np.split(squares, range(batch_size, len(squares), batch_size))
-        # Two at a time, so that no core waits for the last picture of a batch.
+        # Embed two batches at a time, so that no core is idle while a batch finishes.
         vectors = map_in_threads(self.runtime.embed_squares, batches, ahead=1, threads=2)
         return np.concatenate(list(vectors))
 
     def embed_catalogue(self, *args: Any, **kwargs: Any) -> Any:
-        """Call `siamese.embed_catalogue`, which replaces this method."""
+        """Call `siamese.embed_catalogue`; this method is deprecated."""
         warnings.warn(
             "Embedder.embed_catalogue is deprecated; use "
             "siamese.embed_catalogue(embedder, catalogue)",
             DeprecationWarning,
             stacklevel=2,
         )
-        # Not an import statement: the imports between modules must not form a cycle.
+        # An import statement would create an import cycle between modules.
         return import_module("siamese").embed_catalogue(self, *args, **kwargs)

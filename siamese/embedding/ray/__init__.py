@@ -1,1 +1,1 @@
-"""Embed a catalogue on a Ray cluster."""
+"""Embed the pictures of a catalogue on a Ray cluster."""

@@ -21,14 +21,14 @@ from siamese.utils.keras_import import suppress_stderr
 from siamese.utils.text import pluralize
 from siamese.version import __version__
 
-CONNECT_SECONDS = 10.0  # for a cluster to accept a connection
-NODE_START_SECONDS = 120.0  # for a node to start its first process
-BUSY_SECONDS = 5.0  # for the resources of a run that just ended to become free
-MAX_CORES = 16  # per worker, which is one Python process; chosen, not measured
+CONNECT_SECONDS = 10.0  # time limit for a cluster to accept a connection
+NODE_START_SECONDS = 120.0  # time limit for a node to start its first process
+BUSY_SECONDS = 5.0  # time for a run that just ended to free its resources
+MAX_CORES = 16  # per worker (one Python process); an estimate, not a measured optimum
 
 
 class WorkerPlan(NamedTuple):
-    """Number of workers in a cluster, and of cores and GPUs per worker."""
+    """Number of workers in a cluster, and the numbers of cores and GPUs per worker."""
 
     workers: int
     cores: int
@@ -36,7 +36,7 @@ class WorkerPlan(NamedTuple):
 
 
 def require_ray() -> None:
-    """Raise an error if Ray Data, which needs fsspec, is not installed."""
+    """Raise `InputError` if Ray, or fsspec, which Ray Data requires, is not installed."""
     if find_spec("ray") is None or find_spec("fsspec") is None:
         raise InputError(
             "--executor ray: Ray is not installed; pip install "
@@ -46,15 +46,15 @@ def require_ray() -> None:
 
 @contextlib.contextmanager
 def connect_cluster(address: str | None) -> Iterator[None]:
-    """Connect to a cluster without Ray's own output, or use the connection that exists.
+    """Connect to a cluster, unless already connected, and silence Ray's output.
 
-    See `RayExecutor` for the address. A cluster that is started here ends with the context.
+    `address` is as in `RayExecutor`. A new connection or cluster is closed when the context ends.
     """
-    # Before Ray is imported: send no usage reports, and print no messages from its C++ parts.
+    # Set before importing Ray: send no usage reports, and print no messages from its C++ code.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    import ray.data  # it configures the loggers that are silenced here
+    import ray.data  # configures the loggers that are silenced below
 
     with contextlib.ExitStack() as cleanup:
         for name in ("ray", "ray.data"):
@@ -68,10 +68,10 @@ def connect_cluster(address: str | None) -> Iterator[None]:
 
 
 def plan_workers(use_gpus: bool) -> WorkerPlan:
-    """Divide the connected cluster into workers: one per GPU, or else about one per node.
+    """Divide the connected cluster into workers: one per GPU, or else one per group of cores.
 
-    All workers have the same size, so that any of them can be restarted on any node: the largest
-    size that uses at least nine of ten cores.
+    All workers have equally many cores, so a lost one can restart on another node. Without GPUs,
+    they get the most cores, up to `MAX_CORES`, that leave at most 10 % of all cores idle, if any.
     """
     sizes = [(int(cpus), int(gpus)) for cpus, gpus in map(_resources, _live_nodes())]
     with_gpus = [(cpus, gpus) for cpus, gpus in sizes if cpus and gpus] if use_gpus else []
@@ -92,7 +92,7 @@ def plan_workers(use_gpus: bool) -> WorkerPlan:
 
 
 def require_ready_nodes(sample: Sequence[File]) -> None:
-    """Check that every node can embed and sees a file of the sample, before long work."""
+    """Raise `InputError` if any node cannot run this package or finds no file of `sample`."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -121,7 +121,7 @@ def require_ready_nodes(sample: Sequence[File]) -> None:
 
 
 def warn_if_busy(plan: WorkerPlan) -> None:
-    """Print a note if a worker must wait for other programs, because Ray waits silently."""
+    """Print a note if the cluster is too busy to start a worker; Ray itself waits silently."""
     import ray
 
     kind, needed = ("GPU", plan.gpus) if plan.gpus else ("CPU", plan.cores)
@@ -134,7 +134,7 @@ def warn_if_busy(plan: WorkerPlan) -> None:
 
 
 def last_line(error: BaseException) -> str:
-    """Return the last nonempty line of a message, because Ray's begin with a traceback."""
+    """Return the last nonempty line of an error's message; Ray's begin with a traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__
 
@@ -146,7 +146,7 @@ def _live_nodes() -> list[dict[str, Any]]:
 
 
 def _resources(node: dict[str, Any]) -> tuple[float, float]:
-    """Return the numbers of CPUs and GPUs of a node."""
+    """Return a node's numbers of CPUs and GPUs."""
     return node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0)
 
 
@@ -155,8 +155,10 @@ def _initialize_ray(address: str | None) -> None:
 
     if address is not None:
         _require_answer(address)
-    problem = None  # raised after the block, because `suppress_stderr` would show Ray's output
-    handler = signal.getsignal(signal.SIGTERM)  # which Ray replaces
+    problem = (
+        None  # raised after the block: if it raised, `suppress_stderr` would show Ray's output
+    )
+    handler = signal.getsignal(signal.SIGTERM)  # Ray replaces it
     with suppress_stderr():
         try:
             ray.init(
@@ -165,7 +167,7 @@ def _initialize_ray(address: str | None) -> None:
                 logging_level=logging.CRITICAL,
                 log_to_driver=False,
             )
-        except Exception as error:  # Ray's own, RuntimeError, ConnectionError or ValueError
+        except Exception as error:  # RayError, RuntimeError, ConnectionError or ValueError
             problem = error
         finally:
             if threading.current_thread() is threading.main_thread():
@@ -176,7 +178,7 @@ def _initialize_ray(address: str | None) -> None:
 
 
 def _require_answer(address: str) -> None:
-    """Raise an error if nothing listens at an address; Ray would try for a minute."""
+    """Raise an error if nothing listens at an address; Ray itself would retry for a minute."""
     if address in ("auto", "local"):
         return
     parts = urlsplit(address if "://" in address else f"//{address}")

@@ -1,7 +1,7 @@
-"""Embed on many machines: Ray Data streams files to actors and their vectors back.
+"""Embed on many machines: Ray Data streams file paths to workers, and vectors back.
 
 Only the driver writes to the store, so an interrupted run can continue with any executor. A vector
-is a hundredth of the size of its picture, so this one writer does not hold up the cluster.
+takes about 1 % of the space of its picture, so a single writer does not slow down the cluster.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from siamese.data.remote_files import File
     from siamese.embedding.embedder import Embedder
 
-MAX_TASK_PICTURES = 512  # seconds of work, which are lost when a worker dies
+MAX_TASK_PICTURES = 512  # a few seconds of work, lost if a worker dies
 MIN_TASKS_PER_WORKER = 4  # so that all workers finish at about the same time
-SAMPLE_SIZE = 16  # files of which every node must see at least one
+SAMPLE_SIZE = 16  # approximate number of files of which every node must find at least one
 
 
 class RayExecutor:
-    """Embeds on a Ray cluster; see `Executor`.
+    """Executor that embeds files on a Ray cluster.
 
     Parameters
     ----------
     address : str, optional
-        ``host:6379``, or ``ray://host:10001`` from outside the cluster. By default the cluster in
-        RAY_ADDRESS or the one this machine is part of, or else a new one on this machine.
+        ``host:6379``, or ``ray://host:10001`` from outside the cluster. By default, the cluster in
+        RAY_ADDRESS, the one this machine belongs to, or a new one on this machine.
 
     Raises
     ------
@@ -60,7 +60,7 @@ class RayExecutor:
     def embed_files(
         self, embedder: Embedder, files: Mapping[str, File], batch_size: int
     ) -> Generator[EmbeddedBatch]:
-        """Embed files, which every node must see under the same paths."""
+        """Embed files, which must have the same paths on every node; see `Executor.embed_files`."""
         filenames = list(files)
         if not filenames:
             return
@@ -93,11 +93,11 @@ class RayExecutor:
 def _run(
     job: Job, tables: Sequence[pyarrow.Table], plan: cluster.WorkerPlan
 ) -> Generator[pyarrow.Table]:
-    """Run a job over tables of files and yield tables of outcomes as they arrive."""
+    """Embed tables of files on the cluster, yielding tables of outcomes as they are ready."""
     import ray
     import ray.data
 
-    # The cluster frees both as soon as no reference is left here.
+    # Ray frees the job and the counter once this function's references to them are gone.
     job_reference = ray.put(job)
     counter = ray.remote(AttemptCounter)
     attempts = counter.options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
@@ -109,7 +109,7 @@ def _run(
     outcomes = files.map_batches(
         Worker,
         fn_constructor_args=[job_reference, attempts],
-        # Fewer if a worker is lost and cannot be replaced, or when little work is left.
+        # Allow fewer workers if one is lost and not replaced, or if little work is left.
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
         batch_size=max(map(len, tables)),
         batch_format="pyarrow",
@@ -127,7 +127,7 @@ def _run(
 
 
 def checkpoint_bytes(embedder: Embedder) -> bytes:
-    """Return the embedder's model as the bytes of a checkpoint."""
+    """Serialise the embedder's model as the content of a checkpoint file."""
     model = embedder.model
     from siamese.models.checkpoints import save_model
 
@@ -138,6 +138,6 @@ def checkpoint_bytes(embedder: Embedder) -> bytes:
 
 
 def task_size(pictures: int, workers: int, batch_size: int) -> int:
-    """Return the number of pictures per task: whole batches, and work for every worker."""
+    """Choose the pictures per task: a multiple of `batch_size` that keeps all workers busy."""
     share = -(-pictures // (MIN_TASKS_PER_WORKER * workers))
     return max(batch_size, min(MAX_TASK_PICTURES, share) // batch_size * batch_size)

@@ -1,4 +1,4 @@
-"""The Arrow tables that a Ray cluster exchanges, one row per picture.
+"""Arrow tables that the driver and the workers exchange, with one row per picture.
 
 The driver sends tables of files, and the workers return tables of outcomes.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def files_to_table(files: Mapping[str, File], filenames: Sequence[str]) -> pyarrow.Table:
-    """Make a table of the files of some filenames."""
+    """Make a table with the name and pickled `File` of each given filename."""
     import pyarrow as pa
 
     paths = [pickle.dumps(files[filename]) for filename in filenames]
@@ -29,7 +29,7 @@ def files_to_table(files: Mapping[str, File], filenames: Sequence[str]) -> pyarr
 
 
 def table_to_files(table: pyarrow.Table) -> dict[str, File]:
-    """Return the files of a table that `files_to_table` made."""
+    """Convert a table from `files_to_table` to a mapping from filename to `File`."""
     names, paths = (table[name].to_pylist() for name in ("filename", "path"))
     return dict(zip(names, map(pickle.loads, paths), strict=True))
 
@@ -37,7 +37,7 @@ def table_to_files(table: pyarrow.Table) -> dict[str, File]:
 def outcomes_to_table(
     outcomes: Sequence[StoredOutcome], runtime: str, precision: str
 ) -> pyarrow.Table:
-    """Make a table of outcomes and of the runtime and precision that computed them."""
+    """Make a table of outcomes, with the runtime and precision used to compute them."""
     import pyarrow as pa
 
     table = pa.Table.from_batches([outcomes_to_batch(outcomes)])
@@ -46,16 +46,16 @@ def outcomes_to_table(
 
 
 def error_to_table(reason: str) -> pyarrow.Table:
-    """Make a table that says why a worker cannot embed; Ray would bury an exception in its own."""
+    """Make a table with a worker's error message; Ray would wrap an exception in one of its own."""
     import pyarrow as pa
 
     return pa.Table.from_pylist([{"error": reason}], outcomes_to_table([], "", "").schema)
 
 
 def table_to_outcomes(table: pyarrow.Table) -> tuple[list[StoredOutcome], set[tuple[str, str]]]:
-    """Return the outcomes of a table, and every pair of runtime and precision that computed them.
+    """Return the outcomes in a table, and the (runtime, precision) pairs used to compute them.
 
-    Raises `InputError` if `error_to_table` made the table.
+    Raises `InputError` if the table is from `error_to_table`.
     """
     if table["filename"].null_count:
         raise InputError(table["error"][0].as_py())

@@ -1,4 +1,4 @@
-"""Code that runs on the nodes of a Ray cluster: the workers, and the check before them."""
+"""Workers that embed files on the nodes of a Ray cluster, and a check of the nodes."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
     from siamese.embedding.embedder import Embedder
     from siamese.embedding.runtimes.runtime import PrecisionName, RuntimeName
 
-MAX_ATTEMPTS = 4  # nodes come and go, but a table that crashes so many workers is at fault itself
+MAX_ATTEMPTS = 4  # nodes may fail, but a table that crashes this many workers is the cause
 
 
 @dataclass(frozen=True)
 class Job:
-    """Settings of a run, which are put into the cluster once for all workers."""
+    """Model and settings of a run, stored once in the cluster for all workers."""
 
-    model: bytes = field(repr=False)  # a checkpoint
+    model: bytes = field(repr=False)  # content of a checkpoint file
     name: str
     fingerprint: str
     runtime: RuntimeName
     precision: PrecisionName
     batch_size: int
     cores: int  # per worker
-    sample: Sequence[File]  # existing files, of which every node must see at least one
+    sample: Sequence[File]  # existing files; every node must find at least one
 
 
 class Worker:
-    """Embeds tables of files, as an actor of Ray Data.
+    """Ray Data actor that embeds tables of files.
 
-    `job` is a reference to a `Job`, and `attempts` a handle of an `AttemptCounter`. The model is
-    loaded with the first table, so that a crash while loading counts as an attempt at that table.
+    `job` is a Ray reference to a `Job`, and `attempts` a handle to an `AttemptCounter` actor. The
+    model is loaded for the first table, so a crash while loading counts as an attempt at it.
     """
 
     def __init__(self, job: Any, attempts: Any) -> None:
@@ -55,8 +55,8 @@ class Worker:
         self._loaded: tuple[Job, Embedder] | None = None
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
-        """Embed a table from `files_to_table`; return one from `outcomes_to_table` or an error."""
-        if not len(table):  # Ray Data calls with an empty table to learn the schema
+        """Embed a table from `files_to_table`; return a table of outcomes or of an error."""
+        if not len(table):  # Ray Data passes an empty table to learn the schema
             return outcomes_to_table([], "", "")
         try:
             return self._embed(table)
@@ -84,21 +84,21 @@ class Worker:
 
 
 class AttemptCounter:
-    """Counts the attempts at each table. It is an actor of its own, because workers crash."""
+    """Actor that counts the attempts at each table, even if the workers crash."""
 
     def __init__(self) -> None:
         self._attempts: Counter[str] = Counter()
 
     def add(self, first_filename: str) -> int:
-        """Count an attempt at the table that starts with a filename; return the number so far."""
+        """Count an attempt at the table whose first file is given; return its total attempts."""
         self._attempts[first_filename] += 1
         return self._attempts[first_filename]
 
 
 def find_problem(version: str, sample: Sequence[File]) -> str | None:
-    """Return why this node cannot embed, or None if it can.
+    """Return the reason why this node cannot embed, or None if it can.
 
-    It needs the driver's version of this package, and must see at least one file of the sample.
+    A node must have the driver's `version` of this package, and find a file of `sample`, if any.
     """
     if __version__ != version:
         return (
@@ -114,13 +114,13 @@ def find_problem(version: str, sample: Sequence[File]) -> str | None:
 
 
 def _load_embedder(job: Job) -> Embedder:
-    """Load the model of a job, and check that it is the driver's."""
+    """Load a job's model, and check that it has the same fingerprint as on the driver."""
     import ray
 
     address = ray.util.get_node_ip_address()
-    if problem := find_problem(__version__, job.sample):  # a node that joined later
+    if problem := find_problem(__version__, job.sample):  # it may have joined late
         raise InputError(f"node {address}: {problem}")
-    limit_cores(job.cores)  # the others belong to the other workers of the node
+    limit_cores(job.cores)  # the node's other workers use the other cores
     from siamese.utils.keras_import import import_keras
 
     import_keras()
@@ -130,7 +130,7 @@ def _load_embedder(job: Job) -> Embedder:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.hdf5")
         path.write_bytes(job.model)
-        # Without a path, so that the converted model goes to the cache folder of the node.
+        # No path: the converted model must go to the user's cache, not a temporary folder.
         embedder = Embedder.from_model(
             load_model(path), job.name, runtime=job.runtime, precision=job.precision
         )

@@ -1,1 +1,1 @@
-"""Run a model on square pictures: by OpenVINO on a CPU, or by Keras."""
+"""Run a model on square pictures, with OpenVINO on a CPU or with Keras."""

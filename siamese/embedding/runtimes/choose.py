@@ -24,10 +24,10 @@ def open_runtime(
     runtime: RuntimeName = "auto",
     precision: PrecisionName = "auto",
 ) -> Runtime:
-    """Open the runtime that executes a model, and load the Keras model only if it is needed.
+    """Open a runtime for a model, loading the Keras model only if it is needed.
 
-    If "auto" falls back to TensorFlow or to float32, the reason is printed to standard error. A
-    requested runtime or precision that is not available raises `InputError`.
+    If "auto" avoids OpenVINO or bfloat16 because of a problem, a note is printed to standard error.
+    If a requested runtime or precision is not available, `InputError` is raised.
     """
     from siamese.models.devices import has_gpu
 
@@ -47,7 +47,7 @@ def open_runtime(
         return open_openvino(load_model, facts, precision)
     except InputError:
         raise
-    except Exception as error:  # OpenVINO raises several types, with messages of several lines
+    except Exception as error:  # of several types, with multi-line messages
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         problem = f"{facts.name}: OpenVINO cannot run this model ({reason[:200]})"
         if not automatic:
@@ -57,7 +57,7 @@ def open_runtime(
 
 
 def needs_keras(runtime: RuntimeName) -> bool:
-    """Return whether the Keras model is needed even if the converted model is cached."""
+    """Return whether the Keras model is needed even if a converted model is cached."""
     from siamese.models.devices import may_have_gpu
 
     is_preferred = runtime == "tensorflow" or (runtime == "auto" and may_have_gpu())
@@ -75,7 +75,7 @@ def _open_keras(model: keras.Model, precision: PrecisionName) -> Runtime:
 
 
 def _keras_backend() -> str:
-    """Return the backend of Keras, without importing it."""
+    """Return the name of Keras's backend, without importing Keras."""
     if "keras" in sys.modules:
         import keras
 
@@ -83,7 +83,7 @@ def _keras_backend() -> str:
     return os.environ.get("KERAS_BACKEND", "tensorflow")
 
 
-@cache  # so that it is printed once per process
+@cache  # print only once per process
 def _warn_missing_openvino() -> None:
     print(
         "OpenVINO is not installed; using TensorFlow, which is slower (pip install openvino)",

