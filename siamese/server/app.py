@@ -1,4 +1,4 @@
-"""The web application: its routes and the middleware around them."""
+"""Web application: its routes and the middleware around them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DESCRIPTION = (
 
 
 def create_app(service: Service) -> FastAPI:
-    """Create the ASGI application of a service, which closes the service when it ends."""
+    """Create the ASGI application for a service; it closes the service on shutdown."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -75,12 +75,12 @@ def create_app(service: Service) -> FastAPI:
 
 
 async def _watch_index(service: Service) -> None:
-    """Check regularly whether the index has changed."""
+    """Check every `watch_seconds` whether the index has changed."""
     seconds = service.settings.watch_seconds
     while seconds:
         await asyncio.sleep(seconds)
-        # In a thread of its own, because opening an index must not delay the requests.
+        # Use a separate thread, because opening an index must not delay requests.
         try:
             await asyncio.to_thread(service.versions.refresh)
-        except Exception as error:  # whatever it is, the next check may succeed
+        except Exception as error:  # whatever went wrong, the next check may succeed
             log("index not checked", logging.ERROR, reason=str(error))

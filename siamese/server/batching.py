@@ -1,4 +1,4 @@
-"""Embed the pictures of concurrent requests in batches, in one thread."""
+"""Batched embedding of the pictures of concurrent requests, in one thread."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from siamese.models.facts import ModelFacts
 
 BATCH_SIZES = (1, 4, 16)
-"""Few sizes, because Keras compiles the model for each."""
+"""Allowed batch sizes: only a few, because Keras compiles the model for each."""
 
 
 class QueryEmbedder(Protocol):
-    """A model that embeds queries: `siamese.Embedder`, or one in another server."""
+    """Interface of embedders for queries: `siamese.Embedder`, or a client of a model server."""
 
     @property
     def facts(self) -> ModelFacts: ...
@@ -38,10 +38,10 @@ class _Job(NamedTuple):
 
 
 class Batcher:
-    """Queue of pictures, and a thread that embeds them in batches.
+    """Queue of pictures, with a thread that embeds them in batches.
 
     If the model is idle, a picture is embedded at once instead of waiting for a batch to fill.
-    Otherwise the next batch is the largest of `BATCH_SIZES` that the waiting pictures fill.
+    Otherwise the next batch has the largest of `BATCH_SIZES` that the queued pictures can fill.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -54,15 +54,15 @@ class Batcher:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread that runs the model is alive."""
+        """Return whether the thread that runs the model is alive."""
         return self._worker.is_alive()
 
     def submit(
         self, embedder: QueryEmbedder, square: NDArray[np.uint8]
     ) -> Future[NDArray[np.float32]]:
-        """Queue a picture of the model's input size, and return its future vector, shape (d,).
+        """Queue a picture of the model's input size; return a future of its vector, shape (d,).
 
-        If the future is cancelled in time, the picture is not embedded.
+        If the future is cancelled before the picture's batch starts, the picture is not embedded.
         """
         job = _Job(embedder, square, Future(), time.perf_counter())
         with self._changed:
@@ -73,7 +73,7 @@ class Batcher:
         return job.vector
 
     def close(self) -> None:
-        """Embed the waiting pictures, and stop the thread."""
+        """Embed the pictures left in the queue, then stop the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -86,7 +86,7 @@ class Batcher:
                 self._embed(jobs)
 
     def _next_batch(self) -> list[_Job]:
-        """Wait for jobs, and return those of one model; none once the batcher is closed."""
+        """Block until there are jobs for one model, or return [] once closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if not self._waiting:
@@ -104,7 +104,7 @@ class Batcher:
         try:
             vectors = _embed_padded(jobs[0].embedder, [job.square for job in jobs])
             outcomes = list(zip(jobs, vectors, strict=True))
-        except BaseException as error:  # otherwise the requests would wait for ever
+        except BaseException as error:  # otherwise the requests would wait forever
             for job in jobs:
                 job.vector.set_exception(error)
             return
@@ -115,14 +115,14 @@ class Batcher:
 
 
 def _embed_padded(embedder: QueryEmbedder, squares: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Embed pictures, padded with the last one to a batch size if some were cancelled."""
+    """Embed pictures, repeating the last to fill a batch if some jobs were cancelled."""
     size = min(size for size in BATCH_SIZES if size >= len(squares))
     padded = [*squares, *squares[-1:] * (size - len(squares))]
     return embedder.embed_squares(np.stack(padded))[: len(squares)]
 
 
 def warm_up(embedder: QueryEmbedder) -> None:
-    """Embed batches of every size, so that no request waits for Keras to compile the model."""
+    """Embed a batch of each size, so that no request waits for Keras to compile the model."""
     side = embedder.facts.picture_size
     for size in BATCH_SIZES:
         embedder.embed_squares(np.full((size, side, side, 3), 255, np.uint8))

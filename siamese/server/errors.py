@@ -1,4 +1,4 @@
-"""Error responses: every error is ``{"error": "one line"}`` with its HTTP status."""
+"""Error responses, which are all ``{"error": "message"}`` with an HTTP error status."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from siamese.errors import InputError, NotFoundError, UnavailableError
 from siamese.server.json_encoding import ApiResponse
 
 RETRY_SECONDS = 1
-"""Value of the Retry-After header of a 503."""
+"""Value of the Retry-After header in 503 responses."""
 
 
 class ApiError(Exception):
-    """A request that cannot be served, with its HTTP status and one line for the client."""
+    """Error to send to the client, with its HTTP status and message."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -23,7 +23,7 @@ class ApiError(Exception):
 
 
 def error_response(status: int, reason: str) -> Response:
-    """Return an error response; `reason` is put on one line."""
+    """Return an error response, with the lines of `reason` joined into one."""
     headers = {}
     if status == 503:
         headers["Retry-After"] = str(RETRY_SECONDS)
@@ -33,13 +33,13 @@ def error_response(status: int, reason: str) -> Response:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Turn the exceptions of all routes into error responses."""
+    """Add handlers that turn exceptions raised by routes into error responses."""
 
     @app.exception_handler(ApiError)
     async def _(_: Request, exception: ApiError) -> Response:
         return error_response(exception.status, exception.reason)
 
-    @app.exception_handler(HTTPException)  # no such path or method, or a broken form
+    @app.exception_handler(HTTPException)  # unknown path, wrong method or malformed form
     async def _(_: Request, exception: HTTPException) -> Response:
         response = error_response(exception.status_code, str(exception.detail))
         response.headers.update(exception.headers or {})

@@ -1,4 +1,4 @@
-"""Send the pictures of the index as files and thumbnails, only from below the image folder."""
+"""Files and thumbnails of the pictures in the index, only from inside the image folder."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from siamese.data.images import PictureError, open_picture
 from siamese.errors import NotFoundError
 
 CACHED_THUMBNAILS = 512
-"""Each takes about 10 kB in the default size and 150 kB in the largest."""
+"""Number of thumbnails to cache, of about 10 kB in default size and 150 kB in the largest."""
 
 
 class Gallery:
-    """Folder that the filenames of an index are relative to; None to send no pictures."""
+    """Folder of the indexed pictures, or None to send no pictures."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = None if folder is None else folder.resolve()
 
     def url(self, route: str, filename: str) -> str | None:
-        """Return the path of a picture's URL below a route, or None without a folder."""
+        """Return the URL path of a picture under a route, or None if there is no folder."""
         if self.folder is None:
             return None
         return f"/{route}/{quote(filename, errors='surrogateescape')}"
 
     def find_file(self, filename: str) -> Path:
-        """Return the file of a picture, unless its name or a link leads out of the folder."""
+        """Return a picture's path; raise NotFoundError if missing or outside the folder."""
         if self.folder is None:
             raise NotFoundError("no pictures are served here (--image-dir)")
         try:
             path = (self.folder / filename).resolve(strict=True)
-        except (OSError, RuntimeError, ValueError):  # missing, a cycle of links, a NUL character
+        except (OSError, RuntimeError, ValueError):  # missing, a loop of links, or a NUL character
             path = None
         if path is None or not path.is_relative_to(self.folder) or not path.is_file():
             raise NotFoundError(f"{filename}: no such picture")
@@ -43,9 +43,9 @@ class Gallery:
 
 
 def detect_media_type(path: Path) -> str:
-    """Return the content type of a picture from its content, whatever its name.
+    """Return a picture's media type, detected from its content rather than its name.
 
-    A file that is not a picture is a NotFoundError: such files are never sent, not even as text.
+    Raise NotFoundError if the file is not a picture, so that no other file is ever sent.
     """
     try:
         with Image.open(path) as header:
@@ -57,7 +57,7 @@ def detect_media_type(path: Path) -> str:
 
 
 def make_thumbnail(path: Path, size: int) -> bytes:
-    """Return a picture as a JPEG of at most `size` pixels per side, from a cache if possible."""
+    """Return a JPEG thumbnail of at most `size` pixels per side, from a cache if possible."""
     try:
         return _thumbnail(path, path.stat().st_mtime_ns, size)
     except PictureError as error:

@@ -1,4 +1,4 @@
-"""Serve an index, and open its next version without losing a request in between."""
+"""Versions of a served index, replaced without losing a request."""
 
 from __future__ import annotations
 
@@ -24,58 +24,58 @@ from siamese.server.prometheus import Metrics
 
 CACHED_FILENAMES = 4096
 LONGEST_FILENAME = 4096
-"""No file system has longer names. Without a limit, requests could fill the cache's memory."""
+"""Limit on cached names, which stops requests from filling memory; no real name is longer."""
 
 FRESH_SECONDS = 10.0
-"""How long to cache the number and names of pictures if the index changes in place."""
+"""How long to cache the picture count and filenames of an index that changes in place."""
 
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 5.0, 300.0
-"""Delays after a failed reload: doubled each time, from the first to the last."""
+"""Delay before retrying a failed reload: doubled with each failure, from first to last."""
 
 Load = Callable[[Searcher | None], Searcher]
-"""Opens the index. Its argument is the previous searcher, whose model may be reused."""
+"""Function that opens the index, given the previous searcher (or None) to reuse its model."""
 
 
 class IndexVersion:
-    """One version of the index, with the model that it was opened with.
+    """Version of the index, with the model it was opened with.
 
-    Each request uses a single version, so an answer is never a mixture of two.
+    Each request uses a single version, so a response never mixes two.
     """
 
     def __init__(self, searcher: Searcher, id: str, changes_in_place: bool = False) -> None:
         self.searcher = searcher
         self.id = id
-        """The same in every process for the same file, folder or collection."""
+        """Identifier, equal in all servers that serve the same index and model."""
         self.changes_in_place = changes_in_place
-        """Whether other processes can add and remove pictures while it is open."""
+        """Whether other processes can add and remove pictures while the index is open."""
         self.is_replaced = False
-        """Whether another index has taken its place, perhaps of another model.
+        """Whether another index, perhaps made by another model, has replaced this one.
 
-        Set only if it `changes_in_place`, because the others are in memory and still searchable.
+        Set only if the index `changes_in_place`; others can still be searched once replaced.
         """
         find = searcher.index.find
-        # Pages request the same pictures repeatedly, and a look-up can be slow.
+        # Web pages request the same pictures repeatedly, and a look-up can be slow.
         self._has_picture: Callable[[str, int], bool] = lru_cache(CACHED_FILENAMES)(
             lambda filename, period: len(find(filename=filename)) > 0
         )
         self.count()
 
     def count(self) -> None:
-        """Count the pictures; with Milvus, this is a request to its server."""
+        """Update the number of pictures; with Milvus, this sends a request."""
         self.pictures = len(self.searcher.index)
         self.counted_at = time.monotonic()
 
     def has_picture(self, filename: str) -> bool:
-        """Return whether the index has a picture of this filename."""
+        """Return whether the index has a picture with this filename."""
         period = int(time.monotonic() / FRESH_SECONDS) if self.changes_in_place else 0
         return len(filename) <= LONGEST_FILENAME and self._has_picture(filename, period)
 
 
 class IndexVersions:
-    """Open an index, and open it again when it is replaced.
+    """Current version of an index, reloaded when the index is replaced.
 
-    `place` is the file, folder or address of the index, to watch for changes, and `collection` its
-    collection in Milvus. `current` is the version for new requests.
+    `load` opens the index at `place`, the file, folder or address to watch for changes, and
+    `collection` is its Milvus collection. `current` is the version for new requests.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class IndexVersions:
         self.current = self._open(None)
 
     def refresh(self) -> None:
-        """Reload the index if it was replaced; count it again if it changes in place."""
+        """Reload a replaced index, retry a failed reload, or update an outdated picture count."""
         state = self._watch.state()
-        if state is None:  # there is no index, or its server does not answer
+        if state is None:  # the index is missing or Milvus does not respond
             return
         now = time.monotonic()
         if state != self._last_state or now >= self._retry_at:
@@ -109,7 +109,7 @@ class IndexVersions:
             self._metrics.pictures.set(self.current.pictures)
 
     def reload(self) -> None:
-        """Open the index again and serve it; if that fails, keep serving the current version."""
+        """Reopen the index and serve it; if that fails, keep the current version."""
         with self._reloading:
             state = self._watch.state()
             if state != self._last_state:
@@ -117,7 +117,7 @@ class IndexVersions:
                 self.current.is_replaced = state is not None and self.current.changes_in_place
             try:
                 self.current = self._open(self.current.searcher)
-            except Exception as error:  # any fault of the new index
+            except Exception as error:  # the new index may fail to open in any way
                 self._metrics.reloads.labels("failed").inc()
                 self._retry_at = time.monotonic() + self._delay
                 log(
@@ -153,10 +153,10 @@ class IndexVersions:
 
 
 def _version_id(state: State | None, searcher: Searcher) -> str:
-    """Return 12 hexadecimal digits that identify the index's file or collection and its model.
+    """Return 12 hexadecimal digits that identify the state of the index and its model.
 
-    They include a file's size and time but not its inode, so that two servers with copies of one
-    file (`cp -p`) agree.
+    They depend on a file's size and modification time but not on its inode, so that servers with
+    copies of the same file (`cp -p`) agree.
     """
     identity = repr((state and state[1:], searcher.embedder.facts.fingerprint))
     return hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()

@@ -1,4 +1,4 @@
-"""Encode JSON for responses and log lines."""
+"""JSON encoding for responses and log lines."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from starlette.responses import JSONResponse
 
 
 def encode_json(document: object) -> bytes:
-    r"""Encode a document of plain values as JSON.
+    r"""Encode a JSON-compatible object.
 
-    Names of uploads and files can contain lone surrogates, which UTF-8 cannot encode. Such a
-    document is encoded in ASCII, with escapes.
+    Filenames can contain lone surrogates, which UTF-8 cannot encode. An object with such a name is
+    encoded in ASCII, with escapes.
 
     Examples
     --------
@@ -29,7 +29,7 @@ def encode_json(document: object) -> bytes:
 
 
 class ApiResponse(JSONResponse):
-    """JSON response whose strings can be any file names."""
+    """JSON response that can contain filenames that are not valid UTF-8."""
 
     def render(self, content: Any) -> bytes:
         return encode_json(content)

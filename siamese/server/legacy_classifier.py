@@ -1,6 +1,6 @@
-"""Classify a picture for the older search server's endpoint, if the model is the default one.
+"""ImageNet classifier for the older search server's endpoint, with the default model only.
 
-The classes are those of ImageNet, by number: no required package has their names, and the server
+Classes are identified by number, because no required package contains their names and the server
 downloads nothing.
 """
 
@@ -19,23 +19,23 @@ from siamese.server.settings import Limits
 from siamese.server.uploads import decode_upload
 
 CLASSES = 5
-"""Number of classes returned."""
+"""Number of classes to return."""
 
 _lock = Lock()
-"""Keras builds and runs a model in one thread at a time."""
+"""Lock that lets only one thread at a time build or run the classifier."""
 
 
 def warm_up_classifier(facts: ModelFacts) -> None:
-    """Build the classifier and run it once, so that no request waits for it."""
+    """Build the classifier, if the model has one, and run it so that no request waits for this."""
     if _can_classify(facts):
         side = facts.picture_size
         _probabilities(np.full((side, side, 3), 255, np.uint8))
 
 
 def classify(facts: ModelFacts, content: bytes, limits: Limits) -> list[tuple[str, float]]:
-    """Return the most likely classes of a picture with their probabilities, best first.
+    """Return a picture's most likely classes with their probabilities, most likely first.
 
-    There are none unless the served model is the pretrained default.
+    Return an empty list unless the served model is the pretrained default.
     """
     if not _can_classify(facts):
         return []
@@ -49,7 +49,7 @@ def _can_classify(facts: ModelFacts) -> bool:
 
 
 def _probabilities(square: np.ndarray) -> np.ndarray:
-    """Return the softmax, float32 (1000,), of a picture, uint8 (s, s, 3)."""
+    """Return class probabilities, float32 (1000,), for a picture, uint8 (s, s, 3)."""
     with _lock:
         outputs = _classifier(len(square)).predict_on_batch(to_network_input(square)[None])
     (probabilities,) = outputs["softmax"]

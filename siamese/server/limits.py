@@ -1,4 +1,4 @@
-"""Middleware that checks API keys and limits the number, size and time of requests."""
+"""Middleware that checks API keys and limits the number, size and duration of requests."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from siamese.server.settings import Limits
 PUBLIC_PATHS = frozenset(
     {"/", "/about", "/docs", "/health", "/openapi.json", "/ready", "/search/health/"}
 )
-"""Paths that need no API key and are never refused as busy: probes, and the page."""
+"""Paths that need no API key and are exempt from the limit on concurrent requests."""
 
 FORM_BYTES = 100_000
-"""Largest size of a form's fields and boundaries, in addition to the pictures."""
+"""Maximum size of a form's fields and boundaries, in addition to the pictures."""
 
 DISCARD_SECONDS = 2.0
 DISCARD_BYTES = 20_000_000
-"""Limits for reading the rest of a refused request, see `_refuse`."""
+"""Limits on reading the rest of a refused request; see `_refuse`."""
 
 
 def is_public(path: str) -> bool:
@@ -32,7 +32,7 @@ def is_public(path: str) -> bool:
 
 
 class ApiKeyMiddleware:
-    """Refuse requests without one of the keys, if any, in Authorization (Bearer) or X-API-Key."""
+    """Middleware that requires a key as a Bearer token or X-API-Key, if any keys are configured."""
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...], metrics: Metrics) -> None:
         self._app = app
@@ -50,13 +50,13 @@ class ApiKeyMiddleware:
     def _has_key(self, headers: Headers) -> bool:
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         given = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        # Compare with all keys in constant time, so that the time reveals nothing about them.
+        # Compare with every key in constant time, so that timing reveals nothing about the keys.
         encoded = given.encode("latin-1")
         return sum(hmac.compare_digest(encoded, key) for key in self._keys) > 0
 
 
 class ConcurrencyLimitMiddleware:
-    """Refuse further requests while the maximum number is being handled."""
+    """Middleware that refuses new requests while the maximum number is being handled."""
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
         self._app = app
@@ -83,7 +83,7 @@ class ConcurrencyLimitMiddleware:
 
 
 class RequestLimitMiddleware:
-    """End requests whose body is too large or that take too long."""
+    """Middleware that ends requests that have too large a body or take too long."""
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
         self._app = app
@@ -124,7 +124,7 @@ class RequestLimitMiddleware:
             if not is_too_large:
                 raise
         except TimeoutError:
-            if has_started_response:  # too late for an error; the connection is closed
+            if has_started_response:  # too late for an error response; close the connection
                 raise
             self._metrics.refused.labels("time").inc()
             status, what = (503, "answer") if is_body_complete else (408, "upload")
@@ -140,11 +140,11 @@ class RequestLimitMiddleware:
 
 
 async def _refuse(response: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a response to a request whose body has not been read.
+    """Send a response to a request whose body has not been fully read.
 
-    Closing a connection with unread data would reset it, and the client could lose the response.
-    So the rest of the body is read and discarded first, unless it is large. A client that waits
-    for permission to send it (``Expect: 100-continue``) gets the response at once.
+    Closing a connection with unread data would reset it, and the client might lose the response.
+    To avoid this, the rest of the body is first read and discarded, up to a limit. A client that
+    waits for permission to send the body (``Expect: 100-continue``) gets the response at once.
     """
     if "expect" not in Headers(scope=scope):
         try:

@@ -1,4 +1,4 @@
-"""Log one line of JSON per event to standard error; never the contents of pictures."""
+"""Logging to standard error, one line of JSON per event, never with pictures' contents."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ LOGGER = logging.getLogger("siamese.server")
 
 
 def log(event: str, level: int = logging.INFO, **fields: Any) -> None:
-    """Log an event."""
+    """Log an event with fields to add to its line."""
     LOGGER.log(level, event, extra={"fields": fields})
 
 
 class JsonLines(logging.Formatter):
-    """Format each record as ``{"time", "level", "event", …}`` in one line."""
+    """Formatter of records as single lines of JSON: ``{"time": …, "level": …, "event": …, …}``."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC)
@@ -34,7 +34,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """Send the events of the server and of uvicorn to standard error."""
+    """Log events of the server, and warnings of Uvicorn, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     for name, level in (("siamese.server", logging.INFO), ("uvicorn.error", logging.WARNING)):

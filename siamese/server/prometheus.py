@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, at /metrics."""
+"""Prometheus metrics, served at /metrics."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from prometheus_client import (
 )
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds of the histograms of durations."""
+"""Upper bounds of the buckets of duration histograms."""
 
 
 class Metrics:
-    """Metrics of one server, in a registry of their own."""
+    """Metrics of one server, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

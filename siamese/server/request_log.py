@@ -1,4 +1,4 @@
-"""Outermost middleware: request ids, security headers, log lines and metrics."""
+"""Outermost middleware, for request IDs, security headers, log lines and metrics."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-"""Sent with every response: browsers run only the page's own files and guess no types."""
+"""Default headers of responses: browsers run only this server's scripts and guess no types."""
 
 
 class RequestLogMiddleware:
-    """Log and count requests, and turn unexpected exceptions into a 500."""
+    """Middleware that logs and counts requests, and answers unexpected exceptions with a 500."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
@@ -50,7 +50,7 @@ class RequestLogMiddleware:
                 headers["X-Request-ID"] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
-                if not self._service.ready:  # stopping: clients should connect elsewhere
+                if not self._service.ready:  # shutting down: make clients reconnect elsewhere
                     headers["Connection"] = "close"
             await send(message)
 
@@ -61,7 +61,7 @@ class RequestLogMiddleware:
             status = status or 499
         except Exception as exception:
             problem = exception
-            if status:  # the response has started; only closing the connection shows the error
+            if status:  # too late for an error response; close the connection
                 raise
             reason = f"internal error; see the log for {request_id}"
             await error_response(500, reason)(scope, receive, send_with_headers)
@@ -77,7 +77,7 @@ class RequestLogMiddleware:
         request_id: str,
         problem: Exception | None,
     ) -> None:
-        # The route, not the path: Prometheus labels must have few values.
+        # Use the route, not the path, because a Prometheus label must have few values.
         route = getattr(scope.get("route"), "path", "other")
         metrics = self._service.metrics
         metrics.requests.labels(route, str(status)).inc()

@@ -1,4 +1,4 @@
-"""Run a server: from binding the socket to the last response."""
+"""Server process, from binding the socket to the last response."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from siamese.server.service import Service
 from siamese.utils.signals import INTERRUPTED, TERMINATED
 
 SHUTDOWN_SECONDS = 5.0
-"""Time for the last responses, in addition to the time of a request."""
+"""Time to finish the last responses, beyond the maximum duration of a request."""
 
 LAST_REQUESTS_SECONDS = 0.3
-"""How long the last clients to connect may take to send their requests."""
+"""Time for the last clients that connected to send their requests."""
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
-    """Bind a socket that does not listen yet, before slow work such as loading a model."""
+    """Bind a socket without listening yet, to report a port in use before slow work."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio disables Nagle's algorithm only for sockets of this protocol number. Otherwise the
-    # second response on a connection would wait 40 ms for the client's acknowledgement.
+    # asyncio disables Nagle's algorithm only if the protocol is IPPROTO_TCP. With Nagle, the second
+    # response on a connection would wait 40 ms for the client's acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -49,12 +49,12 @@ def format_url(listener: socket.socket) -> str:
 
 
 def serve(service: Service, listener: socket.socket) -> int:
-    """Serve until a signal stops the server, answer all accepted requests, return the exit code.
+    """Serve until a signal arrives, finish the accepted requests, and return the exit code.
 
     - SIGTERM: report that the server is not ready. For `drain_seconds`, still accept requests, but
       close each connection after its response; then accept no more.
-    - SIGINT (Ctrl-C): stop accepting requests immediately.
-    - SIGHUP: open the index again.
+    - SIGINT (Ctrl-C): stop accepting requests at once. A second one drops those in progress.
+    - SIGHUP: reopen the index.
     """
     log_to_stderr()
     config = uvicorn.Config(
@@ -64,7 +64,7 @@ def serve(service: Service, listener: socket.socket) -> int:
         server_header=False,
         proxy_headers=False,
         lifespan="on",
-        timeout_keep_alive=75,  # longer than load balancers', which should close first
+        timeout_keep_alive=75,  # longer than load balancers', so that they close first
         timeout_graceful_shutdown=int(service.settings.limits.seconds + SHUTDOWN_SECONDS),
     )
     server = _Server(config, service)
@@ -74,9 +74,9 @@ def serve(service: Service, listener: socket.socket) -> int:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that drains on SIGTERM and loses no accepted connection.
+    """Uvicorn server that drains on SIGTERM and drops no connection on shutdown.
 
-    uvicorn has no hooks for either, so this overrides two of its methods.
+    Uvicorn has no hooks for this, so two of its methods are overridden.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
@@ -87,7 +87,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals in the event loop, where they interrupt nothing."""
+        """Handle signals as event-loop callbacks, which do not interrupt running code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
@@ -95,14 +95,14 @@ class _Server(uvicorn.Server):
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept the waiting connections, give them time for a request, then close.
+        """Accept the queued connections, give them time to send a request, then shut down.
 
-        uvicorn would drop connections that the system has accepted but nobody has read from, and
-        their clients would lose a request.
+        Uvicorn alone would drop connections that are still in the listen queue, or whose request
+        has not been read yet.
         """
         for listener in sockets or []:
             await _accept_all(listener)
-        for server in self.servers:  # asyncio's, which uvicorn started
+        for server in self.servers:  # the asyncio servers that Uvicorn started
             server.close()
         await asyncio.sleep(LAST_REQUESTS_SECONDS)
         await super().shutdown(sockets)
@@ -132,9 +132,9 @@ class _Server(uvicorn.Server):
 
 
 async def _accept_all(listener: socket.socket) -> None:
-    """Let asyncio accept all connections that wait at a socket, and create their protocols.
+    """Let asyncio accept all connections in a socket's queue and create their protocols.
 
-    The caller must close the socket before it yields to the event loop.
+    The caller must close the socket before yielding to the event loop.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + SHUTDOWN_SECONDS
@@ -142,7 +142,7 @@ async def _accept_all(listener: socket.socket) -> None:
         selector.register(listener, selectors.EVENT_READ)
         is_quiet = False
         while not is_quiet and loop.time() < deadline:
-            # In one turn the event loop accepts connections, in the next it creates protocols.
+            # One iteration of the event loop accepts connections; the next creates their protocols.
             is_quiet = not selector.select(0)
             await asyncio.sleep(0)
             is_quiet = is_quiet and not selector.select(0)

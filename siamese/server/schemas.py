@@ -1,4 +1,4 @@
-"""JSON documents of the API: the routes return these models, and FastAPI documents them."""
+"""Models of the JSON that routes return, which also appear in the API documentation."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pydantic import BaseModel, Field
 
 
 class Error(BaseModel):
-    """Why a request failed."""
+    """Error message of a failed request."""
 
-    error: str = Field(description="One line.")
+    error: str = Field(description="Message of one line.")
 
 
 class Found(BaseModel):
-    """A picture that a search found."""
+    """Picture found by a search."""
 
     rank: int = Field(description="Position in the ranking, from 1.")
-    distance: float = Field(description="Euclidean distance of vectors of length 1, from 0 to 2.")
+    distance: float = Field(description="Euclidean distance to the query's vector, from 0 to 2.")
     similarity: float = Field(description="Cosine similarity, 1 - distance² / 2.")
     item_id: str
     filename: str
     labels: list[str]
-    image_url: str | None = Field(description="null if the server has no pictures.")
+    image_url: str | None = Field(description="null if the server does not send pictures.")
     thumbnail_url: str | None
 
 
@@ -32,26 +32,26 @@ class Search(BaseModel):
     query: str
     results: list[Found]
     in_catalogue: bool | None = Field(
-        description="Whether the nearest picture is near enough to show the same thing; null if "
-        "the model has no calibration."
+        description="Whether the nearest result is near enough to show the same item as the "
+        "query; null if there is no threshold."
     )
-    threshold: float | None = Field(description="Largest distance for in_catalogue.")
+    threshold: float | None = Field(description="Maximum distance for in_catalogue to be true.")
     k: int
     offset: int
-    index: str = Field(description="Version of the index that answered.")
+    index: str = Field(description="Version of the index that was searched.")
 
 
 class Embedding(BaseModel):
     """Vector of a picture."""
 
-    embedding: list[float] = Field(description="Vector of length 1.")
+    embedding: list[float] = Field(description="Unit-length vector.")
     fingerprint: str = Field(
-        description="Fingerprint of the model; vectors of two models cannot be compared."
+        description="Fingerprint of the model; compare only vectors with the same one."
     )
 
 
 class Picture(BaseModel):
-    """A picture of an item."""
+    """Picture of an item."""
 
     row: int
     filename: str
@@ -60,7 +60,7 @@ class Picture(BaseModel):
 
 
 class Item(BaseModel):
-    """An item of the index with its pictures."""
+    """Item of the index, with its pictures."""
 
     item_id: str
     labels: list[str]
@@ -68,20 +68,20 @@ class Item(BaseModel):
 
 
 class Label(BaseModel):
-    """A label and the number of pictures that have it."""
+    """Label, with the number of pictures that have it."""
 
     label: str
     pictures: int
 
 
 class Labels(BaseModel):
-    """All labels, the most frequent first."""
+    """All labels in the index, the most frequent first."""
 
     labels: list[Label]
 
 
 class Model(BaseModel):
-    """The model that made the index and embeds the queries."""
+    """Model that made the index and embeds queries."""
 
     name: str
     fingerprint: str
@@ -90,13 +90,13 @@ class Model(BaseModel):
 
 
 class About(BaseModel):
-    """What the server serves, and its limits."""
+    """Description of the served index and its model, and limits on uploads."""
 
     pictures: int
     model: Model
     threshold: float | None
     index: str
-    images: bool = Field(description="Whether the server has the pictures themselves.")
+    images: bool = Field(description="Whether the server sends the pictures' files.")
     max_upload_bytes: int
     formats: list[str]
     api_key: bool = Field(description="Whether requests need an API key.")
@@ -109,7 +109,7 @@ class Health(BaseModel):
 
 
 class OlderFound(BaseModel):
-    """A picture that a search found, as the older search server returned it."""
+    """Picture found by a search, in the format of the older search server."""
 
     distance: float
     filename: str
@@ -118,30 +118,30 @@ class OlderFound(BaseModel):
 
 
 class Classification(BaseModel):
-    """An ImageNet class, by its number, and its probability."""
+    """ImageNet class, named by its number, with its probability."""
 
     name: str
     score: float
 
 
 class OlderSearch(BaseModel):
-    """Results of a search, as the older search server returned them."""
+    """Results of a search, in the format of the older search server."""
 
     results: list[OlderFound]
     classifications: list[Classification]
 
 
 def describe_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the errors of a route, for its `responses`."""
+    """Describe a route's error responses, for the `responses` argument of its decorator."""
     reasons = {
-        400: "The body is not a form.",
+        400: "The body is not a valid form.",
         401: "The API key is missing or wrong.",
         404: "Not found.",
         408: "The upload took too long.",
-        413: "The upload or its picture is too large.",
+        413: "The upload or a picture in it is too large.",
         415: "The upload is not a picture, or its format is not accepted.",
-        422: "A field or a picture cannot be used.",
-        503: "The server is busy, or a server behind it does not answer; try again after "
-        "Retry-After seconds.",
+        422: "A field or picture is invalid.",
+        503: "The server is busy, or a server it depends on does not respond; try again after "
+        "the number of seconds in the Retry-After header.",
     }
     return {status: {"model": Error, "description": reasons[status]} for status in statuses}

@@ -1,4 +1,4 @@
-"""Handle requests: decode uploads in threads, embed them in batches, search the index."""
+"""Service shared by all routes: decodes uploads in threads, embeds in batches and searches."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from siamese.server.uploads import Crop, decode_upload
 from siamese.utils.threads import count_cores
 
 WAITING_THREADS = 16
-"""Threads in addition to one per core, because they may wait for Milvus."""
+"""Number of worker threads beyond one per core, since some may be blocked on Milvus."""
 
 T = TypeVar("T")
 
 
 class Service:
-    """Everything that the routes of one server share; for the arguments, see `IndexVersions`."""
+    """State that a server's routes share; see `IndexVersions` for most of the arguments."""
 
     def __init__(
         self,
@@ -46,24 +46,24 @@ class Service:
         self.versions = IndexVersions(load, place, self.metrics, collection)
         self.batcher = Batcher(self.metrics)
         self.ready = True
-        """Whether requests are welcome; False once the server is stopping."""
-        # Decoding more pictures at once than there are cores would only take more memory.
+        """Whether the server reports itself ready for requests; False once it is shutting down."""
+        # More decoding threads than cores would only use more memory.
         self._decoding = ThreadPoolExecutor(count_cores(), "decode")
         self._pool = ThreadPoolExecutor(count_cores() + WAITING_THREADS, "work")
 
     @property
     def current(self) -> IndexVersion:
-        """Version of the index for new requests."""
+        """Return the version of the index for new requests."""
         return self.versions.current
 
     async def in_pool(self, work: Callable[..., T], *args: Any) -> T:
-        """Call a function, which may wait, in a thread."""
+        """Run a possibly blocking function in the worker thread pool and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     async def embed(
         self, version: IndexVersion, contents: Sequence[bytes], crop: Crop | None = None
     ) -> NDArray[np.float32]:
-        """Return the vector, shape (d,), of one thing that one or several pictures show."""
+        """Embed one or more pictures of the same object and return their mean vector (d,)."""
         embedder = version.searcher.embedder
 
         def submit(content: bytes) -> Future[NDArray[np.float32]]:
@@ -71,7 +71,7 @@ class Service:
             limits = self.settings.limits
             square = decode_upload(content, embedder.facts.picture_size, limits, crop)
             self.metrics.decode_seconds.observe(time.perf_counter() - started)
-            # Submitted from this thread, because the event loop may be busy.
+            # Submit from this thread rather than from the event loop, which may be busy.
             return self.batcher.submit(embedder, square)
 
         async def embed_one(content: bytes) -> NDArray[np.float32]:
@@ -84,7 +84,7 @@ class Service:
         return mean_vector(np.stack(vectors), "image")
 
     async def search(self, version: IndexVersion, search: Callable[[Searcher], T]) -> T:
-        """Search a version in a thread, and again if a picture was removed during the search."""
+        """Search a version in the worker pool, retrying once if it raises a GoneError."""
         if version.is_replaced:
             raise ApiError(503, "the index was replaced, and the new one is being opened")
 
@@ -98,7 +98,7 @@ class Service:
             return await self.in_pool(timed)
 
     def close(self) -> None:
-        """Stop the threads once they have finished their work."""
+        """Finish all submitted work, then stop the threads."""
         self.batcher.close()
         self._decoding.shutdown()
         self._pool.shutdown()

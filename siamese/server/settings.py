@@ -9,28 +9,28 @@ from pathlib import Path
 from siamese.errors import InputError
 
 API_KEY = "SIAMESE_API_KEY"
-"""Environment variable with the API key. There is no flag, because other users can see flags."""
+"""Environment variable for an API key; not a flag, because other users can see flags."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")
-"""Formats of uploads by default, as Pillow names them: those of cameras and browsers."""
+"""Default upload formats, by Pillow's names: those that cameras and browsers produce."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may cost, and how many are served at once."""
+    """Limits on the cost of a request and on the number of concurrent requests."""
 
     upload_bytes: int = 20_000_000
-    """Size of all pictures of a request."""
+    """Maximum total size of a request's pictures."""
     pixels: int = 50_000_000
-    """Size of a picture, checked before it is decoded."""
+    """Maximum number of pixels in a picture, checked before decoding."""
     pictures: int = 8
-    """Number of pictures of a query."""
+    """Maximum number of pictures in a query."""
     seconds: float = 30.0
-    """Time of a request, including its upload."""
+    """Maximum duration of a request, including its upload."""
     in_flight: int = 64
-    """Requests at once; further ones get a 503."""
+    """Maximum number of concurrent requests; additional ones get a 503."""
     formats: tuple[str, ...] = FORMATS
-    """Formats of uploads, as Pillow names them."""
+    """Accepted upload formats, by Pillow's names."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,20 @@ class Settings:
     """Settings of a server."""
 
     image_dir: Path | None = None
-    """Folder of the indexed pictures; without it, no pictures are sent."""
+    """Folder of the indexed pictures; if None, the server sends no pictures."""
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     """Accepted API keys; if empty, no key is needed."""
     cors_origins: tuple[str, ...] = ()
-    """Sites whose pages may send requests, such as ``"https://shop.example"``."""
+    """Origins whose web pages may send requests, such as ``"https://shop.example"``."""
     limits: Limits = Limits()
     watch_seconds: float = 2.0
-    """How often to check whether the index has changed; 0 for never."""
+    """Interval at which to check whether the index has changed; 0 for never."""
     drain_seconds: float = 1.0
     """Time from SIGTERM until new connections are refused."""
 
 
 def read_api_keys(file: Path | None) -> tuple[str, ...]:
-    """Read the API keys, one per line of a file, or the one in the environment, if any."""
+    """Read API keys from a file, one per line; without a file, from the environment if set."""
     if file is None:
         where, lines = API_KEY, [os.environ.get(API_KEY, "")]
         if not lines[0]:

@@ -1,4 +1,4 @@
-"""Embed with TensorFlow Serving, which runs what `siamese export savedmodel` wrote."""
+"""Embedder that calls TensorFlow Serving, for models from `siamese export savedmodel`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from siamese.server.logs import log
 
 SIGNATURE = "prediction"
 TIMEOUT_SECONDS = 10.0
-"""How long to wait for a response."""
+"""Timeout of a request to TensorFlow Serving."""
 
 
 class TFServing:
-    """A model in TensorFlow Serving, used like `siamese.Embedder`.
+    """Embedder whose model runs in TensorFlow Serving; it can replace `siamese.Embedder`.
 
-    `address` is ``HOST:PORT`` for gRPC or ``http://HOST:PORT`` for REST. TensorFlow Serving knows
-    no fingerprint of its model, so only the sizes of pictures and vectors are compared with the
-    index, and the log says so.
+    `address` is ``HOST:PORT`` for gRPC or ``http://HOST:PORT`` for REST. TensorFlow Serving does
+    not report a model fingerprint, so only the sizes of pictures and vectors are compared with the
+    index, and a warning is logged.
     """
 
     def __init__(self, address: str, name: str, index: Index) -> None:
@@ -37,7 +37,7 @@ class TFServing:
         try:
             self._client = _Rest(address, name) if is_rest else _Grpc(address, name)
             picture_size, embedding_size = self._client.sizes()
-            if embedding_size < 1:  # the signature leaves it open
+            if embedding_size < 1:  # the signature does not specify it
                 white = np.ones((1, picture_size, picture_size, 3), np.float32)
                 embedding_size = self._client.predict(white).shape[1]
         except _ServingError as error:
@@ -67,7 +67,7 @@ class TFServing:
         )
 
     def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed square pictures, see `siamese.embedding.embedder.Embedder.embed_squares`."""
+        """Embed square pictures; see `siamese.embedding.embedder.Embedder.embed_squares`."""
         try:
             vectors = self._client.predict(to_network_input(squares))
         except _ServingError as error:
@@ -78,7 +78,7 @@ class TFServing:
 
 
 class _ServingError(Exception):
-    """A request to TensorFlow Serving failed; the message is one line."""
+    """Failure to use TensorFlow Serving, which `TFServing` reports as an error of its own."""
 
 
 class _Grpc:
@@ -99,7 +99,7 @@ class _Grpc:
         )
 
     def sizes(self) -> tuple[int, int]:
-        """Return the side length of a picture in pixels and the vector's dimensions, or -1."""
+        """Return the picture's side in pixels and the vector's dimensions (-1 if unspecified)."""
         from tensorflow_serving.apis import get_model_metadata_pb2 as messages
 
         request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
@@ -115,7 +115,7 @@ class _Grpc:
         return _sizes([dim.size for dim in picture], [dim.size for dim in vector])
 
     def predict(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed pictures, float32 (n, s, s, 3) in [-1, 1], as vectors, float32 (n, d)."""
+        """Embed float32 pictures (n, s, s, 3) in [-1, 1] as float32 vectors (n, d)."""
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 
@@ -137,7 +137,7 @@ class _Grpc:
 
 
 class _Rest:
-    """Client of the REST paths below ``/v1/models/NAME``, with the methods of `_Grpc`."""
+    """Client of the REST API at ``/v1/models/NAME``, with the same interface as `_Grpc`."""
 
     def __init__(self, address: str, name: str) -> None:
         self._name = name
@@ -157,7 +157,7 @@ class _Rest:
         document = {"signature_name": SIGNATURE, "inputs": {"input": pictures.tolist()}}
         try:
             outputs = self._call(":predict", document)["outputs"]
-            # A single output is returned without its name.
+            # If there is only one output, TensorFlow Serving omits its name.
             vectors = outputs["embedding"] if isinstance(outputs, dict) else outputs
             return np.array(vectors, np.float32)
         except (KeyError, TypeError, ValueError):
@@ -177,7 +177,7 @@ class _Rest:
                 with error:
                     details = error.read(1000).decode(errors="replace")
                 raise _ServingError(f"{error.code}, {details}") from None
-        # No response, an incomplete one, or not JSON.
+        # No response, an incomplete one, or one that is not JSON.
         except (HTTPException, OSError, ValueError) as error:
             raise _ServingError(str(error)) from None
 

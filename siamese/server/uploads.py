@@ -1,4 +1,4 @@
-"""Decode an upload into the square picture that the model needs, or refuse it."""
+"""Validation, cropping and decoding of uploaded pictures."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from siamese.server.errors import ApiError
 from siamese.server.settings import Limits
 
 MIN_CROP_SIDE = 1e-6
-"""Smallest width and height of a crop; in any picture, it is less than one pixel."""
+"""Minimum width and height of a crop: a fraction far below one pixel in most pictures."""
 
 
 class Crop(NamedTuple):
-    """Part of a picture, in fractions of the upright picture's width and height."""
+    """Crop rectangle, as fractions of the upright picture's width and height."""
 
     x: float
     y: float
@@ -28,7 +28,7 @@ class Crop(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Crop:
-        """Read ``x,y,width,height``.
+        """Parse text of the form ``x,y,width,height``.
 
         Examples
         --------
@@ -39,7 +39,7 @@ class Crop(NamedTuple):
             crop = cls(*map(float, text.split(",")))
         except (TypeError, ValueError):
             raise ApiError(422, "crop: give x,y,width,height") from None
-        # Fractions computed from pixels may exceed 1 by a rounding error. NaN fails the checks.
+        # Rounding errors may push x + width or y + height just above 1. NaN fails every check.
         if not (
             all(0 <= part <= 1 for part in crop)
             and min(crop.width, crop.height) >= MIN_CROP_SIDE
@@ -50,7 +50,7 @@ class Crop(NamedTuple):
         return crop
 
     def apply(self, picture: Image.Image) -> Image.Image:
-        """Return the part of a picture, at least one pixel in size."""
+        """Return the cropped picture, at least one pixel wide and high."""
         width, height = picture.size
         left = min(round(self.x * width), width - 1)
         top = min(round(self.y * height), height - 1)
@@ -62,15 +62,15 @@ class Crop(NamedTuple):
 def decode_upload(
     content: bytes, size: int, limits: Limits, crop: Crop | None = None
 ) -> NDArray[np.uint8]:
-    """Decode an upload into a square RGB picture, prepared as for an index: uint8 (size, size, 3).
+    """Decode an upload into a square picture, uint8 (size, size, 3), just as indexing would.
 
-    The header is checked first, so that a picture that is too large or has another format is not
-    decoded.
+    The header is checked first, so that pictures that are too large or not in an accepted format
+    are never decoded.
     """
     _check_header(content, limits)
     part = 1.0 if crop is None else max(crop.width, crop.height)
     try:
-        # Only the accepted formats: another decoder could see another picture in the same bytes.
+        # Try only the accepted formats: other decoders might read the same bytes differently.
         picture = open_picture(content, longest_side=math.ceil(size / part), formats=limits.formats)
         return square_picture(picture if crop is None else crop.apply(picture), size)
     except PictureError as error:
@@ -89,7 +89,7 @@ def _check_header(content: bytes, limits: Limits) -> None:
         ) from None
     except Image.DecompressionBombError:
         raise ApiError(413, f"image: more than {limits.pixels:,} pixels") from None
-    except Exception as error:  # decoders of hostile bytes raise nearly anything
+    except Exception as error:  # malicious bytes can make decoders raise anything
         raise ApiError(422, f"image: damaged ({type(error).__name__})") from None
     if width * height > limits.pixels:
         raise ApiError(413, f"image: {width} x {height} pixels, limit {limits.pixels:,}")

@@ -1,1 +1,1 @@
-"""The HTTP endpoints, one module per subject."""
+"""HTTP endpoints, one module per subject."""

@@ -1,4 +1,4 @@
-"""Describe the index and send its pictures: GET /about, /labels, /items/…, /images/…, …."""
+"""Endpoints for the contents of the index: GET /about, /labels, /items/…, /images/…, …."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CACHE_HEADERS = {"Cache-Control": "private, max-age=3600"}
 
 @router.get("/about", responses=describe_errors(503))
 async def about(service: ServiceDep) -> About:
-    """Describe what is served, and the limits for clients."""
+    """Describe the served index, its model, and the limits on uploads."""
     version, settings = service.current, service.settings
     facts = version.searcher.embedder.facts
     return About(
@@ -43,14 +43,14 @@ async def about(service: ServiceDep) -> About:
 
 @router.get("/labels", responses=describe_errors(401, 503))
 async def labels(service: ServiceDep) -> Labels:
-    """List all labels, the most frequent first."""
+    """List all labels with their picture counts, the most frequent first."""
     counts = await service.in_pool(service.current.searcher.index.label_counts)
     return Labels(labels=[Label(label=label, pictures=n) for label, n in counts.items()])
 
 
 @router.get("/items/{item_id:path}", responses=describe_errors(401, 404, 422, 503))
 async def item(item_id: str, service: ServiceDep) -> Item:
-    """Return an item with its pictures."""
+    """Return an item and its pictures."""
     return await service.in_pool(_find_item, service.current, item_id, service.gallery)
 
 
@@ -58,12 +58,12 @@ async def item(item_id: str, service: ServiceDep) -> Item:
     "/images/{filename:path}",
     response_class=FileResponse,
     responses={
-        200: {"content": {"image/*": {}}, "description": "The unchanged file."},
+        200: {"content": {"image/*": {}}, "description": "The original file."},
         **describe_errors(401, 404, 422, 503),
     },
 )
 async def image(filename: str, service: ServiceDep) -> FileResponse:
-    """Return a picture of the index, unchanged."""
+    """Return the original file of a picture in the index."""
     path = await service.in_pool(_path_of, service, filename)
     kind = await service.in_pool(detect_media_type, path)
     return FileResponse(path, media_type=kind, headers=CACHE_HEADERS)
@@ -73,7 +73,7 @@ async def image(filename: str, service: ServiceDep) -> FileResponse:
     "/thumbnails/{filename:path}",
     response_class=Response,
     responses={
-        200: {"content": {"image/jpeg": {}}, "description": "A JPEG."},
+        200: {"content": {"image/jpeg": {}}, "description": "A JPEG thumbnail."},
         **describe_errors(401, 404, 422, 503),
     },
 )
@@ -81,10 +81,10 @@ async def small_image(
     filename: str,
     service: ServiceDep,
     size: Annotated[
-        int, Query(ge=16, le=1024, description="Length of the longer side in pixels.")
+        int, Query(ge=16, le=1024, description="Maximum length of the longer side in pixels.")
     ] = 256,
 ) -> Response:
-    """Return a smaller version of a picture of the index."""
+    """Return a thumbnail of a picture in the index."""
     content = await service.in_pool(lambda: make_thumbnail(_path_of(service, filename), size))
     return Response(content, media_type="image/jpeg", headers=CACHE_HEADERS)
 
@@ -103,7 +103,7 @@ def _find_item(version: IndexVersion, item_id: str, gallery: Gallery) -> Item:
     metadata = index.metadata_of(rows)
     return Item(
         item_id=item_id,
-        # The labels of an item belong to each of its pictures; list each label once.
+        # Each picture repeats the labels of its item, so remove duplicates.
         labels=list(dict.fromkeys(label for picture in metadata for label in picture["labels"])),
         pictures=[
             Picture(

@@ -1,4 +1,4 @@
-"""Health and metrics for operators: GET /health, /ready, /metrics."""
+"""Health checks and metrics for operators: GET /health, /ready, /metrics."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/health")
 async def health() -> Health:
-    """Report that the process lives; restart it if this fails."""
+    """Report that the process is alive; if this request fails, restart the server."""
     return Health(status="ok")
 
 
 @router.get("/ready", responses=describe_errors(503))
 async def ready(service: ServiceDep) -> Health:
-    """Report whether the server accepts requests; it does not once it is stopping."""
+    """Report that the server is ready; return 503 if it is stopping or its model has failed."""
     if not (service.ready and service.batcher.is_alive):
         raise ApiError(503, "stopping")
     return Health(status="ok")
@@ -35,6 +35,6 @@ async def ready(service: ServiceDep) -> Health:
     },
 )
 async def metrics(service: ServiceDep) -> Response:
-    """Return metrics of the requests, the batches, the index and the process."""
+    """Return Prometheus metrics of requests, batches, the index and the process."""
     content = generate_latest(service.metrics.registry)
     return Response(content, media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""Endpoints of the older search server, so that its clients keep working without changes."""
+"""Endpoints of the older search server, kept so that its clients still work unchanged."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ router = APIRouter(tags=["older server"])
     "/search/image/",
     response_model=OlderSearch,
     responses={
-        200: {"content": {"text/html": {}}, "description": "JSON or a page."},
+        200: {"content": {"text/html": {}}, "description": "JSON or an HTML page."},
         **describe_errors(400, 401, 408, 413, 415, 422, 503),
     },
 )
 async def search_image(
-    image: Annotated[UploadFile, File(description="The picture.")],
+    image: Annotated[UploadFile, File(description="Picture to search for.")],
     service: ServiceDep,
     rows: Annotated[int, Form(ge=1, le=1000, description="Number of results.")] = 20,
-    format: Annotated[Literal["json", "html"], Form(description="Format of the answer.")] = "json",
+    format: Annotated[Literal["json", "html"], Form(description="Response format.")] = "json",
 ) -> OlderSearch | Response:
-    """Find similar pictures, with the fields of the older search server.
+    """Find similar pictures, using the older search server's form fields and response.
 
-    Only the pretrained default model returns classifications.
+    Classifications are empty unless the served model is the pretrained default.
     """
     version = service.current
     content = await image.read()
@@ -62,5 +62,5 @@ async def search_image(
 
 @router.get("/search/health/")
 async def search_health() -> Health:
-    """Report that the server runs."""
+    """Report that the server is running."""
     return Health(status="UP")

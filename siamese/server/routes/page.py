@@ -1,4 +1,4 @@
-"""The web page at /, its files, and the API documentation at /docs."""
+"""Search page at /, the folder of its files, and the API documentation at /docs."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ async def page() -> FileResponse:
 
 @router.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
-    """Return the API documentation, rendered from the schema without files from other hosts."""
+    """Return the API documentation, as a page that loads nothing from other hosts."""
     return HTMLResponse(render("siamese.server", "api_docs.html", schema=request.app.openapi()))

@@ -1,4 +1,4 @@
-"""Search and embed: POST /search, /search/similar-to/…, /embed."""
+"""Endpoints to search and embed: POST /search, /search/similar-to/…, /embed."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ UPLOAD_ERRORS = describe_errors(400, 401, 408, 413, 415, 422, 503)
 @router.post("/search", responses=UPLOAD_ERRORS)
 async def search(
     image: Annotated[
-        list[UploadFile], File(description="The picture, or several pictures of one thing.")
+        list[UploadFile], File(description="A picture, or several pictures of the same object.")
     ],
     form: Annotated[SearchForm, Depends(parse_search_form)],
     service: ServiceDep,
     crop: Annotated[
         str | None,
         Form(
-            description="Part of the upright picture to search for: x,y,width,height as "
-            "fractions from 0 to 1.",
+            description="Part of the upright picture to search for: x,y,width,height, as "
+            "fractions of its width and height.",
             examples=["0.25,0.1,0.5,0.8"],
         ),
     ] = None,
 ) -> Search:
-    """Find similar pictures.
+    """Find pictures similar to a picture, or to several pictures of the same object.
 
-    Several pictures are one query: the mean of their vectors.
+    Several pictures form a single query, the mean of their vectors.
     """
     if crop and len(image) > 1:
         raise ApiError(422, "crop: applies to a single picture; send only one")
@@ -63,12 +63,12 @@ async def search_similar(
     form: Annotated[SearchForm, Depends(parse_search_form)],
     service: ServiceDep,
     exclude_own_item: Annotated[
-        bool, Form(description="Leave out the other pictures of its item too.")
+        bool, Form(description="Also leave out other pictures of the same item.")
     ] = False,
 ) -> Search:
-    """Find pictures similar to one of the index, given by its filename or its row.
+    """Find pictures similar to a picture in the index, given by its filename or row.
 
-    The picture itself is never among the results; with by_item, its item is not either.
+    The picture itself is never among the results. With by_item, its item is left out too.
     """
     version = service.current
     found = await service.search(
@@ -82,9 +82,9 @@ async def search_similar(
 
 @router.post("/embed", responses=UPLOAD_ERRORS)
 async def embed(
-    image: Annotated[UploadFile, File(description="The picture.")], service: ServiceDep
+    image: Annotated[UploadFile, File(description="Picture to embed.")], service: ServiceDep
 ) -> Embedding:
-    """Return the vector of a picture."""
+    """Return a picture's vector."""
     version = service.current
     vector = await service.embed(version, [await image.read()])
     fingerprint = version.searcher.embedder.facts.fingerprint

@@ -1,4 +1,4 @@
-"""The service and the form fields that several routes share."""
+"""Service dependency and form fields shared by several routes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from siamese.server.errors import ApiError
 from siamese.server.service import Service
 
 LAST_RANK = 10_000
-"""Largest rank of a result: with `by_item`, each result needs a dozen pictures of the index."""
+"""Maximum of offset + k; with `by_item`, each result may cost a dozen pictures of the index."""
 
 
 async def get_service(request: Request) -> Service:
-    """Return the service of the application that received the request."""
+    """Return the service of the application that handles the request."""
     service: Service = request.app.state.service
     return service
 
@@ -25,7 +25,7 @@ ServiceDep = Annotated[Service, Depends(get_service)]
 
 
 class SearchForm(NamedTuple):
-    """Form fields of a search: the number of results, and the options with an `offset`."""
+    """Parsed form fields of a search; `options` always contains `offset`."""
 
     k: int
     options: SearchOptions
@@ -33,9 +33,7 @@ class SearchForm(NamedTuple):
 
 async def parse_search_form(
     k: Annotated[int, Form(ge=1, le=1000, description="Number of results.")] = 20,
-    offset: Annotated[
-        int, Form(ge=0, le=LAST_RANK, description="Number of first results to leave out.")
-    ] = 0,
+    offset: Annotated[int, Form(ge=0, le=LAST_RANK, description="Number of results to skip.")] = 0,
     any_label: Annotated[
         list[str] | None, Form(description="Only pictures with at least one of these labels.")
     ] = None,
@@ -47,21 +45,21 @@ async def parse_search_form(
     ] = None,
     max_distance: Annotated[
         float | None,
-        Form(ge=0, allow_inf_nan=False, description="Only pictures within this distance."),
+        Form(ge=0, allow_inf_nan=False, description="Maximum distance to the query."),
     ] = None,
     by_item: Annotated[
         Literal["best", "mean"] | None,
         Form(
-            description="One result per item, ranked by its best picture or the mean of its three "
-            "best."
+            description="One result per item: items are ranked by the score of their best picture, "
+            "or by the mean score of their three best."
         ),
     ] = None,
     rerank: Annotated[
         Literal["none", "expansion", "reciprocal"],
-        Form(description="Nearest first, or reordered by the neighbours of the results."),
+        Form(description="Nearest first (none), or re-ranked with neighbours in the index."),
     ] = "none",
 ) -> SearchForm:
-    """Read the form fields of a search."""
+    """Parse the form fields of a search."""
     if offset + k > LAST_RANK:
         raise ApiError(422, f"offset, k: {offset} + {k} results, limit {LAST_RANK:,} together")
     options = SearchOptions(
