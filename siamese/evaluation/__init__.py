@@ -1,1 +1,1 @@
-"""Evaluate embeddings: retrieval, verification, calibration and duplicates."""
+"""Evaluation of embeddings: retrieval, verification, calibration and duplicates."""

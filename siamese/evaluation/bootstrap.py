@@ -1,4 +1,4 @@
-"""Confidence intervals of metrics, by bootstrapping over items."""
+"""Confidence intervals of metrics, computed by resampling items (bootstrap)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RESAMPLES = 1000
 
 
 def average_by_item(metrics: ArrayLike, items: ArrayLike) -> Floats:
-    """Average metrics over each item's queries, then over the items."""
+    """Average metrics over the queries of each item, then over all items."""
     sums, counts = _sum_by_item(metrics, items)
     return (sums / counts).mean(axis=0)
 
@@ -29,12 +29,12 @@ def bootstrap_intervals(
 ) -> tuple[Floats, Floats] | None:
     """Compute confidence intervals of mean metrics with the percentile bootstrap.
 
-    Each resample draws items with replacement, as many as there are, with all their queries.
-    Queries of one item succeed and fail together, so resampling single queries would make the
-    intervals too narrow.
+    Each resample draws as many items as there are, with replacement, and uses all their queries.
+    Queries of the same item are correlated, so resampling single queries would make the intervals
+    too narrow.
 
-    Return the intervals of the mean over queries and of `average_by_item`, each of shape
-    (2, n_metrics), or None with fewer than two items.
+    Return two arrays of shape (2, n_metrics): the intervals of the mean over queries, and those of
+    `average_by_item`. Return None if there are fewer than two items.
 
     References
     ----------
@@ -60,7 +60,7 @@ def bootstrap_intervals(
 
 
 def _sum_by_item(metrics: ArrayLike, items: ArrayLike) -> tuple[Floats, Floats]:
-    """Sum the metrics of each item, (n_items, n_metrics), and count its queries, (n_items, 1)."""
+    """Return each item's summed metrics, (n_items, n_metrics), and query count, (n_items, 1)."""
     places: NDArray[Any]
     _, places, counts = np.unique(items, return_inverse=True, return_counts=True)
     sums = [np.bincount(places, weights=column) for column in np.transpose(metrics)]

@@ -1,4 +1,4 @@
-"""Calibrate the distance beyond which a query's item counts as not in the gallery."""
+"""Calibration of the distance beyond which a query's item is judged not to be in the gallery."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ FORMAT = 1
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """Distance beyond which a query's item counts as not in the gallery."""
+    """Distance beyond which a query's item is judged not to be in the gallery ("unknown")."""
 
-    threshold: float  # largest distance ‖u - v‖ of a known query to its nearest picture, 0 to 2
-    precision: float  # of finding the unknown queries, if there were as many known ones
-    recall: float
-    balanced_accuracy: float  # mean fraction of known and of unknown queries judged correctly
-    known: int  # number of queries with their item in the gallery
-    unknown: int  # number of queries without
+    threshold: float  # a query farther than this from its nearest picture is unknown; 0 to 2
+    precision: float  # of detecting unknown queries, given equal numbers of known and unknown ones
+    recall: float  # fraction of the unknown queries that are detected
+    balanced_accuracy: float  # mean of the fractions of known and unknown queries judged correctly
+    known: int  # number of queries whose item is in the gallery
+    unknown: int  # number of queries whose item is not in the gallery
     gallery: int  # number of pictures in the gallery
-    fingerprint: str  # of the model; the distances of another model differ
+    fingerprint: str  # of the model for which the threshold is valid
     measured_on: str  # name of the labelled data
-    criterion: str = "balanced accuracy"  # what the threshold maximises
+    criterion: str = "balanced accuracy"  # the quantity that the threshold maximises
     format: int = FORMAT
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the attributes as a dict, for JSON."""
+        """Return the attributes as a dict that can be written as JSON."""
         return msgspec.to_builtins(self)
 
     def write(self, path: str | os.PathLike[str]) -> None:
@@ -46,14 +46,14 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def get_calibration_path(model: str | os.PathLike[str]) -> Path:
-    """Return the path of a checkpoint's calibration: ``STEM.calibration.json`` beside it."""
+    """Return the path of a checkpoint's calibration, ``STEM.calibration.json`` in its folder."""
     return Path(model).with_suffix(".calibration.json")
 
 
 def read_calibration(model: str | os.PathLike[str], fingerprint: str) -> Calibration | None:
-    """Read the calibration of a checkpoint, or return None if there is no usable one.
+    """Read the calibration of a checkpoint; return None if it is missing or cannot be used.
 
-    A file that is damaged or belongs to another model is reported on standard error.
+    If the file exists but cannot be used, a warning on standard error says why.
     """
     path = get_calibration_path(model)
     try:
@@ -87,12 +87,12 @@ def calibrate_threshold(
 ) -> Calibration:
     """Choose the threshold that best separates known from unknown queries.
 
-    The threshold t maximises the balanced accuracy and lies halfway to the next larger distance::
+    The threshold t maximises the balanced accuracy and lies halfway between two distances::
 
         (|{known ≤ t}| / |known| + |{unknown > t}| / |unknown|) / 2
 
-    `known` and `unknown` are the distances to the nearest picture for queries whose item is in
-    the gallery, and for others.
+    `known` and `unknown` hold the distances from queries to their nearest pictures: `known` for
+    queries whose item is in the gallery, `unknown` for all others.
     """
     known, unknown = np.asarray(known, np.float64), np.asarray(unknown, np.float64)
     if not len(known) or not len(unknown):
@@ -120,11 +120,11 @@ def calibrate_threshold(
 def calibrate_on_retrieval(
     retrieval: RetrievalResult, *, fingerprint: str, measured_on: str
 ) -> Calibration:
-    """Choose the threshold from the queries of a retrieval.
+    """Choose the threshold from the results of a retrieval evaluation.
 
-    Each query counts twice: as known, at the distance to its nearest other picture; and as
-    unknown, at the distance to the nearest picture of another item, as if the gallery lacked its
-    own. Items with a common label stay in the gallery, as they do in practice.
+    A query counts as known, with the distance to its nearest picture, if the gallery has other
+    pictures of its item. It also counts as unknown, with the distance to the nearest picture of
+    another item, as if its own item were missing. Items that share its labels stay in the gallery.
     """
     nearest = np.maximum(retrieval.nearest_relevant, retrieval.nearest_other)
     others = retrieval.nearest_other[np.isfinite(retrieval.nearest_other)]

@@ -1,4 +1,4 @@
-"""Find duplicate pictures, which inflate every metric."""
+"""Detection of duplicate pictures, which inflate every metric."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from siamese.data.remote_files import File
 from siamese.utils.threads import map_in_threads
 
 MIN_COSINE = 0.9
-"""Pictures whose embeddings are less similar than this are not compared."""
+"""Minimum cosine similarity of two embeddings for their pictures to be compared."""
 THUMBNAIL_SIZE = 16
-"""Side length in pixels of the thumbnails that are compared."""
+"""Side length, in pixels, of the thumbnails that are compared."""
 MAX_DIFFERENCE = 32
-"""Largest difference, of 255, between two values of duplicates' thumbnails.
+"""Maximum difference between corresponding values (0 to 255) of two duplicates' thumbnails.
 
-The thumbnails of photos and emoji that were saved again, as JPEG of quality 50 or at half the
-size, differed by up to 26; those of different pictures by at least 72.
+When photos and emoji were saved again, as JPEG of quality 50 or at half the size, their thumbnails
+changed by up to 26. The thumbnails of different pictures differed by at least 72.
 """
 
 
 class Duplicate(NamedTuple):
     """Row of a query, and row of the gallery picture that it duplicates.
 
-    `same_bytes` is False if one file was saved again, or at another size.
+    `same_bytes` is True if the two files are identical, False if one was re-encoded or resized.
     """
 
     query: int
@@ -39,13 +39,13 @@ class Duplicate(NamedTuple):
 def find_duplicates(
     queries: Sequence[File], gallery: Sequence[File], cosines: NDArray[Any], rows: NDArray[Any]
 ) -> list[Duplicate]:
-    """Find the nearest duplicate of each query that has one in the gallery.
+    """Find each query's nearest duplicate in the gallery; leave out queries without duplicates.
 
-    Two pictures are duplicates if no value of their thumbnails differs by more than
+    Two pictures are duplicates if corresponding values of their thumbnails differ by at most
     `MAX_DIFFERENCE`. Only pictures with similar embeddings are opened.
 
-    `cosines` and `rows` list the nearest pictures of each query without its own, as
-    `siamese.vectors.nearest.nearest` returns them.
+    `cosines` and `rows` hold each query's nearest pictures, excluding the query itself, as returned
+    by `siamese.vectors.nearest.nearest`.
     """
     pairs = [
         (int(query), int(rows[query, rank])) for query, rank in np.argwhere(cosines >= MIN_COSINE)
@@ -64,7 +64,7 @@ def find_duplicates(
 def _make_thumbnail(path: File) -> NDArray[np.uint8] | None:
     try:
         return square_picture(path, THUMBNAIL_SIZE)
-    except PictureError:  # deleted since it was embedded
+    except PictureError:  # for example, deleted since it was embedded
         return None
 
 

@@ -1,4 +1,4 @@
-"""Evaluate a model on a catalogue: retrieval, verification, calibration and duplicates."""
+"""Evaluation of a model on a catalogue: retrieval, verification, calibration and duplicates."""
 
 from __future__ import annotations
 
@@ -31,44 +31,45 @@ if TYPE_CHECKING:
 Array: TypeAlias = NDArray[Any]
 
 LABEL_RECALL = {"recall@1": 1, "recall@5": 5, "recall@10": 10}
-"""Number of nearest pictures among which each metric looks for a common label."""
+"""Number of nearest pictures in which each label metric looks for one of the query's labels."""
 PAIRS = 200_000
-"""Largest number of pairs for verification. Half are negatives, enough for an FMR of 0.001."""
+"""Maximum number of verification pairs. Half are negative, enough to measure an FMR of 0.001."""
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """How well a model finds the pictures of a catalogue.
+    """Results of evaluating a model on a catalogue.
 
     Attributes
     ----------
     figures : dict of str to float or int
         Retrieval metrics, averaged over the queries. See `siamese.retrieval_metrics`.
     by_item : dict of str to float
-        The same metrics, averaged over each item's queries first and then over the items.
+        The same metrics, averaged first over each item's queries, then over the items.
     intervals : dict or None
         Confidence intervals ``[low, high]`` of the metrics in ``figures``, ``by_item`` and
-        ``label_recall``, with ``confidence``, ``resamples`` and ``seed``. None with one item.
+        ``label_recall``, with ``confidence``, ``resamples`` and ``seed``. None for a single item.
     by_label : dict of str to dict
-        For each label, the retrieval metrics of its queries, and the numbers of its ``queries``
-        and ``items``.
+        For each label, the retrieval metrics averaged over its queries, and the numbers of its
+        ``queries`` and ``items``.
     label_recall : dict of str to float or int, or None
-        Recall@k of labels: the fraction of the labelled queries with a common label among the k
-        nearest pictures, and the number of these ``queries``. None if no query has labels.
+        Recall@k of labels: the fraction of labelled queries that share a label with any of their k
+        nearest pictures; and the number of labelled ``queries``. None if no query has labels.
     verification : dict of str to float or int, or None
-        See `VerificationResult.as_dict`. None without both positive and negative pairs.
+        See `VerificationResult.as_dict`. None if there are no positive or no negative pairs.
     calibration : Calibration or None
-        Threshold beyond which a query's item counts as not in the gallery. None with one item.
+        Distance beyond which a query's item is judged not to be in the gallery. None for a single
+        item.
     duplicates : dict
-        The ``pairs`` of a query and its duplicate in the gallery, the number of ``queries`` that
-        have one, and how many have ``same_bytes``.
+        The ``pairs`` of a query and its duplicate in the gallery, the number of ``queries`` with a
+        duplicate, and the number of pairs whose files have the ``same_bytes``.
     skipped : list of Skipped
         Pictures that could not be read.
     unanswerable : int
-        Number of queries without another picture of their item in the gallery. They are not in
-        the metrics.
+        Number of queries whose item has no other picture in the gallery. The retrieval metrics
+        exclude these queries.
     model : dict
-        See `siamese.models.facts.ModelFacts`.
+        Facts about the model; see `siamese.models.facts.ModelFacts`.
     """
 
     figures: dict[str, float | int]
@@ -84,7 +85,7 @@ class EvaluationResult:
     model: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the attributes as plain containers, for JSON."""
+        """Return the attributes as plain containers that can be written as JSON."""
         return msgspec.to_builtins(self)
 
 
@@ -106,20 +107,20 @@ def evaluate(
     embedder : Embedder
         Model to evaluate.
     catalogue : Catalogue
-        Gallery: the pictures to search.
+        Gallery to search.
     queries : Catalogue, optional
-        Pictures to search for. By default those of `catalogue`, each among all the others
-        (leave-one-out). A file in both catalogues is left out of its own ranking.
+        Query pictures. By default, each picture in `catalogue` is a query that searches all the
+        others (leave-one-out). A file in both catalogues is excluded from its own ranking.
     batch_size : int, default 32
-        Pictures per call of the model.
+        Number of pictures that the model embeds at a time.
     store : EmbeddingStore, optional
-        Existing embeddings, which are not computed again. New ones are added to it.
+        Store whose embeddings are reused, and to which new embeddings are added.
     executor : Executor, optional
-        Where to embed. By default in this process.
+        Executor that embeds the pictures. By default, they are embedded in this process.
     seed : int, default 0
-        Seed of the bootstrap and of the pairs for verification.
+        Random seed for the bootstrap and for sampling the verification pairs.
     measured_on : str, optional
-        Name of the data, for the calibration. By default the folder of the pictures.
+        Name of the data, stored in the calibration. By default, the folder of the pictures.
 
     Returns
     -------
@@ -206,7 +207,7 @@ def _to_dict(names: Iterable[str], values: Array) -> dict[str, Any]:
 def _find_labels(
     queries: Sequence[Picture], gallery: Sequence[Picture], labelled: Array, rows: Array
 ) -> Array:
-    """Return 1 where a `LABEL_RECALL` metric finds a common label: (n_labelled, n_metrics)."""
+    """Return an array (n_labelled, n_metrics): 1 where one of the k nearest shares a label."""
     labels = [frozenset(picture.labels) for picture in gallery]
     shares_label = [
         [row >= 0 and not labels[row].isdisjoint(queries[query].labels) for row in rows[query]]
@@ -237,7 +238,7 @@ def _compute_intervals(
 def _average_by_label(
     queries: Sequence[Picture], retrieval: RetrievalResult
 ) -> dict[str, dict[str, float | int]]:
-    """Average the metrics over the queries of each label, in alphabetical order."""
+    """Average the metrics over the queries of each label, with labels in alphabetical order."""
     rows_of_label = defaultdict(list)
     for row in np.flatnonzero(retrieval.has_relevant).tolist():
         for label in set(queries[row].labels):
@@ -255,11 +256,11 @@ def _average_by_label(
 def _verify(
     gallery: Embeddings, queries: Embeddings, own: Array, seed: int
 ) -> dict[str, float | int] | None:
-    """Measure verification on pairs of all pictures; None without pairs of both kinds."""
-    (new,) = np.nonzero(own < 0)  # queries that are not in the gallery too
+    """Measure verification on all pictures; return None if positive or negative pairs are missing."""
+    (new,) = np.nonzero(own < 0)  # queries that are not also in the gallery
     pictures = [*gallery.pictures, *(queries.pictures[row] for row in new)]
     vectors = gallery.vectors
-    if len(new):  # else do not copy a memory-mapped file
+    if len(new):  # otherwise, avoid copying a memory-mapped array
         vectors = np.concatenate([vectors, queries.vectors[new]])
     try:
         result = evaluate_verification(Embeddings(pictures, vectors, []), pairs=PAIRS, seed=seed)

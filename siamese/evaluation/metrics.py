@@ -1,4 +1,4 @@
-"""Retrieval metrics of embeddings: recall, precision, MAP@R, mAP and nDCG."""
+"""Retrieval metrics for embeddings: recall, precision, MAP@R, mAP and nDCG."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ METRICS = {
     "map": "the same over the whole ranking, so that pictures found late still count a little",
     "ndcg@10": "how high the pictures of the item rank among the first 10",
 }
-"""Meaning of each metric, in the order of the columns of `RetrievalResult.metrics`."""
+"""Meaning of each metric, in the column order of `RetrievalResult.metrics`."""
 
 
 @dataclass(frozen=True, eq=False)
 class RetrievalResult:
-    """Retrieval metrics of n queries. R counts the other pictures of a query's item."""
+    """Retrieval metrics of n queries. R is a query's number of relevant pictures."""
 
     metrics: NDArray[np.float32]  # (n, 7): values of METRICS; NaN if R = 0
-    items: NDArray[np.intp]  # (n,): item of each query, numbered from 0
-    relevant: NDArray[np.intp]  # (n,): R
+    items: NDArray[np.intp]  # (n,): number of each query's item, from 0
+    relevant: NDArray[np.intp]  # (n,): R of each query
     nearest_relevant: NDArray[np.float32]  # (n,): see RelevantRanks
-    nearest_other: NDArray[np.float32]
-    gallery_size: int  # in pictures
-    gallery_items: int
+    nearest_other: NDArray[np.float32]  # (n,): see RelevantRanks
+    gallery_size: int  # number of pictures in the gallery
+    gallery_items: int  # number of items in the gallery
 
     @property
     def has_relevant(self) -> NDArray[np.bool_]:
-        """True for each query with R > 0."""
+        """Boolean mask of the queries with R > 0, of shape (n,)."""
         return self.relevant > 0
 
     def mean_metrics(self) -> dict[str, float | int]:
-        """Return the averages over the queries, as `retrieval_metrics` does."""
+        """Return the metrics averaged over the queries with R > 0, as `retrieval_metrics` does."""
         means = self.metrics[self.has_relevant].mean(axis=0, dtype=np.float64)
         return {
             **dict(zip(METRICS, means.tolist(), strict=True)),
@@ -65,9 +65,9 @@ def retrieval_metrics(
 ) -> dict[str, float | int]:
     """Compute retrieval metrics of embeddings, averaged over the queries.
 
-    For each query, the gallery is ranked by cosine similarity, equally similar pictures in the
-    order of their rows. The relevant pictures, R of them, are the gallery's other pictures of the
-    query's item. With their ranks r_1 < … < r_R, counted from 1::
+    For each query, the gallery is ranked by cosine similarity; equally similar pictures rank in row
+    order. The R relevant pictures are the other pictures of the query's item in the gallery. For
+    their ranks r_1 < … < r_R, counted from 1::
 
         recall@k      = 1 if r_1 ≤ k, else 0
         precision@10  = |{i : r_i ≤ 10}| / 10
@@ -78,30 +78,30 @@ def retrieval_metrics(
     Parameters
     ----------
     vectors : array-like of shape (n_queries, n_dimensions)
-        Embeddings of the queries. They need not have length 1.
+        Embeddings of the queries. They need not be normalised.
     item_ids : sequence of length n_queries
         Item of each query.
     gallery : array-like of shape (n_gallery, n_dimensions), optional
-        Embeddings to search. By default the queries themselves, leave-one-out: each query is
-        left out of its own ranking.
+        Embeddings to search. By default, the queries themselves, where each query is excluded from
+        its own ranking (leave-one-out).
     gallery_item_ids : sequence of length n_gallery, optional
         Item of each gallery row. Required with `gallery`.
     own_rows : int array-like of shape (n_queries,), optional
-        Gallery row of each query's own picture, which is left out of its ranking, or -1 for none.
-        By default -1 for every query if `gallery` is given.
+        Gallery row of each query's own picture, which its ranking excludes, or -1 if the picture is
+        not in the gallery. Requires `gallery`; by default, -1 for every query.
 
     Returns
     -------
     dict of str to float or int
         The averages of ``recall@1``, ``recall@5``, ``recall@10``, ``precision@10``, ``map@r``,
-        ``map`` and ``ndcg@10``; and the counts ``queries`` (those with R > 0; the others are not
-        in the averages), ``gallery`` (pictures) and ``items`` (items in the gallery).
+        ``map`` and ``ndcg@10``; and the counts ``queries`` (only those with R > 0, over which the
+        metrics are averaged), ``gallery`` (its pictures) and ``items`` (items in the gallery).
 
     Raises
     ------
     InputError
-        If the shapes do not match, a vector is not finite or has length 0, or no query has a
-        relevant picture.
+        If the shapes do not match, a vector is zero or not finite, or no query has a relevant
+        picture.
 
     References
     ----------
@@ -130,7 +130,7 @@ def measure_retrieval(
     gallery_item_ids: ItemIds | None = None,
     own_rows: ArrayLike | None = None,
 ) -> RetrievalResult:
-    """Compute the metrics of `retrieval_metrics`, but for every query, not averaged."""
+    """Compute the metrics of `retrieval_metrics` for every query, without averaging them."""
     queries = UnitVectors(vectors, "vectors")
     if gallery is None:
         if gallery_item_ids is not None or own_rows is not None:
@@ -143,7 +143,7 @@ def measure_retrieval(
         own = np.full(len(queries), -1) if own_rows is None else np.asarray(own_rows)
     _require_matching_shapes(queries, item_ids, searched, searched_ids, own)
 
-    numbers: dict[object, int] = {}  # of the items, those of the gallery first
+    numbers: dict[object, int] = {}  # item to number; gallery items come first
     searched_items = np.array([numbers.setdefault(item, len(numbers)) for item in searched_ids])
     gallery_items = len(numbers)
     items = np.array([numbers.setdefault(item, len(numbers)) for item in item_ids])
@@ -169,14 +169,14 @@ def measure_retrieval(
     return result
 
 
-_GAINS = 1 / np.log2(np.arange(2, 12))  # of the ranks 1 to 10
+_GAINS = 1 / np.log2(np.arange(2, 12))  # gains at ranks 1 to 10
 _IDEAL_GAINS = np.cumsum(_GAINS)
 
 
 def _compute_metrics(block: RelevantRanks) -> NDArray[np.float64]:
-    """Compute the `METRICS` of the queries with R > 0: shape (n, 7)."""
+    """Compute the `METRICS` of a block's queries with R > 0, as an array of shape (n, 7)."""
     ranks, relevant = block.ranks, block.relevant[block.relevant > 0]
-    first = np.cumsum(relevant) - relevant  # of each query's ranks
+    first = np.cumsum(relevant) - relevant  # index of each query's first rank
     precision = (np.arange(1, len(ranks) + 1) - np.repeat(first, relevant)) / ranks
     in_first_10 = ranks <= 10
     gains = np.where(in_first_10, _GAINS[np.minimum(ranks, 10) - 1], 0)

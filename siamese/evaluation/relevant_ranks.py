@@ -1,9 +1,9 @@
-"""Rank the relevant pictures of every query among the whole gallery, without sorting it.
+"""Ranks of each query's relevant pictures in the gallery, computed without sorting the gallery.
 
-One matrix product gives the cosines of a block of queries to a part of the gallery. Only pictures
-at least as similar as the query's least similar relevant picture can rank before a relevant one.
-Only these few are sorted and counted. If the queries are the gallery itself, the product of two
-blocks counts for both of them.
+A matrix product computes the cosines between a block of queries and a part of the gallery. Only
+pictures at least as similar to a query as its least similar relevant picture can rank before a
+relevant picture, and only these few are sorted and counted. If the queries are the gallery itself,
+the cosines between two blocks are computed once, and counted for the queries of both blocks.
 """
 
 from __future__ import annotations
@@ -25,41 +25,41 @@ Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[Any]
 
 BLOCK_ROWS = 2048
-"""Rows and columns of a matrix product: 16 MB of cosines per thread."""
+"""Number of rows and columns of a matrix product, which takes 16 MB per thread."""
 MAX_COLUMNS = 2**14
-"""Most columns of a matrix product. If items are large, it has fewer rows and more columns."""
+"""Maximum number of columns of a matrix product. Large items mean fewer rows and more columns."""
 MAX_BLOCK_RELEVANT = 2**22
-"""Most relevant pictures of all queries of a block."""
+"""Maximum number of relevant pictures in a block, summed over its queries."""
 MAX_SYMMETRIC_RELEVANT = 2**24
-"""Most relevant pictures of all queries for using symmetry, which takes 16 bytes for each."""
+"""Maximum number of relevant pictures, over all queries, to use symmetry, at 16 bytes for each."""
 COSINE_BITS, PLACE_BITS = 32, 16
 
 
 class RelevantRanks(NamedTuple):
-    """Ranks of the relevant pictures of a block of n queries."""
+    """Ranks of the relevant pictures for a block of n queries."""
 
     rows: Ints  # (n,): rows of the queries
     relevant: Ints  # (n,): R, the number of relevant pictures
-    ranks: Ints  # (sum of R,): from 1, ascending for each query, query after query
-    nearest_relevant: Floats  # (n,): cosine to the nearest relevant picture; -inf if none
-    nearest_other: Floats  # (n,): cosine to the nearest picture of another item; -inf if none
+    ranks: Ints  # (sum of R,): from 1; those of the first query, ascending, then the second, …
+    nearest_relevant: Floats  # (n,): cosine to the nearest relevant picture, or -inf
+    nearest_other: Floats  # (n,): cosine to the nearest picture of another item, or -inf
 
 
 def compute_relevant_ranks(
     queries: UnitVectors, query_items: Ints, gallery: UnitVectors, gallery_items: Ints, own: Ints
 ) -> Iterator[RelevantRanks]:
-    """Rank the relevant pictures of every query, block by block.
+    """Yield the ranks of every query's relevant pictures, one block of queries at a time.
 
     rank = 1 + |{more similar pictures}| + |{equally similar pictures in earlier rows}|
 
-    Gallery items are numbered from 0; -1 is the item of a query that the gallery does not have.
-    `own` is the gallery row that each query leaves out, or -1. For leave-one-out, pass the same
-    object as `queries` and `gallery`. Blocks are ordered by item, not by row.
+    Gallery items are numbered from 0; the item of a query is -1 if the gallery does not have it.
+    `own` holds the gallery row that each query's ranking excludes, or -1. For leave-one-out, pass
+    the same object as `queries` and `gallery`. Blocks are in item order, not row order.
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     ranking = _Ranking(queries, query_items, gallery, gallery_items, own)
-    # Products run in parallel with one thread each: numpy's work between them is single-threaded.
+    # Run one single-threaded product per core, since NumPy's other work uses one thread anyway.
     with threadpool_limits(1, "blas"):
         if queries is gallery and ranking.relevant.sum() <= MAX_SYMMETRIC_RELEVANT:
             yield from ranking.rank_symmetric()
@@ -69,25 +69,25 @@ def compute_relevant_ranks(
 
 @dataclass
 class _Block:
-    """Slice of the queries in item order, and their counts so far."""
+    """Slice of the queries, which are sorted by item, and their counts so far."""
 
     queries: slice
-    edges: Ints  # (n_items + 1,): first query of each item in the slice, and the end of the last
-    least: Floats  # (n,): cosine to the least similar relevant picture; inf if none
+    edges: Ints  # (n_items + 1,): first query of each item in the slice, and the slice's length
+    least: Floats  # (n,): cosine to the least similar relevant picture, or inf
     keys: Ints  # (sum of R,): sort keys of the relevant pictures, ascending (see _make_keys)
     rows: Ints  # (sum of R,): gallery rows of the relevant pictures
-    before: Ints  # (sum of R,): number of pictures of other items before each relevant one
+    before: Ints  # (sum of R,): number of pictures of other items that rank before each
     nearest_relevant: Floats
     nearest_other: Floats
 
     def add(self, before: Ints, nearest_other: Floats) -> None:
-        """Add the counts of a part of the gallery."""
+        """Add the counts for a part of the gallery."""
         self.before += before
         np.maximum(self.nearest_other, nearest_other, out=self.nearest_other)
 
 
 class _Ranking:
-    """Queries and gallery sorted by item, so that the pictures of an item are a slice."""
+    """Queries and gallery, sorted by item so that each item's pictures are contiguous."""
 
     def __init__(
         self,
@@ -102,21 +102,21 @@ class _Ranking:
         self.gallery_rows = np.argsort(gallery_items, kind="stable").astype(np.int32)
         edges = np.concatenate([[0], np.cumsum(np.bincount(gallery_items)), [0]])
         items = query_items[self.query_rows]
-        # The slice of a query's item; it is empty, 0:0, if the gallery does not have the item.
+        # Gallery slice of each query's item, or 0:0 if the gallery does not have the item.
         self.begin, self.end = edges[items], edges[items + 1]
         place = np.full(len(gallery) + 1, -1, np.int32)
         place[self.gallery_rows] = np.arange(len(gallery))
-        self.own = place[own[self.query_rows]]  # an own of -1 takes the last place, which is -1
+        self.own = place[own[self.query_rows]]  # -1 indexes the last entry, which is -1
         self.relevant = self.end - self.begin
         self.relevant -= (self.begin <= self.own) & (self.own < self.end)
-        # Each row's first equal row if its equal rows show several items, else -1.
+        # First row with the same vector, or -1 if all rows with this vector show the same item.
         first = gallery.first_equal()
         across_items = np.unique(first[gallery_items != gallery_items[first]])
         twin = np.where(np.isin(first, across_items), first, -1).astype(np.int32)
         self.twin = twin[self.gallery_rows]
 
     def rank_symmetric(self) -> Generator[RelevantRanks]:
-        """Compare each block with itself and with every later block."""
+        """Yield ranks after comparing each block with itself and with every later block."""
         size = self._limit_block(BLOCK_ROWS)
         blocks = [self._make_block(start, size) for start in range(0, len(self.queries), size)]
 
@@ -141,9 +141,9 @@ class _Ranking:
             yield self._finish_block(block)
 
     def rank_blocks(self) -> Generator[RelevantRanks]:
-        """Compare each block of queries with the whole gallery, part by part."""
+        """Yield ranks while comparing each block of queries with the gallery, part by part."""
         threads = count_cores()
-        # The time per part grows with the number of relevant pictures; make such parts wider.
+        # Each part costs time for every relevant picture; if there are many, use wider parts.
         width = min(max(BLOCK_ROWS, 8 * int(self.relevant.mean())), MAX_COLUMNS)
         size = self._limit_block(max(1, BLOCK_ROWS**2 // width))
         size = min(size, -(-len(self.queries) // threads))
@@ -165,11 +165,11 @@ class _Ranking:
                 bar.update(len(ranks.rows))
 
     def _limit_block(self, most: int) -> int:
-        """Return the number of queries per block."""
+        """Return the number of queries per block: `most`, or fewer if items are large."""
         return max(1, min(most, MAX_BLOCK_RELEVANT // max(1, int(self.relevant.max()))))
 
     def _make_block(self, start: int, size: int) -> _Block:
-        """Make a block of queries, with the cosines to their relevant pictures."""
+        """Make a block of queries, and compute the cosines to their relevant pictures."""
         queries = slice(start, min(start + size, len(self.queries)))
         begin, end, relevant = self.begin[queries], self.end[queries], self.relevant[queries]
         edges = np.flatnonzero(np.diff(end, prepend=-1, append=-1))
@@ -187,7 +187,7 @@ class _Ranking:
             )
             (with_own,) = np.nonzero(count[:, 0] < similar.shape[1])
             similar[with_own, self.own[start + first + with_own] - item.start] = -np.inf
-            # The most similar first, equal ones in the order of their rows, the query's own last.
+            # Sort by descending similarity, then by row; the query's own picture comes last.
             order = np.argsort(-similar, axis=1, kind="stable")
             similar = np.take_along_axis(similar, order, axis=1)
             is_relevant = np.arange(similar.shape[1]) < count
@@ -203,12 +203,12 @@ class _Ranking:
         return _Block(queries, edges, least, keys, rows, before, nearest, nearest_other)
 
     def _compute_cosines(self, block: _Block, part: slice) -> Floats:
-        """Compute a block's cosines to a part of the gallery; -inf for its own items."""
+        """Compute a block's cosines to a part of the gallery, with -inf for the query's item."""
         query_vectors = self.queries.take(self.query_rows[block.queries])
         gallery_vectors = self.gallery.take(self.gallery_rows[part])
         cosines = query_vectors @ gallery_vectors.T
-        # Equal vectors of two items must tie, but a matrix product may round equal columns
-        # differently, depending on their place.
+        # Equal vectors of different items must tie, but a matrix product may round equal columns
+        # differently, depending on their position.
         recompute_exactly(cosines, query_vectors, self.gallery, self.twin[part])
         if self.queries is self.gallery:
             twin = self.twin[block.queries]
@@ -225,12 +225,12 @@ class _Ranking:
         return cosines
 
     def _count_before(self, block: _Block, cosines: Floats, part: slice) -> tuple[Ints, Floats]:
-        """Count how many pictures of a part of the gallery rank before each relevant picture.
+        """Count the pictures in a part of the gallery that rank before each relevant picture.
 
-        Also return each query's cosine to the nearest picture of the part. The cosines must be
-        contiguous by row or by column.
+        Also return each query's cosine to the nearest picture in the part. `cosines` must be
+        contiguous in C or Fortran order.
         """
-        # Searching in memory order avoids a copy of the transpose.
+        # Search in memory order to avoid copying a transposed matrix.
         (found,) = np.nonzero((cosines >= block.least[:, None]).ravel(order="K"))
         if cosines.flags.c_contiguous:
             query, column = np.divmod(found, cosines.shape[1])
@@ -243,7 +243,7 @@ class _Ranking:
         keys = _make_keys(query, cosines.ravel(order="K")[found])
         keys += place[column]
         keys.sort()
-        # Equal cosines rank by row: compare by the place of the first row after the relevant one.
+        # Equal cosines rank by row, so add the place that the relevant row would have in the part.
         relevant = block.keys + np.searchsorted(rows, block.rows, sorter=in_order)
         first = np.searchsorted(keys, np.arange(len(cosines)) << (COSINE_BITS + PLACE_BITS))
         before = np.searchsorted(keys, relevant)
@@ -259,8 +259,8 @@ class _Ranking:
 
 
 def _make_keys(query: Ints, cosines: Floats) -> Ints:
-    """Make integers that sort by query, then by falling cosine; the low bits are for a place."""
-    # The bits of a float sort as an integer does, except for the sign; 0 - 0.0 equals 0 - -0.0.
+    """Make keys that sort by query, then by descending cosine; the `PLACE_BITS` low bits are 0."""
+    # Float bits sort like integers once those of negative floats are flipped; 0 - x is never -0.0.
     bits = (np.float32(0) - cosines).view(np.int32)
     keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) + 2 ** (COSINE_BITS - 1)
     keys += query << COSINE_BITS

@@ -1,4 +1,4 @@
-"""Summarise an evaluation for people: tables and lines of text."""
+"""Readable summaries of an evaluation, as tables and lines of text."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from siamese.evaluation.evaluate import EvaluationResult
 
 Table: TypeAlias = tuple[tuple[str, ...], list[tuple[str, ...]]]
-"""Header and rows."""
+"""Header and rows of a table."""
 
 
 def tabulate_metrics(result: EvaluationResult) -> Table:
-    """Tabulate the retrieval metrics by picture and by item, with their confidence intervals."""
+    """Tabulate the retrieval metrics, averaged by picture and by item, with their intervals."""
     intervals = result.intervals or {}
 
     def format_interval(average: str, metric: str) -> str:
@@ -34,7 +34,7 @@ def tabulate_metrics(result: EvaluationResult) -> Table:
 
 
 def tabulate_weakest_labels(result: EvaluationResult, count: int) -> Table:
-    """Tabulate the labels with the lowest MAP@R; without rows if there are fewer than two."""
+    """Tabulate the labels with the lowest MAP@R; return no rows for fewer than two labels."""
     labels = sorted(result.by_label.items(), key=lambda entry: (entry[1]["map@r"], entry[0]))
     header = (f"weakest of {len(labels):,} labels", "items", "queries", "recall@1", "map@r")
     if len(labels) < 2:
@@ -52,7 +52,7 @@ def tabulate_weakest_labels(result: EvaluationResult, count: int) -> Table:
 
 
 def describe_evaluation(result: EvaluationResult) -> list[str]:
-    """Describe everything but the tables: counts, labels, verification, threshold, duplicates."""
+    """Describe, one per line, the counts, labels, verification, threshold and duplicates."""
     figures = result.figures
     lines = [
         f"{figures['queries']:,} queries among {figures['gallery']:,} pictures of "

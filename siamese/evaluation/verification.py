@@ -1,4 +1,4 @@
-"""Measure how well distances separate pictures of the same item from others."""
+"""Verification: measuring how well distances separate pairs of the same item from other pairs."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from siamese.embedding.embed_catalogue import Embeddings
 
 BLOCK_ROWS = 2000
-"""Rows whose relations are computed at once, which takes 4 MB."""
+"""Number of rows whose pairwise relations are computed at once, which takes 4 MB."""
 BLOCKS = 8
-"""Number of random blocks to sample negatives from if one does not hold all rows."""
+"""Number of random blocks from which to sample negatives if one block cannot hold all rows."""
 
 
 @dataclass(frozen=True, eq=False)
 class VerificationResult:
-    """How well distances separate positive from negative pairs."""
+    """Metrics of how well distances separate positive from negative pairs."""
 
     distances: np.ndarray  # (n_pairs,)
     y: np.ndarray  # (n_pairs,): 1 for a positive pair, 0 for a negative pair
-    threshold: float  # pairs up to this distance count as the same item
-    accuracy: float  # balanced accuracy at the threshold, which is the highest possible one
+    threshold: float  # pairs no farther apart than this are judged to show the same item
+    accuracy: float  # balanced accuracy at `threshold`, the highest of all thresholds
     auc: float  # area under the ROC curve
     equal_error_rate: float  # false positive rate where it equals the false negative rate
     false_positive_rate: np.ndarray  # (n_points,): ROC curve, from (0, 0) to (1, 1)
-    true_positive_rate: np.ndarray
+    true_positive_rate: np.ndarray  # (n_points,)
 
     def false_non_match_rate(self, false_match_rate: float) -> float:
-        """Return the smallest FNMR of a threshold whose FMR is at most `false_match_rate`."""
+        """Return the lowest FNMR of all thresholds whose FMR is at most `false_match_rate`."""
         allowed = self.false_positive_rate <= false_match_rate
         return float(1 - self.true_positive_rate[allowed].max())
 
@@ -64,21 +64,21 @@ class VerificationResult:
 def evaluate_verification(
     embeddings: Embeddings, *, pairs: int = 20_000, seed: int = 0
 ) -> VerificationResult:
-    """Measure verification on pairs of pictures sampled from a catalogue.
+    """Measure verification on pairs of pictures sampled from an embedded catalogue.
 
     Parameters
     ----------
     embeddings : Embeddings
         Embedded catalogue.
     pairs : int, default 20000
-        Largest number of pairs, half of them positive and half negative.
+        Maximum number of pairs: at most half are positive and at most half negative.
     seed : int, default 0
-        Seed of the random generator.
+        Random seed for sampling the pairs.
 
     Raises
     ------
     InputError
-        If there is no positive or no negative pair, or a vector is not finite.
+        If there are no positive or no negative pairs, or a vector is not finite.
     """
     return measure_verification(*sample_pair_distances(embeddings, pairs=pairs, seed=seed))
 
@@ -86,11 +86,11 @@ def evaluate_verification(
 def sample_pair_distances(
     embeddings: Embeddings, *, pairs: int = 20_000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sample positive and negative pairs; return their distances, and y as 1 or 0.
+    """Sample pairs; return their distances, and 1 for each positive and 0 for each negative pair.
 
-    The distance of two unit vectors is ‖u - v‖ = √(2 - 2 cos(u, v)). Up to half of the pairs are
-    positives (of one item) and up to half negatives (of two items without a common label). No
-    pair occurs twice.
+    The distance of two unit vectors is ‖u - v‖ = √(2 - 2 cos(u, v)). At most half of `pairs` are
+    positive (pictures of the same item), and at most half negative (pictures of two items without a
+    common label). No pair occurs twice.
     """
     vectors, pictures = embeddings.vectors, embeddings.pictures
     if not np.isfinite(vectors).all():
@@ -110,14 +110,14 @@ def sample_pair_distances(
 def measure_verification(distances: ArrayLike, y: ArrayLike) -> VerificationResult:
     """Measure how well distances separate positive from negative pairs.
 
-    `y` is 1 for a positive pair and 0 for a negative one; both must occur. A pair at distance d
-    counts as the same item if d ≤ t. Over all thresholds t::
+    `y` is 1 for a positive and 0 for a negative pair; there must be pairs of both kinds. With a
+    threshold t, pairs with distance d ≤ t are judged to show the same item::
 
         TPR(t)            = fraction of the positives with d ≤ t
         FPR(t)            = fraction of the negatives with d ≤ t
         accuracy          = max over t of (TPR(t) + 1 - FPR(t)) / 2
-        threshold         = t of that maximum, halfway to the next larger distance
-        auc               = P(d⁺ < d⁻) + P(d⁺ = d⁻) / 2 for a random positive and negative
+        threshold         = t of that maximum, moved halfway to the next larger distance
+        auc               = P(d⁺ < d⁻) + P(d⁺ = d⁻) / 2 for random positive and negative pairs
         equal_error_rate  = FPR(t) where FPR(t) = 1 - TPR(t), interpolated linearly
 
     References
@@ -132,7 +132,7 @@ def measure_verification(distances: ArrayLike, y: ArrayLike) -> VerificationResu
     scores = -distances.astype(np.float64)
     false_positive, true_positive, thresholds = roc_curve(y, scores, drop_intermediate=False)
     accuracy = (true_positive + 1 - false_positive) / 2
-    best = 1 + int(accuracy[1:].argmax())  # the first threshold accepts no pair
+    best = 1 + int(accuracy[1:].argmax())  # skip the first threshold, which accepts no pair
     following = min(best + 1, len(thresholds) - 1)
     return VerificationResult(
         distances=distances,
@@ -149,12 +149,12 @@ def measure_verification(distances: ArrayLike, y: ArrayLike) -> VerificationResu
 def _sample_positives(
     pictures: Sequence[Picture], most: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Sample pairs of rows of one item without repetition: int (n, 2)."""
+    """Sample distinct pairs of rows that show the same item, as integers of shape (n, 2)."""
     rows_of_item = defaultdict(list)
     for row, picture in enumerate(pictures):
         rows_of_item[picture.item_id].append(row)
     rows = np.array([row for item_rows in rows_of_item.values() for row in item_rows], int)
-    # Each row makes a pair with every earlier row of its item: 01, 02, 12, 03, 13, 23, …
+    # Pair each row with every earlier row of its item, in the order 01, 02, 12, 03, 13, 23, …
     earlier = np.array([n for item_rows in rows_of_item.values() for n in range(len(item_rows))])
     if not earlier.any():
         raise InputError("no positive pair: no item has two pictures; give some items a second one")
@@ -169,7 +169,7 @@ def _sample_positives(
 def _sample_negatives(
     pictures: Sequence[Picture], most: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Sample pairs of rows without a common item or label, without repetition: int (n, 2)."""
+    """Sample distinct pairs of rows without a common item or label, as integers of shape (n, 2)."""
     total = len(pictures)
     blocks = BLOCKS if total > BLOCK_ROWS else 1
     found = np.empty(0, int)
