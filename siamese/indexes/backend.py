@@ -53,7 +53,7 @@ class Backend(ABC):
 
     @abstractmethod
     def prepare(self, place: Place, collection: str = COLLECTION) -> None:
-        """Raise an `InputError` if an index cannot be written; call this before any long work."""
+        """Check in advance that an index can be written to a place, or raise an `InputError`."""
 
     @abstractmethod
     def open(

@@ -1,4 +1,4 @@
-"""Registry of backends, and the choice of one by name, place or suffix."""
+"""Registry of backends, with functions that choose one by name, place or suffix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BACKENDS: dict[str, Backend] = {
 
 
 def recognise_backend(place: Place) -> Backend | None:
-    """Return the backend whose index a place looks like, or None, without contacting a server."""
+    """Return the backend that recognises a place, or None, without contacting a server."""
     return next((backend for backend in BACKENDS.values() if backend.recognises(place)), None)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IndexPlan:
-    """Plan of where and how to write an index; created by `prepare_index`."""
+    """Place, backend and options of an index to write; created by `prepare_index`."""
 
     place: Path | str
     collection: str
@@ -59,7 +59,7 @@ def prepare_index(
     min_recall: float | None = None,
     augment: bool = False,
 ) -> IndexPlan:
-    """Check that an index can be written as requested, and plan it; call before any long work.
+    """Plan the writing of an index, checking in advance that it can be written as requested.
 
     By default, `choose_backend` chooses the backend, and `output` is `Backend.default_place`. If
     options conflict, the `InputError` lists all conflicts.
@@ -134,7 +134,7 @@ def index_catalogue(
             f"{catalogue.image_dir}: none of the {len(catalogue.pictures)} pictures can be used; "
             "run `siamese check` to see why"
         )
-    # Write this list first, so that no index can lack pictures without having one.
+    # Write this list first, so that an index that lacks pictures always has one.
     _write_skipped(embeddings.skipped, skipped_list(plan.place, plan.collection))
     index, changes = _write_index(plan, embeddings, embedder)
     return IndexedCatalogue(
@@ -151,7 +151,7 @@ def _write_index(
     plan: IndexPlan, embeddings: Embeddings, embedder: Embedder
 ) -> tuple[Index, Changes | None]:
     """Write the embeddings to a new index, or update the existing index with them."""
-    # An item may list a picture twice, but the index contains it only once.
+    # An item may list a picture twice, but the index contains each picture once.
     rows = list(
         {(p.item_id, p.filename): row for row, p in enumerate(embeddings.pictures)}.values()
     )
@@ -191,8 +191,8 @@ def _require_same_gallery(index: Index, backend: Backend, augment: bool) -> None
             f"{index.name}: built {built} --augment-gallery; {remedy}, or build the index again "
             "without --update"
         )
-    # An update would leave a picture with unchanged contents alone, even if new neighbours change
-    # its augmented vector.
+    # An update skips pictures with unchanged contents, even if new neighbours change their
+    # augmented vectors.
     if augment and backend.stores_contents:
         raise InputError(
             f"{index.name}: built with --augment-gallery, so --update cannot change it; build the "

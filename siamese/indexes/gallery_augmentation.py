@@ -1,4 +1,4 @@
-"""Gallery augmentation, which averages each picture's vector with its neighbours."""
+"""Gallery augmentation, which averages each picture's vector with those of its neighbours."""
 
 from __future__ import annotations
 

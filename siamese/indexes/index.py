@@ -46,7 +46,7 @@ class Index(Protocol):
     Attributes
     ----------
     name : str
-        Name of the index in messages: its place, if it is stored.
+        Name of the index in error messages: the place where it is stored, if any.
     model : ModelFacts or None
         Facts about the model that computed the vectors; None if an old version wrote the file.
     embedding_size : int
@@ -122,8 +122,8 @@ class Index(Protocol):
     ) -> NDArray[np.intp]:
         """Add pictures.
 
-        If a picture is already in the index, it is replaced and keeps its row if rows are keys;
-        otherwise it is added a second time, in a new row.
+        If rows are keys, a picture that is already in the index is replaced and keeps its row. If
+        rows are positions, it is added a second time, in a new row.
 
         Parameters
         ----------

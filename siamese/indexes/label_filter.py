@@ -105,6 +105,6 @@ class LabelTable:
 
     def _count_labels(self, labels: Iterable[str]) -> NDArray[np.intp]:
         """Count how many of the given labels each row has."""
-        is_counted = np.zeros(len(self.names) + 1, np.bool_)  # + 1: not empty even without labels
+        is_counted = np.zeros(len(self.names) + 1, np.bool_)  # one extra, so that it is never empty
         is_counted[[self._code_of[label] for label in labels if label in self._code_of]] = True
         return np.bincount(self._rows[is_counted[self._codes]], minlength=self._count)

@@ -33,10 +33,10 @@ def skipped_list(place: Place, collection: str = COLLECTION) -> Path:
 
 
 def find_moved_checkpoint(model: ModelFacts | None, place: Place) -> ModelFacts | None:
-    """Return the facts with the checkpoint's current path, or unchanged if it is not found.
+    """Return the facts with the checkpoint's current path, or unchanged if no file is found.
 
     An index built in ``/home/me/project`` may record ``/home/me/project/checkpoints/a.hdf5``. If
-    that file is missing, shorter and shorter ends of the path are tried (``checkpoints/a.hdf5``,
+    that file is missing, successively shorter ends of the path are tried (``checkpoints/a.hdf5``,
     then ``a.hdf5``), each next to the index first and then in the working folder.
     `siamese.Searcher` checks that the file has the recorded fingerprint.
     """

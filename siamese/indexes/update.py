@@ -25,9 +25,9 @@ def update_index(
     metadata: Sequence[Metadata],
     contents: Sequence[bytes],
 ) -> Changes:
-    """Make an index contain exactly the given pictures, once each; do not save it.
+    """Make an index contain exactly the given pictures, once each, without saving it.
 
-    A picture is left alone if its item, filename, labels and file contents are unchanged. If the
+    A picture is skipped if its item, filename, labels and file contents are unchanged. If the
     index does not store hashes of the contents, vectors are compared instead. An interrupted update
     can simply be repeated.
     """

@@ -20,7 +20,7 @@ T = TypeVar("T", bound=np.floating)
 
 
 def check_queries(X: NDArray[T], k: int, index: Index) -> NDArray[T]:
-    """Return the queries, or raise an `InputError` if they or `k` do not suit the index."""
+    """Return the queries; raise an `InputError` if `k` or their shape or values are invalid."""
     if X.ndim != 2 or X.shape[1] != index.embedding_size:
         raise InputError(
             f"{index.name}: has vectors of {index.embedding_size} dimensions, but the queries have "

@@ -1,4 +1,4 @@
-"""Detection of replaced indexes."""
+"""Detection of index replacements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from siamese.indexes.place import Place
 
 
 class Watch:
-    """Watcher of the index at a place, which may be replaced even by one of another backend."""
+    """Watcher of the index at a place; the replacement may be of a different backend."""
 
     def __init__(self, place: Place, collection: str) -> None:
         self._place = place

@@ -84,8 +84,8 @@ class BallTreeIndex:
     def open(cls, path: str | os.PathLike[str]) -> BallTreeIndex:
         """Open an index file without executing anything in it.
 
-        Any version of scikit-learn and NumPy may have written the file, because only its numbers
-        are read, and they are checked.
+        Files written by any version of scikit-learn or NumPy can be opened, because only their
+        numbers are read, after they have been checked.
         """
         from sklearn.metrics import DistanceMetric
         from sklearn.neighbors import BallTree

@@ -128,7 +128,7 @@ def _check_links(
 ) -> None:
     """Check that every link on a level leads to a vector that is also on that level.
 
-    Vector i is on levels 0 to ``levels[i] - 1``. Its links on level l are the slice of `links` from
+    Vector i is on levels 0 to ``levels[i] - 1``. Its links on level l are in `links`, from
     ``starts[i] + offsets[l]`` to ``starts[i] + offsets[l + 1]``, where -1 means no link.
     """
     is_valid = (

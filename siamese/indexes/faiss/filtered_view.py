@@ -1,4 +1,4 @@
-"""Views that restrict searches to the present vectors that match a filter."""
+"""Views of a FAISS index that restrict searches to the vectors selected by a mask."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     import faiss
 
 COPIED_SHARE = 0.1
-"""Fraction of a graph's vectors up to which a view copies its vectors, to search them faster."""
+"""Largest fraction of a graph's vectors that a view copies, in order to search them faster."""
 
 
 class FilteredView:
-    """View of the vectors in `mask`, which searches them with a suitable method.
+    """View of a FAISS index that finds only the vectors selected by `mask`.
 
-    `is_filtered` says whether a label filter applies, or only removed pictures are masked out. A
-    filtered search compares all vectors in `mask`, because a graph search moves towards the query
-    and misses matching vectors elsewhere: in a search of 2,000 grocery photos for apples and
-    bananas, recall was only 0.70.
+    `is_filtered` is True if a label filter applies, and False if only removed pictures are masked
+    out. A filtered search compares all selected vectors, because a graph search moves towards the
+    query and misses selected vectors elsewhere: in 2,000 grocery photos, filtered by the labels of
+    apples and bananas, its recall was only 0.70.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class FilteredView:
             return self._index.search(X, k)
         if self._is_filtered or k > COPIED_SHARE * self._total:
             return self._compare_all(X, k)
-        # So many candidates that, on average, `ef_search` of them have not been removed.
+        # Enough candidates that, on average, `ef_search` of them have not been removed.
         ef_search = max(self._ef_search * self._total // self.count, 2 * k)
         parameters = faiss.SearchParametersHNSW(efSearch=ef_search, sel=self._selector)
         distances, rows = self._index.search(X, k, params=parameters)

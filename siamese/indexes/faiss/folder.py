@@ -47,7 +47,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Contents of ``manifest.json``.
 
     `rows` is the number of rows, including those of removed pictures, and `unmeasured` the number
-    added since recall was last measured. `versions` gives the packages that wrote the folder.
+    added since recall was last measured. `versions` lists the versions of the packages used.
     """
 
     format: int
@@ -99,7 +99,7 @@ def read_folder(folder: Path, read: Callable[[Manifest, Path, Path], T]) -> T:
 
 
 def require_index_folder(folder: Path) -> None:
-    """Check that an index can be written to a folder; call this before any long work."""
+    """Check in advance that an index can be written to a folder, or raise an `InputError`."""
     require_artefact(folder, "an index", *INDEXES)
     require_writable(folder / MANIFEST)
     others = [

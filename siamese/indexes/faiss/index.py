@@ -51,8 +51,7 @@ class FaissIndex:
     """FAISS index in a folder: exact search for few pictures, a graph for many; see `Index`.
 
     Create one with `build` or `open`. `save` keeps recall@10 at or above `min_recall`. Removed
-    pictures are hidden from searches but keep their rows until `save` rebuilds the index, under the
-    conditions described there.
+    pictures are hidden from searches but keep their rows until `save` rebuilds the index.
     """
 
     def __init__(
@@ -148,7 +147,7 @@ class FaissIndex:
     def query(
         self, X: ArrayLike, k: int = 10, labels: LabelFilter = EVERYTHING
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find neighbours: exactly with a filter, else with a recall of about `layout.recall`."""
+        """Find the nearest neighbours: exactly if filtered, else with recall `layout.recall`."""
         X = check_queries(np.ascontiguousarray(X, np.float32), k, self)
         view = self._view(labels)
         distances, rows = view.search(X, min(k, view.count))
@@ -199,7 +198,8 @@ class FaissIndex:
         """Write the index; raise an `InputError` if its folder has changed since it was opened.
 
         The recall of a graph is remeasured if many pictures were added, and the graph is rebuilt if
-        recall is too low or many were removed. An exact index is rebuilt if any were removed.
+        recall is too low or many pictures were removed. An exact index is rebuilt if any were
+        removed, or if it has grown so large that it needs a graph.
         """
         import faiss
 

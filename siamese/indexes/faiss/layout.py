@@ -155,7 +155,7 @@ class RecallSample:
     def recall(self, rows: NDArray[np.intp]) -> float:
         """Return the recall of the found rows, of shape (n, k), where -1 is a miss.
 
-        A row is correct if no farther than the true k-th neighbour, so equal vectors all count.
+        A row is correct if it is no farther than the true k-th neighbour, so ties are all correct.
         """
         distances = self._squared_distances(np.maximum(rows, 0))
         return float(((distances <= self._farthest) & (rows >= 0)).mean())

@@ -89,6 +89,6 @@ def write_vectors(index: faiss.Index, path: Path) -> None:
 
     try:
         faiss.write_index(index, str(path))
-    except RuntimeError:  # its message names a FAISS source line, not the cause
+    except RuntimeError:  # FAISS's message names a source line, not the cause
         raise OSError(errno.EIO, "the disk may be full", str(path)) from None
     check_file(path)  # fails if this version of FAISS writes a different format

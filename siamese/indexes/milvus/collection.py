@@ -31,7 +31,7 @@ from siamese.utils.files import require_writable
 FORMAT = 1  # version of the collection format
 PROPERTY = "siamese"  # collection property with the format and `ModelFacts` as JSON
 MAX_RESULTS = 16_384  # Milvus's limit on the results of one search or query
-STALE_SECONDS = 86_400  # an unused collection this old is from a killed build, not a running one
+STALE_SECONDS = 86_400  # an unused collection older than this is from a killed build
 
 
 class Collection:
@@ -105,13 +105,13 @@ class Collection:
         return int(row["count(*)"])
 
     def query(self, expression: str, fields: list[str]) -> list[dict[str, Any]]:
-        """Read fields of all matching rows, including the latest changes by any client."""
+        """Read fields of all rows that match a filter, including other clients' latest changes."""
         return list(
             self.call("query", filter=expression, output_fields=fields, consistency_level="Strong")
         )
 
     def walk(self, fields: list[str], expression: str = "") -> Iterator[list[dict[str, Any]]]:
-        """Iterate over batches of the matching rows, by ascending key."""
+        """Iterate over the rows that match a filter, in batches and by ascending key."""
         # Milvus Lite scans the whole collection for each batch, so its batches are large.
         size = MAX_RESULTS if self.connection.is_lite else 4000
         if "vector" in fields:
@@ -152,7 +152,7 @@ class Collection:
 
 
 def require_place(uri: Place, alias: str) -> None:
-    """Check that a collection can be created; call this before any long work."""
+    """Check in advance that a collection can be created, or raise an `InputError`."""
     if not re.fullmatch(r"[A-Za-z_]\w{0,199}", alias, re.ASCII):
         raise InputError(
             f"--collection {alias!r}: invalid name; use at most 200 letters, digits and "
@@ -181,7 +181,7 @@ def replace_collection(
         connection.call("flush", name, timeout=LOAD_SECONDS)
         connection.call("alter_alias" if current else "create_alias", name, alias)
     except BaseException:
-        with suppress(InputError):  # report the original error instead
+        with suppress(InputError):  # so that the original error is reported
             connection.call("drop_collection", name, retry=False)
         raise
     for other in connection.call("list_collections"):
@@ -228,7 +228,7 @@ def create_collection(connection: Connection, name: str, model: ModelFacts) -> N
         properties={PROPERTY: json.dumps({"format": FORMAT, "model": model.as_dict()})},
         consistency_level="Session",  # clients see their own changes immediately
     )
-    connection.call("create_index", name, indexes, sync=False)  # empty, so do not wait
+    connection.call("create_index", name, indexes, sync=False)  # no rows to wait for
     connection.call("load_collection", name, timeout=LOAD_SECONDS)
 
 

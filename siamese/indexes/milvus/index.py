@@ -42,8 +42,8 @@ from siamese.vectors.nearest import TopK, query_blocks
 MAX_COUNTED = 1_000_000  # maximum number of pictures whose labels are counted
 MAX_COMPARED = 1_000_000  # maximum number of vectors to fetch and compare without Milvus
 WIDTH, MAX_WIDTH = 128, 32_768  # candidates per query of a graph search: default and maximum
-_WIDTH_PARAMETERS = {"HNSW": "ef", "DISKANN": "search_list"}  # by type of Milvus index
-_LITE_BYTES = 2**28  # maximum size of the array of differences in a Milvus Lite search
+_WIDTH_PARAMETERS = {"HNSW": "ef", "DISKANN": "search_list"}  # parameter name, by index type
+_LITE_BYTES = 2**28  # largest (queries, pictures, dimensions) array that Milvus Lite computes
 _Neighbours: TypeAlias = list[tuple[NDArray[np.float64], list[int]]]
 
 
@@ -255,7 +255,7 @@ class MilvusIndex:
         self._collection.delete(rows)
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Wait until the server has written all changes to disk; an index cannot be copied."""
+        """Wait until the server has written all changes to disk; another `path` is an error."""
         if path is not None and os.fspath(path) not in (self._collection.connection.uri, self.name):
             raise InputError(
                 f"{self.name}: a Milvus index cannot be copied to {path}; index again with "

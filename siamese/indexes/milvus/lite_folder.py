@@ -29,7 +29,7 @@ class MilvusFolder:
 
     @classmethod
     def from_path(cls, path: Path) -> MilvusFolder:
-        """Return the object that is already serving a folder, or start serving it."""
+        """Return the existing object for a folder, or create one and start its server."""
         path = path.absolute()
         with cls._starting:
             running = cls._running.get(path)
@@ -92,6 +92,6 @@ def _check_manifests(folder: Path) -> None:
 
 
 def to_printable(message: object) -> str:
-    """Make a library's message, which may quote a damaged file, one short printable line."""
+    """Shorten a library's message, which may quote a damaged file, to one printable line."""
     line = " ".join(str(message).split())
     return "".join(letter if letter.isprintable() else "?" for letter in line)[:300]

@@ -138,12 +138,12 @@ def filter_expression(labels: LabelFilter) -> str:
 
 
 def quote_list(texts: Iterable[str]) -> str:
-    """Return strings as a list literal for a Milvus expression."""
+    """Format strings as a list literal for a Milvus expression."""
     return f"[{', '.join(map(quote, texts))}]"
 
 
 def quote(text: str) -> str:
-    """Return a text as a string literal for a Milvus expression."""
+    """Quote a string as a literal for a Milvus expression."""
     try:
         text.encode()
     except UnicodeEncodeError:
