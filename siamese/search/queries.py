@@ -1,4 +1,4 @@
-"""Query pictures from files, folders and lists, and searches for many of them."""
+"""Collection of query pictures from files, folders and lists, and batched searches."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Query:
 
     path: File
     filename: str
-    """Name to look up in the index: relative to the image folder, or the path if outside it."""
+    """Filename to look up in the index: relative to the image folder if the file is inside it."""
     item_id: str | None = None
     """ID of the picture's item, if known."""
     required: bool = False
     """Whether to raise an error if the picture is unusable, instead of skipping it."""
 
     def find_own_item(self, index: Index) -> str | None:
-        """Return `item_id`, or look up the item by filename; return None if it is not indexed."""
+        """Return `item_id` if known, else the item that has this filename in the index, or None."""
         if self.item_id is not None:
             return self.item_id
         rows = index.find(filename=self.filename)

@@ -14,7 +14,7 @@ from siamese.indexes import EVERYTHING, Index, LabelFilter
 from siamese.search.reranking import Nearest, Ranking, Reranker, Rows, Vectors, get_reranker
 
 BY_ITEM = {"best": 1, "mean": 3}
-"""Number of pictures whose scores are averaged per item, for each value of `by_item`."""
+"""Number of an item's best pictures to average the scores of, for each value of `by_item`."""
 
 
 class Page(NamedTuple):
@@ -128,7 +128,7 @@ class Ranker:
             depth *= 4
 
     def _measure(self, vector: Vectors, scores: NDArray[np.float64], rows: Rows) -> Ranking:
-        """Return the Euclidean distances of rows, computing them if scores differ, and the rows."""
+        """Return (distances, rows), computing the distances if the scores are something else."""
         if isinstance(self._reranker, Nearest):
             return scores, rows
         return np.linalg.norm(self.index.vectors(rows) - vector, axis=1), rows

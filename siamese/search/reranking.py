@@ -98,7 +98,7 @@ class Reciprocal:
 
     The `candidates` nearest pictures are ordered by `reciprocal_distances`. The rest follow by
     distance, as if they shared no neighbour with the query; their scores,
-    ``1 - own_share + own_share * (1 - cosine)``, are never less than a candidate's.
+    ``1 - own_share + own_share * (1 - cosine)``, are never lower than a candidate's.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def reciprocal_distances(
 
 
 def _neighbours(order: Rows, k: int) -> NDArray[np.bool_]:
-    """Return a boolean matrix: entry (p, g) is g ∈ N(p, k). `order[p]` is sorted by distance."""
+    """Return a boolean matrix of whether g ∈ N(p, k); `order[p]` lists all g, nearest first."""
     near = np.zeros(order.shape, np.bool_)
     np.put_along_axis(near, order[:, : k + 1], True, axis=1)
     return near

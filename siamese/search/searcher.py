@@ -102,12 +102,12 @@ class Searcher:
     ----------
     threshold : float or None
         Distance beyond which a query counts as not in the catalogue, from the model's calibration;
-        see `siamese.evaluation.calibration`. None without one or if the gallery is augmented.
+        see `siamese.evaluation.calibration`. None if uncalibrated or if the gallery is augmented.
 
     Raises
     ------
     InputError
-        If the index was made by another model, whose vectors cannot be compared with these. An
+        If another model made the index: vectors of different models cannot be compared. An
         index that does not record its model is accepted with a warning if the dimensions agree.
 
     Examples
@@ -145,7 +145,7 @@ class Searcher:
         together : bool, default=False
             Treat all pictures as views of one object, and search once with their mean vector.
         own_items : sequence of str or None, optional
-            ID of the item each query shows, whose pictures are left out; one if `together`.
+            Item ID for each query (one if `together`); pictures of that item are left out.
         **options
             See `SearchOptions`.
 
@@ -215,7 +215,7 @@ class Searcher:
         exclude_own_item: bool = False,
         **options: Unpack[SearchOptions],
     ) -> QueryResult:
-        """Find the pictures in the index that are most similar to one of its pictures.
+        """Find the pictures in the index that are most similar to another picture in it.
 
         The picture itself is never among the results, even if several items share its file.
 
@@ -226,7 +226,7 @@ class Searcher:
         k : int, default=10
             Number of results; fewer if the index has fewer.
         exclude_own_item : bool, default=False
-            Also leave out the other pictures of its item; always true with `by_item`.
+            Also leave out the other pictures of the same item; implied by `by_item`.
         **options
             See `SearchOptions`.
 
@@ -254,7 +254,7 @@ class Searcher:
         return found
 
     def find_row(self, picture: str | int) -> int:
-        """Return the row of a picture given by its filename, or by its row as an int or digits.
+        """Return the row of a picture given by its filename, or by its row as an int or a string.
 
         A string that is both a filename and a row is taken as a filename.
 
@@ -278,7 +278,7 @@ class Searcher:
         raise NotFoundError(f"{picture}: no such picture in the index")
 
     def _rows_of_items(self, item_ids: Sequence[str | None] | None, queries: int) -> list[Rows]:
-        """Return an array of rows per query: its own item's pictures, or none without an item."""
+        """Return an array of rows for each query: its own item's pictures, empty if None."""
         item_ids = item_ids or [None] * queries
         if len(item_ids) != queries:
             raise InputError(f"own_items has {len(item_ids)} entries for {queries} queries")
@@ -308,7 +308,7 @@ class Searcher:
 
 
 def mean_vector(vectors: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-    """Return the unit-length mean Σ v_i / ‖Σ v_i‖ of vectors v_i; `name` is for the error.
+    """Return the unit-length mean Σ v_i / ‖Σ v_i‖ of `vectors`; errors mention `name`.
 
     Examples
     --------

@@ -86,7 +86,7 @@ class Batcher:
                 self._embed(jobs)
 
     def _next_batch(self) -> list[_Job]:
-        """Block until there are jobs for one model, or return [] once closed and empty."""
+        """Block until there are jobs and return a batch for one model; return [] once closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if not self._waiting:

@@ -14,7 +14,7 @@ from siamese.data.images import PictureError, open_picture
 from siamese.errors import NotFoundError
 
 CACHED_THUMBNAILS = 512
-"""Number of thumbnails to cache, of about 10 kB in default size and 150 kB in the largest."""
+"""Number of thumbnails to cache, each about 10 kB in default size and at most 150 kB."""
 
 
 class Gallery:
@@ -30,7 +30,7 @@ class Gallery:
         return f"/{route}/{quote(filename, errors='surrogateescape')}"
 
     def find_file(self, filename: str) -> Path:
-        """Return a picture's path; raise NotFoundError if missing or outside the folder."""
+        """Return the path of a picture; raise NotFoundError if missing or not in the folder."""
         if self.folder is None:
             raise NotFoundError("no pictures are served here (--image-dir)")
         try:

@@ -24,7 +24,7 @@ from siamese.server.prometheus import Metrics
 
 CACHED_FILENAMES = 4096
 LONGEST_FILENAME = 4096
-"""Limit on cached names, which stops requests from filling memory; no real name is longer."""
+"""Longest filename to look up: file systems allow none longer, and the cache must stay small."""
 
 FRESH_SECONDS = 10.0
 """How long to cache the picture count and filenames of an index that changes in place."""

@@ -26,7 +26,7 @@ _lock = Lock()
 
 
 def warm_up_classifier(facts: ModelFacts) -> None:
-    """Build the classifier, if the model has one, and run it so that no request waits for this."""
+    """Build and run the classifier, if it is used, so that no request waits for this."""
     if _can_classify(facts):
         side = facts.picture_size
         _probabilities(np.full((side, side, 3), 255, np.uint8))

@@ -1,4 +1,4 @@
-"""Logging to standard error, one line of JSON per event, never with pictures' contents."""
+"""Logging to standard error, one line of JSON per event, without pictures' contents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOGGER = logging.getLogger("siamese.server")
 
 
 def log(event: str, level: int = logging.INFO, **fields: Any) -> None:
-    """Log an event with fields to add to its line."""
+    """Log an event, with `fields` added to its line of JSON."""
     LOGGER.log(level, event, extra={"fields": fields})
 
 

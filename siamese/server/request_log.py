@@ -23,7 +23,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-"""Default headers of responses: browsers run only this server's scripts and guess no types."""
+"""Default response headers: browsers run only this server's scripts and never sniff types."""
 
 
 class RequestLogMiddleware:

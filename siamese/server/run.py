@@ -29,8 +29,8 @@ LAST_REQUESTS_SECONDS = 0.3
 def bind_socket(host: str, port: int) -> socket.socket:
     """Bind a socket without listening yet, to report a port in use before slow work."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio disables Nagle's algorithm only if the protocol is IPPROTO_TCP. With Nagle, the second
-    # response on a connection would wait 40 ms for the client's acknowledgement.
+    # asyncio disables Nagle's algorithm only if the protocol is IPPROTO_TCP. If enabled, it delays
+    # the second response on a connection by 40 ms, until the client's acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -64,7 +64,7 @@ def serve(service: Service, listener: socket.socket) -> int:
         server_header=False,
         proxy_headers=False,
         lifespan="on",
-        timeout_keep_alive=75,  # longer than load balancers', so that they close first
+        timeout_keep_alive=75,  # longer than a load balancer's, which should close first
         timeout_graceful_shutdown=int(service.settings.limits.seconds + SHUTDOWN_SECONDS),
     )
     server = _Server(config, service)
@@ -74,7 +74,7 @@ def serve(service: Service, listener: socket.socket) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn server that drains on SIGTERM and drops no connection on shutdown.
+    """Uvicorn server that drains on SIGTERM and loses no pending request on shutdown.
 
     Uvicorn has no hooks for this, so two of its methods are overridden.
     """

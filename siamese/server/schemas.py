@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 class Error(BaseModel):
     """Error message of a failed request."""
 
-    error: str = Field(description="Message of one line.")
+    error: str = Field(description="One-line message.")
 
 
 class Found(BaseModel):

@@ -1,4 +1,4 @@
-"""Service shared by all routes: decodes uploads in threads, embeds in batches and searches."""
+"""Service behind the routes, which decodes uploads, embeds them in batches and searches."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class Service:
-    """State that a server's routes share; see `IndexVersions` for most of the arguments."""
+    """State shared by a server's routes; for the arguments, see `Settings` and `IndexVersions`."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Service:
         return mean_vector(np.stack(vectors), "image")
 
     async def search(self, version: IndexVersion, search: Callable[[Searcher], T]) -> T:
-        """Search a version in the worker pool, retrying once if it raises a GoneError."""
+        """Search a version in the worker pool, retrying once on a GoneError."""
         if version.is_replaced:
             raise ApiError(503, "the index was replaced, and the new one is being opened")
 

@@ -51,7 +51,7 @@ class Settings:
 
 
 def read_api_keys(file: Path | None) -> tuple[str, ...]:
-    """Read API keys from a file, one per line; without a file, from the environment if set."""
+    """Read API keys from a file, one per line, or else the one in `SIAMESE_API_KEY`, if set."""
     if file is None:
         where, lines = API_KEY, [os.environ.get(API_KEY, "")]
         if not lines[0]:

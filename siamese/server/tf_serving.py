@@ -25,7 +25,7 @@ TIMEOUT_SECONDS = 10.0
 
 
 class TFServing:
-    """Embedder whose model runs in TensorFlow Serving; it can replace `siamese.Embedder`.
+    """Substitute for `siamese.Embedder` whose model runs in TensorFlow Serving.
 
     `address` is ``HOST:PORT`` for gRPC or ``http://HOST:PORT`` for REST. TensorFlow Serving does
     not report a model fingerprint, so only the sizes of pictures and vectors are compared with the
@@ -78,7 +78,7 @@ class TFServing:
 
 
 class _ServingError(Exception):
-    """Failure to use TensorFlow Serving, which `TFServing` reports as an error of its own."""
+    """Failure to use TensorFlow Serving; callers get an `InputError` or `ApiError` instead."""
 
 
 class _Grpc:

@@ -1,4 +1,4 @@
-"""Endpoints for the contents of the index: GET /about, /labels, /items/…, /images/…, …."""
+"""Contents of the index: GET /about, /labels, /items/…, /images/…, /thumbnails/…."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ async def health() -> Health:
 
 @router.get("/ready", responses=describe_errors(503))
 async def ready(service: ServiceDep) -> Health:
-    """Report that the server is ready; return 503 if it is stopping or its model has failed."""
+    """Report that the server is ready; return 503 if it is stopping or cannot embed."""
     if not (service.ready and service.batcher.is_alive):
         raise ApiError(503, "stopping")
     return Health(status="ok")
