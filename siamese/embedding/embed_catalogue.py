@@ -91,19 +91,19 @@ def embed_catalogue(
     Parameters
     ----------
     store : EmbeddingStore, optional
-        Reuse the vectors in this store, and add new ones to it. By default, a temporary store is
-        used.
+        Store whose vectors are reused, and to which new vectors are added. By default, a temporary
+        store is used.
     batch_size : int, default 32
         Number of pictures per call to the model.
     drop_others : bool, default True
-        Whether to remove all pictures that are not in the catalogue from the store.
+        Whether to remove pictures from the store if they are not in the catalogue.
     executor : Executor, optional
         Computes the vectors; by default a `LocalExecutor`, which runs in this process.
 
     Returns
     -------
     Embeddings
-        Its `vectors` are memory-mapped, so they may be larger than memory.
+        Its `vectors` array is memory-mapped, so it may be larger than memory.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def _embed(
             else:
                 skipped.append(Skipped(picture.item_id, picture.filename, reason))
         runtime = precision = None
-        if new:  # a cluster's nodes may use different ones
+        if new:  # a cluster's nodes may use different runtimes
             runtime, precision = (", ".join(sorted(set(names))) for names in zip(*ran, strict=True))
         seconds = monotonic() - began
         run = EmbeddingRun(len(pictures), new, skipped, seconds, runtime, precision, executor.name)

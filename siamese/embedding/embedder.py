@@ -36,7 +36,7 @@ class Embedder:
     """Model that maps pictures to unit-length vectors.
 
     Create one with `load`, `pretrained` or `from_model`. `facts` holds the model's name,
-    fingerprint and sizes. If they are in the cache, the Keras model is loaded only when needed.
+    fingerprint and sizes. If these are cached, the Keras model is loaded only when needed.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class Embedder:
         Raises
         ------
         InputError
-            If the backbone is unknown or has no pretrained weights, or they cannot be loaded.
+            If the backbone is unknown, has no pretrained weights, or its weights cannot be loaded.
         """
         from siamese.models.defaults import DEFAULT_BACKBONE, DEFAULT_PICTURE_SIZE
 
@@ -170,11 +170,11 @@ class Embedder:
         model : keras.Model
             Maps float32 (n, s, s, 3), RGB in [-1, 1], to unit-length vectors, float32 (n, d).
         name : str
-            Name of the model in messages and documents.
+            Name of the model, for messages and JSON output.
         path : Path, optional
             The model's checkpoint, if it has one.
         source : str, optional
-            The model's `source_digest`. If given, the model's facts are cached under it.
+            Key from `source_digest` for caching the model's facts; by default, they are not cached.
         runtime, precision : str, default "auto"
             See `Embedder`.
         """
@@ -244,7 +244,7 @@ class Embedder:
 
     @property
     def runtime(self) -> Runtime:
-        """The runtime that runs the model, opened on first access."""
+        """The `Runtime` that runs the model, opened on first access."""
         with self._opening:
             if self._runtime is None:
                 from siamese.embedding.runtimes.choose import open_runtime

@@ -47,7 +47,7 @@ class Executor(Protocol):
         Yields
         ------
         EmbeddedBatch
-            Outcomes of one or more files. Each file is in exactly one batch.
+            Outcomes of some of the files. Each file is in exactly one batch.
         """
 
 

@@ -27,7 +27,7 @@ def min_cosine(vectors: np.ndarray, others: np.ndarray) -> float:
 
 
 def load_sample_pictures() -> list[bytes]:
-    """Return scikit-learn's sample photos, encoded in several shapes and file formats."""
+    """Return scikit-learn's sample photos in several shapes, encoded as JPEG and PNG."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 

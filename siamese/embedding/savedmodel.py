@@ -44,22 +44,22 @@ class SavedModelExport:
 
 
 def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> SavedModelExport:
-    """Export a model as a SavedModel, in the next version's folder `output/<version>/`.
+    """Export a model as a SavedModel, in a new version folder `output/<version>/`.
 
     All signatures return `embedding`, float32 (n, d), unit-length vectors:
 
     - `prediction` and `serving_default` take `input`, float32 (n, s, s, 3), RGB in [-1, 1]. With
       the pretrained default model, they also return `softmax`, float32 (n, 1000).
     - `serving_bytes` takes `image_bytes`, string (n,), pictures encoded as JPEG, PNG, GIF or BMP,
-      which it pads, resizes and scales. It ignores the EXIF orientation, so rotate such photos
-      before encoding them.
+      which it pads, resizes and scales. It ignores EXIF orientation, so rotate the photos before
+      encoding them.
 
     The version is kept only if its vectors of sample photos agree with those of Keras.
 
     Raises
     ------
     InputError
-        If a cosine similarity to Keras is below `MIN_COSINE`, or `output` is not writable.
+        If a vector's cosine to that of Keras is below `MIN_COSINE`, or `output` is not writable.
     """
     import keras
     import tensorflow as tf
@@ -75,7 +75,7 @@ def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> SavedM
             with in_float32(embedder.model):  # supported by every server
                 _add_signatures(archive, embedder)
                 archive.write_out(str(temporary), verbose=False)
-        except tf.errors.OpError as error:  # for example, a full disk
+        except tf.errors.OpError as error:  # for example, if the disk is full
             raise OSError(error.message.rpartition("; ")[2].partition(" [Op:")[0]) from error
         parity = _check_parity(embedder, temporary)
         # Unlike `min`, `argmin` always selects a NaN if there is one.
@@ -112,7 +112,7 @@ def _add_signatures(archive: keras.export.ExportArchive, embedder: Embedder) -> 
 
 
 def model_to_export(embedder: Embedder) -> keras.Model:
-    """Return the embedder's model, or for the pretrained default one that also classifies."""
+    """Return the embedder's model; the pretrained default is returned with its classifier."""
     from siamese.models.defaults import DEFAULT_BACKBONE
     from siamese.models.embedding_model import pretrained_classifier
 

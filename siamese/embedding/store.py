@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # format number in the manifest; higher numbers are rejected
 SHARD_PICTURES = 1024  # a shard is written once this many pictures are pending,
-SHARD_SECONDS = 3.0  # or this long after the last shard was written
+SHARD_SECONDS = 3.0  # or this many seconds after the last write
 MERGED_PICTURES = 65_536  # approximate maximum number of pictures in a merged shard
 
 
@@ -167,7 +167,7 @@ class OpenStore:
     def rows(self) -> PackedRows:
         """The newest row of each picture.
 
-        To save memory while the model runs, new rows are read back only on the next access.
+        To save memory while the model runs, new rows are read back from disk only here.
         """
         for number, filenames in self._unloaded.items():
             rows = (row for _, row in self._shards.read_rows(number))
@@ -262,8 +262,8 @@ class OpenStore:
     def merge(self, filenames: Container[str] | None = None) -> None:
         """Merge small shards into large ones; if `filenames` is given, drop all other pictures.
 
-        Large shards that are up to date are not rewritten, so adding a few pictures to many is
-        quick. If the process is interrupted, some rows may be in two shards, which is harmless.
+        Large shards that are up to date are not rewritten, so adding a few pictures to a large
+        store is quick. If the process is interrupted, rows may be in two shards, which is harmless.
         """
         self.flush()
         if filenames is None:

@@ -25,12 +25,12 @@ class FileState(NamedTuple):
     """Size, modification time and digest of a picture's file, to detect changes."""
 
     size: int  # in bytes
-    modified: int  # time in nanoseconds; for a remote file, a number that changes with it
+    modified: int  # time in nanoseconds; for a remote file, a number that changes with the file
     content: bytes  # 16-byte BLAKE2b digest
 
     @classmethod
     def from_path(cls, path: File) -> FileState | None:
-        """Read a file's state; return None if it is missing, unreadable or not a regular file."""
+        """Read a file's state; return None if the file is missing, unreadable or not regular."""
         try:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):  # opening a pipe could block

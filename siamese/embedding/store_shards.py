@@ -45,7 +45,7 @@ class Shards:
         rows = 0
         with (
             atomic_path(self.path(number)) as temporary,
-            temporary.open("wb") as file,  # gives clearer errors than Arrow's own files
+            temporary.open("wb") as file,  # its errors are clearer than Arrow's
             parquet.ParquetWriter(
                 file, arrow_schema(), use_dictionary=False, write_page_checksum=True
             ) as writer,

@@ -48,7 +48,7 @@ def require_ray() -> None:
 def connect_cluster(address: str | None) -> Iterator[None]:
     """Connect to a cluster, unless already connected, and silence Ray's output.
 
-    `address` is as in `RayExecutor`. A new connection or cluster is closed when the context ends.
+    `address` is as in `RayExecutor`. What is opened here is closed when the context ends.
     """
     # Set before importing Ray: send no usage reports, and print no messages from its C++ code.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -68,10 +68,10 @@ def connect_cluster(address: str | None) -> Iterator[None]:
 
 
 def plan_workers(use_gpus: bool) -> WorkerPlan:
-    """Divide the connected cluster into workers: one per GPU, or else one per group of cores.
+    """Divide the connected cluster into workers: one per GPU or, without GPUs, per group of cores.
 
     All workers have equally many cores, so a lost one can restart on another node. Without GPUs,
-    they get the most cores, up to `MAX_CORES`, that leave at most 10 % of all cores idle, if any.
+    this is the largest number up to `MAX_CORES` with which 90 % of all cores are used, if possible.
     """
     sizes = [(int(cpus), int(gpus)) for cpus, gpus in map(_resources, _live_nodes())]
     with_gpus = [(cpus, gpus) for cpus, gpus in sizes if cpus and gpus] if use_gpus else []
@@ -134,7 +134,7 @@ def warn_if_busy(plan: WorkerPlan) -> None:
 
 
 def last_line(error: BaseException) -> str:
-    """Return the last nonempty line of an error's message; Ray's begin with a traceback."""
+    """Return the last nonempty line of an error's message; Ray puts a traceback before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__
 
@@ -155,9 +155,7 @@ def _initialize_ray(address: str | None) -> None:
 
     if address is not None:
         _require_answer(address)
-    problem = (
-        None  # raised after the block: if it raised, `suppress_stderr` would show Ray's output
-    )
+    problem = None  # raised after the block, so that `suppress_stderr` does not show Ray's output
     handler = signal.getsignal(signal.SIGTERM)  # Ray replaces it
     with suppress_stderr():
         try:

@@ -36,13 +36,13 @@ class RayExecutor:
     Parameters
     ----------
     address : str, optional
-        ``host:6379``, or ``ray://host:10001`` from outside the cluster. By default, the cluster in
-        RAY_ADDRESS, the one this machine belongs to, or a new one on this machine.
+        ``host:6379``, or ``ray://host:10001`` from outside the cluster. The default is the
+        cluster in RAY_ADDRESS, else the one this machine belongs to, else a new one started here.
 
     Raises
     ------
     InputError
-        If Ray is not installed.
+        If Ray or fsspec is not installed.
 
     Examples
     --------

@@ -90,7 +90,7 @@ class AttemptCounter:
         self._attempts: Counter[str] = Counter()
 
     def add(self, first_filename: str) -> int:
-        """Count an attempt at the table whose first file is given; return its total attempts."""
+        """Count an attempt at the table whose first file is given; return its attempts so far."""
         self._attempts[first_filename] += 1
         return self._attempts[first_filename]
 
@@ -118,7 +118,7 @@ def _load_embedder(job: Job) -> Embedder:
     import ray
 
     address = ray.util.get_node_ip_address()
-    if problem := find_problem(__version__, job.sample):  # it may have joined late
+    if problem := find_problem(__version__, job.sample):  # the node may have joined late
         raise InputError(f"node {address}: {problem}")
     limit_cores(job.cores)  # the node's other workers use the other cores
     from siamese.utils.keras_import import import_keras

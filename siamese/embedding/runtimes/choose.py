@@ -26,8 +26,8 @@ def open_runtime(
 ) -> Runtime:
     """Open a runtime for a model, loading the Keras model only if it is needed.
 
-    If "auto" avoids OpenVINO or bfloat16 because of a problem, a note is printed to standard error.
-    If a requested runtime or precision is not available, `InputError` is raised.
+    With "auto", a note is printed to standard error if OpenVINO cannot be used or bfloat16 is too
+    inaccurate. Raises `InputError` if a requested runtime or precision is not available.
     """
     from siamese.models.devices import has_gpu
 
@@ -47,7 +47,7 @@ def open_runtime(
         return open_openvino(load_model, facts, precision)
     except InputError:
         raise
-    except Exception as error:  # of several types, with multi-line messages
+    except Exception as error:  # OpenVINO raises several types, with multi-line messages
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         problem = f"{facts.name}: OpenVINO cannot run this model ({reason[:200]})"
         if not automatic:

@@ -37,11 +37,11 @@ class BFloat16(NamedTuple):
     """Layers to compute in bfloat16; "late" means those that `mark_early_layers` does not mark."""
 
     layers: BFloat16Layers
-    cosine: float  # smallest cosine to float32 vectors; for "none", the result of "late"
+    cosine: float  # smallest cosine to float32 vectors; for "none", measured with "late"
 
 
 def source_digest(*parts: object, file: str | os.PathLike[str] | None = None) -> str | None:
-    """Hash `parts`, package versions and a file's content; return None if it is unreadable."""
+    """Hash `parts`, package versions and the file; return None if the file is unreadable."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([*map(str, parts), *map(_package_version, _BUILDERS)]).encode())
     if file is not None:
@@ -117,7 +117,7 @@ def write_model(model: openvino.Model, facts: ModelFacts) -> None:
 
 
 def read_bfloat16(facts: ModelFacts) -> BFloat16 | None:
-    """Read the cached result for this OpenVINO version and processor; None if there is none."""
+    """Read the cached `BFloat16` of this OpenVINO version and processor; return None if missing."""
     try:
         cached: Any = json.loads(_bfloat16_path(facts).read_bytes())
         layers, cosine = cached["layers"], float(cached["cosine"])

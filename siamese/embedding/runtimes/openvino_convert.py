@@ -68,7 +68,7 @@ def mark_early_layers(model: openvino.Model) -> openvino.Model:
 
     side: int = model.input().shape[1]
     copy = model.clone()
-    # Otherwise compiling applies these, which replaces marked layers with unmarked ones.
+    # Apply the compiler's transformations now: later, they would create unmarked layers.
     apply_moc_transformations(copy, cf=True)
     with tempfile.TemporaryDirectory() as folder:
         paths = Path(folder, "model.xml"), Path(folder, "model.bin")

@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from siamese.models.facts import ModelFacts
 
 _MIN_SAMPLE_COSINE = 0.9996
-"""Minimum cosine of bfloat16 to float32 vectors on sample photos, so others reach about MIN_COSINE.
+"""Minimum cosine of bfloat16 to float32 vectors on sample photos, stricter than MIN_COSINE.
 
-With four variants of EfficientNet-Lite0, 1 - cosine of the worst of 5,421 photos was 2.1 to 3.3
-times as large as 1 - cosine of the worst sample photo.
+The margin is for other photos: with four variants of EfficientNet-Lite0, 1 - cosine of the worst of
+5,421 photos was 2.1 to 3.3 times as large as that of the worst sample photo.
 """
 
 _FIRST_TENSOR = Lock()
@@ -114,7 +114,7 @@ def open_openvino(
     """
     import openvino
 
-    # Two threads that create a process's first tensors at once deadlock (seen with 2026.4): one has
+    # Two threads that create a process's first tensors at once deadlock (OpenVINO 2026.4): one has
     # the GIL and waits for a C++ static that the other initialises while waiting for the GIL.
     with _FIRST_TENSOR:
         openvino.Tensor(np.empty(1, np.uint8))
