@@ -1,1 +1,1 @@
-"""The commands of the `siamese` program, one module each; see `siamese.cli.main`."""
+"""Commands of the `siamese` program, which `siamese.cli.main` combines."""

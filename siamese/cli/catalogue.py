@@ -1,4 +1,4 @@
-"""The commands check, split, from-folder and from-csv, which check and create catalogues."""
+"""Commands that check and create catalogues: check, split, from-folder and from-csv."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ output_option = click.option(
 @labeled_data_options
 @json_option
 def check(labeled_data: Path, image_dir: Folder | None, as_json: bool) -> None:
-    """List all problems of a catalogue.
+    """List all problems in a catalogue.
 
-    Checks the structure of the JSON file, the filenames and the pictures. Correct all errors
+    Checks the structure of the JSON file, the filenames and the pictures. Errors must be corrected
     (exit code 2); warnings may be intentional.
     """
     from siamese.data.check import check_catalogue
@@ -81,7 +81,7 @@ def split(
     output = output or labeled_data.parent
     train_path, test_path = output / "train.json", output / "test.json"
     train_part, test_part = read_catalogue(labeled_data, image_dir).split(train, seed)
-    # Replace both files or neither: a new and an old file could share items.
+    # Replace both files or neither, because a new and an old file could share items.
     with atomic_path(train_path) as temporary:
         train_part.write(temporary)
         test_part.write(test_path)
@@ -103,8 +103,8 @@ def split(
 def from_folder(source: Path, output: Path, as_json: bool) -> None:
     """Create a catalogue from a folder of pictures.
 
-    SOURCE contains one subfolder per item. The filenames are relative to SOURCE: if --output is
-    in another folder, give SOURCE as --image-dir to the other commands.
+    SOURCE contains one subfolder per item. Filenames in the catalogue are relative to SOURCE; if
+    --output is in another folder, pass SOURCE to the other commands as --image-dir.
     """
     from siamese.data.catalogue import Catalogue
 
@@ -119,7 +119,7 @@ def from_csv(source: Path, output: Path, as_json: bool) -> None:
     """Create a catalogue from a CSV file.
 
     SOURCE has the header item_id,filename,labels and one row per picture. Separate the labels in
-    a cell by | or ;.
+    a cell with | or ;.
     """
     from siamese.data.catalogue import Catalogue
 
@@ -127,7 +127,7 @@ def from_csv(source: Path, output: Path, as_json: bool) -> None:
 
 
 def write_catalogue(catalogue: Catalogue, output: Path, as_json: bool) -> None:
-    """Write a new catalogue and print its notes and size."""
+    """Write a new catalogue, and print its notes and its size."""
     catalogue.write(output)
     for note in catalogue.notes:
         click.echo(f"note: {note}", err=True)
@@ -138,12 +138,12 @@ def write_catalogue(catalogue: Catalogue, output: Path, as_json: bool) -> None:
 
 
 def summarize(catalogue: Catalogue, path: Path) -> dict[str, Any]:
-    """Return the path of a catalogue and its numbers of items and pictures."""
+    """Return a catalogue's path and its numbers of items and pictures."""
     items, pictures = len(catalogue.items), len(catalogue.pictures)
     return {"path": str(path), "items": items, "pictures": pictures}
 
 
 def print_summary(catalogue: Catalogue, path: Path) -> None:
-    """Print the path of a catalogue and its numbers of items and pictures."""
+    """Print a catalogue's path and its numbers of items and pictures."""
     items = pluralize(len(catalogue.items), "item")
     click.echo(f"{path}: {items}, {pluralize(len(catalogue.pictures), 'picture')}")

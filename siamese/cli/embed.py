@@ -31,9 +31,9 @@ def embed(
 ) -> None:
     """Compute and store the embeddings of a catalogue.
 
-    The commands index, evaluate and report reuse the folder with --embeddings. Run the command
-    again to continue an interrupted run or to add new pictures. Unusable pictures are skipped
-    (exit code 3).
+    The commands index, evaluate and report can reuse the embeddings: give them the folder as
+    --embeddings. Run this command again to continue an interrupted run or to add new pictures.
+    Unusable pictures are skipped (exit code 3).
     """
     from siamese.embedding.embed_catalogue import embed_into_store
     from siamese.embedding.store import EmbeddingStore

@@ -57,8 +57,8 @@ def evaluate(
     """Measure how well a model finds pictures of the same item.
 
     Prints recall@k, precision@10, MAP@R, mAP and nDCG@10, averaged over pictures and over items,
-    with 95 % bootstrap confidence intervals. Also prints the weakest labels and how well distances
-    separate pairs of the same item from other pairs.
+    with 95 % bootstrap confidence intervals. Also prints the labels with the lowest MAP@R, and how
+    well distances separate pairs of the same item from other pairs.
     """
     keras_model = model["keras_model"]
     if calibrate and keras_model is None:
@@ -99,7 +99,7 @@ def evaluate(
 
 
 def print_evaluation(result: EvaluationResult) -> None:
-    """Print the metrics, the five weakest labels and a summary of the other results."""
+    """Print the metrics, the five labels with the lowest MAP@R, and the other results."""
     print_table(*summary.tabulate_metrics(result))
     header, rows = summary.tabulate_weakest_labels(result, 5)
     if rows:

@@ -28,7 +28,7 @@ from siamese.utils.files import require_writable
 def export(what: str, output: Path | None, as_json: bool, **model: Any) -> None:
     """Export a model as a SavedModel for TensorFlow Serving.
 
-    Compares the outputs of the SavedModel with those of Keras, and exports nothing if they differ.
+    Compares the outputs of the SavedModel and the Keras model, and exports nothing if they differ.
     """
     from siamese.embedding.savedmodel import SAVED_MODELS, export_savedmodel
 

@@ -73,7 +73,7 @@ def index(
 
     The index is a pickled scikit-learn BallTree, a FAISS folder or a Milvus collection. Run the
     command again to continue an interrupted run or to add new pictures. Unusable pictures are
-    skipped (exit code 3) and listed in a file beside the index.
+    skipped (exit code 3) and listed in a file next to the index.
     """
     from siamese.indexes.build import index_catalogue, prepare_index
 

@@ -1,4 +1,4 @@
-"""Load what the options name: catalogues, models and stored embeddings."""
+"""Loading of the catalogues and models that the options name."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def model_context(*, load_keras: bool = False) -> Iterator[None]:
-    """Run a model, and keep standard output free for the results.
+    """Prepare to run a model, and redirect output to standard error within a `with` block.
 
-    Everything printed in this context, such as the name of the GPU, goes to standard error. Without
-    `load_keras`, Keras is imported only if a GPU or the runtime of the model needs it.
+    Whatever is printed, such as the name of the GPU, then cannot mix with the results on standard
+    output. Unless `load_keras` is true, Keras is only imported here if there may be a GPU.
     """
     from siamese.models.devices import describe_device, explain_missing_gpu, has_gpu, may_have_gpu
 
@@ -44,7 +44,7 @@ def read_catalogue(labeled_data: Path, image_dir: Folder | None) -> Catalogue:
 
 
 def read_checked_catalogue(labeled_data: Path, image_dir: Folder | None) -> Catalogue:
-    """Read a catalogue and raise `InputError` for any problem but unusable pictures."""
+    """Read a catalogue; raise `InputError` for all problems except unusable pictures."""
     from siamese.data.check import quick_check
 
     catalogue = read_catalogue(labeled_data, image_dir)
@@ -62,7 +62,7 @@ def load_embedder(
     runtime: RuntimeName = "auto",
     precision: PrecisionName = "auto",
 ) -> Embedder:
-    """Load the model that the options with these names describe."""
+    """Load the model described by the command-line options with these names."""
     from siamese.embedding.embedder import Embedder
 
     settings: dict[str, Any] = {"runtime": runtime, "precision": precision}
@@ -73,7 +73,7 @@ def load_embedder(
 
 
 def load_index_embedder(index: Index, index_place: str, **model: Any) -> Embedder:
-    """Load the model that the options describe, by default the one that the index records."""
+    """Load the model that the options describe; by default, the model recorded in the index."""
     from siamese.indexes.place import find_moved_checkpoint
 
     recorded = find_moved_checkpoint(index.model, index_place)
@@ -93,7 +93,7 @@ def load_index_embedder(index: Index, index_place: str, **model: Any) -> Embedde
 
 
 def reject_model_flags(**flags: object) -> None:
-    """Raise `InputError` if a flag that describes a new model is given beside --keras-model."""
+    """Raise `InputError` if any of these flags, which --keras-model rules out, is given."""
     given = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value is not None]
     if given:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The `siamese` command: parse the command line and call the package."""
+"""The `siamese` program, which groups all commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from siamese.version import __version__
 
 
 class CommandGroup(click.Group):
-    """Commands that end with one line per error and exit code 2, never with a traceback."""
+    """Command group that prints expected errors as one line each, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         with report_errors():
@@ -75,5 +75,5 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point of the `siamese` command."""
+    """Run the `siamese` program."""
     cli(prog_name="siamese")

@@ -1,4 +1,4 @@
-"""Options that several commands share; an option means the same in each of them."""
+"""Command-line options that several commands share."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PATH = click.Path(path_type=Path)
 
 
 def format_examples(*commands: str) -> str:
-    """Return the epilog of a help text that shows example commands."""
+    """Format example commands as the last section of a command's help text."""
     return "Examples:\n\n\b\n" + "\n".join(f"  {command}" for command in commands)
 
 
 def combine_options(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Return a decorator that adds several options, which --help lists in this order."""
+    """Return a decorator that adds options to a command; --help lists them in the given order."""
 
     def decorate(function: F) -> F:
         for option in reversed(options):
@@ -37,7 +37,7 @@ def combine_options(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def make_image_dir_option(text: str) -> Callable[[F], F]:
-    """Return the option --image-dir, which takes a local folder or a URL."""
+    """Return the option --image-dir, a local folder or a URL, with the given help text."""
     return click.option("--image-dir", type=as_folder, metavar="PATH OR URL", help=text)
 
 
@@ -127,11 +127,11 @@ index_options = combine_options(
     _backbone_options,
     _runtime_options,
 )
-"""The options of a command that opens an index and embeds queries."""
+"""Options for commands that open an index and embed queries."""
 
 
 class _ExecutorOption(click.Option):
-    """`--executor`, which also accepts its former name `--engine`."""
+    """Option `--executor`, which can also be given by its former name, `--engine`."""
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
         super().add_to_parser(parser, ctx)
@@ -141,7 +141,7 @@ class _ExecutorOption(click.Option):
 def _create_executor(
     context: click.Context, option: click.Parameter, name: str | None
 ) -> Executor | None:
-    """Return the executor, or None for the default one, which embeds in this process."""
+    """Return the named executor, or None for the default executor, which runs in this process."""
     address = context.meta.get("ray_address")
     if name == "ray":
         from siamese.embedding.ray.executor import RayExecutor
@@ -182,7 +182,7 @@ embedding_options = combine_options(
     batch_size_option,
     json_option,
 )
-"""The options of a command that embeds a catalogue."""
+"""Options for commands that embed a catalogue."""
 
 
 def _open_store(folder: str) -> EmbeddingStore:

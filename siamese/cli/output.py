@@ -1,4 +1,4 @@
-"""Print results as JSON or tables, and end the program with the right exit code."""
+"""Output of results as JSON or tables, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from siamese.data.catalogue import Skipped
 
 EXIT_ERROR, EXIT_SKIPPED = 2, 3
-"""Exit codes for invalid input or usage, as in click, and for success with pictures skipped."""
+"""Exit codes for invalid input or usage (the same as click's), and for skipped pictures."""
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document on standard output."""
+    """Print one JSON document to standard output."""
     click.echo(json.dumps(document, indent=2))
 
 
 def print_table(
     header: tuple[str, ...], rows: Iterable[tuple[str, ...]], title: str | None = None
 ) -> None:
-    """Print a table on standard output, as wide as the terminal."""
+    """Print a table to standard output, fitted to the width of the terminal."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -37,18 +37,18 @@ def print_table(
 
     table = Table(box=SIMPLE_HEAD, title=title and Text(title), title_justify="left")
     for name in header:
-        table.add_column(name, overflow="fold")  # a truncated file name is useless
+        table.add_column(name, overflow="fold")  # a truncated filename is useless
     for row in rows:
-        table.add_row(*map(Text, row))  # Text, because a file name may look like markup
+        table.add_row(*map(Text, row))  # `Text`, because a filename may look like markup
     console = Console()
-    if not console.is_terminal:  # one line per row for grep, however long
+    if not console.is_terminal:  # do not wrap rows, so that grep finds whole rows
         console.width = 10_000
     console.print(table)
 
 
 @contextlib.contextmanager
 def report_errors() -> Iterator[None]:
-    """Print expected errors as one line each and exit with code 2, and handle stop signals."""
+    """Print each expected error on one line and exit with code 2; also handle stop signals."""
     try:
         with handle_stop_signals(
             "stopped; finished work is saved; repeat the command to continue (train: with --resume)"
@@ -59,8 +59,8 @@ def report_errors() -> Iterator[None]:
     except MemoryError:
         lines = ["out of memory; use a smaller --batch-size or --picture-size"]
     except BrokenPipeError:
-        raise  # the reader has closed the pipe; click exits quietly
-    except OSError as error:  # for example, standard output goes to a full disk
+        raise  # the reader closed the pipe; click then exits quietly
+    except OSError as error:  # for example, a full disk
         lines = [f"{error.filename or 'standard output'}: {error.strerror or error}"]
     else:
         return
@@ -70,7 +70,7 @@ def report_errors() -> Iterator[None]:
 
 
 def exit_if_skipped(skipped: Sequence[Skipped]) -> None:
-    """List the skipped pictures, if any, and exit with code 3."""
+    """If pictures were skipped, list them and exit with code 3."""
     if not skipped:
         return
     for picture in skipped:

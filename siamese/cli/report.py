@@ -40,8 +40,8 @@ def report(
 ) -> None:
     """Compare a model with the pretrained default.
 
-    Evaluates both on a catalogue that the model was not trained on, and writes report.html,
-    neighbours.png, catalogue.png and metrics.json to --output.
+    Evaluates both models on a catalogue, which should not contain training data, and writes
+    report.html, neighbours.png, catalogue.png and metrics.json to --output.
     """
     catalogue = read_checked_catalogue(labeled_data, image_dir)
     if not (model["keras_model"] or model["backbone"]):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from siamese.search.searcher import QueryResult, Searcher
 
 PICTURE_SUFFIXES = (".html", ".png")
-"""Suffixes of --output for files that show the pictures."""
+"""Suffixes of output files that show the pictures."""
 
 
 @click.command(
@@ -106,10 +106,10 @@ def search(
     as_json: bool,
     **model: Any,
 ) -> None:
-    """Find the indexed pictures that look most like a picture.
+    """Find the indexed pictures that are most similar to each query picture.
 
-    IMAGES are the pictures to search for, or folders of them. The default model is the one that
-    the index was built with; other models are rejected.
+    IMAGES are the query pictures, or folders of them. The default model is the one that the index
+    was built with; other models are rejected.
     """
     from siamese.indexes import LabelFilter, open_index
     from siamese.search.queries import collect_queries, search_each, search_together
@@ -134,7 +134,7 @@ def search(
         results: Iterable[QueryResult] = run_search(
             searcher, query_list, k, skipped, exclude_own_item=exclude_own_item, **options
         )
-        # Results for a data file alone are written one by one, and never all held in memory.
+        # If a data file is the only output, write results one by one, to save memory.
         is_streamed = output is not None and output.suffix in DATA_SUFFIXES and not as_json
         if not is_streamed:
             results = list(results)
@@ -159,7 +159,7 @@ def check_output(output: Path, image_dir: Folder | None) -> None:
 
 
 def parse_max_distance(max_distance: str | None, searcher: Searcher) -> float | None:
-    """Return the number that --max-distance gives, or the calibrated threshold of the model."""
+    """Return --max-distance as a number, or the model's threshold if it is "calibrated"."""
     if max_distance is None:
         return None
     if max_distance == "calibrated":
@@ -179,7 +179,7 @@ def parse_max_distance(max_distance: str | None, searcher: Searcher) -> float | 
 
 
 def write_output(results: Iterable[QueryResult], output: Path, image_dir: Folder | None) -> None:
-    """Write the results in the format of the suffix."""
+    """Write the results in the format that the suffix of the output file selects."""
     if output.suffix in DATA_SUFFIXES:
         write_results(results, output)
         return
@@ -200,7 +200,7 @@ def write_output(results: Iterable[QueryResult], output: Path, image_dir: Folder
 
 
 def print_results(results: Iterable[QueryResult], searcher: Searcher) -> None:
-    """Print one table per query, and a note if nothing is close enough."""
+    """Print a table for each query, and a note if no picture is close enough."""
     for query in results:
         print_table(
             ("rank", "distance", "item", "file"),

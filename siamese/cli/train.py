@@ -58,7 +58,7 @@ def train(
 
     Starts from the pretrained default, from --backbone, or from --keras-model, and writes the best
     model to final_model.hdf5 in --output. Items that share a label are never treated as
-    dissimilar. If it was stopped, run the same command with --resume.
+    dissimilar. To continue an interrupted run, repeat the command with --resume.
     """
     catalogue = read_checked_catalogue(labeled_data, image_dir)
     held_out = None

@@ -1,4 +1,4 @@
-"""Options of the train command: one for each field of its recipe."""
+"""Options of the train command, one for each field of `Recipe`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 class Duration(click.ParamType[float]):
-    """Duration such as ``90s``, ``5m`` or ``1.5h``, converted to seconds."""
+    """Option type for a duration such as ``90s``, ``5m`` or ``1.5h``, converted to seconds."""
 
     name = "duration"
 
@@ -38,9 +38,9 @@ class Duration(click.ParamType[float]):
 
 
 def recipe_options(function: F) -> F:
-    """Add the options of the recipe to a command.
+    """Add an option for each field of `Recipe` to a command.
 
-    An option that is not given is None, so that `--resume` can tell it from one that is.
+    Options that are not given are None, so that with `--resume`, only given options are changed.
     """
     for option in reversed(_OPTIONS):
         function = option(function)
@@ -50,7 +50,7 @@ def recipe_options(function: F) -> F:
 def _option(
     name: str, kind: click.ParamType[Any], text: str, default: object = None, field: str = ""
 ) -> Callable[[F], F]:
-    """Return an option of a field of `Recipe`, whose default is shown unless another is given."""
+    """Return the option for a field of `Recipe`; help shows `default`, or else the field's own."""
     field = field or name.removeprefix("--").replace("-", "_")
     shown = getattr(Recipe, field) if default is None else default
     return click.option(name, field, type=kind, help=f"{text}  [default: {shown}]")

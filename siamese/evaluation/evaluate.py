@@ -256,7 +256,7 @@ def _average_by_label(
 def _verify(
     gallery: Embeddings, queries: Embeddings, own: Array, seed: int
 ) -> dict[str, float | int] | None:
-    """Measure verification on all pictures; return None if positive or negative pairs are missing."""
+    """Measure verification on all pictures; return None if either kind of pair is missing."""
     (new,) = np.nonzero(own < 0)  # queries that are not also in the gallery
     pictures = [*gallery.pictures, *(queries.pictures[row] for row in new)]
     vectors = gallery.vectors

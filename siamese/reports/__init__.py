@@ -1,4 +1,4 @@
-"""Pictures, charts and HTML pages of a catalogue, a training and search results."""
+"""Pictures, charts and HTML pages that show catalogues, training and search results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Canvas, thumbnails and palette of all pictures in the reports."""
+"""Canvas, thumbnails and colours for all pictures in the reports."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 INK, FAINT, GROUND, FRAME = "#1c1e21", "#6b7280", "#ffffff", "#d1d5db"
 SAME, OTHER = "#15803d", "#dc2626"
-"""Green for the same item, red for another; frames differ in width too, for the colour-blind."""
+"""Green for the same item, red for another. Frame widths differ too, for colour-blind readers."""
 
 TILE, GAP, MARGIN, CAPTION = 120, 14, 32, 18
 SCALE = 2
-"""Pixels per point; two look sharp on fine screens."""
+"""Pixels per point; 2 looks sharp on high-resolution screens."""
 
 
 class Canvas:
-    """White picture to draw on. All sizes are in points, `SCALE` pixels each."""
+    """White picture to draw on. All sizes are in points of `SCALE` pixels each."""
 
     def __init__(self, width: int, height: int) -> None:
         from PIL import Image, ImageDraw
@@ -69,8 +69,8 @@ class Canvas:
     ) -> int:
         """Draw a line of text and return its width.
 
-        Control characters are replaced, and text wider than `room` is shortened. `anchor` is
-        Pillow's text anchor.
+        Unprintable characters are replaced, and text wider than `room` is shortened. `anchor` is a
+        Pillow text anchor, which says what part of the text is at `at`.
         """
         text = "".join(character if character.isprintable() else "�" for character in text)
         if room is not None:
@@ -83,7 +83,7 @@ class Canvas:
 def make_thumbnail(
     source: str | os.PathLike[str] | RemoteFile | Image.Image, size: int
 ) -> Image.Image:
-    """Fit a picture into a white square, or explain in a grey one why it cannot be read.
+    """Fit a picture into a white square; if it cannot be read, return a grey square that says why.
 
     `size` is the side length in pixels.
     """
@@ -122,7 +122,7 @@ def _measure(text: str, size: int) -> int:
 
 
 def _shorten(text: str, room: int, size: int) -> str:
-    """Shorten a line of text with an ellipsis; return "" if not even that fits."""
+    """Shorten text with an ellipsis to fit `room`; return "" if not even the ellipsis fits."""
     if _measure(text, size) <= room:
         return text
     shorter = (f"{text[:end]}…" for end in reversed(range(len(text))))
@@ -137,7 +137,7 @@ def write_picture(picture: Image.Image, path: str | os.PathLike[str]) -> None:
 
 @cache
 def _load_font(size: int) -> ImageFont.FreeTypeFont:
-    # DejaVu Sans comes with matplotlib; Pillow's own font has neither ✓ nor other scripts.
+    # DejaVu Sans comes with matplotlib. Pillow's own font lacks ✓ and non-Latin scripts.
     import matplotlib
     from PIL import ImageFont
 

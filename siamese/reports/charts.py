@@ -1,6 +1,6 @@
 """Charts of pair distances, ROC curves and training curves, drawn with matplotlib.
 
-They use neither pyplot nor the caller's matplotlib settings.
+The functions neither use pyplot nor depend on the caller's matplotlib settings.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from siamese.evaluation.verification import VerificationResult
 
 HELD_OUT = "#2563eb"
-"""Blue, for metrics of held-out items."""
+"""Blue, for metrics on held-out items."""
 BINS = 60
 LINE_HEIGHT = 0.075
-"""Height of a line of text, as a fraction of the height of a chart."""
+"""Height of a line of text, as a fraction of a chart's height."""
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -49,13 +49,13 @@ STYLE: Any = {
     "ytick.labelcolor": FAINT,
 }
 CSS_VARIABLES = {INK: "--ink", FAINT: "--faint", FRAME: "--line", HELD_OUT: "--accent"}
-"""CSS variables that replace the colours of a chart on an HTML page."""
+"""CSS variables that replace a chart's colours on an HTML page."""
 
 P = ParamSpec("P")
 
 
 def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in `STYLE`, whatever the caller's matplotlib settings are."""
+    """Make a function draw in `STYLE`, whatever the caller's matplotlib settings are."""
 
     @wraps(draw)
     def styled(*args: P.args, **options: P.kwargs) -> Figure:
@@ -69,12 +69,12 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 @_styled
 def draw_distance_histograms(before: VerificationResult, after: VerificationResult) -> Figure:
-    """Draw the distances of positive and negative pairs before and after training.
+    """Draw histograms of the distances of positive and negative pairs, before and after training.
 
     Parameters
     ----------
     before, after : VerificationResult
-        Pairs of the same catalogue, embedded by the two models.
+        Results for pairs of the same catalogue, from the model before and after training.
     """
     from matplotlib.figure import Figure
 
@@ -108,7 +108,7 @@ def draw_distance_histograms(before: VerificationResult, after: VerificationResu
 def _plot_histogram(
     axis: Axes, distances: np.ndarray, bins: np.ndarray, name: str, colour: str, side: str
 ) -> None:
-    """Plot a histogram with its name on the left or right slope."""
+    """Plot a histogram, with its name beside its left or right slope."""
     density, _ = np.histogram(distances, bins, density=True)
     axis.stairs(density, bins, fill=True, color=colour, alpha=0.28, linewidth=0)
     axis.stairs(density, bins, color=colour, linewidth=1.2)
@@ -130,7 +130,7 @@ def draw_roc_curves(before: VerificationResult, after: VerificationResult) -> Fi
     Parameters
     ----------
     before, after : VerificationResult
-        Pairs of the same catalogue, embedded by the two models.
+        Results for pairs of the same catalogue, from the model before and after training.
     """
     from matplotlib.figure import Figure
 
@@ -173,24 +173,25 @@ def draw_training_curves(
     *,
     epochs: int | None = None,
 ) -> Figure:
-    """Draw the loss of a training run, and retrieval on held-out items.
+    """Draw a training run's loss, and its retrieval metrics on held-out items.
 
     Parameters
     ----------
     history : sequence of mapping
-        One row per epoch, from epoch 0, which is before training. Each has `epoch` and any of
-        `loss`, `val_loss`, `val_recall@1` and `val_map@r`.
+        One row per epoch; epoch 0 is before training. Each row has `epoch` and any of `loss`,
+        `val_loss`, `val_recall@1` and `val_map@r`.
     losses : sequence of float
-        Loss of each step; after resuming a run, only of the steps since then.
+        Loss of each step. For a resumed run, only the steps since it was resumed.
     steps_per_epoch : int
         Number of steps per epoch.
     epochs : int, optional
-        Planned number of epochs, where the epoch axis ends. By default the last one so far.
+        Planned number of epochs, where the epoch axis ends. By default, it ends at the last epoch
+        so far.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.4))
-    figure.subplots_adjust(0.05, 0.16, 0.86, 0.87, wspace=0.55)  # the same in every frame
+    figure.subplots_adjust(0.05, 0.16, 0.86, 0.87, wspace=0.55)  # the same layout in every redraw
     left, right = figure.subplots(1, 2)
     finished = int(history[-1]["epoch"]) if history else 0
     first = max(0, finished - len(losses) // steps_per_epoch)
@@ -206,10 +207,10 @@ def draw_training_curves(
 
 
 def render_training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, str]:
-    """Render the charts of `draw_training_curves` as SVG for an HTML page, by title.
+    """Render loss and retrieval by epoch as SVG charts for an HTML page; return them by title.
 
-    Their colours are CSS variables of the page, for its light and its dark theme. A chart without
-    values is left out.
+    Their colours are CSS variables that the page defines for its light and dark themes. Charts
+    without values are left out.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -217,7 +218,7 @@ def render_training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, 
     drawings = {}
     last = max((row["epoch"] for row in history), default=0)
     for title, plot in (("loss", _plot_loss), ("retrieval on held-out items", _plot_retrieval)):
-        # The salt gives the two drawings on a page different ids.
+        # Different salts give the two charts on a page different SVG ids.
         svg_style = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": title}
         with rc_context(STYLE | svg_style):
             figure = Figure(figsize=(4.8, 2.9))
@@ -238,7 +239,7 @@ def render_training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, 
 
 
 def _plot_loss(axis: Axes, history: Sequence[Mapping[str, float]], last: float) -> None:
-    # Plot the mean over an epoch in its middle, and a value measured after it at its end.
+    # Plot an epoch's mean training loss in its middle, and the loss measured after it at its end.
     loss = {"loss": ("training", INK, 0.5), "val_loss": ("held out", HELD_OUT, 0.0)}
     _plot_curves(axis, history, last, loss)
 
@@ -255,10 +256,10 @@ def _plot_curves(
     last: float,
     curves: Mapping[str, tuple[str, str, float]],
 ) -> None:
-    """Plot metrics by epoch, each with its last value to the right of the plot.
+    """Plot metrics by epoch, and write each metric's last value to the right of the plot.
 
-    `curves` maps a metric to its label, its colour and its shift to the left in epochs. `last` is
-    the end of the epoch axis.
+    `curves` maps each metric to its label, colour and shift to the left in epochs. `last` is the
+    end of the epoch axis.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -287,7 +288,7 @@ def _plot_curves(
     low, high = axis.get_ylim()
     height = -np.inf
     for value, text, colour in sorted(ends):
-        height = max((value - low) / (high - low), height + LINE_HEIGHT)  # labels never overlap
+        height = max((value - low) / (high - low), height + LINE_HEIGHT)  # keep labels apart
         axis.annotate(
             text,
             (end, height),
@@ -301,7 +302,7 @@ def _plot_curves(
 
 
 def _set_title(axis: Axes, title: str, explanation: str = "") -> None:
-    """Set a title, followed by an explanation in smaller, fainter letters."""
+    """Set a title, followed by an explanation in smaller, fainter text."""
     text = axis.set_title(title, color=INK)
     axis.annotate(
         explanation,

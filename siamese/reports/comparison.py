@@ -1,4 +1,4 @@
-"""Compare two models on the same pictures: metrics, nearest pictures and confused items."""
+"""Comparison of two models on the same pictures: metrics, nearest pictures and confused items."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from siamese.vectors.unit_vectors import UnitVectors
 
 @dataclass(frozen=True)
 class Neighbour:
-    """One of the nearest pictures of a query, and whether it shows the query's item."""
+    """One of a query's nearest pictures, and whether it shows the query's item."""
 
     picture: Picture
     distance: float
@@ -26,7 +26,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class ComparedQuery:
-    """A picture with its nearest pictures before and after training."""
+    """Query picture with its nearest pictures before and after training."""
 
     picture: Picture
     before: list[Neighbour]
@@ -35,32 +35,32 @@ class ComparedQuery:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Two items that the trained model confuses, with the closest of their mistakes.
+    """Two items that the trained model confuses, with the mistake of smallest distance.
 
-    A mistake is a picture of either item whose nearest picture shows the other.
+    A mistake is a picture of one of the items whose nearest picture shows the other item.
     """
 
     picture: Picture
     mistaken_for: Picture
-    count: int  # of mistakes
-    pictures: int  # of both items
+    count: int  # number of mistakes
+    pictures: int  # total number of pictures of both items
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Effect of training on retrieval."""
 
-    before: dict[str, float | int]  # see siamese.retrieval_metrics
+    before: dict[str, float | int]  # metrics, see siamese.retrieval_metrics
     after: dict[str, float | int]
-    queries: list[ComparedQuery]  # random ones
-    confusions: list[Confusion]  # after training, the most frequent first
+    queries: list[ComparedQuery]  # a random sample
+    confusions: list[Confusion]  # after training, most frequent first
 
     def as_dict(self) -> dict[str, dict[str, float | int]]:
-        """Return the metrics, as in `metrics.json`."""
+        """Return the metrics in the structure of `metrics.json`."""
         return {"before": self.before, "after": self.after}
 
     def tabulate(self) -> list[tuple[str, str, str, str]]:
-        """Return a row per metric: its name, the values before and after, and the gain."""
+        """Return a row per metric: its name, its values before and after training, and the gain."""
         rows = [(metric, self.before[metric], self.after[metric]) for metric in METRICS]
         return [
             (metric, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
@@ -77,20 +77,20 @@ def compare_embeddings(
     confusions: int = 6,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two embeddings of one catalogue, each picture among all the others.
+    """Compare two models' embeddings of a catalogue, searching for each picture among the others.
 
     Parameters
     ----------
     before, after : Embeddings
-        Embeddings of the same pictures by the two models.
+        Embeddings of the same pictures, by the model before and after training.
     queries : int, default 12
-        Number of random queries, each of another item with at least two pictures.
+        Number of random queries, each from a different item with at least two pictures.
     k : int, default 6
         Number of nearest pictures per query.
     confusions : int, default 6
-        Largest number of confusions.
+        Maximum number of confusions.
     seed : int, default 0
-        Seed of the random queries.
+        Random seed for choosing the queries.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def compare_embeddings(
 def _find_confusions(model: Embeddings, count: int) -> list[Confusion]:
     """Find the pairs of items with the most mistakes.
 
-    The only picture of an item makes no mistake: it has nothing right to find.
+    An item's only picture is never counted as a mistake, because it has no correct match.
     """
     pictures = model.pictures
     size = Counter(picture.item_id for picture in pictures)
@@ -146,7 +146,7 @@ def _find_confusions(model: Embeddings, count: int) -> list[Confusion]:
 
 
 def _find_neighbours(model: Embeddings, rows: list[int], k: int) -> list[list[Neighbour]]:
-    """Find the k nearest other pictures of the pictures in some rows."""
+    """Find the k nearest other pictures of the picture in each given row."""
     pictures, vectors = model.pictures, model.vectors
     queries = UnitVectors(vectors[rows], "the queries")
     _, near = nearest(queries, UnitVectors(vectors, "the vectors"), k, own=np.array(rows))

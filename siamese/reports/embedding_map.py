@@ -1,4 +1,4 @@
-"""Map of embeddings: pictures laid out in the plane, similar ones side by side."""
+"""Map of embeddings: pictures laid out in a plane, with similar pictures close together."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from siamese.embedding.embed_catalogue import Embeddings
 
 MAX_PICTURES = 3000
-"""Most pictures on the map; t-SNE takes minutes for more."""
+"""Maximum number of pictures to lay out; t-SNE takes minutes for more."""
 MAX_PCA_PICTURES = 10
-"""Up to this many pictures are laid out by PCA, because t-SNE needs larger neighbourhoods."""
+"""Maximum number of pictures to lay out by PCA instead of t-SNE, which needs more neighbours."""
 PCA_DIMENSIONS = 50
-"""Dimensions passed to t-SNE; more take longer and add mostly noise."""
+"""Number of dimensions passed to t-SNE; more take longer and add mostly noise."""
 
 
 def draw_embedding_map(
@@ -31,22 +31,23 @@ def draw_embedding_map(
     thumbnails: int = 400,
     seed: int = 0,
 ) -> Image.Image:
-    """Draw the pictures of a catalogue where t-SNE places their embeddings.
+    """Draw the pictures of a catalogue at the positions that t-SNE gives their embeddings.
 
-    A picture that would cover another one moves aside by up to its own size, or is left out.
+    A picture that would overlap another is moved by up to its own size, or left out if no place is
+    free.
 
     Parameters
     ----------
     embeddings : Embeddings
-        Embeddings of the catalogue. A random sample of `MAX_PICTURES` is laid out.
+        Embeddings of the catalogue. At most `MAX_PICTURES` of them, chosen at random, are laid out.
     catalogue : Catalogue
-        Catalogue of the pictures.
+        Catalogue that contains the pictures.
     size : int, default 1100
         Side length of the map in points.
     thumbnails : int, default 400
-        Largest number of pictures to draw. Fewer pictures are drawn larger.
+        Maximum number of pictures to draw. The lower it is, the larger the pictures are.
     seed : int, default 0
-        Seed of the sample, of its order and of the layout.
+        Random seed for the sample, the drawing order and the layout.
 
     References
     ----------
@@ -72,12 +73,12 @@ def draw_embedding_map(
     return canvas.picture
 
 
-# Places to try for a picture, relative to its own and in side lengths, nearest first.
+# Offsets to try for a picture's place, in units of its side length, smallest first.
 _OFFSETS = np.array(sorted(product(np.arange(-1, 1.1, 0.25), repeat=2), key=np.linalg.norm))
 
 
 def _lay_out(vectors: np.ndarray, seed: int) -> np.ndarray:
-    """Lay vectors out in the unit square: float64 array of shape (n, 2)."""
+    """Lay out vectors in the unit square; return a float64 array of shape (n, 2)."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
@@ -92,5 +93,5 @@ def _lay_out(vectors: np.ndarray, seed: int) -> np.ndarray:
         places = tsne.fit_transform(reduced)
     else:
         places = np.pad(reduced, ((0, 0), (0, 2)))[:, :2]
-    # Ranks fill the map better than coordinates, whose distances mean little anyway.
+    # Ranks fill the map better than t-SNE coordinates, whose distances mean little anyway.
     return (places.argsort(axis=0).argsort(axis=0) + 0.5) / count

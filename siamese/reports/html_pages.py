@@ -1,6 +1,6 @@
-"""HTML pages of a training report and of search results.
+"""HTML pages for training reports and search results.
 
-Each page is a single file that contains its pictures and loads nothing from other hosts.
+Each page is a single file that contains its pictures and loads nothing from the network.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 def write_results_page(
     results: Sequence[QueryResult], image_dir: Folder, path: str | os.PathLike[str]
 ) -> None:
-    """Write search results as an HTML page: each query, and the pictures most similar to it.
+    """Write search results as an HTML page that shows each query and its most similar pictures.
 
-    `image_dir` is the folder of the pictures in the index.
+    `image_dir` is the folder of the indexed pictures.
     """
     _write_page(
         path,
@@ -52,10 +52,10 @@ def write_report_page(
     skipped: Sequence[Skipped] = (),
     training_log: Path | None = None,
 ) -> None:
-    """Write the comparison of a model before and after training as an HTML page.
+    """Write an HTML page that compares a model before and after training.
 
-    `models` are the names of the two models. If the CSV file `training_log` exists, the page shows
-    its training curves.
+    `models` holds the names of the two models. If the CSV file `training_log` exists, the page
+    shows training curves drawn from it.
     """
     _write_page(
         path,
@@ -83,7 +83,7 @@ def _data_url(path: str | os.PathLike[str] | RemoteFile) -> str:
 
 
 def _read_history(training_log: Path | None) -> list[dict[str, float]]:
-    """Read the rows of a training log without their empty fields; none if there is no file."""
+    """Read the rows of a training log, dropping empty fields; return [] if there is no file."""
     if training_log is None or not training_log.is_file():
         return []
     with training_log.open(newline="") as file:

@@ -1,4 +1,4 @@
-"""Display pictures, metrics and the progress of training in a notebook."""
+"""Display of pictures, metrics and training progress in notebooks."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     from siamese.training.training_callback import TrainingProgress
 
 MAX_BYTES = 250_000
-"""Largest picture, so that a notebook with a dozen of them opens quickly, even on GitHub."""
+"""Size limit of a picture. A notebook with a dozen pictures opens quickly, even on GitHub."""
 PIXELS_PER_INCH = 100
-"""Gives charts text of about the same size as pictures."""
+"""Resolution of charts, at which their text is about as large as the text in pictures."""
 REDRAW_SECONDS = 3.0
-"""Shortest time between two drawings within an epoch, because a drawing delays the training."""
+"""Minimum time between redraws within an epoch, because redrawing delays training."""
 
 
 def show(picture: Image.Image | Figure, width: int = 900, *, alt: str = "") -> DisplayedImage:
-    """Convert a picture or a chart to the output of a notebook cell.
+    """Convert a picture or a chart to an image that a notebook cell can display.
 
-    Pictures become JPEG and charts PNG, which every notebook viewer shows, with two pixels per
-    pixel of the page. A picture has fewer if it would exceed `MAX_BYTES`.
+    Pictures become JPEG and charts PNG, which every notebook viewer shows. Their resolution is
+    twice that of the page, or lower for pictures that would exceed `MAX_BYTES`.
 
     Parameters
     ----------
     picture : PIL.Image.Image or matplotlib.figure.Figure
         Picture or chart drawn by `siamese.reports`.
     width : int, default 900
-        Largest width on the page in pixels. Smaller pictures are not enlarged.
+        Maximum width on the page in pixels. Smaller pictures are not enlarged.
     alt : str, optional
-        Text for readers who cannot see the picture.
+        Alternative text for readers who cannot see the picture.
     """
     from IPython.display import Image as DisplayedImage
     from matplotlib.figure import Figure
@@ -60,7 +60,7 @@ def show(picture: Image.Image | Figure, width: int = 900, *, alt: str = "") -> D
 
 
 def show_metrics(comparison: Comparison) -> HTML:
-    """Convert the metrics of a comparison to a table with their meanings."""
+    """Convert a comparison's metrics to an HTML table that explains each metric."""
     from IPython.display import HTML
 
     rows = "".join(
@@ -74,7 +74,7 @@ def show_metrics(comparison: Comparison) -> HTML:
 
 
 class LiveTrainingCurves:
-    """Training curves that a notebook redraws while a model trains.
+    """Training curves in a notebook, redrawn while a model trains.
 
     Examples
     --------

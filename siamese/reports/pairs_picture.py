@@ -1,4 +1,4 @@
-"""Picture of the training pairs of a generator, as the network sees them."""
+"""Picture of a generator's training pairs, as the network sees them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from siamese.training.pair_generator import PairGenerator
 
 TILE, BETWEEN, GAP, COLUMNS = 118, 22, 26, 3
-"""Sizes in points: a tile, the space for the sign between two, and the gap between pairs."""
+"""In points: tile size, space between a pair's tiles and gap between pairs. Then pairs per row."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class _Group:
 
 
 def draw_pairs(generator: PairGenerator, *, pairs: int = 6) -> Image.Image:
-    """Draw up to `pairs` positive and negative pairs of a generator's current epoch.
+    """Draw up to `pairs` positive and up to `pairs` negative pairs of a generator's current epoch.
 
-    For batch pairs, these are pairs of the first batch, including some that are excluded because
-    their items share a label.
+    If the generator samples batch pairs, they are from the first batch, and some pairs excluded
+    from training because their items share a label are drawn too.
     """
     if generator.sampling == "batch-pairs":
         found = _find_batch_pairs(generator, pairs)
@@ -61,14 +61,14 @@ def draw_pairs(generator: PairGenerator, *, pairs: int = 6) -> Image.Image:
 
 
 def _find_batch_pairs(generator: PairGenerator, most: int) -> dict[int, list[tuple[int, int]]]:
-    """Find pairs of the first batch by their relation."""
+    """Find up to `most` pairs of each relation in the first batch, keyed by relation."""
     rows = generator.draw()[0]
     related = generator.relations(rows)
     rng = np.random.default_rng(0)
     found = {}
     for kind in (POSITIVE, NEGATIVE, EXCLUDED):
         places = rng.permutation(np.argwhere(np.triu(related == kind, 1)))
-        # A picture that occurs twice in the batch makes no pair with itself.
+        # A picture can occur twice in a batch, but is not paired with itself.
         unique = dict.fromkeys((int(rows[i]), int(rows[j])) for i, j in places)
         pairs = [pair for pair in unique if pair[0] != pair[1]]
         found[kind] = _sort_by_novelty(generator, pairs)[:most]
@@ -78,7 +78,7 @@ def _find_batch_pairs(generator: PairGenerator, most: int) -> dict[int, list[tup
 def _sort_by_novelty(
     generator: PairGenerator, pairs: Iterable[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """Sort pairs so that those of items that no earlier pair shows come first."""
+    """Move pairs whose items appear in no earlier pair to the front."""
     novel: list[tuple[int, int]] = []
     repeated: list[tuple[int, int]] = []
     seen: set[str] = set()
@@ -124,7 +124,7 @@ def _draw_pair(
         tile = Image.fromarray(((square + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
         canvas.draw_tile(tile, (x, y), group.colour, width=group.width, size=TILE)
         canvas.draw_text((x, y + TILE + 4), picture.item_id, INK, room=TILE)
-        # Common labels come first, because they are why a pair is left out.
+        # List common labels first, because they are the reason why a pair is left out.
         labels = sorted(picture.labels, key=lambda label: label not in common)
         canvas.draw_text((x, y + TILE + 4 + 15), ", ".join(labels), FAINT, room=TILE)
         x += TILE + BETWEEN

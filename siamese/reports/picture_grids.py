@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from siamese.search.searcher import QueryResult
 
 SMALL, SMALL_GAP = 96, 12
-"""So that eight pictures per item fit the width of a page."""
+"""Tile size and gap, in points, at which eight pictures of an item fit the width of a page."""
 NEIGHBOUR, NEIGHBOUR_GAP = 66, 8
-"""So that a query and twice its six nearest pictures fit it."""
+"""Tile size and gap, in points, at which a query and 2 × 6 nearest pictures fit that width."""
 
 
 def choose_examples(catalogue: Catalogue, items: int, pictures: int) -> dict[str, list[Picture]]:
-    """Choose items evenly spaced over a catalogue, with the first pictures of each."""
+    """Choose items at even intervals in a catalogue, with the first `pictures` of each."""
     step = max(1, len(catalogue.items) // items)
     return {
         item_id: [picture for picture in catalogue.pictures if picture.item_id == item_id][
@@ -34,7 +34,7 @@ def choose_examples(catalogue: Catalogue, items: int, pictures: int) -> dict[str
 
 
 def draw_collage(catalogue: Catalogue, *, items: int = 8, pictures: int = 8) -> Image.Image:
-    """Draw items from all over a catalogue, one per row, with up to `pictures` of each."""
+    """Draw items at even intervals in a catalogue, one per row, with up to `pictures` of each."""
     rows = choose_examples(catalogue, items, pictures)
     columns = max(map(len, rows.values()))
     height = CAPTION + SMALL + SMALL_GAP
@@ -61,11 +61,11 @@ def draw_neighbours(comparison: Comparison, catalogue: Catalogue, *, rows: int =
     Parameters
     ----------
     comparison : Comparison
-        What `siamese.reports.compare_embeddings` returns.
+        Result of `siamese.reports.compare_embeddings`.
     catalogue : Catalogue
-        Catalogue of the pictures.
+        Catalogue that contains the pictures.
     rows : int, default 8
-        Largest number of queries, one per row.
+        Maximum number of queries, drawn one per row.
     """
     queries = comparison.queries[:rows]
     k = max(len(query.after) for query in queries)
@@ -102,9 +102,9 @@ def draw_neighbours(comparison: Comparison, catalogue: Catalogue, *, rows: int =
 
 
 def draw_results(results: Sequence[QueryResult], image_dir: Folder) -> Image.Image:
-    """Draw search results, one query per row, followed by its nearest pictures.
+    """Draw search results, with a query and its nearest pictures in each row.
 
-    `image_dir` is the folder of the pictures in the index.
+    `image_dir` is the folder of the indexed pictures.
     """
     columns = max(len(query.results) for query in results)
     results_x = MARGIN + TILE + 2 * MARGIN

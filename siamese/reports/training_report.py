@@ -1,4 +1,4 @@
-"""Report of a training: the trained model compared with the one it started from."""
+"""Training report, which compares a model before and after training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from siamese.utils.files import atomic_path, require_writable
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """Comparison of the two models, and pictures that could not be read."""
+    """Comparison of the two models, and the pictures that could not be read."""
 
     comparison: Comparison
     skipped: list[Skipped]
@@ -39,8 +39,8 @@ def write_training_report(
 ) -> TrainingReport:
     """Write `report.html`, `neighbours.png`, `catalogue.png` and `metrics.json` to a folder.
 
-    The metrics are too good for items that `after` was trained on. `store` holds embeddings by
-    `after`.
+    Use a catalogue that `after` was not trained on; otherwise, its metrics are too optimistic.
+    `store` holds only embeddings computed by `after`.
     """
     require_writable(output / "report.html")
     embeddings_before = embed_catalogue(before, catalogue, batch_size=batch_size, executor=executor)
