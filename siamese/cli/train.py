@@ -56,8 +56,8 @@ def train(
 ) -> None:
     """Train an embedding model on a catalogue.
 
-    Starts from the pretrained default, from --backbone, or from --keras-model, and writes the best
-    model to final_model.hdf5 in --output. Items that share a label are never treated as
+    Training starts from the pretrained default backbone, --backbone or --keras-model. The best
+    model is written to final_model.hdf5 in --output. Items that share a label are never treated as
     dissimilar. To continue an interrupted run, repeat the command with --resume.
     """
     catalogue = read_checked_catalogue(labeled_data, image_dir)

@@ -1,4 +1,4 @@
-"""Options of the train command, one for each field of `Recipe`."""
+"""Options of the train command that set the fields of a `Recipe`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 class Duration(click.ParamType[float]):
-    """Option type for a duration such as ``90s``, ``5m`` or ``1.5h``, converted to seconds."""
+    """Parameter type for durations such as ``90s``, ``5m`` or ``1.5h``, converted to seconds."""
 
     name = "duration"
 
@@ -38,9 +38,9 @@ class Duration(click.ParamType[float]):
 
 
 def recipe_options(function: F) -> F:
-    """Add an option for each field of `Recipe` to a command.
+    """Add the recipe options to a command.
 
-    Options that are not given are None, so that with `--resume`, only given options are changed.
+    An omitted option is None, so that `--resume` can tell it from one set to the default value.
     """
     for option in reversed(_OPTIONS):
         function = option(function)
@@ -50,7 +50,7 @@ def recipe_options(function: F) -> F:
 def _option(
     name: str, kind: click.ParamType[Any], text: str, default: object = None, field: str = ""
 ) -> Callable[[F], F]:
-    """Return the option for a field of `Recipe`; help shows `default`, or else the field's own."""
+    """Return an option for a `Recipe` field; help shows `default`, or else the field's default."""
     field = field or name.removeprefix("--").replace("-", "_")
     shown = getattr(Recipe, field) if default is None else default
     return click.option(name, field, type=kind, help=f"{text}  [default: {shown}]")
@@ -64,36 +64,36 @@ _OPTIONS = (
     _option(
         "--held-out-share",
         click.FloatRange(0, 0.5),
-        "Without --held-out, the share of the items to hold out instead.",
+        "Fraction of the items to hold out if --held-out is not given.",
         field="held_out",
     ),
     _option(
         "--layers",
         _choice("layers"),
-        "Train all layers, or in seconds a head alone, on features that are computed once.",
+        "Train all layers, or only a head on precomputed features, which takes seconds.",
     ),
     _option("--epochs", click.IntRange(1), "Number of epochs; each shows every picture once."),
-    _option("--budget", Duration(), "Finish within this time: 90s, 5m, 1.5h.", "none"),
+    _option("--budget", Duration(), "Finish within this time, such as 90s, 5m or 1.5h.", "none"),
     _option(
         "--patience", click.IntRange(1), "Stop after this many epochs without improvement.", "none"
     ),
     _option(
         "--sampling",
         _choice("sampling"),
-        "Learn from all pairs of a batch, or from independent random pairs.",
+        "Learn from all pairs in a batch, or from independent random pairs.",
     ),
-    _option("--batch-size", click.IntRange(2), "Pictures, or random pairs, per step."),
-    _option("--pictures-per-item", click.IntRange(2), "Pictures of one item in a batch."),
+    _option("--batch-size", click.IntRange(2), "Number of pictures or random pairs per step."),
+    _option("--pictures-per-item", click.IntRange(2), "Number of pictures per item in a batch."),
     _option(
         "--batches",
         _choice("batches"),
-        "Fill batches at random, with each label equally often, or with neighbouring items.",
+        "Fill batches at random, with each label equally often, or with similar items.",
     ),
-    _option("--memory", click.IntRange(0), "Pictures of earlier batches to compare with as well."),
+    _option("--memory", click.IntRange(0), "Earlier pictures to compare each batch with."),
     _option(
         "--loss",
         _choice("loss"),
-        "Loss over the pairs of a batch.",
+        "Loss over the pairs in a batch.",
         "multi-similarity; contrastive with random pairs",
     ),
     _option(
@@ -109,7 +109,7 @@ _OPTIONS = (
         "--augmentation/--no-augmentation",
         "augmented",
         default=None,
-        help="Show each picture in a new random view each time.  [default: --augmentation]",
+        help="Show a new random view of a picture each time.  [default: --augmentation]",
     ),
     click.option(
         "--flip/--no-flip",
@@ -117,13 +117,13 @@ _OPTIONS = (
         help="Mirror half of the views, if left and right do not matter.  [default: --no-flip]",
     ),
     _option(
-        "--pooling", _choice("pooling"), "Pooling of the backbone's feature map to one vector."
+        "--pooling", _choice("pooling"), "How to pool the backbone's feature map into a vector."
     ),
     _option(
         "--embedding-size",
         click.IntRange(2),
-        "Dimensions of a learned projection of the features.",
-        f"none, the features themselves; {HEAD_SIZE} with a head",
+        "Number of dimensions of a learned projection.",
+        f"none, use the features; {HEAD_SIZE} with --layers head",
     ),
     _option("--seed", click.IntRange(0), "Random seed."),
 )

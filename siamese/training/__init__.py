@@ -1,1 +1,1 @@
-"""Train an embedding: recipe, pair generator, sampling, epochs, resume."""
+"""Training of embedding models: recipe, sampling, loss, callback and resuming."""

@@ -1,4 +1,4 @@
-"""Show a picture in random views, as if the item was photographed again."""
+"""Augmentation: random views of a picture, as if the item were photographed again."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from keras import layers, ops
 
 ZOOM = (0.65, 1.1)
-"""Side of the visible square relative to the picture: below 1 is nearer, above 1 is farther."""
+"""Range of the visible square's side, relative to the picture: below 1 zooms in, above 1 out."""
 ASPECT, ANGLE, SHIFT = 0.12, 12.0, 0.08
-"""Largest log aspect ratio, rotation in degrees, and shift relative to the side."""
+"""Maximum log stretch (inverse for height), rotation in degrees, and shift relative to the side."""
 BRIGHTNESS, CONTRAST, SATURATION = 0.15, 0.25, 0.3
-"""Largest relative change in either direction."""
+"""Maximum relative change in either direction."""
 
 _GREY = [0.299, 0.587, 0.114]
 
 
 @keras.saving.register_keras_serializable("siamese")
 class RandomView(layers.Layer):
-    """Random view of each picture in training: an affine map, then a change of colours.
+    """Layer that applies a random affine transformation and colour change to each picture.
 
-    Takes and returns float32 pictures of shape (n, s, s, 3), RGB in [-1, 1]. What comes in from
-    outside the picture is white. Nothing is mirrored by default: an arrow, a shoe or a written
-    word is another thing in the mirror. Without ``training=True``, pictures pass unchanged.
+    Input and output are float32 pictures of shape (n, s, s, 3), RGB in [-1, 1]. Areas outside the
+    picture are filled with white. Pictures are not mirrored by default, because the mirror image
+    of an arrow, a shoe or text is a different thing. Except in training, the layer does nothing.
 
     Parameters
     ----------
@@ -36,14 +36,14 @@ class RandomView(layers.Layer):
     """
 
     def __init__(self, seed: int = 0, flip: bool = False, **kwargs: Any) -> None:
-        # Grey levels need more bits than mixed precision has.
+        # float16 and bfloat16 are too coarse for colours.
         super().__init__(**{"dtype": "float32", **kwargs})
         self.seed = seed
         self.flip = flip
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Set the random state to that of the start of an epoch, so that a resumed one is equal."""
+        """Reset the random state for an epoch, so that a resumed run draws the same views."""
         state = self.seed_generator.state
         numbers = np.random.SeedSequence((self.seed, epoch)).generate_state(2)
         state.assign(numbers.astype(state.dtype))
@@ -60,7 +60,7 @@ class RandomView(layers.Layer):
         return _change_colours(_resample(inputs, x, y), *numbers[5:])
 
     def _draw(self, pictures: int, count: int) -> list[Any]:
-        """Draw `count` tensors of shape (pictures,), uniform from -1 to 1."""
+        """Draw `count` tensors of shape (pictures,), uniformly from [-1, 1)."""
         numbers = keras.random.uniform((pictures, count), -1, 1, seed=self.seed_generator)
         return ops.unstack(numbers, axis=1)
 
@@ -72,7 +72,7 @@ class RandomView(layers.Layer):
 
 
 def _sampling_grid(size: int, *numbers: Any) -> tuple[Any, Any]:
-    """Return the place in the picture that each pixel of a view shows: x and y, (n, size, size)."""
+    """Return the coordinates x, y to sample for each pixel of a view, each (n, size, size)."""
     zoom, aspect, angle, right, down = (ops.reshape(each, (-1, 1, 1)) for each in numbers)
     zoom = sum(ZOOM) / 2 + (ZOOM[1] - ZOOM[0]) / 2 * zoom
     aspect = ops.exp(ASPECT * aspect)
@@ -86,13 +86,13 @@ def _sampling_grid(size: int, *numbers: Any) -> tuple[Any, Any]:
 
 
 def _resample(pictures: Any, x: Any, y: Any) -> Any:
-    """Sample pictures at the places x and y, bilinearly, on white.
+    """Sample pictures at coordinates x, y with bilinear interpolation and a white background.
 
-    By gathering: XLA cannot compile `keras.ops.image.affine_transform` on TensorFlow, and would
-    then not compile the network around it either.
+    This uses `ops.take`, because XLA cannot compile `keras.ops.image.affine_transform` on
+    TensorFlow, nor a network that contains it.
     """
     size = pictures.shape[1]
-    # A white frame, so that all four neighbours of every place exist.
+    # Add a white frame, so that all four neighbours of every point exist.
     framed = ops.pad(pictures, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1.0)
     x, y = ops.clip(x + 1, 0, size + 1), ops.clip(y + 1, 0, size + 1)
     left, top = ops.minimum(ops.floor(x), size), ops.minimum(ops.floor(y), size)
@@ -114,9 +114,9 @@ def _resample(pictures: Any, x: Any, y: Any) -> Any:
 def _change_colours(pictures: Any, *numbers: Any) -> Any:
     """Change saturation, then contrast about grey, then brightness; clip to [-1, 1]."""
     saturation, contrast, brightness = (ops.reshape(each, (-1, 1, 1, 1)) for each in numbers)
-    # By slices: a sum over an axis of three is slow on a CPU.
+    # Add slices, because reducing an axis of length three is slow on a CPU.
     grey = sum(part * pictures[..., channel, None] for channel, part in enumerate(_GREY))
     pictures = grey + (1 + SATURATION * saturation) * (pictures - grey)
-    # Brightness is relative to the whole range, which is 2 here.
+    # Brightness is relative to the whole range of values, which is 2.
     pictures = (1 + CONTRAST * contrast) * pictures + 2 * BRIGHTNESS * brightness
     return ops.clip(pictures, -1, 1)

@@ -1,4 +1,4 @@
-"""Keep a training run within a time budget."""
+"""Time budget of a training run."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from time import monotonic
 
 @dataclass
 class TimeBudget:
-    """Seconds that a training run has taken, over all its calls, and may take.
+    """Time that a training run has taken, including before it was resumed, and its limit.
 
     Attributes
     ----------
     limit : float or None
-        Seconds that the run may take; None means no limit.
+        Maximum time in seconds; None means no limit.
     earlier : float
-        Seconds taken by earlier calls.
+        Seconds taken before the run was resumed.
     reserve : float
-        Seconds set aside for the end of the last epoch, when the model is measured and calibrated.
+        Seconds set aside for measuring and calibrating the model after the last step.
     started : float
-        When this call began, on the clock of `time.monotonic`.
+        Value of `time.monotonic` when the run was started or resumed.
     """
 
     limit: float | None = None
@@ -29,12 +29,12 @@ class TimeBudget:
 
     @property
     def seconds(self) -> float:
-        """Seconds taken until now."""
+        """Seconds taken so far."""
         return self.earlier + monotonic() - self.started
 
     @property
     def used(self) -> float:
-        """Share of the budget that is used up, from 0 to 1; 0 if there is no limit."""
+        """Used fraction of `limit - reserve`, from 0 to 1; 0 if there is no limit."""
         if self.limit is None:
             return 0.0
         return min(1.0, self.seconds / max(self.limit - self.reserve, 1e-3))

@@ -1,4 +1,4 @@
-"""Calibrate a trained model on its held-out items."""
+"""Calibration of a trained model on its held-out items."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from siamese.training.pair_generator import PairGenerator
 
 
 def calibrate_on_held_out(checkpoint: Path, held_out: PairGenerator, embed: Embed) -> None:
-    """Write the distance beyond which a query is not in the catalogue, beside a checkpoint.
+    """Calibrate a checkpoint, and write the result to a file beside it.
 
-    Nothing is written if there are too few held-out items or pictures.
+    The calibration is a distance: a query whose nearest picture is farther is probably not in the
+    catalogue. If there are too few held-out items or pictures, nothing is written.
 
     Parameters
     ----------
     checkpoint : Path
-        The trained model.
+        Checkpoint of the trained model.
     held_out : PairGenerator
-        Pictures of held-out items.
+        Generator of the held-out pictures.
     embed : callable
-        Embeds the pictures, see `siamese.training.features.embed_pictures`.
+        Function that embeds the pictures; see `siamese.training.features.embed_pictures`.
     """
     embedder = Embedder.load(checkpoint)
     vectors = embed(embedder.model, held_out, None)

@@ -1,4 +1,4 @@
-"""Compare a batch with the embeddings of earlier batches."""
+"""Memory of embeddings from earlier batches, which extends the current batch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from keras import layers, ops
 
 @keras.saving.register_keras_serializable("siamese")
 class CrossBatchMemory(layers.Layer):
-    """Append the embeddings of the last batches, the newest first, to those of a batch.
+    """Layer that appends the embeddings of the latest batches, newest first, to the current ones.
 
-    In training, maps embeddings of shape (n, d) to (n + m, d), without a gradient for the m
-    remembered rows; otherwise returns them unchanged. After each batch::
+    In training, it maps embeddings of shape (n, d) to (n + m, d); no gradient flows through the m
+    remembered rows. In inference, it returns its input unchanged. After each training batch::
 
         memory = concat([batch, memory])[:m]
 
@@ -22,7 +22,7 @@ class CrossBatchMemory(layers.Layer):
     Parameters
     ----------
     size : int
-        Number of embeddings to remember, m; a multiple of the batch size.
+        Number of embeddings to remember, m; must be a multiple of the batch size.
 
     References
     ----------
@@ -41,7 +41,7 @@ class CrossBatchMemory(layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:
             return inputs
-        # Before the assignment: under TensorFlow a variable is read where it is used.
+        # Read the memory before overwriting it.
         extended = ops.concatenate([inputs, self.memory])
         self.memory.assign(ops.stop_gradient(extended)[: self.size])
         return extended

@@ -1,4 +1,4 @@
-"""Embed the pictures of a generator while a model is in training."""
+"""Embeddings and pooled features of a generator's pictures, computed during training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from siamese.training.pair_generator import PairGenerator
 from siamese.utils.progress import progress_bar
 
 Embed: TypeAlias = Callable[[keras.Model, PairGenerator, int | None], np.ndarray]
-"""Type of `embed_pictures`."""
+"""Type of functions such as `embed_pictures`."""
 
 BATCH = 64
 """Number of pictures to embed at once."""
@@ -23,16 +23,16 @@ BATCH = 64
 def embed_pictures(
     model: keras.Model, generator: PairGenerator, count: int | None = None
 ) -> np.ndarray:
-    """Embed the pictures of a generator, without random views.
+    """Embed the pictures of a generator, without augmentation.
 
     Parameters
     ----------
     model : keras.Model
         Embedding model.
     generator : PairGenerator
-        Its pictures are embedded in their order.
+        Generator whose pictures to embed, in the order of its `pictures`.
     count : int, optional
-        Embed only the first `count` pictures.
+        Number of pictures to embed, from the first; by default all.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def embed_pictures(
     vectors = []
     with progress_bar("embedding", count) as bar:
         for start in range(0, count, BATCH):
-            # The last batch is filled up: TensorFlow would compile the model for another shape.
+            # Fill up the last batch, or TensorFlow would compile the model for another shape.
             rows = np.arange(start, start + BATCH) % count
             embedded = model.predict_on_batch(generator.prepared(rows))
             vectors.append(np.asarray(embedded, np.float32)[: count - start])
@@ -51,12 +51,12 @@ def embed_pictures(
 
 
 class FrozenFeatures:
-    """Pooled features of a model whose backbone is not trained, computed once per picture.
+    """Cache of the pooled features that a frozen backbone computes, once per picture.
 
     Parameters
     ----------
     model : keras.Model
-        Embedding model with a layer ``pooling``. Its precision becomes that of embedding.
+        Embedding model with a layer ``pooling``. Its precision is changed to that for embedding.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -65,7 +65,7 @@ class FrozenFeatures:
         self._computed: dict[PairGenerator, np.ndarray] = {}
 
     def compute(self, generator: PairGenerator) -> np.ndarray:
-        """Return the features of a generator's pictures, computed on the first call.
+        """Return the features of a generator's pictures, computing them on the first call.
 
         Returns
         -------
@@ -87,7 +87,7 @@ class FrozenFeatures:
     def embed(
         self, model: keras.Model, generator: PairGenerator, count: int | None = None
     ) -> np.ndarray:
-        """Embed pictures as `embed_pictures` does, with a model that has the frozen backbone."""
+        """Embed like `embed_pictures`, but from the features of the model's frozen backbone."""
         head = keras.Model(model.get_layer(POOLING).output, model.output)
         features = self.compute(generator)[:count]
         return np.asarray(head.predict(features, verbose=0), np.float32)

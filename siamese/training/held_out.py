@@ -1,4 +1,4 @@
-"""Hold items out of training to measure retrieval on."""
+"""Held-out items, on which retrieval is measured during training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from siamese.training.pair_generator import PairGenerator
 from siamese.training.recipe import Recipe
 
 HELD_OUT_PICTURES = 2000
-"""Maximum number of pictures to hold out, since all are embedded after each epoch."""
+"""Target maximum number of held-out pictures, since all are embedded after each epoch."""
 
 
 def hold_out_items(catalogue: Catalogue, recipe: Recipe) -> tuple[Catalogue, Catalogue | None]:
@@ -21,7 +21,7 @@ def hold_out_items(catalogue: Catalogue, recipe: Recipe) -> tuple[Catalogue, Cat
     training : Catalogue
         The items to train on.
     held_out : Catalogue or None
-        The others; None if the catalogue is too small to hold any out, which is printed.
+        The held-out items. If there are too few to hold any out, None, with a note on stderr.
     """
     pairable = sum(len(item.images) > 1 for item in catalogue.items.values())
     if round(recipe.held_out * pairable) < 2:
@@ -36,7 +36,7 @@ def hold_out_items(catalogue: Catalogue, recipe: Recipe) -> tuple[Catalogue, Cat
 
 
 def make_validation(held_out: Catalogue, recipe: Recipe) -> PairGenerator | None:
-    """Return a generator of held-out pictures, or None if they make no pairs, which is printed."""
+    """Make a generator of held-out pictures, or print a note and return None if they lack pairs."""
     try:
         return PairGenerator(
             held_out,

@@ -1,4 +1,4 @@
-"""Schedule the learning rate of a training."""
+"""Learning rate schedule."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ import keras
 from keras import ops
 
 WARM_UP = 0.1
-"""Share of the training over which the learning rate rises."""
+"""Fraction of the training during which the learning rate rises."""
 
 
 class WarmUpThenCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Learning rate that rises linearly and then falls along a cosine to zero.
+    """Schedule with a linear warm-up, followed by a cosine decay to zero.
 
-    With s the share of the training that is done and w the warm-up::
+    With s the completed fraction of the training, and w the warm-up fraction::
 
         rate(s) = peak · s / w                                   if s < w
                   peak · (1 + cos(π (s − w) / (1 − w))) / 2      otherwise
 
-    s is counted in steps or, if a time budget is used up faster, in time.
+    s is the fraction of steps done or of the time budget used, whichever is larger.
 
     Parameters
     ----------
     peak : float
-        The highest rate.
+        Peak learning rate.
     steps : int
-        Steps of the whole training.
+        Number of steps in the whole training.
     warm_up : float, default `WARM_UP`
-        w, from 0 to 1.
+        Warm-up fraction, w, from 0 to 1.
 
     Attributes
     ----------
     budget_used : keras.Variable
-        Share of the time budget that is used up, for the caller to assign.
+        Used fraction of the time budget. The caller updates this.
     """
 
     def __init__(self, peak: float, steps: int, warm_up: float = WARM_UP) -> None:
         self.peak = peak
         self.steps = steps
-        self.warm_up = max(warm_up, 1 / (steps + 1))  # the rate of the first step is not 0
+        self.warm_up = max(warm_up, 1 / (steps + 1))  # at least one step
         self.budget_used = keras.Variable(0.0, trainable=False, name="budget_used")
 
     def __call__(self, step: Any) -> Any:

@@ -1,10 +1,10 @@
-"""Train a projection alone, in seconds, on features that are computed once.
+"""Training of the projection alone, in seconds, on features that are computed once.
 
-The backbone is not trained, so the features of a picture never change. Two steps:
+The backbone is frozen, so a picture's features never change. Training takes two steps:
 
-1. **Linear discriminants**, in closed form: Fisher's linear discriminant analysis, shrunk since
-   items have few pictures; see `linear_discriminants`.
-2. A few epochs of the multi-similarity loss with Adam, starting there.
+1. Initialise the projection with Fisher's linear discriminants, in closed form, with shrinkage
+   because items have few pictures; see `linear_discriminants`.
+2. Train it for a few epochs with Adam and the multi-similarity loss.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from siamese.training.sampling import BatchSampler
 
 EPOCHS, BATCH_SIZE, PICTURES_PER_ITEM = 3, 256, 4
 LEARNING_RATE = 1e-4
-"""A rate ten times as high loses what the closed form found; see docs/recipe.md."""
+"""Initial rate. Ten times as high would undo the closed-form solution; see docs/recipe.md."""
 SHRINKAGE = 1.0
-"""Added to the eigenvalues of the covariance within items, as a multiple of their mean."""
+"""Amount added to the eigenvalues of the within-item covariance, as a multiple of their mean."""
 
 
 def require_head(model: keras.Model, checkpoint: Path) -> None:
-    """Raise `InputError` if the embedding model of a checkpoint has no projection to train."""
+    """Raise `InputError` if a checkpoint's embedding model has no projection to train."""
     if not {POOLING, PROJECTION} <= {layer.name for layer in model.layers}:
         raise InputError(
             f"{checkpoint}: has no layers named {POOLING} and {PROJECTION}, so there is no head to "
@@ -39,7 +39,7 @@ def require_head(model: keras.Model, checkpoint: Path) -> None:
 
 
 def model_without_head(model: keras.Model) -> keras.Model:
-    """Return the embedding model without its projection, around the same layers."""
+    """Return the embedding model without its projection; it shares the other layers."""
     features = model.get_layer(POOLING).output
     return keras.Model(model.input, layers.UnitNormalization(dtype="float32")(features))
 
@@ -52,11 +52,11 @@ def train_head(
     Parameters
     ----------
     model : keras.Model
-        Embedding model with a layer ``projection`` behind a layer ``pooling``.
+        Embedding model whose layer ``pooling`` is followed by a layer ``projection``.
     generator : PairGenerator
-        Training pictures, with batch-pairs.
+        Generator of the training pictures, with batch-pairs.
     features : float32 ndarray of shape (n, c)
-        Their pooled features, see `siamese.training.features.FrozenFeatures`.
+        Pooled features of the pictures; see `siamese.training.features.FrozenFeatures`.
     seed : int
         Determines the batches.
 
@@ -93,9 +93,9 @@ def linear_discriminants(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute linear discriminants y = x · weights + bias.
 
-    With W the covariance within items, in which each item counts the same, and w̄ its mean
-    eigenvalue, features are whitened by (W + w̄ I)^(−1/2). The discriminants are the directions in
-    which the whitened means of the items vary most. y has mean 0 and a mean length of 1.
+    Let W be the within-item covariance, with the same weight for each item, and w̄ its mean
+    eigenvalue. Features are whitened by (W + w̄ I)^(−1/2). The discriminants are the directions in
+    which the whitened item means vary most. Over the features, y has mean 0 and mean norm 1.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def linear_discriminants(
     items : sequence of length n
         Item of each row.
     size : int
-        Number of discriminants, d. If it exceeds c, the others are 0.
+        Number of discriminants, d. If d > c, the last d − c components of y are 0.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def linear_discriminants(
     Raises
     ------
     InputError
-        If all features are equal.
+        If the features of all pictures are equal.
 
     References
     ----------

@@ -1,11 +1,11 @@
-"""Build the loss and the model that is fitted.
+"""Loss of a recipe, and the model on which Keras minimises it.
 
 ::
 
     pictures ──────── view ── embedding model ── memory ──▶ loss over relations
     pair of pictures ── view ── siamese network ──────────▶ contrastive loss of pairs
 
-The view and the memory are not part of a checkpoint.
+Checkpoints do not include the view and the memory.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ LOSSES: dict[LossName, Callable[[], keras.losses.Loss]] = {
     "triplet": TripletLoss,
     "triplet-hard": partial(TripletLoss, mining="hard"),
 }
-"""The losses over relations that `--loss` names, with their default settings."""
+"""Factory of each `--loss` for batch-pairs, with default settings."""
 
 
 def make_loss(recipe: Recipe) -> keras.losses.Loss:
-    """Return the loss of a recipe, with its margin.
+    """Create the loss that a recipe specifies.
 
     Raises
     ------
     InputError
-        If the recipe gives a margin and the loss has none.
+        If the recipe sets a margin, but the loss has none.
     """
     if recipe.sampling == "random-pairs":
         return ContrastiveLoss() if recipe.margin is None else ContrastiveLoss(recipe.margin)
@@ -62,21 +62,21 @@ def build_fitted_model(
     view: RandomView | None = None,
     memory: int = 0,
 ) -> keras.Model:
-    """Build the model that is fitted, around the layers of another.
+    """Build the model to fit, by adding a random view and a memory to another model.
 
     Parameters
     ----------
     model : keras.Model
         Embedding model or siamese network.
     view : RandomView, optional
-        Applied to each input.
+        Augmentation to apply to each input.
     memory : int, default 0
-        Size of a `CrossBatchMemory` applied to the output.
+        Size of a `CrossBatchMemory` to apply to the output; 0 adds none.
 
     Returns
     -------
     keras.Model
-        `model` itself if nothing is added.
+        Model that shares the layers of `model`, or `model` itself if nothing is added.
     """
     if view is None and not memory:
         return model

@@ -1,4 +1,4 @@
-"""Make batches of pictures and their relations from a catalogue."""
+"""Generator of training batches: pictures of a catalogue and the relations between them."""
 
 from __future__ import annotations
 
@@ -18,59 +18,62 @@ from siamese.training.sampling import BatchSampler, PairSampler
 
 
 class PairGenerator(keras.utils.PyDataset):
-    """Batches of pictures and which of them belong together, drawn again every epoch.
+    """Dataset of batches of pictures and their relations, redrawn every epoch.
 
-    A positive pair is two pictures of one item; a negative pair is pictures of two items that
-    share no label (see `siamese.data.label_rule`). Pictures are float32 RGB in [-1, 1]. A batch is
+    A positive pair is two pictures of the same item; a negative pair is two pictures of different
+    items without a common label (see `siamese.data.label_rule`). Pictures are float32 RGB in
+    [-1, 1], of side s. Depending on `sampling`, a batch is:
 
     - with ``"batch-pairs"``: ``(pictures, relations)`` of shapes (n, s, s, 3) and (n, n + m), for
       the embedding model and a loss over relations. Relations are int8: +1 for a positive pair,
-      -1 for a negative pair, 0 for a pair that is excluded. Column j < n is picture j of the batch.
+      -1 for a negative pair, 0 for a pair to ignore. Column j < n is picture j of the batch.
     - with ``"random-pairs"``: ``((anchors, others), y)`` of shapes (n, s, s, 3) twice and (n,), for
       the two-input siamese network and the contrastive loss. y is 1 for a positive pair, 0 for a
       negative one; half of the pairs are positive.
 
-    The m further columns of relations are the slots of a `memory`: the pictures of the last m / n
-    batches of this epoch, the newest batch first, as `siamese.training.cross_batch_memory` stores
-    them. Slots that no batch has filled yet are 0, as is the anchor itself.
+    The m extra columns of relations are for the `memory`: the pictures of the previous m / n
+    batches of this epoch, newest batch first, in the order of `CrossBatchMemory`. Slots that no
+    batch has filled yet have relation 0, as does a picture with itself.
 
     Parameters
     ----------
     catalogue : Catalogue
-        Its broken pictures are left out and listed in `skipped`.
+        Catalogue to draw from. Pictures that cannot be read are skipped.
     picture_size : int
         Side length in pixels, s.
     sampling : {"batch-pairs", "random-pairs"}
-        Use all pairs of a batch of items × pictures, or independent random pairs.
+        Use all pairs in a batch of several pictures of several items, or independent random pairs.
     batch_size : int, default 128
-        Pictures or random pairs per batch, n; at most the number of pictures.
+        Number of pictures or random pairs per batch, n; capped at the number of pictures.
     pictures_per_item : int, default 4
-        Pictures of one item in a batch.
+        Number of pictures per item in a batch.
     batches : {"uniform", "label-balanced", "hard-items"}
-        How batches are filled, see `siamese.training.sampling.batch_sampler`. hard-items are
-        uniform until `set_embeddings` is called.
+        How batches are filled; see `siamese.training.sampling.batch_sampler`. Batches of hard
+        items are uniform until `set_embeddings` is called.
     memory : int, default 0
-        Slots of a cross-batch memory; rounded down to whole batches, and to what an epoch fills.
+        Number of slots of a cross-batch memory, m; rounded down to whole batches, and capped at
+        all batches of an epoch but one.
     redraw : bool, default True
-        False repeats the same draw every epoch, for validation.
+        Whether to draw new batches every epoch; False suits validation.
     seed : int, default 0
         Determines every draw, together with the epoch and the embeddings.
     workers : int, default 2
-        Threads that prepare batches ahead of the model.
+        Number of threads that prepare batches in advance.
 
     Attributes
     ----------
     pictures : list of Picture
-        The usable pictures; rows refer to them.
+        The readable pictures. A row is an index into this list.
     skipped : list of Skipped
-        The others.
+        The unreadable pictures, with reasons.
     epoch : int
-        Current epoch, from 0.
+        Current epoch, counted from 0.
 
     Raises
     ------
     InputError
-        If the catalogue has no positive or no negative pair, or a choice does not fit the sampling.
+        If the catalogue has no positive or no negative pair, or random-pairs are combined with
+        `memory` or with batches other than uniform.
     """
 
     def __init__(
@@ -126,7 +129,7 @@ class PairGenerator(keras.utils.PyDataset):
         self._draw_lock = threading.Lock()
 
     def __len__(self) -> int:
-        """Return the batches per epoch; a last incomplete one of random pairs is left out."""
+        """Return the number of batches per epoch; an incomplete last batch of pairs is dropped."""
         if isinstance(self._sampler, BatchSampler):
             return self._sampler.steps
         return len(self.pictures) // self.batch_size
@@ -144,17 +147,17 @@ class PairGenerator(keras.utils.PyDataset):
             self.epoch += 1
 
     def set_embeddings(self, vectors: np.ndarray) -> None:
-        """Draw by these embeddings from now on; call this between epochs.
+        """Set the embeddings used to draw hard-items batches; call this only between epochs.
 
         Parameters
         ----------
         vectors : float32 ndarray of shape (n, d)
-            Embeddings of `pictures`, of length 1.
+            Unit-length embeddings of `pictures`.
 
         Raises
         ------
         InputError
-            If they are not finite.
+            If `vectors` contains infinity or NaN.
         """
         if len(vectors) != len(self.pictures):
             raise ValueError(f"{len(vectors)} vectors, but {len(self.pictures)} pictures")
@@ -163,14 +166,14 @@ class PairGenerator(keras.utils.PyDataset):
         self._vectors = np.asarray(vectors, np.float32)
 
     def draw(self) -> Any:
-        """Return the batches of the current epoch.
+        """Return the batches of the current epoch, drawing them on the first call.
 
         Returns
         -------
         int ndarray of shape (steps, batch_size), or Pairs
             Rows of `pictures`.
         """
-        with self._draw_lock:  # all workers call this at once, and one of them draws
+        with self._draw_lock:  # worker threads call this concurrently; only one draws
             epoch, vectors, drawn = self._drawn
             if epoch != self.epoch or vectors is not self._vectors:
                 epoch, vectors = self.epoch, self._vectors
@@ -180,32 +183,32 @@ class PairGenerator(keras.utils.PyDataset):
             return drawn
 
     def relations(self, rows: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
-        """Return which pairs of pictures are positive (+1), negative (-1) or excluded (0).
+        """Return the relation of each pair: positive (+1), negative (-1) or ignored (0).
 
         Parameters
         ----------
         rows : int ndarray of shape (n,)
             Rows of `pictures`.
         columns : int ndarray of shape (m,), optional
-            Rows of `pictures` to relate them to; by default the same.
+            Rows of `pictures` to pair them with; by default the same rows.
 
         Returns
         -------
         int8 ndarray of shape (n, m)
-            A picture and itself are excluded.
+            The relation of a picture with itself is 0.
         """
         return self._sampler.items.relations(rows, rows if columns is None else columns)
 
     def squares(self, rows: np.ndarray) -> np.ndarray:
-        """Return rows of `pictures` as uint8 of shape (n, s, s, 3)."""
+        """Return the given rows of `pictures` as uint8 of shape (n, s, s, 3)."""
         return np.stack([self._cache[self._cache_rows[row]] for row in rows])
 
     def prepared(self, rows: np.ndarray) -> np.ndarray:
-        """Return rows of `pictures` as a network takes them: float32 (n, s, s, 3) in [-1, 1]."""
+        """Return the given rows of `pictures` as float32 of shape (n, s, s, 3), in [-1, 1]."""
         return to_network_input(self.squares(rows))
 
     def _targets(self, drawn: np.ndarray, step: int) -> np.ndarray:
-        """Return the relations of a batch to itself and to its memory: int8 (n, n + m)."""
+        """Return the relations of a batch with itself and the memory: int8 (n, n + m)."""
         rows = drawn[step]
         first = max(0, step - self.memory // self.batch_size)
         columns = np.concatenate([rows, drawn[first:step][::-1].ravel()])
@@ -215,7 +218,7 @@ class PairGenerator(keras.utils.PyDataset):
 
 
 def _require_fitting_choices(sampling: Sampling, batches: Batches, memory: int) -> None:
-    """Raise `InputError` for choices that the sampling would ignore."""
+    """Raise `InputError` if `batches` or `memory` would have no effect with the sampling."""
     problems = []
     if sampling == "random-pairs":
         if batches != "uniform":

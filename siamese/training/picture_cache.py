@@ -1,4 +1,4 @@
-"""Decode the pictures of a training once, and cache them in memory."""
+"""In-memory cache of decoded training pictures."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from siamese.utils.progress import progress_bar
 from siamese.utils.threads import map_in_threads
 
 MEMORY_LIMIT = 4 * 2**30
-"""Bytes of pictures to cache; others are decoded each time they are used."""
+"""Default maximum size of the cache in bytes."""
 
 
 class PictureCache:
-    """Square pictures by row, cached in memory as far as they fit.
+    """Cache of square pictures, indexed by row; those that do not fit are decoded on each access.
 
-    Every file is opened once at the start, in parallel, so that all broken ones are known before
-    the first epoch.
+    The constructor decodes every file, in parallel threads, so that all broken files are known
+    before the first epoch.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ class PictureCache:
     picture_size : int
         Side length in pixels.
     memory_limit : int, default 4 GiB
-        Bytes to cache.
+        Maximum size of the cache in bytes.
 
     Attributes
     ----------
     broken : dict of int to str
-        Why a file is not usable, by row.
+        Reason why a file cannot be used, by row.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class PictureCache:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """Return the picture of a row that is not broken, as uint8 of shape (s, s, 3)."""
+        """Return a picture as uint8 of shape (s, s, 3); the row must not be in `broken`."""
         if row < len(self._cached):
             return self._cached[row]
         try:

@@ -1,4 +1,4 @@
-"""Choose how to train: every setting and its default, without loading Keras."""
+"""Training settings and their defaults; importing them does not load Keras."""
 
 from __future__ import annotations
 
@@ -24,56 +24,56 @@ CHOICES: dict[str, Any] = {
     "loss": LossName,
     "pooling": Pooling,
 }
-"""The values of each field of `Recipe` that is a choice."""
+"""Allowed values, as a Literal type, of each `Recipe` field that is a choice."""
 
 TRAINED_PICTURE_SIZE = 160
-"""Side length in pixels for training all layers; smaller than the backbone's own, for speed."""
+"""Default side length in pixels when training all layers; small for speed."""
 LEARNING_RATE = 3e-4
-"""Peak learning rate of the default backbone and of base_cnn; see docs/recipe.md."""
+"""Default peak learning rate for the default backbone and base_cnn; see docs/recipe.md."""
 OTHER_LEARNING_RATE = 1e-4
-"""Peak learning rate of every other pretrained backbone."""
+"""Default peak learning rate for every other backbone."""
 HEAD_SIZE = 256
-"""Default number of dimensions of a head that is trained alone."""
+"""Default embedding size when only a head is trained."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a training; the defaults suit a pretrained backbone and a few thousand pictures.
+    """Training settings, with defaults for a pretrained backbone and a few thousand pictures.
 
     Attributes
     ----------
     backbone, weights, embedding_size, pooling
         See `siamese.models.embedding_model.embedding_model`.
     picture_size : int, optional
-        Side length in pixels. By default `TRAINED_PICTURE_SIZE`, or `DEFAULT_PICTURE_SIZE` if
+        Side length in pixels. The default is `TRAINED_PICTURE_SIZE`, or `DEFAULT_PICTURE_SIZE` if
         only a head is trained.
     layers : {"all", "head"}
-        Which layers to train: all, or a projection alone on features that are computed once, which
-        takes seconds; see `siamese.training.linear_head`.
+        Train all layers, or only a projection head on precomputed features, which takes seconds;
+        see `siamese.training.linear_head`.
     sampling, batch_size, pictures_per_item, batches, memory
         See `siamese.training.pair_generator.PairGenerator`.
     loss : str, optional
-        A key of `siamese.training.objective.LOSSES`. By default multi-similarity; with
-        random-pairs always the contrastive loss of pairs.
+        A key of `siamese.training.objective.LOSSES`, by default multi-similarity. Random pairs
+        always use the contrastive loss.
     margin : float, optional
-        Margin of the loss. By default the loss's own.
+        Margin of the loss. By default, the loss chooses it.
     epochs : int
-        Number of epochs. Each shows every picture once, or as many pictures if batches are
-        label-balanced.
+        Number of epochs. Each shows every picture once; if batches are label-balanced, each shows
+        the same number of pictures, some repeatedly.
     budget : float, optional
-        Seconds that the training may take, including opening and measuring. The learning rate
-        reaches zero at the end of the budget or of the epochs, whichever comes first.
+        Maximum training time in seconds, including opening pictures and measuring retrieval. The
+        learning rate falls to zero at the end of the budget or the last epoch, whichever is first.
     patience : int, optional
         Stop after this many epochs without improvement.
     learning_rate : float, optional
-        Peak learning rate. By default `LEARNING_RATE`, or `OTHER_LEARNING_RATE` for another
-        pretrained backbone.
+        Peak learning rate. The default is `LEARNING_RATE` for the default backbone and base_cnn,
+        and `OTHER_LEARNING_RATE` for others.
     augmented : bool
-        Show each picture in a new random view each time.
+        Whether to show a new random view of a picture each time.
     flip : bool
-        Mirror half of the views, if left and right do not matter.
+        Whether to mirror half of the views; suits items whose mirror image is equivalent.
     held_out : float
-        Share of the items to hold out from training and measure retrieval on after each epoch.
+        Fraction of the items to hold out, for measuring retrieval after each epoch.
     seed : int
         Determines the held-out items, the initial weights, the batches and the random views.
 
@@ -109,21 +109,21 @@ class Recipe:
 
     @property
     def effective_picture_size(self) -> int:
-        """The picture size, or its default for the layers that are trained."""
+        """`picture_size`, or if that is None, the default for `layers`."""
         if self.picture_size is not None:
             return self.picture_size
         return DEFAULT_PICTURE_SIZE if self.layers == "head" else TRAINED_PICTURE_SIZE
 
     @property
     def peak_learning_rate(self) -> float:
-        """The learning rate, or its default for the backbone."""
+        """`learning_rate`, or if that is None, the default for `backbone`."""
         if self.learning_rate is not None:
             return self.learning_rate
         fast = self.backbone in (DEFAULT_BACKBONE, "base_cnn")
         return LEARNING_RATE if fast else OTHER_LEARNING_RATE
 
     def problems(self) -> list[str]:
-        """Return the settings that do not fit together, one line each."""
+        """Return an error message for each conflict between settings."""
         problems = []
         if self.sampling == "random-pairs" and self.loss not in (None, "contrastive"):
             problems.append(f"--loss {self.loss} needs batch-pairs; random-pairs take contrastive")
@@ -135,7 +135,7 @@ class Recipe:
         return problems
 
     def _flags_of_all_layers(self) -> list[str]:
-        """Return the flags that differ from their default and have no effect on a head."""
+        """Return the non-default flags that have no effect when only a head is trained."""
         names = [
             *("sampling", "batch_size", "pictures_per_item", "batches", "memory", "loss"),
             *("margin", "epochs", "budget", "patience", "learning_rate", "flip"),

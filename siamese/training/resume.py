@@ -1,4 +1,4 @@
-"""Record a training run after each epoch, and resume it."""
+"""State of a training run, saved after each epoch so that the run can be resumed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REMOVED_FIELDS: dict[str, Any] = {
     "first_picture_size": None,
     "hard_negatives": False,
 }
-"""Former fields of `Recipe`, and the values at which they changed nothing."""
+"""Former fields of `Recipe`, each with the value that disabled it."""
 
 _STATE, _OPTIMIZER, _LOSS_SCALE = "training_state", "training_optimizer", "training_loss_scale"
 
@@ -38,23 +38,23 @@ class TrainingState:
     Attributes
     ----------
     recipe : dict
-        The fields of the `Recipe` it was started with.
+        Fields of the run's `Recipe`.
     pictures : int
         Number of pictures in the catalogue.
     epoch : int
         Number of finished epochs.
     seconds : float
-        Time taken so far, over all calls.
+        Time taken so far, including before the run was resumed.
     reserve : float
-        Seconds that the end of an epoch takes; see `siamese.training.budget.TimeBudget`.
+        Seconds set aside for the final measurement; see `siamese.training.budget.TimeBudget`.
     finished : bool
-        Whether nothing is left to train.
+        Whether the training is complete.
     best : dict or None
         The best epoch so far: its ``epoch``, ``score`` and checkpoint ``file``.
     history : list of dict
         The metrics of each epoch, as in the CSV log.
     spread : float or None
-        Spread of the embeddings before training; see `TrainingCallback`.
+        Spread of the embeddings before training: 1 minus their mean cosine.
     """
 
     recipe: dict[str, Any]
@@ -69,7 +69,7 @@ class TrainingState:
 
 
 def checkpoint_name(epoch: int, val_loss: float) -> str:
-    """Return the name of the checkpoint of an epoch, counted from 1."""
+    """Return the file name of an epoch's checkpoint; epochs count from 1."""
     return f"weights.{epoch:03d}-{val_loss:.5f}.hdf5"
 
 
@@ -79,18 +79,18 @@ def save_training(
     state: TrainingState,
     optimizer: keras.optimizers.Optimizer | None = None,
 ) -> None:
-    """Save a network together with all that resuming its training needs.
+    """Save a network and everything else needed to resume its training.
 
     Parameters
     ----------
     network : keras.Model
         The network in training.
     path : Path
-        The file to write. It is replaced only when the new one is complete.
+        File to write. An existing file is replaced only when the new one is complete.
     state : TrainingState
         Progress of the run.
     optimizer : keras.optimizers.Optimizer, optional
-        Its variables are saved too.
+        Optimizer whose variables to save.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def save_training(
 
     def add(file: h5py.File) -> None:
         file[_STATE] = json.dumps(asdict(state))
-        # Keras can save an optimizer's variables but does not restore those of a functional model.
+        # For functional models, Keras can save the optimizer's variables but not restore them.
         for name, variable in _named_variables(optimizer):
             file[name] = keras.ops.convert_to_numpy(variable)
 
@@ -113,7 +113,7 @@ def read_training_state(path: Path) -> TrainingState:
     Raises
     ------
     InputError
-        One line: there is nothing to resume, or the file is damaged.
+        If the file does not exist or holds no valid training state.
     """
     if not path.is_file():
         raise InputError(f"{path}: nothing to resume; train without --resume first")
@@ -132,23 +132,23 @@ def restore_optimizer(path: Path, optimizer: keras.optimizers.Optimizer) -> None
     Parameters
     ----------
     path : Path
-        File written by `save_training`. If it holds no optimizer, nothing is restored.
+        File written by `save_training`. If it holds no optimizer, nothing happens.
     optimizer : keras.optimizers.Optimizer
-        Built for the model that it optimizes.
+        Optimizer already built for the model's variables.
     """
     with h5py.File(path, "r") as file:
         if _OPTIMIZER not in file:
             return
         for name, variable in _named_variables(optimizer):
             if name.startswith(_LOSS_SCALE) and name not in file:
-                continue  # the earlier epochs were trained in another precision
+                continue  # the file was saved without loss scaling
             variable.assign(file[name][()])
 
 
 def _named_variables(
     optimizer: keras.optimizers.Optimizer | None,
 ) -> Iterator[tuple[str, keras.Variable]]:
-    """Yield the variables of an optimizer, under the same names with and without loss scaling."""
+    """Yield an optimizer's variables; loss scaling only adds names, it does not change others."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         yield f"{_LOSS_SCALE}/scale", optimizer.dynamic_scale
         yield f"{_LOSS_SCALE}/steps", optimizer.step_counter
@@ -163,7 +163,7 @@ def recorded_recipe(output: Path) -> Recipe:
     Raises
     ------
     InputError
-        If there is nothing to resume, or this version cannot follow the recipe.
+        If there is no run to resume, or its recipe uses settings that this version lacks.
     """
     path = output / TRAINING_STATE
     return _parse_recipe(read_training_state(path).recipe, path)
@@ -177,7 +177,7 @@ def resume_run(
     Raises
     ------
     InputError
-        If there is nothing to resume, or it was trained with other pictures or another recipe.
+        If there is no run to resume, or its recipe or number of pictures differs.
     """
     path = output / TRAINING_STATE
     state = read_training_state(path)
@@ -213,7 +213,7 @@ def require_no_unfinished_run(output: Path) -> None:
 
 
 def _parse_recipe(recorded: dict[str, Any], path: Path) -> Recipe:
-    """Return the recipe that some version of this package recorded."""
+    """Parse a recorded recipe, which may come from an older or newer version of this package."""
     known = {field.name for field in fields(Recipe)}
     removed = [
         f"{name} = {value}"

@@ -1,4 +1,4 @@
-"""Train an embedding model on a catalogue."""
+"""Training of an embedding model on a catalogue."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class Trained:
     model : Path
         Checkpoint of the best epoch.
     best_epoch : int
-        Counted from 1.
+        Number of the best epoch, counted from 1.
     history : list of dict
-        Metrics of each epoch, as in the CSV log; epoch 0 is before training.
+        Metrics of each epoch, as in the CSV log; epoch 0 is the model before training.
     seconds : float
-        Time taken, over all calls.
+        Time taken, including before the run was resumed.
     skipped : list of Skipped
-        Pictures that could not be used.
+        Pictures that could not be read.
     """
 
     model: Path
@@ -83,24 +83,24 @@ def train(
     Parameters
     ----------
     catalogue : Catalogue
-        Items to learn from.
+        Items to train on.
     recipe : Recipe
         Settings of the training.
     output : Path
         Folder for ``final_model.hdf5`` (the best epoch), ``weights.{epoch}-{val_loss}.hdf5`` (each
-        epoch that was the best so far), ``final_model.calibration.json`` (see
+        epoch better than all before it), ``final_model.calibration.json`` (see
         `siamese.evaluation.calibration`), ``training_log.csv`` and ``training_state.hdf5`` (for
         `resume`).
     held_out : Catalogue, optional
-        Items to measure retrieval on. By default a share of `catalogue` is held out.
+        Items to measure retrieval on. By default, a fraction of `catalogue` is held out.
     start : Path, optional
-        Checkpoint whose embedding model to continue training, instead of a new one.
+        Checkpoint of an embedding model to train further; by default a new model is built.
     resume : bool, default False
-        Continue after the last finished epoch of the run in `output`, which must have the same
-        recipe; ends where the uninterrupted run would have ended.
+        Whether to continue the run in `output` after its last finished epoch, as if it had not
+        been interrupted. Its recipe must be the same.
     watch : callable, optional
         Called with a `TrainingProgress` before the first step, about once a second, and after each
-        epoch. Progress is then not printed.
+        epoch. If given, progress is not printed.
 
     Returns
     -------
@@ -109,9 +109,9 @@ def train(
     Raises
     ------
     InputError
-        If there are no pairs to learn from, settings do not fit together, there is nothing to
-        resume or the recipe is another, the folder is not writable, or the loss or the embeddings
-        become infinite or NaN.
+        If the catalogue has no positive or no negative pair, settings conflict, the run cannot be
+        resumed or would overwrite an unfinished one, the folder is not writable, or the loss or
+        the embeddings become infinite or NaN.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def train(
         network = siamese_network(_starting_model(recipe, start))
         state = TrainingState(asdict(recipe), pictures=len(catalogue.pictures))
     model = network.get_layer(EMBEDDING_MODEL)
-    recipe = replace(recipe, picture_size=model.input_shape[1])  # a checkpoint has its own
+    recipe = replace(recipe, picture_size=model.input_shape[1])  # a checkpoint's wins
 
     if held_out is None and recipe.held_out > 0:
         catalogue, held_out = hold_out_items(catalogue, recipe)
@@ -174,12 +174,12 @@ def train(
 
 
 def _starting_model(recipe: Recipe, start: Path | None) -> keras.Model:
-    """Return the embedding model of a checkpoint, or a new one.
+    """Return the embedding model of the checkpoint `start`, or a new one if that is None.
 
     Raises
     ------
     InputError
-        If a head is to be trained and the checkpoint has none.
+        If only a head is to be trained, but the checkpoint has none.
     """
     if start is None:
         head_size = HEAD_SIZE if recipe.layers == "head" else None
@@ -210,16 +210,16 @@ def _training_generator(catalogue: Catalogue, recipe: Recipe) -> PairGenerator:
 
 
 def _fit(callback: TrainingCallback, loss: keras.losses.Loss, resume_from: Path | None) -> None:
-    """Train all layers from the epoch of the callback's state to the last.
+    """Train all layers, from the epoch in the callback's state to the last.
 
     Parameters
     ----------
     callback : TrainingCallback
-        Knows the network, the pictures, the state and the recipe.
+        Callback that holds the network, the generators, the state and the recipe.
     loss : keras.losses.Loss
-        Loss of the recipe.
+        Loss to minimise.
     resume_from : Path or None
-        Training state with the variables of the optimizer.
+        Training state from which to restore the optimizer; None for a new run.
     """
     generator, state, recipe = callback.generator, callback.state, callback.recipe
     model = callback.network
@@ -233,13 +233,13 @@ def _fit(callback: TrainingCallback, loss: keras.losses.Loss, resume_from: Path 
     optimizer = keras.optimizers.Adam(schedule)
     if choose_training_precision() == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    optimizer.build(fitted.trainable_variables)  # now, so that the step is traced only once
+    optimizer.build(fitted.trainable_variables)  # so that the step is traced only once
     if resume_from is not None:
         restore_optimizer(resume_from, optimizer)
         if generator.draws_by_embeddings:
             callback.update_embeddings()
     generator.epoch = state.epoch
-    # jit_compile stays "auto": XLA on a GPU only, since on a CPU it would compile for minutes.
+    # Keep jit_compile="auto": it uses XLA only on a GPU; on a CPU, compiling would take minutes.
     fitted.compile(optimizer, loss, auto_scale_loss=False)
     fitted.fit(
         generator,
@@ -253,7 +253,7 @@ def _fit(callback: TrainingCallback, loss: keras.losses.Loss, resume_from: Path 
 
 
 def _warn_if_not_improved(state: TrainingState) -> None:
-    """Warn if no epoch was better than the start on held-out items."""
+    """Warn if no epoch beat the starting model on the held-out items."""
     assert state.best is not None
     before, best = state.history[0].get("val_map@r"), state.best["score"]
     if before is not None and best <= before:

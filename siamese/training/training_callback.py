@@ -1,4 +1,4 @@
-"""Measure and save a model after each epoch, report progress, and end the training."""
+"""Keras callback that measures and saves the model, reports progress and stops training."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from siamese.utils.artefacts import TRAINING_STATE
 from siamese.utils.progress import progress_bar
 
 NOTIFY_SECONDS = 1.0
-"""Time between two calls of a watcher within an epoch."""
+"""Minimum seconds between two calls of a watcher within an epoch."""
 PROBE_PICTURES = 256
-"""Training pictures on which a collapse is detected if no items are held out."""
+"""Maximum number of training pictures used to detect a collapse if no items are held out."""
 COLLAPSED = 0.02
-"""Spread of the embeddings, relative to that before training, that counts as a collapse."""
+"""Embeddings have collapsed if their spread falls below this fraction of the initial spread."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class TrainingProgress:
     Attributes
     ----------
     losses : list of float
-        Loss of each step of this call, the newest last.
+        Loss of each step since the run was started or resumed, newest last.
     steps_per_epoch : int
-        Steps per epoch.
+        Number of steps per epoch.
     epochs : int
-        Epochs of the whole training.
+        Number of epochs in the whole training.
     history : list of dict
-        Metrics of each finished epoch, as in the CSV log; epoch 0 is before training.
+        Metrics of each finished epoch, as in the CSV log; epoch 0 is the model before training.
     """
 
     losses: list[float]
@@ -59,35 +59,35 @@ class TrainingProgress:
 
 
 class TrainingCallback(keras.callbacks.Callback):
-    """Report each step; after each epoch measure retrieval, save the best model and the state.
+    """Callback that reports progress, and measures and saves the model after each epoch.
 
     Parameters
     ----------
     network : keras.Model
-        The siamese network, which is what checkpoints hold.
+        Siamese network to save in checkpoints.
     generator : PairGenerator
-        Training pictures.
+        Generator of the training pictures.
     validation : PairGenerator or None
-        Held-out pictures to measure retrieval on.
+        Generator of the held-out pictures, on which retrieval is measured.
     state : TrainingState
-        Updated and saved after each epoch.
+        Progress of the run, updated and saved after each epoch.
     output : Path
         Folder of the run.
     recipe : Recipe
-        Its epochs, budget and patience end the training.
+        Settings of the run; its epochs and patience decide when training stops.
     budget : TimeBudget
-        Time taken and allowed.
+        Time budget; training stops when it is used up.
     view : RandomView, optional
-        Augmentation, told of each new epoch.
+        Augmentation layer, reset at the start of each epoch.
     watch : callable, optional
         See `siamese.training.train.train`.
 
     Attributes
     ----------
     embed : callable
-        Computes the embeddings that retrieval is measured on; `embed_pictures` by default.
+        Function that embeds a generator's pictures; `embed_pictures` by default.
     schedule : WarmUpThenCosine or None
-        Learning rate, told how much of the budget is used.
+        Learning rate schedule, whose `budget_used` is updated after each step.
     """
 
     def __init__(
@@ -121,10 +121,10 @@ class TrainingCallback(keras.callbacks.Callback):
         self._spread = 0.0
 
     def measure_start(self, model: keras.Model) -> None:
-        """Measure the embedding model that training starts from, as epoch 0."""
+        """Measure the embedding model before training, and record it as epoch 0."""
         began = self.budget.seconds
         self._record({"epoch": 0, **self._measure(model)})
-        # At the end the model is measured once more, and calibrated.
+        # Measuring after the last epoch and calibrating will each take about as long.
         self.budget.reserve = self.state.reserve = 2 * (self.budget.seconds - began)
         self.state.spread = self._spread
 
@@ -143,7 +143,7 @@ class TrainingCallback(keras.callbacks.Callback):
                 f"the loss is not finite in epoch {self.state.epoch + 1}; start again with a "
                 "lower --learning-rate and another --output"
             )
-        # Keras reports the mean over the epoch so far.
+        # Keras reports the mean loss of the epoch so far; compute this step's loss from it.
         self._losses.append((batch + 1) * mean_loss - batch * self._mean_loss)
         self._mean_loss = mean_loss
         self._stop_if_over_budget()
@@ -167,13 +167,13 @@ class TrainingCallback(keras.callbacks.Callback):
         epoch : int
             Counted from 1.
         losses : dict
-            Its ``loss`` and, if it was computed, ``val_loss``.
+            The epoch's ``loss`` and, if available, ``val_loss``.
         """
         state = self.state
         figures = self._measure(self.network.get_layer(EMBEDDING_MODEL)) | losses
         self._record({"epoch": epoch, **figures})
         self._warn_if_collapsed(epoch)
-        # Without held-out items, the lowest loss is the best.
+        # Without held-out items, the epoch with the lowest loss is the best.
         score = figures.get("val_map@r", -figures["loss"])
         if state.best is None or score > state.best["score"]:
             name = checkpoint_name(epoch, figures.get("val_loss", figures["loss"]))
@@ -195,17 +195,17 @@ class TrainingCallback(keras.callbacks.Callback):
         self.notify()
 
     def update_embeddings(self) -> None:
-        """Have the generator draw by the network's current embeddings."""
+        """Pass the network's current embeddings to the generator, for drawing hard items."""
         model = self.network.get_layer(EMBEDDING_MODEL)
         self.generator.set_embeddings(self.embed(model, self.generator, None))
 
     def close(self) -> None:
-        """Remove the progress bar."""
+        """Close the progress bar."""
         if self._bar is not None:
             self._bar.close()
 
     def notify(self) -> None:
-        """Call the watcher with the progress so far."""
+        """Call the watcher, if any, with the progress so far."""
         if self.watch is not None:
             steps, epochs = len(self.generator), self.recipe.epochs
             self.watch(
@@ -220,7 +220,7 @@ class TrainingCallback(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _measure(self, model: keras.Model) -> dict[str, float]:
-        """Return retrieval on held-out pictures, if any; note the spread of the embeddings."""
+        """Return retrieval metrics on held-out pictures, if any, and update `_spread`."""
         generator, count = self.validation, None
         if generator is None:
             generator = self.generator
@@ -231,7 +231,7 @@ class TrainingCallback(keras.callbacks.Callback):
                 "the embeddings are not finite; start again with a lower --learning-rate and "
                 "another --output"
             )
-        # 1 minus the mean cosine of two vectors of length 1.
+        # For unit vectors, the squared norm of their mean is the mean cosine over all pairs.
         self._spread = 1 - float(np.square(vectors.mean(axis=0, dtype=np.float64)).sum())
         if self.validation is None:
             return {}
@@ -239,7 +239,7 @@ class TrainingCallback(keras.callbacks.Callback):
         return {f"val_{name}": figures[name] for name in ("recall@1", "map@r")}
 
     def _warn_if_collapsed(self, epoch: int) -> None:
-        """Warn if all embeddings are alike: they find nothing, however low the loss is."""
+        """Warn if the embeddings are nearly equal, and so useless even if the loss is low."""
         if self.state.spread is None:
             self.state.spread = self._spread
         if self._spread < COLLAPSED * self.state.spread:
@@ -251,7 +251,7 @@ class TrainingCallback(keras.callbacks.Callback):
             )
 
     def _record(self, figures: dict[str, float]) -> None:
-        """Add an epoch to the history, write the log, and print it unless there is a watcher."""
+        """Add an epoch to the history and the log, and print its metrics if there is no watcher."""
         self.state.history.append(figures)
         write_training_log(self.output, self.state.history)
         text = "  ".join(

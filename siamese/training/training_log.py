@@ -1,4 +1,4 @@
-"""Write the metrics of each epoch as CSV."""
+"""CSV log of each epoch's metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write_training_log(output: Path, history: Sequence[Mapping[str, float]]) -> 
     output : Path
         Folder of the training run.
     history : sequence of mappings
-        Metrics by name. The columns are those of all epochs, in the order in which they appear.
+        Metrics of each epoch, by name. The columns are all names, in order of first appearance.
     """
     names = list(dict.fromkeys(name for row in history for name in row))
     with atomic_path(output / TRAINING_LOG) as temporary, temporary.open("w") as file:

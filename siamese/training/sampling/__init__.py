@@ -1,7 +1,7 @@
-"""Draw which pictures meet: random pairs, or batches of several pictures of several items.
+"""Samplers of training pictures: random pairs, or batches of several pictures per item.
 
-Only row numbers are drawn here; no file is opened. Every draw depends on (seed, epoch, vectors)
-alone, so that a resumed training sees what an uninterrupted one would have seen.
+Samplers draw row numbers and open no files. A draw depends only on the seed, the epoch and the
+embeddings, so a resumed run draws the same rows as an uninterrupted one.
 """
 
 from __future__ import annotations

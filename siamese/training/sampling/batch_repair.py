@@ -1,7 +1,7 @@
-"""Swap rows between batches that hold only one kind of pairs.
+"""Repair of batches that lack positive or negative pairs, by swapping rows with other batches.
 
-Such batches are rare, unless items are very unequal (one has 500 pictures, three have 2) or
-nearly every item has the same label.
+Such batches are rare, unless item sizes are very unequal (one item with 500 pictures, three with
+2) or nearly all items have the same label.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import numpy as np
 from siamese.training.sampling.item_index import ItemIndex
 
 PROBES = 16
-"""Pairs of a batch to check for a negative one before all pairs are checked."""
+"""Number of pairs per batch to check for a negative pair before checking all of them."""
 MAX_CHOICES = 8
-"""Offers of a batch to try, and as many sets of rows to give back for each."""
+"""Maximum number of offers to try per giver, and of sets of rows to return per offer."""
 MAX_ROUNDS = 8
-"""Times that all batches are asked again after all have refused."""
+"""Number of times to try all givers again after none was able to help."""
 
 
 def repair_batches(batches: np.ndarray, items: ItemIndex) -> np.ndarray:
-    """Swap rows between batches until each holds a positive and a negative pair, if possible.
+    """Swap rows between batches so that each has a positive and a negative pair, where possible.
 
-    A batch without a positive pair receives one row or two that make a positive pair; a batch
-    without a negative pair receives a row that makes a negative pair. It gives as many rows back,
-    and neither batch may lose a kind of pair. Other batches stay unchanged.
+    A batch without a negative pair receives one row from another batch (the giver), and a batch
+    without a positive pair one or two. It returns the same number of rows. No swap may remove
+    the last positive or negative pair of either batch.
 
     Parameters
     ----------
@@ -37,19 +37,19 @@ def repair_batches(batches: np.ndarray, items: ItemIndex) -> np.ndarray:
     Returns
     -------
     int ndarray of shape (steps, batch_size)
-        The same rows.
+        The same rows, rearranged.
     """
     batches = batches.copy()
     for has_kind, find_offers in ((_has_negative, _strangers), (_has_positive, _siblings)):
         has = has_kind(batches, items)
-        # Batches that lack the kind themselves come last: two of them may help each other.
+        # Batches that also lack this kind of pair come last; two of them may fix each other.
         order = np.argsort(~has, kind="stable").tolist()
         givers, rounds = deque(order), MAX_ROUNDS
         for batch in np.flatnonzero(~has).tolist():
             if not givers and rounds:
                 givers, rounds = deque(order), rounds - 1
-            # A giver that fails is not tried for the next batch either: it nearly always has
-            # nothing to give, and trying all givers for each batch would take very long.
+            # Drop a giver that cannot help, also for the batches that follow: it rarely could help
+            # them, and trying all givers for each batch would take very long.
             while givers and not has_kind(batches[[batch]], items)[0]:
                 giver = givers.popleft()
                 offers = find_offers(batches[giver], batches[batch], items)
@@ -61,23 +61,23 @@ def repair_batches(batches: np.ndarray, items: ItemIndex) -> np.ndarray:
 def _swap(
     batches: np.ndarray, giver: int, receiver: int, offers: list[list[int]], items: ItemIndex
 ) -> bool:
-    """Make the first swap, in place, that takes no kind of pair away and gives the receiver one.
+    """Make, in place, the first swap that adds a kind of pair to the receiver and removes none.
 
     Parameters
     ----------
     batches : int ndarray of shape (steps, batch_size)
         Rows.
     giver, receiver : int
-        Two batches.
+        Indices of two batches.
     offers : list of lists of int
-        Columns of the giver.
+        Sets of the giver's columns to try to move to the receiver.
     items : ItemIndex
         Items and labels of the rows.
 
     Returns
     -------
     bool
-        Whether there was such a swap.
+        Whether a swap was made.
     """
     before = batches[[giver, receiver]]
     kinds_before = _pair_kinds(before, items)
@@ -93,7 +93,7 @@ def _swap(
 
 
 def _strangers(giver: np.ndarray, receiver: np.ndarray, items: ItemIndex) -> list[list[int]]:
-    """Return columns of the giver with a negative in the receiver, one per item."""
+    """Return one giver column for each item that has a negative in the receiver."""
     giver_items, columns = np.unique(items.item_of_row[giver], return_index=True)
     receiver_items = np.unique(items.item_of_row[receiver])
     has_negative = items.rule.negative_matrix(giver_items, receiver_items).any(axis=1)
@@ -101,7 +101,7 @@ def _strangers(giver: np.ndarray, receiver: np.ndarray, items: ItemIndex) -> lis
 
 
 def _siblings(giver: np.ndarray, receiver: np.ndarray, items: ItemIndex) -> list[list[int]]:
-    """Return columns of the giver with a sibling in the receiver, then pairs of siblings."""
+    """Return giver columns whose item is in the receiver, then pairs of columns of one item."""
     has_sibling = np.isin(items.item_of_row[giver], items.item_of_row[receiver])
     single = np.flatnonzero(has_sibling & ~np.isin(giver, receiver))
     rows, columns = np.unique(giver, return_index=True)
@@ -114,7 +114,7 @@ def _siblings(giver: np.ndarray, receiver: np.ndarray, items: ItemIndex) -> list
 
 
 def _expendable(batch: np.ndarray, count: int, items: ItemIndex) -> list[list[int]]:
-    """Return sets of columns to give back, of the most frequent items first."""
+    """Return sets of `count` columns to give back, those of the most frequent items first."""
     _, inverse, counts = np.unique(
         items.item_of_row[batch], return_inverse=True, return_counts=True
     )
@@ -124,12 +124,12 @@ def _expendable(batch: np.ndarray, count: int, items: ItemIndex) -> list[list[in
 
 
 def _pair_kinds(batches: np.ndarray, items: ItemIndex) -> np.ndarray:
-    """Return whether each batch has a positive, and a negative pair: bool (steps, 2)."""
+    """Return bool (steps, 2): whether each batch has a positive pair, and a negative pair."""
     return np.stack([_has_positive(batches, items), _has_negative(batches, items)], axis=1)
 
 
 def _has_positive(batches: np.ndarray, items: ItemIndex) -> np.ndarray:
-    """Return whether each batch has two rows of one item: bool (steps,)."""
+    """Return bool (steps,): whether each batch has two different rows of the same item."""
     order = np.lexsort((batches, items.item_of_row[batches]))
     rows = np.take_along_axis(batches, order, axis=1)
     same_item = np.diff(items.item_of_row[rows], axis=1) == 0
@@ -137,7 +137,7 @@ def _has_positive(batches: np.ndarray, items: ItemIndex) -> np.ndarray:
 
 
 def _has_negative(batches: np.ndarray, items: ItemIndex) -> np.ndarray:
-    """Return whether each batch has two rows that make a negative pair: bool (steps,)."""
+    """Return bool (steps,): whether each batch has two rows that form a negative pair."""
     steps, size = batches.shape
     columns = np.linspace(0, size - 1, min(size, PROBES)).astype(int)
     batch_items = items.item_of_row[batches]

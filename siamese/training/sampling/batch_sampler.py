@@ -1,4 +1,4 @@
-"""Draw batches of several pictures of several items, for losses over all pairs of a batch."""
+"""Sampler of batches with several pictures per item, for losses over all pairs in a batch."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from siamese.training.sampling.label_balanced import draw_balanced_batches
 
 
 class BatchSampler:
-    """Batches of about P items × K pictures.
+    """Sampler of batches with about K pictures of each of P items.
 
-    There are three ways to fill them:
+    There are three ways to fill batches:
 
-    - ``"uniform"``: an epoch shows every picture once. Each item's pictures are shuffled and split
-      into groups of about K, and the groups are shuffled and joined. The last batch is filled up
-      from another such shuffle, so that all batches are of one size.
-    - ``"hard-items"``: the same groups, but those of neighbouring items next to each other (see
-      `siamese.training.sampling.hard_items`). Without vectors it is uniform.
-    - ``"label-balanced"``: as many batches, in which each label appears about equally often (see
-      `siamese.training.sampling.label_balanced`). Pictures with rare labels appear more than once
-      per epoch, others not in every epoch.
+    - ``"uniform"``: each epoch shows every picture once. Each item's pictures are shuffled and
+      split into groups of about K; the groups are shuffled and concatenated. The last batch is
+      filled up from a second shuffle, so that all batches have the same size.
+    - ``"hard-items"``: the same groups, but ordered so that similar items are adjacent (see
+      `siamese.training.sampling.hard_items`). Without vectors, the same as uniform.
+    - ``"label-balanced"``: as many batches, but each label appears about equally often (see
+      `siamese.training.sampling.label_balanced`). Pictures with rare labels may appear several
+      times per epoch, and others may not appear in every epoch.
 
-    Pictures are then swapped between batches if a batch has no positive or no negative pair (see
+    If a batch has no positive or no negative pair, pictures are then swapped between batches (see
     `siamese.training.sampling.batch_repair`).
 
     Parameters
@@ -37,9 +37,9 @@ class BatchSampler:
     labels : sequence of iterables of hashable, length n
         Labels of each row's item.
     batch_size : int
-        Rows per batch, P · K; at most n.
+        Number of rows per batch, P · K; capped at n.
     pictures_per_item : int
-        K; at most half a batch, so that two items meet.
+        K; capped at half the batch size, so that a batch has several items.
     seed : int
         Determines every draw, together with the epoch and the vectors.
     batches : {"uniform", "label-balanced", "hard-items"}
@@ -48,7 +48,7 @@ class BatchSampler:
     Attributes
     ----------
     steps : int
-        Batches per epoch.
+        Number of batches per epoch.
 
     Raises
     ------
@@ -81,7 +81,7 @@ class BatchSampler:
         epoch : int
             Counted from 0.
         vectors : float32 ndarray of shape (n, d), optional
-            Current embeddings of the rows, for hard-items.
+            Current embeddings of the rows, used only by hard-items.
 
         Returns
         -------
@@ -111,7 +111,7 @@ class BatchSampler:
         """Split the shuffled rows of each item into groups of about K."""
         groups = []
         for rows in self.items.item_rows:
-            # The sizes differ by one at most, so no picture with a sibling is alone in its group.
+            # At most one group per two pictures, so that no group of a larger item has only one.
             count = max(1, min(round(len(rows) / self.pictures_per_item), len(rows) // 2))
             groups += np.array_split(rng.permutation(rows), count)
         return groups

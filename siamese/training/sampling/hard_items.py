@@ -1,4 +1,4 @@
-"""Order groups so that a batch holds neighbouring items, which are hard to tell apart."""
+"""Hard items: similar items, which are hard to tell apart, placed in the same batch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 from siamese.training.sampling.item_index import ItemIndex
 
 NEIGHBOURHOOD = 8
-"""Size of a neighbourhood: an item and its nearest. A batch holds several neighbourhoods."""
+"""Maximum number of items in a neighbourhood: an item and its nearest negatives."""
 RANDOM_SHARE = 0.25
-"""Share of the groups that stay in random order. Among neighbours alone, the network would learn
-fine differences and forget the coarse ones."""
+"""Fraction of the groups placed at random. With neighbours alone, the network would learn fine
+differences and forget coarse ones."""
 POOL = 16_384
-"""Number of items, drawn at random, to search for neighbours."""
+"""Maximum number of items, drawn at random, among which to search for neighbours."""
 BLOCK = 256
-"""Number of items to find neighbours of at once: 16 MB with a full pool."""
+"""Number of items whose neighbours are found at once; with a full pool this takes 16 MB."""
 
 
 def order_by_neighbours(
@@ -26,37 +26,37 @@ def order_by_neighbours(
     per_batch: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return an order of groups in which those of neighbouring items are next to each other.
+    """Order groups so that those of similar items are next to each other.
 
-    The embedding of an item is the mean of its vectors, scaled to length 1. A neighbourhood is a
-    random item and the negatives of it whose cosine is highest, among the items that still have
-    groups left; each gives one group. (Items that share a label with it make no negative pairs.)
-    Neighbourhoods are joined in random order, with the random groups spread evenly among them.
+    An item's embedding is the L2-normalised mean of its vectors. A neighbourhood takes one group
+    from a random item, and one from each of the most similar items (by cosine) that form negative
+    pairs with it and have groups left. Neighbourhoods are concatenated in random order, and a
+    fraction `RANDOM_SHARE` of the groups, drawn at random, is spread evenly among them.
 
     Parameters
     ----------
     items : ItemIndex
         Items and labels of the rows.
     groups : sequence of g int ndarrays
-        Rows of one item each.
+        Groups to order; the rows in a group belong to the same item.
     vectors : float32 ndarray of shape (n, d)
         Embeddings of the rows.
     per_batch : int
-        Groups per batch.
+        Number of groups per batch.
     rng : numpy.random.Generator
-        Source of randomness.
+        Random number generator.
 
     Returns
     -------
     int ndarray of shape (g,)
-        A permutation.
+        Permutation of the groups.
 
     References
     ----------
     C. Wu et al., "Sampling Matters in Deep Embedding Learning", ICCV 2017.
 
     W. Ge et al., "Deep Metric Learning with Hierarchical Triplet Loss", ECCV 2018: batches of a few
-    random classes with the nearest of each.
+    random classes, each with its nearest classes.
     """
     shuffled = rng.permutation(len(groups))
     random = shuffled[: round(RANDOM_SHARE * len(groups))]
@@ -78,7 +78,7 @@ def _neighbourhoods(
     size: int,
     rng: np.random.Generator,
 ) -> list[list[int]]:
-    """Distribute the waiting groups of each item to neighbourhoods of at most `size`."""
+    """Distribute the groups waiting for each item to neighbourhoods of at most `size` groups."""
     left = np.array([len(groups) for groups in waiting])
     neighbourhoods = []
     while left.any():
@@ -99,7 +99,7 @@ def _neighbourhoods(
 
 
 def _item_vectors(items: ItemIndex, vectors: np.ndarray) -> np.ndarray:
-    """Return the mean vector of each item, scaled to length 1: float32 (c, d)."""
+    """Return the L2-normalised mean vector of each item: float32 (c, d)."""
     means = np.stack([vectors[rows].mean(axis=0) for rows in items.item_rows])
     lengths = np.linalg.norm(means, axis=1, keepdims=True)
     return means / np.maximum(lengths, np.finfo(np.float32).tiny)

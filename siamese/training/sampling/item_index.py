@@ -1,4 +1,4 @@
-"""Index rows by their items."""
+"""Index of rows by item."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from siamese.errors import InputError
 
 
 class ItemIndex:
-    """Items of n rows, numbered in the order in which they first appear.
+    """Index of n rows by item, with items numbered in order of first appearance.
 
     Parameters
     ----------
@@ -23,15 +23,15 @@ class ItemIndex:
     Attributes
     ----------
     ids : list of length c
-        The item ids.
+        Item ids, in order of their numbers.
     item_of_row : int ndarray of shape (n,)
-        Number of each row's item.
+        Item number of each row.
     item_rows : list of c int ndarrays
         Rows of each item.
     rule : LabelRule
-        Label rule over the items.
+        Label rule for the items.
     has_positive, has_negative : bool ndarray of shape (n,)
-        Whether a row can be the anchor of a positive pair, of a negative pair.
+        Whether each row can be the anchor of a positive or negative pair, respectively.
 
     Raises
     ------
@@ -54,7 +54,7 @@ class ItemIndex:
             raise InputError("no negative pair: there is a single item; add other items")
         item_labels = [labels[rows[0]] for rows in self.item_rows]
         self.rule = LabelRule(self.ids, item_labels)
-        # Items with equal labels behave alike, so each set of labels is checked once.
+        # Whether an item has a negative depends only on its labels, so check each set once.
         label_sets = encode(map(frozenset, item_labels))
         _, firsts = np.unique(label_sets, return_index=True)
         negatives = self.rule.draw_negatives(firsts, np.random.default_rng(0))
@@ -66,19 +66,19 @@ class ItemIndex:
         return len(self.ids)
 
     def relations(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Compute the relations of every row to every column.
+        """Compute the relation of each row with each column.
 
         Parameters
         ----------
         rows : int ndarray of shape (n,)
             Rows.
         columns : int ndarray of shape (m,)
-            Rows to relate them to.
+            Rows to pair them with.
 
         Returns
         -------
         int8 ndarray of shape (n, m)
-            See `siamese.data.label_rule.pairwise_relations`; a row and itself are excluded.
+            See `siamese.data.label_rule.pairwise_relations`; 0 for a row with itself.
         """
         related = self.rule.relations(self.item_of_row[rows], self.item_of_row[columns])
         related[rows[:, None] == columns] = EXCLUDED

@@ -1,4 +1,4 @@
-"""Draw batches in which each label appears about equally often."""
+"""Label-balanced batches, in which each label appears about equally often."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from siamese.training.sampling.item_index import ItemIndex
 def draw_balanced_batches(
     items: ItemIndex, steps: int, batch_size: int, pictures_per_item: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Fill batches with groups of an item's pictures, the least shown label first.
+    """Draw batches by repeatedly adding pictures of an item that has the least-shown label.
 
-    A label counts as shown once for each picture of an item that has it; items without labels
-    count as if they had one more label. The items of a label take turns, and so do the pictures of
-    an item. No picture appears twice in a batch: a label with too few pictures for an equal share
-    appears with all of them in every batch.
+    Each drawn picture counts once for each label of its item; all items without labels count as
+    having one extra label. The items of a label take turns, and so do an item's pictures. No
+    picture appears twice in a batch, so a label with too few pictures for an equal share has all
+    its pictures in every batch.
 
     Parameters
     ----------
@@ -26,11 +26,11 @@ def draw_balanced_batches(
     steps : int
         Number of batches.
     batch_size : int
-        Rows per batch.
+        Number of rows per batch.
     pictures_per_item : int
-        Rows per group.
+        Maximum number of rows to add from an item at a time.
     rng : numpy.random.Generator
-        Source of randomness.
+        Random number generator.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def draw_balanced_batches(
     next_row = [0] * len(item_rows)
     next_item = [0] * len(label_items)
     shown = [0] * len(label_items)
-    # Labels by how often they were shown; ties are broken at random.
+    # Priority queue of labels, least shown first; ties are broken at random.
     queue = [(0, tie, label) for tie, label in enumerate(rng.permutation(len(label_items)))]
     batches = np.empty((steps, batch_size), int)
     for batch in batches:
@@ -51,7 +51,7 @@ def draw_balanced_batches(
         filled = 0
         while filled < batch_size:
             count, tie, label = heapq.heappop(queue)
-            if count < shown[label]:  # shown since then, by items that have several labels
+            if count < shown[label]:  # outdated: also shown by items with several labels
                 heapq.heappush(queue, (shown[label], tie, label))
                 continue
             for _ in label_items[label]:
@@ -80,12 +80,12 @@ def draw_balanced_batches(
 def _shuffle_by_label(
     items: ItemIndex, rng: np.random.Generator
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Return the labels of each item, and the items of each label in random order."""
+    """Return the labels of each item, and the items of each label, shuffled."""
     labels, ends, count = items.rule.label_codes()
     item_labels = [codes.tolist() or [count] for codes in np.split(labels, ends[:-1])]
     label_items: list[list[int]] = [[] for _ in range(count + 1)]
     for item in rng.permutation(len(items)).tolist():
         for label in item_labels[item]:
             label_items[label].append(item)
-    # If every item has a label, the last list is empty.
+    # The last list holds the items without labels; drop it if it is empty.
     return item_labels, [members for members in label_items if members]

@@ -1,4 +1,4 @@
-"""Draw random pairs, for the two-input siamese network."""
+"""Sampler of random pairs, for the two-input siamese network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from siamese.training.sampling.item_index import ItemIndex
 
 
 class Pairs(NamedTuple):
-    """Pairs of rows; y is 1 for two pictures of one item, 0 for items that share no label."""
+    """Pairs of row numbers; `y` is 1 for a positive pair and 0 for a negative pair."""
 
     anchors: np.ndarray
     others: np.ndarray
@@ -19,11 +19,11 @@ class Pairs(NamedTuple):
 
 
 class PairSampler:
-    """Independent random pairs, half of them positive, half negative.
+    """Sampler of independent random pairs, half of them positive and half negative.
 
-    In an epoch every row is the anchor of one pair, positive or negative. A row that cannot be an
-    anchor of that kind, because it has no sibling or shares a label with every other item, is
-    replaced by a random one that can. A negative is a random picture of a random item.
+    In each epoch, every row is the anchor of one pair. If it cannot anchor a pair of the required
+    kind, because its item has only one picture or no negatives, a random row that can replaces it.
+    A negative is a random picture of a random item among the anchor's negatives.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class PairSampler:
         self._position[self._rows_by_item] = np.arange(len(items))
 
     def draw(self, epoch: int) -> Pairs:
-        """Return the pairs of an epoch, as many as there are rows."""
+        """Draw the pairs of an epoch, one per row."""
         rng = np.random.default_rng([self.seed, epoch])
         anchors = rng.permutation(len(self._position))
         positive = np.arange(len(anchors)) % 2 == 1
