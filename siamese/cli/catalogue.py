@@ -35,8 +35,8 @@ output_option = click.option(
 def check(labeled_data: Path, image_dir: Folder | None, as_json: bool) -> None:
     """List all problems in a catalogue.
 
-    Checks the structure of the JSON file, the filenames and the pictures. Errors must be corrected
-    (exit code 2); warnings may be intentional.
+    Checks the structure of the JSON file, the filenames and the pictures. Exits with code 2 if
+    there are errors, which must be corrected; warnings may be intentional.
     """
     from siamese.data.check import check_catalogue
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def model_context(*, load_keras: bool = False) -> Iterator[None]:
     """Prepare to run a model, and redirect output to standard error within a `with` block.
 
-    Whatever is printed, such as the name of the GPU, then cannot mix with the results on standard
-    output. Unless `load_keras` is true, Keras is only imported here if there may be a GPU.
+    This keeps messages, such as the name of the GPU, apart from the results on standard output.
+    Unless `load_keras` is true, Keras is imported here only if there may be a GPU.
     """
     from siamese.models.devices import describe_device, explain_missing_gpu, has_gpu, may_have_gpu
 
@@ -62,7 +62,7 @@ def load_embedder(
     runtime: RuntimeName = "auto",
     precision: PrecisionName = "auto",
 ) -> Embedder:
-    """Load the model described by the command-line options with these names."""
+    """Load a model; each parameter is the value of the command-line option with its name."""
     from siamese.embedding.embedder import Embedder
 
     settings: dict[str, Any] = {"runtime": runtime, "precision": precision}
@@ -93,7 +93,7 @@ def load_index_embedder(index: Index, index_place: str, **model: Any) -> Embedde
 
 
 def reject_model_flags(**flags: object) -> None:
-    """Raise `InputError` if any of these flags, which --keras-model rules out, is given."""
+    """Raise `InputError` if a flag is not None, because --keras-model already determines it."""
     given = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value is not None]
     if given:
         raise InputError(

@@ -37,7 +37,7 @@ def combine_options(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def make_image_dir_option(text: str) -> Callable[[F], F]:
-    """Return the option --image-dir, a local folder or a URL, with the given help text."""
+    """Return an --image-dir option, for a local folder or a URL, with the given help text."""
     return click.option("--image-dir", type=as_folder, metavar="PATH OR URL", help=text)
 
 

@@ -48,7 +48,7 @@ class EvaluationResult:
         The same metrics, averaged first over each item's queries, then over the items.
     intervals : dict or None
         Confidence intervals ``[low, high]`` of the metrics in ``figures``, ``by_item`` and
-        ``label_recall``, with ``confidence``, ``resamples`` and ``seed``. None for a single item.
+        ``label_recall``, with ``confidence``, ``resamples`` and ``seed``. None with only one item.
     by_label : dict of str to dict
         For each label, the retrieval metrics averaged over its queries, and the numbers of its
         ``queries`` and ``items``.
@@ -58,8 +58,8 @@ class EvaluationResult:
     verification : dict of str to float or int, or None
         See `VerificationResult.as_dict`. None if there are no positive or no negative pairs.
     calibration : Calibration or None
-        Distance beyond which a query's item is judged not to be in the gallery. None for a single
-        item.
+        Distance beyond which a query's item is judged not to be in the gallery. None if there is
+        only one item.
     duplicates : dict
         The ``pairs`` of a query and its duplicate in the gallery, the number of ``queries`` with a
         duplicate, and the number of pairs whose files have the ``same_bytes``.
@@ -207,7 +207,7 @@ def _to_dict(names: Iterable[str], values: Array) -> dict[str, Any]:
 def _find_labels(
     queries: Sequence[Picture], gallery: Sequence[Picture], labelled: Array, rows: Array
 ) -> Array:
-    """Return an array (n_labelled, n_metrics): 1 where one of the k nearest shares a label."""
+    """Return an array (n_labelled, n_metrics): 1 if any of the k nearest shares a query's label."""
     labels = [frozenset(picture.labels) for picture in gallery]
     shares_label = [
         [row >= 0 and not labels[row].isdisjoint(queries[query].labels) for row in rows[query]]

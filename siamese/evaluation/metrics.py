@@ -82,8 +82,8 @@ def retrieval_metrics(
     item_ids : sequence of length n_queries
         Item of each query.
     gallery : array-like of shape (n_gallery, n_dimensions), optional
-        Embeddings to search. By default, the queries themselves, where each query is excluded from
-        its own ranking (leave-one-out).
+        Embeddings to search. By default, the queries themselves, with each query excluded from its
+        own ranking (leave-one-out).
     gallery_item_ids : sequence of length n_gallery, optional
         Item of each gallery row. Required with `gallery`.
     own_rows : int array-like of shape (n_queries,), optional
@@ -95,7 +95,7 @@ def retrieval_metrics(
     dict of str to float or int
         The averages of ``recall@1``, ``recall@5``, ``recall@10``, ``precision@10``, ``map@r``,
         ``map`` and ``ndcg@10``; and the counts ``queries`` (only those with R > 0, over which the
-        metrics are averaged), ``gallery`` (its pictures) and ``items`` (items in the gallery).
+        metrics are averaged), ``gallery`` (gallery pictures) and ``items`` (gallery items).
 
     Raises
     ------

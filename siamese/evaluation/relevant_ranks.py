@@ -27,11 +27,11 @@ Ints: TypeAlias = NDArray[Any]
 BLOCK_ROWS = 2048
 """Number of rows and columns of a matrix product, which takes 16 MB per thread."""
 MAX_COLUMNS = 2**14
-"""Maximum number of columns of a matrix product. Large items mean fewer rows and more columns."""
+"""Maximum number of columns of a matrix product; if items are large, it has more columns."""
 MAX_BLOCK_RELEVANT = 2**22
 """Maximum number of relevant pictures in a block, summed over its queries."""
 MAX_SYMMETRIC_RELEVANT = 2**24
-"""Maximum number of relevant pictures, over all queries, to use symmetry, at 16 bytes for each."""
+"""Maximum total of relevant pictures for which symmetry is used; each of them takes 16 bytes."""
 COSINE_BITS, PLACE_BITS = 32, 16
 
 
@@ -109,7 +109,7 @@ class _Ranking:
         self.own = place[own[self.query_rows]]  # -1 indexes the last entry, which is -1
         self.relevant = self.end - self.begin
         self.relevant -= (self.begin <= self.own) & (self.own < self.end)
-        # First row with the same vector, or -1 if all rows with this vector show the same item.
+        # For each row, the first row with an equal vector, or -1 if all such rows show one item.
         first = gallery.first_equal()
         across_items = np.unique(first[gallery_items != gallery_items[first]])
         twin = np.where(np.isin(first, across_items), first, -1).astype(np.int32)
@@ -169,7 +169,7 @@ class _Ranking:
         return max(1, min(most, MAX_BLOCK_RELEVANT // max(1, int(self.relevant.max()))))
 
     def _make_block(self, start: int, size: int) -> _Block:
-        """Make a block of queries, and compute the cosines to their relevant pictures."""
+        """Create a block of queries, and compute the cosines to their relevant pictures."""
         queries = slice(start, min(start + size, len(self.queries)))
         begin, end, relevant = self.begin[queries], self.end[queries], self.relevant[queries]
         edges = np.flatnonzero(np.diff(end, prepend=-1, append=-1))

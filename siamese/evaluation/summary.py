@@ -52,7 +52,7 @@ def tabulate_weakest_labels(result: EvaluationResult, count: int) -> Table:
 
 
 def describe_evaluation(result: EvaluationResult) -> list[str]:
-    """Describe, one per line, the counts, labels, verification, threshold and duplicates."""
+    """Describe the counts, labels, verification, threshold and duplicates, in one line each."""
     figures = result.figures
     lines = [
         f"{figures['queries']:,} queries among {figures['gallery']:,} pictures of "

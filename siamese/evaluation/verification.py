@@ -1,4 +1,4 @@
-"""Verification: measuring how well distances separate pairs of the same item from other pairs."""
+"""Verification metrics, which measure how well distances separate positive from negative pairs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLOCKS = 8
 
 @dataclass(frozen=True, eq=False)
 class VerificationResult:
-    """Metrics of how well distances separate positive from negative pairs."""
+    """Verification metrics of a set of positive and negative pairs."""
 
     distances: np.ndarray  # (n_pairs,)
     y: np.ndarray  # (n_pairs,): 1 for a positive pair, 0 for a negative pair
@@ -42,7 +42,7 @@ class VerificationResult:
         return float(1 - self.true_positive_rate[allowed].max())
 
     def as_dict(self) -> dict[str, float | int]:
-        """Return the metrics and the numbers of pairs, for JSON."""
+        """Return the metrics and the numbers of pairs as a dict that can be written as JSON."""
         return {
             "auc": self.auc,
             "equal_error_rate": self.equal_error_rate,

@@ -16,9 +16,9 @@ class ContrastiveLoss(keras.losses.Loss):
 
         L(y, d) = y · ½ d² + (1 − y) · ½ max(0, a − d)²
 
-    where y is a pair's label and d its Euclidean distance; ``loss(y, d)`` takes both as (n,) or
-    (n, 1). Positive pairs (y = 1) are pulled together. Negative pairs (y = 0) are pushed apart
-    until their distance is the margin a. The paper swaps the labels: Y = 1 is a negative pair.
+    where y is a pair's label and d its Euclidean distance; ``loss(y, d)`` takes arrays of shape
+    (n,) or (n, 1). Positive pairs (y = 1) are pulled together. Negative pairs (y = 0) are pushed
+    apart until their distance is the margin a. The paper uses Y = 1 for negative pairs instead.
 
     Parameters
     ----------

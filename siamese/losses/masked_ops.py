@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 EPSILON = 1e-6
-"""Squared distances up to this are set to 0: equal vectors differ by about this after rounding."""
+"""Squared distances up to this are set to 0, because rounding errors can be this large."""
 
 LARGE = 1e9
 """Stand-in for ∞, because ∞ − ∞ is NaN; exp(−LARGE) and its gradient are 0."""
@@ -20,13 +20,13 @@ def anchor_similarities(relations: Any, embeddings: Any) -> Any:
 
 
 def squared_distances(similarity: Any) -> Any:
-    """Compute squared distances 2 − 2 S; those up to `EPSILON` become 0 and have no gradient."""
+    """Compute squared distances, 2 − 2 · similarity; set those up to `EPSILON` to a constant 0."""
     squared = 2.0 - 2.0 * similarity
     return ops.where(squared > EPSILON, squared, 0.0)
 
 
 def distances(similarity: Any) -> Any:
-    """Compute distances √(2 − 2 S); distances of 0 have no gradient."""
+    """Compute distances, √(2 − 2 · similarity); where a distance is 0, its gradient is 0 too."""
     # √x has an infinite slope at 0, but `where` blocks the gradient of the values it replaced.
     return ops.sqrt(squared_distances(similarity))
 

@@ -18,20 +18,20 @@ class MultiSimilarityLoss(keras.losses.Loss):
 
         Lᵢ = 1/α · log(1 + Σ_{j ∈ Pᵢ} exp(−α (Sᵢⱼ − λ)))
            + 1/β · log(1 + Σ_{j ∈ Nᵢ} exp( β (Sᵢⱼ − λ)))
+        Pᵢ = {positives j with Sᵢⱼ < max over negatives k of Sᵢₖ + ε}
+        Nᵢ = {negatives j with Sᵢⱼ > min over positives k of Sᵢₖ − ε}
 
-    where Sᵢⱼ is the cosine similarity of anchor i and embedding j. Pᵢ holds the positives with Sᵢⱼ
-    below the anchor's highest similarity to a negative plus ε (all if it has no negatives). Nᵢ
-    holds the negatives with Sᵢⱼ above its lowest similarity to a positive minus ε (all if it has no
-    positives). By default, Keras returns the mean of Lᵢ over the anchors.
+    where Sᵢⱼ is the cosine similarity of anchor i and embedding j. If anchor i has no negatives, Pᵢ
+    holds all positives; if it has no positives, Nᵢ holds all negatives. Keras averages the Lᵢ.
 
     Parameters
     ----------
     alpha, beta : float, default=2.0 and 50.0
         The α and β of the formula. Larger values give the hardest pairs more weight.
     threshold : float, default=0.5
-        The λ of the formula. Positives with Sᵢⱼ below it and negatives above it weigh most.
+        The λ of the formula. Positives with Sᵢⱼ < λ and negatives with Sᵢⱼ > λ weigh most.
     epsilon : float, default=0.1
-        The ε in the definition of Pᵢ and Nᵢ. Larger values select more pairs.
+        The ε of the formula. Larger values select more pairs.
 
     References
     ----------

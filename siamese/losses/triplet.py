@@ -15,7 +15,7 @@ Mining = Literal["semi-hard", "hard"]
 
 @keras.saving.register_keras_serializable("siamese")
 class TripletLoss(keras.losses.Loss):
-    """Triplet loss, which mines triplets in relations (see `siamese.losses`).
+    """Triplet loss over triplets mined from relations (see `siamese.losses`).
 
     ::
 
@@ -89,7 +89,7 @@ class TripletLoss(keras.losses.Loss):
 
 
 def _find_semi_hard_negatives(distance: Any, negative: Any) -> Any:
-    """Return a matrix (n, m) whose entry (i, p) is the column of the negative for the pair (i, p).
+    """Return an (n, m) matrix: entry (i, p) is the column of the negative for the pair (i, p).
 
     Sorting avoids an (n, m, m) comparison. A negative at the same distance as p may count as nearer
     or as farther. Rows without negatives are undefined.

@@ -36,9 +36,10 @@ def find_builders() -> dict[str, Callable[..., keras.Model]]:
 def build_backbone(
     name: str, picture_size: int, weights: str | None
 ) -> tuple[keras.Model, PictureScaling]:
-    """Build a backbone without its classifier, and the layer that scales RGB in [-1, 1] for it.
+    """Build a backbone without its classifier, and its scaling layer.
 
-    The backbone maps scaled pictures (n, s, s, 3) to feature maps (n, h, w, c).
+    The layer scales RGB in [-1, 1] to the backbone's input range. The backbone maps scaled pictures
+    (n, s, s, 3) to feature maps (n, h, w, c).
     """
     weights_file = None if weights in (None, "imagenet") else weights
     if name == "base_cnn":
@@ -97,7 +98,7 @@ def base_cnn(picture_size: int) -> keras.Model:
         for step in range(2):
             name = f"stage{stage}_{step}"
             x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
-            # Unlike batch normalisation, this does the same in training and inference.
+            # Unlike batch normalisation, this computes the same in training and in inference.
             x = layers.GroupNormalization(8, name=f"{name}_norm")(x)
             x = layers.ReLU(name=f"{name}_relu")(x)
         x = layers.MaxPooling2D(name=f"stage{stage}_pooling")(x)

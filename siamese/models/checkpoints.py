@@ -1,4 +1,4 @@
-"""Saving and loading of checkpoints, which are whole models in HDF5 files, written atomically.
+"""Saving and loading of checkpoints: whole models in HDF5 files that are written atomically.
 
 `keras.callbacks.ModelCheckpoint` is not used, because it rejects names that end in `.hdf5` and
 leaves an incomplete file if interrupted.

@@ -72,7 +72,7 @@ def describe_device() -> str:
 
 
 def explain_missing_gpu() -> str | None:
-    """Explain why a present or requested NVIDIA GPU cannot be used; return None without either."""
+    """Explain why an NVIDIA GPU is not used; return None if it is neither present nor requested."""
     has_nvidia = any(_DEVICES.glob("nvidia[0-9]*"))
     if not has_nvidia and not _is_gpu_requested():
         return None

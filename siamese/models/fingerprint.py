@@ -1,4 +1,4 @@
-"""Model fingerprints, which detect that two models compute the same vectors."""
+"""Model fingerprints, which are equal for models that compute the same vectors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TRAINING_ONLY = ("name", "trainable", "dtype", "build_config", "quantization_co
 def compute_fingerprint(model: keras.Model) -> str:
     """Compute the SHA-256 hash of the classes, settings and weights of all layers, in order.
 
-    The hash ignores layer names, which Keras numbers, the dtype, and training-only settings.
+    The hash ignores dtypes, training-only settings, and layer names (Keras adds numbers to them).
     """
     # Hash the input shape too, because the layers of a Sequential model do not include the input.
     digest = hashlib.sha256(str(model.input_shape).encode())

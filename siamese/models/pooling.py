@@ -23,7 +23,7 @@ class GeneralisedMean(layers.Layer):
 
     ::
 
-        f_c = (1/|X| Σ_{x ∈ X_c} max(x, ε)ᵖ)^(1/p)
+        f_c = (1/|X_c| Σ_{x ∈ X_c} max(x, ε)ᵖ)^(1/p)
 
     X_c holds the values of channel c. p is learned, starting from `power`; p = 1 gives the mean.
 

@@ -1,4 +1,4 @@
-"""Changes of the precision in which a built model computes."""
+"""Control of the precision in which built models compute."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Reader of PyTorch checkpoints that does not need PyTorch and runs no code from the file.
 
-It reads the format that `torch.save` wrote before version 1.6: five pickles (magic number, protocol
-version, system information, state dict, storage keys), then the storages, each as a 64-bit element
-count and the little-endian elements. The tensors in the state dict refer to storages by key.
+The format is that of `torch.save` before PyTorch 1.6: five pickles (magic number, protocol version,
+system information, state dict, storage keys), followed by the storages. Each storage is a 64-bit
+element count and the little-endian elements. Tensors in the state dict refer to storages by key.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _StateDictUnpickler(pickle.Unpickler):
 
 
 def read_torch_checkpoint(path: Path) -> dict[str, np.ndarray]:
-    """Read a checkpoint's state dict; raise `pickle.UnpicklingError` if it is not a valid one."""
+    """Read a checkpoint's state dict; raise `pickle.UnpicklingError` if the file is invalid."""
     try:
         return _read(path)
     except pickle.UnpicklingError:

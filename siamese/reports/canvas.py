@@ -70,7 +70,7 @@ class Canvas:
         """Draw a line of text and return its width.
 
         Unprintable characters are replaced, and text wider than `room` is shortened. `anchor` is a
-        Pillow text anchor, which says what part of the text is at `at`.
+        Pillow text anchor: "la" puts the text's upper left corner at `at`, "mm" its centre.
         """
         text = "".join(character if character.isprintable() else "�" for character in text)
         if room is not None:

@@ -239,7 +239,7 @@ def render_training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, 
 
 
 def _plot_loss(axis: Axes, history: Sequence[Mapping[str, float]], last: float) -> None:
-    # Plot an epoch's mean training loss in its middle, and the loss measured after it at its end.
+    # Plot an epoch's mean training loss in the middle of the epoch, its held-out loss at the end.
     loss = {"loss": ("training", INK, 0.5), "val_loss": ("held out", HELD_OUT, 0.0)}
     _plot_curves(axis, history, last, loss)
 

@@ -35,9 +35,10 @@ class ComparedQuery:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Two items that the trained model confuses, with the mistake of smallest distance.
+    """Two items that the trained model confuses, with one of their mistakes as an example.
 
-    A mistake is a picture of one of the items whose nearest picture shows the other item.
+    A mistake is a picture of one item whose nearest picture shows the other item. The example is
+    the mistake with the smallest distance.
     """
 
     picture: Picture
@@ -53,10 +54,10 @@ class Comparison:
     before: dict[str, float | int]  # metrics, see siamese.retrieval_metrics
     after: dict[str, float | int]
     queries: list[ComparedQuery]  # a random sample
-    confusions: list[Confusion]  # after training, most frequent first
+    confusions: list[Confusion]  # of the trained model, most frequent first
 
     def as_dict(self) -> dict[str, dict[str, float | int]]:
-        """Return the metrics in the structure of `metrics.json`."""
+        """Return the metrics in the format of `metrics.json`."""
         return {"before": self.before, "after": self.after}
 
     def tabulate(self) -> list[tuple[str, str, str, str]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from siamese.training.pair_generator import PairGenerator
 
 TILE, BETWEEN, GAP, COLUMNS = 118, 22, 26, 3
-"""In points: tile size, space between a pair's tiles and gap between pairs. Then pairs per row."""
+"""Tile size, space within a pair and gap between pairs, all in points; and pairs per row."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class _Group:
 def draw_pairs(generator: PairGenerator, *, pairs: int = 6) -> Image.Image:
     """Draw up to `pairs` positive and up to `pairs` negative pairs of a generator's current epoch.
 
-    If the generator samples batch pairs, they are from the first batch, and some pairs excluded
-    from training because their items share a label are drawn too.
+    If the generator samples batch pairs, the pairs are from its first batch. Some pairs that are
+    not trained on, because their items share a label, are then drawn too.
     """
     if generator.sampling == "batch-pairs":
         found = _find_batch_pairs(generator, pairs)

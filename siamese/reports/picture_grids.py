@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SMALL, SMALL_GAP = 96, 12
 """Tile size and gap, in points, at which eight pictures of an item fit the width of a page."""
 NEIGHBOUR, NEIGHBOUR_GAP = 66, 8
-"""Tile size and gap, in points, at which a query and 2 × 6 nearest pictures fit that width."""
+"""Tile size and gap, in points, at which a query and 2 × 6 nearest pictures fit a page."""
 
 
 def choose_examples(catalogue: Catalogue, items: int, pictures: int) -> dict[str, list[Picture]]:
