@@ -87,7 +87,7 @@ def calibrate_threshold(
 ) -> Calibration:
     """Choose the threshold that best separates known from unknown queries.
 
-    The threshold t maximises the balanced accuracy, and lies halfway between two of the distances::
+    The threshold t maximises the balanced accuracy, and lies halfway to the next larger distance::
 
         (|{known ≤ t}| / |known| + |{unknown > t}| / |unknown|) / 2
 

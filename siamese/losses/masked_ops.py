@@ -20,7 +20,7 @@ def anchor_similarities(relations: Any, embeddings: Any) -> Any:
 
 
 def squared_distances(similarity: Any) -> Any:
-    """Compute squared distances, 2 − 2 · similarity; set those up to `EPSILON` to a constant 0."""
+    """Compute squared distances, 2 − 2 · similarity; replace those up to `EPSILON` by 0."""
     squared = 2.0 - 2.0 * similarity
     return ops.where(squared > EPSILON, squared, 0.0)
 

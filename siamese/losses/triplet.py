@@ -15,7 +15,7 @@ Mining = Literal["semi-hard", "hard"]
 
 @keras.saving.register_keras_serializable("siamese")
 class TripletLoss(keras.losses.Loss):
-    """Triplet loss over triplets mined from relations (see `siamese.losses`).
+    """Triplet loss, with triplets mined from relations (see `siamese.losses`).
 
     ::
 
@@ -23,7 +23,7 @@ class TripletLoss(keras.losses.Loss):
 
     where i is an anchor, p one of its positives and n one of its negatives.
 
-    - ``"semi-hard"`` mining forms a triplet for each positive pair (i, p). n is the nearest
+    - ``"semi-hard"`` mining forms a triplet for each positive pair (i, p), where n is the nearest
       negative that is farther from i than p is, or the farthest negative if all are nearer. D is
       the squared Euclidean distance. The mean is over the triplets with a loss above 0.
     - ``"hard"`` mining forms a triplet for each anchor from its farthest positive and its nearest
