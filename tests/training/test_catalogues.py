@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eagerly")]
 
 NOT_IMPROVED = "no epoch was better than the start"
 SIZE = 16
-RECIPE = Recipe(backbone="base_cnn", weights=None, picture_size=SIZE, epochs=4, seed=0)
+RECIPE = Recipe(backbone="base_cnn", weights=None, picture_size=SIZE, epochs=3, seed=0)
 
 
 def draw(rng, first, second):

@@ -132,6 +132,7 @@ class Witness(PairGenerator):
         return super().__getitem__(step)
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("sampling", ["batch-pairs", "random-pairs"])
 def test_fit_takes_every_batch_of_every_epoch_once(catalogue, sampling, workers):
@@ -233,6 +234,7 @@ def test_what_a_way_of_drawing_has_no_use_for_is_refused(catalogue):
     assert len(raised.value.lines) == 2
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_fit_draws_by_embeddings_that_a_callback_sets(catalogue, workers):
     """As training does: after each epoch, before the next one draws."""

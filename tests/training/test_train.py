@@ -43,7 +43,7 @@ def test_training_a_new_network_makes_retrieval_better(catalogue, tmp_path):
     assert epochs[-1]["loss"] < epochs[0]["loss"]
     assert max(row["val_map@r"] for row in epochs) > before["val_map@r"] + 0.05
 
-    embedder = Embedder.load(tmp_path / FINAL_MODEL)
+    embedder = Embedder.load(tmp_path / FINAL_MODEL, runtime="tensorflow")
     assert embedder.facts.picture_size == 32 and embedder.facts.embedding_size == 16
     vectors = embed_catalogue(embedder, catalogue).vectors
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)

@@ -20,7 +20,7 @@ from siamese.training.training_log import TRAINING_LOG
 from siamese.utils.artefacts import TRAINING_STATE
 from tests.training.conftest import RECIPE, watch_nothing, weights
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eagerly")]
 
 
 def test_the_best_epochs_are_saved_and_the_final_model_is_the_best_of_all(run):
