@@ -89,9 +89,9 @@ show(draw_pairs(generator))
 # %% [markdown]
 # ## The network
 #
-# The embedding model is a pretrained backbone with global average pooling. It maps pictures of shape
-# (n, size, size, 3) to vectors of shape (n, dimensions) and length 1. The siamese network applies
-# it to two batches of pictures and returns their distances, from 0 to 2, with shape (n,).
+# The embedding model is a pretrained backbone with global average pooling. It maps pictures of
+# shape (n, size, size, 3) to vectors of shape (n, dimensions) and length 1. The siamese network
+# applies it to two batches of pictures and returns their distances, from 0 to 2, with shape (n,).
 
 # %%
 network = siamese.siamese_network(siamese.embedding_model(BACKBONE, PICTURE_SIZE))
@@ -111,9 +111,10 @@ embedded_before.vectors.shape
 # %% [markdown]
 # ## Training
 #
-# The left chart shows the loss, the right one the retrieval metrics on items held out from training.
-# Recall@1 is the share of queries whose nearest picture shows the same item. MAP@R is 1 if *all*
-# pictures of the item are nearer than any other picture. The epoch with the highest MAP@R is kept.
+# The left chart shows the loss, the right one the retrieval metrics on items held out from
+# training. Recall@1 is the share of queries whose nearest picture shows the same item. MAP@R is 1
+# if *all* pictures of the item are nearer than any other picture. The epoch with the highest MAP@R
+# is kept.
 # To continue an interrupted training, set `RESUME = True` and run all cells again.
 
 # %%
@@ -147,7 +148,8 @@ show(draw_distance_histograms(pairs_before, pairs_after))
 # ### Verification
 #
 # With this threshold the network decides whether two pictures show the same item. The accuracy is
-# balanced: positive and negative pairs have the same weight. The ROC curve shows the other thresholds.
+# balanced: positive and negative pairs have the same weight. The ROC curve shows the other
+# thresholds.
 
 # %%
 print(f"before: {pairs_before}\nafter:  {pairs_after}")

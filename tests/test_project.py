@@ -192,7 +192,7 @@ def test_wheel_holds_the_whole_package(tmp_path: Path) -> None:
 
 
 def test_both_images_are_built_alike() -> None:
-    """Only the packages, the variables of NVIDIA's toolkit, the name and the tests' stage differ."""
+    """Only the packages, NVIDIA's variables, the name and the stage of the tests differ."""
     cpu, gpu = ((ROOT / f"Dockerfile.{device}").read_text() for device in ("cpu", "gpu"))
     before, stage, after = cpu.partition("# For make test-docker")
     shared = before + after[after.index("FROM runtime\n") :]

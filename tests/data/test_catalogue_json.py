@@ -116,7 +116,8 @@ TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_s
 @given(ids=st.lists(TEXT.filter(str.strip), min_size=1, max_size=6), ascii_only=st.booleans())
 def test_repeated_ids_are_found(ids: list[str], ascii_only: bool) -> None:
     members = [
-        f"{json.dumps(item_id, ensure_ascii=ascii_only)} : {json.dumps({'images': [{'filename': f'{number}.jpg'}]})}"
+        f"{json.dumps(item_id, ensure_ascii=ascii_only)} : "
+        + json.dumps({"images": [{"filename": f"{number}.jpg"}]})
         for number, item_id in enumerate(ids)
     ]
     _, _, problems = parse_catalogue("{{ {} }}".format(" ,\n".join(members)).encode())

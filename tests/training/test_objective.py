@@ -78,7 +78,5 @@ def test_a_margin_for_a_loss_without_one_is_told_in_one_line(name):
     with pytest.raises(InputError) as raised:
         make_loss(Recipe(loss=name, margin=0.45))
     (line,) = raised.value.lines
-    assert (
-        line
-        == f"--margin with --loss {name or 'multi-similarity'}: this loss has no margin; omit --margin"
-    )
+    loss = name or "multi-similarity"
+    assert line == f"--margin with --loss {loss}: this loss has no margin; omit --margin"
