@@ -106,7 +106,7 @@ def search(
     as_json: bool,
     **model: Any,
 ) -> None:
-    """Find the indexed pictures that are most similar to each query picture.
+    """Find the indexed pictures most similar to each query.
 
     IMAGES are the query pictures, or folders of them. The default model is the one that the index
     was built with; other models are rejected.
