@@ -119,7 +119,7 @@ def train(
     >>> train(catalogue, Recipe(epochs=3), Path("checkpoints")).best_epoch  # doctest: +SKIP
     3
     """
-    if problems := recipe.problems():
+    if not resume and (problems := recipe.problems()):
         raise InputError(problems)
     loss = make_loss(recipe)
     budget = TimeBudget(limit=recipe.budget)

@@ -38,13 +38,13 @@ def test_every_choice_of_the_recipe_is_a_flag_and_no_other_is():
     assert train >= {field.name for field in fields(Recipe)}
 
 
-def test_flags_are_called_like_the_fields():
+def test_flags_have_the_names_of_the_fields():
     renamed = {"held_out": "--held-out-share", "augmented": "--augmentation"}
     for name, option in OPTIONS.items():
         assert option.opts == [renamed.get(name, f"--{name.replace('_', '-')}")]
 
 
-def test_the_defaults_that_are_shown_are_those_of_the_recipe():
+def test_the_help_shows_the_defaults_of_the_recipe():
     for name, option in OPTIONS.items():
         value = getattr(Recipe(), name)
         found = re.search(r"  \[default: (.+)\]$", option.help)
@@ -59,7 +59,7 @@ def test_the_defaults_that_are_shown_are_those_of_the_recipe():
             assert found[1] == str(value), name
 
 
-def test_what_is_not_given_is_told_from_what_is():
+def test_a_flag_that_is_not_given_is_none():
     assert given() == {}
     for name, option in OPTIONS.items():
         value = getattr(Recipe(), name)
@@ -108,7 +108,7 @@ def test_flags_make_a_recipe():
     ("written", "seconds"),
     [("90s", 90), ("5m", 300), ("1.5h", 5400), ("0.5s", 0.5), ("2h", 7200), ("10.25m", 615)],
 )
-def test_a_time_is_written_as_people_write_it(written, seconds):
+def test_durations_have_a_unit(written, seconds):
     assert given("--budget", written) == {"budget": seconds}
     assert Duration().convert(float(seconds), None, None) == seconds
 
@@ -116,7 +116,7 @@ def test_a_time_is_written_as_people_write_it(written, seconds):
 @pytest.mark.parametrize(
     "written", ["", "5", "m", "5 m", "5min", "-5m", "1h30m", "0s", "0.0h", "1.m", "nans", "5M"]
 )
-def test_another_time_is_refused_in_one_line(written):
+def test_any_other_duration_is_refused_in_one_line(written):
     result = CliRunner().invoke(command, ["--budget", written])
     assert result.exit_code == 2
     (line,) = (line for line in result.stderr.splitlines() if line.startswith("Error: "))
@@ -143,6 +143,6 @@ def test_another_time_is_refused_in_one_line(written):
         "--layers head-then-all",
     ],
 )
-def test_what_no_training_can_do_is_refused(words):
+def test_values_out_of_range_are_refused(words):
     result = CliRunner().invoke(command, words.split())
     assert result.exit_code == 2 and f"Invalid value for '{words.split()[0]}'" in result.stderr

@@ -41,7 +41,7 @@ def test_a_view_is_a_picture_and_each_is_another():
     np.testing.assert_array_equal(pictures, before)
 
 
-def test_only_training_looks_anew():
+def test_views_are_drawn_in_training_only():
     pictures = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
     view = RandomView()
     np.testing.assert_array_equal(view(pictures), pictures)
@@ -64,7 +64,7 @@ def test_seed_and_epoch_decide_the_views():
         assert all((one != other).any() for other in every[:place])
 
 
-def test_the_thing_stays_in_sight_and_what_comes_in_is_white():
+def test_the_item_stays_visible_on_white():
     for view in views(square_on_white()):
         red = view[..., 0] - view[..., 1] > 0.3
         # The square is 1/16 of the picture and is seen nearer or farther, never lost.
@@ -178,7 +178,7 @@ def test_a_view_is_drawn_within_its_limits():
     np.testing.assert_allclose(x + 1j * y, expected, atol=1e-5)
 
 
-def test_serialisation_keeps_what_was_chosen():
+def test_serialisation_keeps_the_settings():
     inputs = keras.Input((16, 16, 3))
     model = keras.Model(inputs, RandomView(seed=9, flip=True)(inputs))
     again = keras.Model.from_config(model.get_config()).layers[1]

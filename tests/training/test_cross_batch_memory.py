@@ -57,7 +57,7 @@ def test_the_memory_keeps_the_last_batches_the_newest_first(slots):
     keras.backend.backend() != "tensorflow",
     reason="under JAX Keras first asks the loss about an output without the memory's rows",
 )
-def test_so_does_one_that_keras_compiles():
+def test_a_compiled_memory_does_the_same():
     """A variable may be read later in a compiled step than where the code names it."""
     inputs = keras.Input((4,))
     dense = keras.layers.Dense(4, kernel_initializer="identity")
@@ -71,7 +71,7 @@ def test_so_does_one_that_keras_compiles():
         held = [*batch, *held][:6]
 
 
-def test_only_training_is_remembered():
+def test_the_memory_changes_in_training_only():
     memory = CrossBatchMemory(6)
     one, other = batches(2)
     memory(one, training=True)
@@ -105,7 +105,7 @@ def naive_relation(one, other):
 
 @pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a step is looked into")
-def test_while_fitting_the_memory_holds_what_the_relations_speak_of(catalogue):
+def test_in_fit_the_memory_matches_the_relations(catalogue):
     """Through `fit`, two epochs: each further row is the embedding of its column's picture."""
     pairs = PairGenerator(catalogue, picture_size=SIZE, batch_size=9, memory=20, workers=2)
     assert pairs.memory == 18 and len(pairs) == 6

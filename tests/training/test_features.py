@@ -35,7 +35,7 @@ def test_pictures_are_embedded_in_their_order(model, pairs, pictures, monkeypatc
     np.testing.assert_allclose(vectors, np.asarray(model(pairs.prepared(rows))), atol=1e-5)
 
 
-def test_frozen_features_answer_as_the_model_does(model, frozen, pairs):
+def test_frozen_features_give_the_vectors_of_the_model(model, frozen, pairs):
     for pictures in (None, 5):
         one = frozen.embed(model, pairs, pictures)
         assert min_cosine(one, embed_pictures(model, pairs, pictures)) > 0.999

@@ -61,14 +61,14 @@ def naive_discriminants(features, items, size):
 
 @pytest.mark.parametrize("counts", [[4] * 6, [2, 9, 3, 1, 5, 2, 7]])
 @pytest.mark.parametrize("size", [2, 5])
-def test_discriminants_are_those_of_the_loops(counts, size):
+def test_discriminants_equal_a_naive_implementation(counts, size):
     features, items = clustered(counts, 9)
     weights, bias = linear_discriminants(features, items, size)
     assert weights.shape == (9, size) and bias.shape == (size,)
     assert weights.dtype == bias.dtype == np.float32
     got = features @ weights + bias
     expected = naive_discriminants(features, items, size)
-    # Which way a direction points is left open.
+    # The sign of a direction is arbitrary.
     np.testing.assert_allclose(got @ got.T, expected @ expected.T, atol=2e-4)
 
 
@@ -82,7 +82,7 @@ def test_more_directions_than_features_stay_0():
 
 
 @pytest.mark.parametrize("size", [1, 4, 12])
-def test_what_comes_out_has_mean_0_and_a_mean_length_of_1(size):
+def test_discriminants_have_mean_0_and_a_mean_length_of_1(size):
     features, items = clustered([2, 9, 3, 1, 5, 2, 7], 9, seed=1)
     weights, bias = linear_discriminants(features, items, size)
     got = features @ weights + bias
@@ -90,7 +90,7 @@ def test_what_comes_out_has_mean_0_and_a_mean_length_of_1(size):
     assert np.linalg.norm(got, axis=1).mean() == pytest.approx(1, abs=1e-5)
 
 
-def test_items_lie_apart_where_a_strong_feature_tells_nothing():
+def test_items_are_separated_despite_a_strong_useless_feature():
     rng = np.random.default_rng(2)
     items = np.repeat(np.arange(10), 6)
     telling = rng.normal(size=(10, 2))[items] + rng.normal(size=(60, 2)) * 0.05
@@ -101,7 +101,7 @@ def test_items_lie_apart_where_a_strong_feature_tells_nothing():
     assert _map_at_r(after) > 2 * _map_at_r(before)
 
 
-def test_one_picture_an_item_and_constant_features_are_no_harm():
+def test_one_picture_per_item_and_constant_features_do_no_harm():
     features, _ = clustered([1] * 6, 4)
     features[:, 2] = 5
     weights, bias = linear_discriminants(features, list("abcdef"), 3)
@@ -157,6 +157,6 @@ def test_a_head_is_trained_from_the_discriminants_and_nothing_else(pairs):
     )
 
 
-def test_features_that_are_all_alike_are_refused():
+def test_equal_features_are_refused():
     with pytest.raises(InputError, match="all pictures are equal"):
         linear_discriminants(np.full((6, 4), 0.3, np.float32), list("aabbcc"), 2)

@@ -28,11 +28,11 @@ def model():
     return embedding_model("base_cnn", 32, embedding_size=8)
 
 
-def test_what_nothing_is_added_to_is_fitted_itself(model):
+def test_without_additions_the_model_itself_is_fitted(model):
     assert build_fitted_model(model) is model
 
 
-def test_views_stand_before_and_a_memory_behind(model):
+def test_a_view_comes_first_and_a_memory_last(model):
     fitted = build_fitted_model(model, view=RandomView(seed=1), memory=2)
     given = pictures(32)
     np.testing.assert_allclose(np.asarray(fitted(given)), np.asarray(model(given)), atol=1e-5)
@@ -44,14 +44,14 @@ def test_views_stand_before_and_a_memory_behind(model):
     assert set(map(id, fitted.trainable_variables)) == set(map(id, model.trainable_variables))
 
 
-def test_both_pictures_of_a_pair_are_seen_in_views_of_their_own(model):
+def test_the_two_pictures_of_a_pair_have_different_views(model):
     fitted = build_fitted_model(siamese_network(model), view=RandomView())
     same = pictures(32, 4)
     assert np.asarray(fitted([same, same], training=True)).min() > 1e-3
     np.testing.assert_allclose(fitted([same, same]), 0, atol=1e-5)
 
 
-def test_losses_are_made_with_their_own_margins():
+def test_losses_have_their_own_margins_by_default():
     assert isinstance(make_loss(Recipe()), MultiSimilarityLoss)
     for name, make in LOSSES.items():
         loss = make_loss(Recipe(loss=name))
@@ -62,7 +62,7 @@ def test_losses_are_made_with_their_own_margins():
 
 
 @pytest.mark.parametrize("name", MARGIN_OF)
-def test_a_margin_that_is_given_changes_it_alone(name):
+def test_a_margin_changes_nothing_else(name):
     before = LOSSES[name]().get_config()
     after = make_loss(Recipe(loss=name, margin=0.45)).get_config()
     assert {key for key in after if after[key] != before[key]} == {MARGIN_OF[name]}
@@ -74,7 +74,7 @@ def test_random_pairs_take_a_margin():
 
 
 @pytest.mark.parametrize("name", [None, *sorted(set(LOSSES) - set(MARGIN_OF))])
-def test_a_margin_for_a_loss_without_one_is_told_in_one_line(name):
+def test_a_margin_for_a_loss_without_one_fails_in_one_line(name):
     with pytest.raises(InputError) as raised:
         make_loss(Recipe(loss=name, margin=0.45))
     (line,) = raised.value.lines

@@ -70,7 +70,7 @@ def test_a_batch_of_random_pairs(catalogue):
 
 
 @pytest.mark.parametrize("sampling", ["batch-pairs", "random-pairs"])
-def test_epochs_differ_and_can_be_gone_back_to(catalogue, sampling):
+def test_epochs_differ_and_can_be_repeated(catalogue, sampling):
     pairs = generator(catalogue, sampling=sampling, workers=1)
     first = epoch_of(pairs)
     pairs.on_epoch_end()
@@ -111,7 +111,7 @@ def test_broken_pictures_are_left_out_and_listed(catalogue, tmp_path):
     np.testing.assert_allclose(pairs.prepared(rows), np.stack(expected) / 127.5 - 1, atol=1e-6)
 
 
-def test_without_a_usable_pair_one_line_says_so(catalogue, tmp_path):
+def test_no_usable_pair_is_an_error_of_one_line(catalogue, tmp_path):
     form = {"a": {"images": [{"filename": "gone1.png"}, {"filename": "gone2.png"}]}}
     path = tmp_path / "items.json"
     path.write_text(json.dumps(form))
@@ -179,7 +179,7 @@ def test_relations_to_a_memory(catalogue, memory, slots):
         pairs.on_epoch_end()
 
 
-def test_the_own_picture_in_the_memory_is_left_out(catalogue):
+def test_the_anchor_itself_is_excluded_from_the_memory(catalogue):
     # 48 pictures in batches of 20: the last is topped up with pictures that were shown before.
     pairs = generator(catalogue, memory=40)
     seen = pairs.draw()[:2][::-1].ravel()
@@ -213,7 +213,7 @@ def test_embeddings_decide_the_next_draws(catalogue):
     assert_same(plain.draw(), before)
 
 
-def test_labels_are_balanced_where_asked_for(catalogue):
+def test_label_balanced_batches_show_labels_equally_often(catalogue):
     pairs = generator(catalogue, batches="label-balanced", batch_size=16)
     for rows in pairs.draw():
         labels = [pairs.pictures[row].labels[0] for row in rows]
@@ -228,7 +228,7 @@ def test_embeddings_must_be_usable(catalogue):
         pairs.set_embeddings(np.full((48, 2), np.nan, np.float32))
 
 
-def test_what_a_way_of_drawing_has_no_use_for_is_refused(catalogue):
+def test_choices_that_do_not_fit_the_sampling_are_refused(catalogue):
     with pytest.raises(InputError) as raised:
         generator(catalogue, sampling="random-pairs", batches="hard-items", memory=8)
     assert len(raised.value.lines) == 2

@@ -21,7 +21,7 @@ def paths(tmp_path):
 
 
 @pytest.mark.parametrize("cached", [0, 2, 5], ids=["none in memory", "some", "all"])
-def test_gives_the_picture_of_each_row(paths, cached):
+def test_each_row_gives_its_picture(paths, cached):
     cache = PictureCache(paths, 16, memory_limit=cached * 3 * 16**2)
     assert len(cache) == 5
     assert cache.broken == {1: "not a picture", 3: "file missing"}
@@ -30,7 +30,7 @@ def test_gives_the_picture_of_each_row(paths, cached):
         np.testing.assert_array_equal(cache[row], square_picture(paths[row], 16))
 
 
-def test_what_is_kept_is_not_opened_again(paths):
+def test_a_cached_picture_is_not_opened_again(paths):
     cache = PictureCache(paths, 16, memory_limit=3 * 3 * 16**2)
     expected = cache[0].copy()
     for path in paths:

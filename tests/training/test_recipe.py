@@ -5,13 +5,13 @@ import pytest
 from siamese.training.recipe import LEARNING_RATE, OTHER_LEARNING_RATE, Recipe
 
 
-def test_a_head_alone_is_trained_on_pictures_of_the_size_that_its_features_are_made_for():
+def test_a_head_alone_has_the_picture_size_of_the_pretrained_features():
     assert Recipe().effective_picture_size == 160
     assert Recipe(layers="head").effective_picture_size == 224
     assert Recipe(layers="head", picture_size=96).effective_picture_size == 96
 
 
-def test_the_defaults_go_together():
+def test_the_defaults_have_no_problems():
     assert Recipe().problems() == []
 
 
@@ -35,7 +35,7 @@ def test_the_defaults_go_together():
         ),
     ],
 )
-def test_each_problem_is_a_line(choices, words):
+def test_each_problem_is_one_line(choices, words):
     (line,) = Recipe(**choices).problems()
     assert words in line and "\n" not in line
 
@@ -48,7 +48,7 @@ def test_each_problem_is_a_line(choices, words):
         {"layers": "head", "loss": "multi-similarity", "augmented": False, "held_out": 0.2},
     ],
 )
-def test_what_goes_together_is_no_problem(choices):
+def test_settings_that_fit_together_are_no_problem(choices):
     assert Recipe(**choices).problems() == []
 
 
@@ -67,5 +67,5 @@ def test_all_problems_are_reported_at_once():
         ({"backbone": "MobileNetV2", "learning_rate": 2e-3}, 2e-3),
     ],
 )
-def test_the_rate_is_the_backbones_unless_it_is_given(choices, rate):
+def test_the_default_rate_depends_on_the_backbone(choices, rate):
     assert Recipe(**choices).peak_learning_rate == rate

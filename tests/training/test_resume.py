@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def state_of(recipe=RECIPE, **progress):
     return TrainingState(asdict(recipe), pictures=48, **progress)
 
 
-def test_names():
+def test_checkpoint_names():
     assert checkpoint_name(3, 0.123456789) == "weights.003-0.12346.hdf5"
     assert checkpoint_name(1234, 12.0) == "weights.1234-12.00000.hdf5"
 
@@ -139,7 +140,7 @@ def test_nothing_to_resume_is_one_line(tmp_path, name, make, message):
     assert len(raised.value.lines) == 1 and "\n" not in raised.value.lines[0]
 
 
-def test_only_an_unfinished_run_is_in_the_way_of_a_new_one(tmp_path):
+def test_only_an_unfinished_run_prevents_a_new_one(tmp_path):
     require_no_unfinished_run(tmp_path)
     for finished in (False, True):
         state = state_of(epoch=1, finished=finished)
@@ -365,6 +366,22 @@ def test_resuming_a_finished_run_changes_nothing(run, catalogue, tmp_path):
     assert resumed == run.trained
     assert (run.output / FINAL_MODEL).read_bytes() == before
     assert (run.output / "training_log.csv").read_bytes() == log
+
+
+@pytest.mark.slow
+def test_a_finished_head_of_an_earlier_version_may_have_flags_that_it_ignored(
+    head_run, catalogue, tmp_path
+):
+    copy = shutil.copytree(head_run.output, tmp_path / "copy")
+    with h5py.File(copy / TRAINING_STATE, "r+") as file:
+        state = json.loads(file["training_state"][()])
+        del file["training_state"]
+        state["recipe"] |= {**EARLIER_FIELDS, "batch_size": 64, "epochs": 3}
+        file["training_state"] = json.dumps(state)
+    recipe = recorded_recipe(copy)
+    assert recipe.batch_size == 64 and recipe.problems()
+    resumed = train(catalogue, recipe, copy, resume=True, watch=watch_nothing)
+    assert resumed.history == head_run.trained.history
 
 
 @pytest.mark.slow

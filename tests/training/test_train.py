@@ -69,7 +69,7 @@ def test_the_final_model_is_a_siamese_network(run):
     assert len(network.inputs) == 2 and network.get_layer(EMBEDDING_MODEL).output_shape == (None, 8)
 
 
-def test_a_checkpoint_is_trained_further_by_random_pairs(catalogue, start, tmp_path):
+def test_training_a_checkpoint_continues_with_random_pairs(catalogue, start, tmp_path):
     """With held-out items of one's own, and the other way to draw."""
     part, held_out = catalogue.split(0.5)
     recipe = replace(RECIPE, sampling="random-pairs", epochs=1, learning_rate=1e-6)
@@ -90,7 +90,7 @@ def test_without_held_out_items_the_loss_decides_and_nothing_is_calibrated(
     assert not get_calibration_path(trained.model).exists()
 
 
-def test_an_output_that_cannot_be_written_is_reported_before_the_work(catalogue, tmp_path):
+def test_an_unwritable_output_is_reported_before_the_work(catalogue, tmp_path):
     (tmp_path / "file").write_text("here")
     with pytest.raises(InputError, match="cannot be written"):
         train(catalogue, RECIPE, tmp_path / "file" / "checkpoints")
@@ -119,7 +119,7 @@ def test_a_training_that_improves_warns_of_nothing(head_run):
     assert "collapsed" not in head_run.error and "note:" not in head_run.error
 
 
-def test_a_head_of_a_checkpoint_that_has_none_is_one_line(catalogue, tmp_path):
+def test_training_a_head_that_does_not_exist_fails_in_one_line(catalogue, tmp_path):
     inputs = keras.Input((16, 16, 3))
     flat = layers.UnitNormalization()(layers.Flatten()(inputs))
     save_model(keras.Model(inputs, flat), tmp_path / "flat.hdf5")

@@ -1,4 +1,4 @@
-"""What happens after each step and each epoch of a training."""
+"""Steps and epochs of a training: checkpoints, progress, patience, warnings."""
 
 from __future__ import annotations
 

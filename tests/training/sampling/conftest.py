@@ -29,7 +29,7 @@ def has_both_kinds(catalogue):
 
 
 def kinds_of(batch, items, labels):
-    """Whether a batch holds a positive pair, and whether a negative one: pair by pair."""
+    """Return whether a batch holds a positive pair, and a negative pair, pair by pair."""
     positive = negative = False
     for one in batch:
         for other in batch:

@@ -14,7 +14,7 @@ from tests.training.sampling.conftest import CATALOGUES, has_both_kinds, kinds_o
 
 @settings(deadline=None, max_examples=50)
 @given(CATALOGUES, st.integers(2, 8), st.data())
-def test_kinds_are_those_of_naive_loops_and_only_grow(catalogue, size, data):
+def test_pair_kinds_equal_a_naive_implementation_and_only_grow(catalogue, size, data):
     if not has_both_kinds(catalogue):
         return
     item_ids, labels = rows_of(catalogue)
@@ -62,7 +62,7 @@ def test_nothing_better_is_possible(catalogue):
         assert kinds(one) + kinds(other) == best
 
 
-def test_one_picture_of_many_goes_where_it_is_missing():
+def test_a_row_moves_to_the_batch_that_needs_it():
     # The stranger's four pictures lie in one batch of four.
     item_ids, labels = rows_of([(60, "x"), (4, "y")])
     batches = np.arange(64).reshape(4, 16)

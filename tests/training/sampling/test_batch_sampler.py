@@ -66,7 +66,7 @@ def test_no_picture_of_a_group_is_alone(count, pictures_per_item):
 
 
 @pytest.mark.parametrize("kind", ["batches", "pairs"])
-def test_every_epoch_is_another_draw_and_the_same_again(kind):
+def test_epochs_differ_and_are_reproducible(kind):
     items, labels = rows_of([(4, frozenset()), (5, frozenset("a")), (6, frozenset("a"))] * 3)
 
     def sampler(seed):
@@ -139,7 +139,7 @@ def test_every_batch_holds_positive_and_negative_pairs(catalogue, mode, batch_si
         assert all(map(all, possible))
 
 
-def test_two_items_meet_also_in_small_batches():
+def test_small_batches_hold_two_items():
     items, labels = rows_of([(4, frozenset())] * 6)
     drawn = BatchSampler(items, labels, batch_size=4, pictures_per_item=4, seed=0).draw(0)
     for batch in drawn:

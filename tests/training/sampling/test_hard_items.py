@@ -63,7 +63,7 @@ def test_a_batch_holds_several_neighbourhoods():
         assert len(set((np.array(ITEMS)[batch] % 20).tolist())) > 5
 
 
-def test_a_neighbourhood_is_an_item_and_its_nearest_compatible_ones():
+def test_a_neighbourhood_is_an_item_and_its_nearest_negatives():
     sampler, _ = draw("uniform")
     items = sampler.items
     rng = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def test_item_vectors_are_means_of_length_1():
 
 
 @pytest.mark.parametrize("name", ["POOL", "BLOCK"])
-def test_many_items_are_looked_at_in_parts(name, monkeypatch):
+def test_many_items_are_searched_in_blocks(name, monkeypatch):
     monkeypatch.setattr(hard_items, name, 50)
     sampler, hard = draw("hard-items")
     assert set(hard.ravel().tolist()) == set(range(960))

@@ -23,7 +23,7 @@ from tests.training.sampling.conftest import CATALOGUES, has_both_kinds, rows_of
     ],
     ids=["nothing", "single item", "all singles", "common label", "pairwise"],
 )
-def test_where_no_pair_exists_one_line_says_so(catalogue, reason, sampler):
+def test_no_pair_is_an_error_of_one_line(catalogue, reason, sampler):
     items, labels = rows_of(catalogue)
     with pytest.raises(InputError, match=reason) as raised:
         if sampler == "pairs":
@@ -33,13 +33,13 @@ def test_where_no_pair_exists_one_line_says_so(catalogue, reason, sampler):
     assert len(raised.value.lines) == 1 and "\n" not in raised.value.lines[0]
 
 
-def test_many_label_sets_side_by_side_are_settled_quickly():
+def test_many_label_sets_are_checked_quickly():
     catalogue = [(2, frozenset(["xy"[i // 20_000], str(i)])) for i in range(40_000)]
     items, labels = rows_of(catalogue)
     PairSampler(items, labels, seed=0)
 
 
-def test_rows_of_items_in_the_order_in_which_they_appear():
+def test_items_are_numbered_by_first_appearance():
     items = ItemIndex(list("bbcab"), ["x", "x", "y", "", "x"])
     assert items.ids == ["b", "c", "a"] and len(items) == 3
     assert items.item_of_row.tolist() == [0, 0, 1, 2, 0]
@@ -49,7 +49,7 @@ def test_rows_of_items_in_the_order_in_which_they_appear():
 
 @settings(deadline=None)  # the first call imports scipy
 @given(CATALOGUES)
-def test_which_rows_can_anchor_a_negative_pair(catalogue):
+def test_rows_that_can_be_the_anchor_of_a_negative_pair(catalogue):
     if not has_both_kinds(catalogue):
         return
     item_ids, labels = rows_of(catalogue)
@@ -65,7 +65,7 @@ def test_which_rows_can_anchor_a_negative_pair(catalogue):
 
 @settings(deadline=None)  # the first call imports scipy
 @given(CATALOGUES, st.lists(st.integers(0, 40), max_size=12), st.lists(st.integers(0, 40)))
-def test_relations_are_the_rule_said_pair_by_pair(catalogue, rows, others):
+def test_relations_follow_the_rule_for_every_pair(catalogue, rows, others):
     if not has_both_kinds(catalogue):
         return
     item_ids, labels = rows_of(catalogue)

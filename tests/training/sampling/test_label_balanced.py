@@ -21,7 +21,7 @@ def met(catalogue, drawn):
     return Counter(label for row in drawn.ravel() for label in labels[row] or {""})
 
 
-def test_labels_are_met_equally_often():
+def test_labels_appear_equally_often():
     # 100 items are red, 10 blue, 10 have no label, and the uniform draw shows them so.
     catalogue = [
         (4, frozenset([label] if label else [])) for label in ["red"] * 100 + ["blue"] * 10
