@@ -35,7 +35,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "default": (),
     "no-augmentation": ("--no-augmentation",),
     "flip": ("--flip",),
-    "contrastive": ("--loss", "contrastive"),
     "triplet": ("--loss", "triplet"),
     "triplet-hard": ("--loss", "triplet-hard"),
     "random-pairs": ("--sampling", "random-pairs"),

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from siamese.evaluation.evaluate import evaluate as evaluate
     from siamese.evaluation.metrics import retrieval_metrics as retrieval_metrics
     from siamese.indexes import open_index as open_index
-    from siamese.losses import BatchContrastiveLoss as BatchContrastiveLoss
     from siamese.losses import ContrastiveLoss as ContrastiveLoss
     from siamese.losses import MultiSimilarityLoss as MultiSimilarityLoss
     from siamese.losses import TripletLoss as TripletLoss
@@ -46,7 +45,6 @@ _HOMES = {
     "evaluate": "siamese.evaluation.evaluate",
     "retrieval_metrics": "siamese.evaluation.metrics",
     "open_index": "siamese.indexes",
-    "BatchContrastiveLoss": "siamese.losses",
     "ContrastiveLoss": "siamese.losses",
     "MultiSimilarityLoss": "siamese.losses",
     "TripletLoss": "siamese.losses",
@@ -68,7 +66,13 @@ _KERAS_MODULES = {
 }
 """Modules that import Keras; calling `import_keras` first suppresses TensorFlow's log output."""
 
-_REMOVED = {"CircleLoss", "CosFaceLoss", "ProxyAnchorLoss", "SupervisedContrastiveLoss"}
+_REMOVED = {
+    "BatchContrastiveLoss",
+    "CircleLoss",
+    "CosFaceLoss",
+    "ProxyAnchorLoss",
+    "SupervisedContrastiveLoss",
+}
 """Losses that have been removed; docs/recipe.md gives their results."""
 
 __all__ = [*_HOMES, "__version__"]

@@ -22,13 +22,11 @@ checkpoints that name them.
 
 from __future__ import annotations
 
-from siamese.losses.batch_contrastive import BatchContrastiveLoss
 from siamese.losses.contrastive import ContrastiveLoss
 from siamese.losses.multi_similarity import MultiSimilarityLoss
 from siamese.losses.triplet import TripletLoss
 
 __all__ = [
-    "BatchContrastiveLoss",
     "ContrastiveLoss",
     "MultiSimilarityLoss",
     "TripletLoss",

@@ -17,7 +17,6 @@ import keras
 
 from siamese.errors import InputError
 from siamese.losses import (
-    BatchContrastiveLoss,
     ContrastiveLoss,
     MultiSimilarityLoss,
     TripletLoss,
@@ -28,7 +27,6 @@ from siamese.training.recipe import LossName, Recipe
 
 LOSSES: dict[LossName, Callable[[], keras.losses.Loss]] = {
     "multi-similarity": MultiSimilarityLoss,
-    "contrastive": BatchContrastiveLoss,
     "triplet": TripletLoss,
     "triplet-hard": partial(TripletLoss, mining="hard"),
 }
@@ -43,17 +41,14 @@ def make_loss(recipe: Recipe) -> keras.losses.Loss:
     InputError
         If the recipe sets a margin, but the loss has none.
     """
-    if recipe.sampling == "random-pairs":
-        return ContrastiveLoss() if recipe.margin is None else ContrastiveLoss(recipe.margin)
     name = recipe.loss or "multi-similarity"
-    loss = LOSSES[name]()
+    loss = ContrastiveLoss() if recipe.sampling == "random-pairs" else LOSSES[name]()
     if recipe.margin is None:
         return loss
     config = loss.get_config()
-    margin = next((key for key in ("margin", "negative_margin") if key in config), None)
-    if margin is None:
+    if "margin" not in config:
         raise InputError(f"--margin with --loss {name}: this loss has no margin; omit --margin")
-    return type(loss).from_config({**config, margin: recipe.margin})
+    return type(loss).from_config({**config, "margin": recipe.margin})
 
 
 def build_fitted_model(

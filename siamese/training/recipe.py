@@ -12,7 +12,6 @@ Sampling = Literal["batch-pairs", "random-pairs"]
 Batches = Literal["uniform", "label-balanced", "hard-items"]
 LossName = Literal[
     "multi-similarity",
-    "contrastive",
     "triplet",
     "triplet-hard",
 ]
@@ -125,8 +124,11 @@ class Recipe:
     def problems(self) -> list[str]:
         """Return an error message for each conflict between settings."""
         problems = []
-        if self.sampling == "random-pairs" and self.loss not in (None, "contrastive"):
-            problems.append(f"--loss {self.loss} needs batch-pairs; random-pairs take contrastive")
+        if self.sampling == "random-pairs" and self.loss is not None:
+            problems.append(
+                f"--loss {self.loss} with --sampling random-pairs: they use the contrastive loss; "
+                "omit --loss"
+            )
         if self.layers == "head" and (flags := self._flags_of_all_layers()):
             problems.append(
                 f"--layers head with {', '.join(flags)}: only for training all layers; omit "

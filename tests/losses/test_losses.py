@@ -12,7 +12,6 @@ import pytest
 import siamese
 from siamese.data.label_rule import pairwise_relations
 from siamese.losses import (
-    BatchContrastiveLoss,
     ContrastiveLoss,
     MultiSimilarityLoss,
     TripletLoss,
@@ -75,7 +74,6 @@ def test_finite_with_equal_and_opposite_vectors(name, kind, items, value_and_gra
 @pytest.mark.parametrize(
     ("loss", "degrees"),
     [
-        (BatchContrastiveLoss(), (60, -60)),  # a distance of 1
         (TripletLoss(0.0), (40, -40)),
         (TripletLoss(0.0, "hard"), (40, -40)),
     ],
@@ -160,7 +158,6 @@ def test_keras_trains_with_it(name):
     "loss",
     [
         ContrastiveLoss(margin=0.7),
-        BatchContrastiveLoss(positive_margin=0.1, negative_margin=0.7),
         TripletLoss(margin=0.3, mining="hard"),
         MultiSimilarityLoss(alpha=1.0, beta=9.0, threshold=0.4, epsilon=0.2),
     ],

@@ -18,7 +18,10 @@ def test_the_defaults_have_no_problems():
 @pytest.mark.parametrize(
     ("choices", "words"),
     [
-        ({"sampling": "random-pairs", "loss": "triplet"}, "--loss triplet needs batch-pairs"),
+        (
+            {"sampling": "random-pairs", "loss": "triplet"},
+            "--loss triplet with --sampling random-pairs",
+        ),
         ({"layers": "head", "sampling": "random-pairs"}, "head with --sampling random-pairs: "),
         ({"layers": "head", "loss": "triplet"}, "head with --loss triplet: "),
         ({"layers": "head", "batches": "hard-items"}, "head with --batches hard-items: "),
@@ -43,7 +46,7 @@ def test_each_problem_is_one_line(choices, words):
 @pytest.mark.parametrize(
     "choices",
     [
-        {"sampling": "random-pairs", "loss": "contrastive"},
+        {"sampling": "random-pairs", "margin": 0.5},
         {"memory": 8, "loss": "triplet"},
         {"layers": "head", "loss": "multi-similarity", "augmented": False, "held_out": 0.2},
     ],
@@ -54,7 +57,7 @@ def test_settings_that_fit_together_are_no_problem(choices):
 
 def test_all_problems_are_reported_at_once():
     pairs, head = Recipe(sampling="random-pairs", loss="triplet", layers="head").problems()
-    assert pairs.startswith("--loss triplet needs batch-pairs")
+    assert pairs.startswith("--loss triplet with --sampling random-pairs: ")
     assert head.startswith("--layers head with --sampling random-pairs, --loss triplet: ")
 
 

@@ -183,6 +183,7 @@ def test_fields_of_earlier_versions_are_dropped_at_their_defaults(tmp_path):
         ({"layers": "head-then-all"}, "layers = head-then-all"),
         ({"pooling": "sum"}, "pooling = sum"),
         ({"loss": "circle", "pooling": "max"}, "pooling = max, loss = circle"),
+        ({"loss": "contrastive"}, "loss = contrastive"),
         ({"of_a_later_version": 1}, "of_a_later_version = 1"),
     ],
 )
