@@ -167,7 +167,7 @@ class Catalogue:
         Raises
         ------
         InputError
-            If the file is unreadable or invalid; the message gives the line number of each error.
+            If the file is unreadable or invalid; the message gives the numbers of invalid lines.
         """
         path = Path(path)
         require_artefact(path, "a CSV file")
@@ -224,7 +224,7 @@ class Catalogue:
         Returns
         -------
         train, test : Catalogue
-            `train` has ``round(train * n)`` of the n items; both have at least one item.
+            `train` has ``round(train * n)`` of the n items, except that neither is ever empty.
 
         Raises
         ------
@@ -247,7 +247,7 @@ class Catalogue:
         return self._select(chosen), self._select(self.items.keys() - chosen)
 
     def _stratified_order(self, seed: int) -> list[str]:
-        """Sort item ids by their rarest label, then by their next rarest, then randomly.
+        """Sort item ids by the item's rarest label, then by its next rarest, then randomly.
 
         Rare labels come first because they are the hardest to split evenly. Labels that only one
         item has are ignored.

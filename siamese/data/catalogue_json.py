@@ -191,7 +191,7 @@ def _find_repeated_ids(text: str, raw: Mapping[str, msgspec.Raw]) -> list[str]:
     """Find item ids that occur more than once, which the dict `raw` cannot show.
 
     If no id is repeated, the minified file is as long as the minified keys and values of `raw`
-    together. Only if it is longer does this function decode the file again, which is slow.
+    together. Only if the lengths differ is the file decoded again, which is slow.
     """
     ids = json.dumps(list(raw), ensure_ascii=text.isascii(), separators=(",", ":"))
     values = msgspec.json.format(msgspec.json.encode(list(raw.values())).decode(), indent=-1)

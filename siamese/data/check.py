@@ -115,8 +115,9 @@ def quick_check(catalogue: Catalogue) -> CheckReport:
     """Check labels and files, without opening the pictures.
 
     This reports missing and empty files, links that point outside `image_dir`, files that occur
-    more than once (even through links or a different spelling of the path), and all warnings. If a
-    server cannot list its files, at least one of `SAMPLE_SIZE` requested pictures must exist.
+    more than once (even through links or a different spelling of the path), and items with a single
+    picture or with empty or repeated labels. If a server cannot list its files, missing and empty
+    files are not reported; at least one of up to `SAMPLE_SIZE` requested pictures must exist.
     """
     _, problems = _find_files(catalogue, request_all=False)
     problems += _find_item_warnings(catalogue)
@@ -137,7 +138,7 @@ class _PictureFile(msgspec.Struct):
 
 
 class _FileError(Exception):
-    """Error for an unusable file, whose `args` are the `kind` and text of a `Problem`."""
+    """Error for an unusable file; its `args` are the `kind` and text of a `Problem`."""
 
 
 def _find_files(
@@ -145,7 +146,7 @@ def _find_files(
 ) -> tuple[list[_PictureFile], list[Problem]]:
     """Find the catalogue's usable files, and the problems with the others.
 
-    With `request_all`, every file is requested from a server that cannot list its files.
+    If the server cannot list its files, every file (`request_all`) or only a sample is requested.
     """
     folder = catalogue.image_dir
     if isinstance(folder, RemoteFolder):
@@ -256,9 +257,8 @@ def _find_remote_files(
 def _duplicate_problem(picture: Picture, first: Picture, same: str) -> Problem:
     """Return the problem to report for a picture that occurs twice.
 
-    In the same item, this is a warning. In two items, it is an error even if they share a label: a
-    query's nearest neighbour would be the same picture in another item, which distorts every
-    metric, and training could push the picture away from itself.
+    In one item, this is a warning. In two items, it is an error: a query's nearest neighbour would
+    be itself, in the other item, and training could push the picture away from itself.
     """
     if picture.item_id == first.item_id:
         line = f"same {same} as {first.filename} of this item; remove one"
@@ -271,7 +271,7 @@ def _try_decode(file: _PictureFile) -> str | None:
     """Return why a file cannot be decoded, or None; set the `digest` of a remote file."""
     source = cache_file(file.file)
     try:
-        # Decoding a JPEG at its smallest scale is fast, but still reads the whole file.
+        # Decoding a JPEG at a reduced scale is faster, but still reads the whole file.
         open_picture(source, longest_side=1)
     except PictureError as error:
         return str(error)

@@ -94,7 +94,7 @@ class LabelRule:
         return drawn
 
     def label_codes(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return concatenated label codes, the end of each picture's codes, and the label count.
+        """Return the concatenated label codes, where each picture's codes end, and the label count.
 
         Codes number the labels from 0, the commonest label first.
         """
@@ -153,7 +153,7 @@ def _multi_hot(labels: Sequence[Iterable[Hashable]]) -> Any:
     """Return a sparse boolean matrix of pictures (rows) and labels (columns, commonest first)."""
     from scipy.sparse import csr_array
 
-    # Not sets, whose order, and therefore the labels' codes, would vary between processes.
+    # Not sets: their order, and therefore the labels' codes, would vary between processes.
     unique = [list(dict.fromkeys(row)) for row in labels]
     counts = Counter(label for row in unique for label in row)
     codes = {label: code for code, (label, _) in enumerate(counts.most_common())}

@@ -201,7 +201,7 @@ def as_folder(place: Place) -> Folder:
     Raises
     ------
     InputError
-        If a URL has a query or fragment, or fsspec does not support it or lacks the driver.
+        If a URL has a query or fragment, or fsspec does not support it or its driver is missing.
 
     Examples
     --------

@@ -118,7 +118,7 @@ class RequestSender:
 def open_filesystem(url: str, name: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a folder's URL, and the folder's path in that filesystem.
 
-    `name` is the URL without a password, for error messages.
+    `name` is the URL without user name and password, for error messages.
     """
     import fsspec
 

@@ -96,7 +96,7 @@ def _find_semi_hard_negatives(distance: Any, negative: Any) -> Any:
     """
     order = ops.argsort(distance, axis=1)
     is_negative = ops.cast(ops.take_along_axis(negative, order, axis=1), "int32")
-    # For each column, count the negatives that are no farther from the anchor.
+    # For each column, count the negatives that are no farther from the anchor than it is.
     nearer = ops.cumsum(is_negative, axis=1)
     nearer = ops.take_along_axis(nearer, ops.argsort(order, axis=1), axis=1)
     last = ops.maximum(ops.sum(is_negative, axis=1, keepdims=True) - 1, 0)

@@ -36,7 +36,7 @@ def find_builders() -> dict[str, Callable[..., keras.Model]]:
 def build_backbone(
     name: str, picture_size: int, weights: str | None
 ) -> tuple[keras.Model, PictureScaling]:
-    """Build a backbone without its classifier, and its scaling layer.
+    """Build a backbone (without its classifier) and the scaling layer that goes before it.
 
     The layer scales RGB in [-1, 1] to the backbone's input range. The backbone maps scaled pictures
     (n, s, s, 3) to feature maps (n, h, w, c).

@@ -56,7 +56,7 @@ def embedding_model(
     pooling : {"average", "gem"}, default="average"
         How the backbone's feature map is pooled into one vector; see `siamese.models.pooling`.
     weights : str or None, default="imagenet"
-        "imagenet", the path of a file with the backbone's weights without its classifier, or None
+        "imagenet", the path of a weights file for the backbone without its classifier, or None
         for random weights. `base_cnn` takes no file and always starts from random weights.
 
     Returns
@@ -143,7 +143,7 @@ def pretrained_classifier(picture_size: int = DEFAULT_PICTURE_SIZE) -> keras.Mod
 
 
 def extract_embedding_model(model: keras.Model, path: Path) -> keras.Model:
-    """Return the embedding model in a loaded checkpoint, normalised to return unit-length vectors.
+    """Return the embedding model in a loaded checkpoint, changed if needed to return unit vectors.
 
     This is the layer named `EMBEDDING_MODEL`, or the whole model if it has no such layer. `path` is
     the checkpoint's path, for error messages.

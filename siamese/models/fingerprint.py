@@ -1,4 +1,4 @@
-"""Model fingerprints, which are equal for models that compute the same vectors."""
+"""Model fingerprints, which are equal for models with the same layers and weights."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def require_artefact(path: str | os.PathLike[str], expected: str, *kinds: Artefa
     expected : str
         What the path should be, such as ``"an index"``, for the error message.
     *kinds : Artefact
-        Accepted kinds. Missing paths and files that are not artefacts are always accepted.
+        Accepted kinds. A path without an artefact is always accepted.
 
     Raises
     ------

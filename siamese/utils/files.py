@@ -16,7 +16,7 @@ from siamese.errors import InputError
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path to write a file or folder to, and move it to `path` after the block.
+    """Yield a temporary path to write a file or folder to, then move the result to `path`.
 
     If the block raises an exception, `path` is left unchanged and the temporary path is deleted.
 

@@ -25,7 +25,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def handle_stop_signals(message: str) -> Iterator[None]:
-    """Clean up, print a message and exit if Ctrl-C or SIGTERM interrupts the block.
+    """Print a message and exit if Ctrl-C or SIGTERM interrupts the block, after its clean-up.
 
     Python cannot interrupt a call into native code, such as a large model's prediction. A process
     that is still running `GRACE_SECONDS` after SIGTERM is therefore ended without further

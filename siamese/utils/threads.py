@@ -38,7 +38,7 @@ def map_in_threads(
     Parameters
     ----------
     ahead : int
-        Maximum number of submitted calls whose results have not been yielded yet.
+        Maximum number of calls submitted beyond the one whose result is yielded next.
     threads : int, optional
         Number of threads. By default, one per core.
 

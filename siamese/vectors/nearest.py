@@ -1,4 +1,4 @@
-"""Exact nearest-neighbour search, which compares each query with the whole gallery in blocks."""
+"""Exact nearest-neighbour search: each query is compared with the whole gallery, in blocks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rows = NDArray[np.intp]
 
 QUERY_ROWS = 512
 GALLERY_ROWS = 8192
-"""Maximum shape of a block of cosines: 16 MB of float32 per thread."""
+"""Shape of a full block of cosines: 16 MB of float32 per thread."""
 
 
 def nearest(
@@ -52,7 +52,7 @@ def nearest(
 
     starts = range(0, len(queries), QUERY_ROWS)
     with (
-        # Run each product in one thread, so that the other steps run in parallel too.
+        # Parallelise over blocks of queries, not inside BLAS, so that all steps run in parallel.
         threadpool_limits(1, "blas"),
         closing(map_in_threads(search_block, starts, ahead=2 * count_cores())) as blocks,
     ):
@@ -102,7 +102,7 @@ class TopK:
         self._is_empty = True
 
     def add(self, similar: NDArray[Any], rows: Rows) -> None:
-        """Update with the cosines (count, m) to the gallery's next m rows, which must ascend."""
+        """Add cosines (count, m) with m gallery rows; `rows` must ascend, also across calls."""
         count, k = self.cosines.shape
         if self._is_empty:
             place = -min(k, len(rows))
