@@ -50,7 +50,7 @@ def recipe_options(function: F) -> F:
 def _option(
     name: str, kind: click.ParamType[Any], text: str, default: object = None, field: str = ""
 ) -> Callable[[F], F]:
-    """Return an option for a `Recipe` field; help shows `default`, or else the field's default."""
+    """Return an option for a `Recipe` field; help shows the `default`, or else the field's own."""
     field = field or name.removeprefix("--").replace("-", "_")
     shown = getattr(Recipe, field) if default is None else default
     return click.option(name, field, type=kind, help=f"{text}  [default: {shown}]")

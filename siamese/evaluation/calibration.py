@@ -87,7 +87,7 @@ def calibrate_threshold(
 ) -> Calibration:
     """Choose the threshold that best separates known from unknown queries.
 
-    The threshold t maximises the balanced accuracy, and lies halfway to the next larger distance::
+    The threshold is the distance t of the highest balanced accuracy, moved halfway to the next::
 
         (|{known ≤ t}| / |known| + |{unknown > t}| / |unknown|) / 2
 
@@ -123,8 +123,8 @@ def calibrate_on_retrieval(
     """Choose the threshold from the results of a retrieval evaluation.
 
     A query counts as known, with the distance to its nearest picture, if the gallery has other
-    pictures of its item. It also counts as unknown, with the distance to the nearest picture of
-    another item, as if its own item were missing. Items that share its labels stay in the gallery.
+    pictures of its item. Every query also counts as unknown, with the distance to the nearest
+    picture of another item, as if its own item were missing; items that share its labels stay.
     """
     nearest = np.maximum(retrieval.nearest_relevant, retrieval.nearest_other)
     others = retrieval.nearest_other[np.isfinite(retrieval.nearest_other)]

@@ -33,7 +33,7 @@ Array: TypeAlias = NDArray[Any]
 LABEL_RECALL = {"recall@1": 1, "recall@5": 5, "recall@10": 10}
 """Number of nearest pictures in which each label metric looks for one of the query's labels."""
 PAIRS = 200_000
-"""Maximum number of verification pairs. Half are negative, enough to measure an FMR of 0.001."""
+"""Maximum number of verification pairs. At most half are negative: enough for an FMR of 0.001."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class EvaluationResult:
         The same metrics, averaged first over each item's queries, then over the items.
     intervals : dict or None
         Confidence intervals ``[low, high]`` of the metrics in ``figures``, ``by_item`` and
-        ``label_recall``, with ``confidence``, ``resamples`` and ``seed``. None with only one item.
+        ``label_recall``, with ``confidence``, ``resamples`` and ``seed``. None for a single item.
     by_label : dict of str to dict
         For each label, the retrieval metrics averaged over its queries, and the numbers of its
         ``queries`` and ``items``.

@@ -25,9 +25,9 @@ Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[Any]
 
 BLOCK_ROWS = 2048
-"""Number of rows and columns of a matrix product, which takes 16 MB per thread."""
+"""Usual number of rows and columns of a matrix product, which takes 16 MB per thread."""
 MAX_COLUMNS = 2**14
-"""Maximum number of columns of a matrix product; if items are large, it has more columns."""
+"""Maximum number of columns of a product; if items are large, it has more than `BLOCK_ROWS`."""
 MAX_BLOCK_RELEVANT = 2**22
 """Maximum number of relevant pictures in a block, summed over its queries."""
 MAX_SYMMETRIC_RELEVANT = 2**24
@@ -59,7 +59,7 @@ def compute_relevant_ranks(
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     ranking = _Ranking(queries, query_items, gallery, gallery_items, own)
-    # Run one single-threaded product per core, since NumPy's other work uses one thread anyway.
+    # Run one single-threaded product per core, so that NumPy's other work runs in parallel too.
     with threadpool_limits(1, "blas"):
         if queries is gallery and ranking.relevant.sum() <= MAX_SYMMETRIC_RELEVANT:
             yield from ranking.rank_symmetric()
@@ -227,8 +227,7 @@ class _Ranking:
     def _count_before(self, block: _Block, cosines: Floats, part: slice) -> tuple[Ints, Floats]:
         """Count the pictures in a part of the gallery that rank before each relevant picture.
 
-        Also return each query's cosine to the nearest picture in the part. `cosines` must be
-        contiguous in C or Fortran order.
+        Also return each query's highest cosine. `cosines` must be contiguous in C or Fortran order.
         """
         # Search in memory order to avoid copying a transposed matrix.
         (found,) = np.nonzero((cosines >= block.least[:, None]).ravel(order="K"))

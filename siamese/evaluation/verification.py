@@ -30,7 +30,7 @@ class VerificationResult:
     distances: np.ndarray  # (n_pairs,)
     y: np.ndarray  # (n_pairs,): 1 for a positive pair, 0 for a negative pair
     threshold: float  # pairs no farther apart than this are judged to show the same item
-    accuracy: float  # balanced accuracy at `threshold`, the highest of all thresholds
+    accuracy: float  # balanced accuracy at `threshold`, the highest at any threshold
     auc: float  # area under the ROC curve
     equal_error_rate: float  # false positive rate where it equals the false negative rate
     false_positive_rate: np.ndarray  # (n_points,): ROC curve, from (0, 0) to (1, 1)

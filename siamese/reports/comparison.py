@@ -35,7 +35,7 @@ class ComparedQuery:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Two items that the trained model confuses, with one of their mistakes as an example.
+    """Two items that the trained model confuses, with one of its mistakes as an example.
 
     A mistake is a picture of one item whose nearest picture shows the other item. The example is
     the mistake with the smallest distance.
@@ -85,7 +85,7 @@ def compare_embeddings(
     before, after : Embeddings
         Embeddings of the same pictures, by the model before and after training.
     queries : int, default 12
-        Number of random queries, each from a different item with at least two pictures.
+        Maximum number of random queries, each from a different item with at least two pictures.
     k : int, default 6
         Number of nearest pictures per query.
     confusions : int, default 6

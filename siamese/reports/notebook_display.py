@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from siamese.training.training_callback import TrainingProgress
 
 MAX_BYTES = 250_000
-"""Target size of a picture, so that a notebook with a dozen opens quickly, even on GitHub."""
+"""Target size of a picture, so that notebooks with a dozen pictures open fast, even on GitHub."""
 PIXELS_PER_INCH = 100
 """Resolution of charts, at which their text is about as large as the text in pictures."""
 REDRAW_SECONDS = 3.0

@@ -45,7 +45,7 @@ class Query:
     """Whether to raise an error if the picture is unusable, instead of skipping it."""
 
     def find_own_item(self, index: Index) -> str | None:
-        """Return `item_id` if known, else the item that has this filename in the index, or None."""
+        """Return `item_id` if known, else the item ID of this filename in the index, or None."""
         if self.item_id is not None:
             return self.item_id
         rows = index.find(filename=self.filename)

@@ -14,7 +14,7 @@ from siamese.indexes import EVERYTHING, Index, LabelFilter
 from siamese.search.reranking import Nearest, Ranking, Reranker, Rows, Vectors, get_reranker
 
 BY_ITEM = {"best": 1, "mean": 3}
-"""Number of an item's best pictures to average the scores of, for each value of `by_item`."""
+"""How many of an item's best pictures have their scores averaged, for each `by_item`."""
 
 
 class Page(NamedTuple):
@@ -93,7 +93,7 @@ class Ranker:
         k: int,
         excluded: Sequence[Rows],
     ) -> list[Ranking]:
-        """Drop results farther than `max_distance`, ranking more pictures until k remain."""
+        """Keep results within `max_distance`, ranking more until k are kept or none are left."""
         # If the ranking is sorted by distance, ranking more pictures finds no nearer ones.
         is_ascending = isinstance(self._reranker, Nearest) and self.by_item != "mean"
         depth = k
@@ -111,7 +111,7 @@ class Ranker:
             rankings = self._rank(vectors, depth, excluded)
 
     def _rank_by_item(self, vector: Vectors, k: int, excluded: Rows, pictures: int) -> Ranking:
-        """Return the distances and rows of the first k items' best pictures."""
+        """Return the distance and row of the best picture of each of the first k items."""
         depth = 4 * k * pictures + len(excluded)
         # Rank more pictures until all those that count towards the first k items are included.
         while True:

@@ -148,8 +148,8 @@ def reciprocal_distances(
     the set of p and its k nearest others. The distance of a candidate q to the query p is::
 
         R(p, k)    {g ∈ N(p, k) : p ∈ N(g, k)}
-        R*(p)      union of R(p, k1) and every R(q, k1/2), q ∈ R(p, k1), at least 2/3 of whose
-                   members are in R(p, k1)
+        R*(p)      union of R(p, k1) and each R(q, k1/2) that has at least 2/3 of its members in
+                   R(p, k1), for q ∈ R(p, k1)
         V(p, g)    exp(-D(p, g)) if g ∈ R*(p), else 0
         V'(p, g)   mean of V(q, g) over q ∈ N(p, k2)
         J(p, q)    1 - Σ_g min(V'(p, g), V'(q, g)) / Σ_g max(V'(p, g), V'(q, g))
@@ -164,7 +164,7 @@ def reciprocal_distances(
     k1 : int
         Neighbourhood size in R and R*. k1/2 is rounded, half to even.
     k2 : int
-        Number of neighbours to average V over; 0 to leave V as it is.
+        Number of neighbours, besides p itself, to average V over; 0 leaves V as it is.
     own_share : float
         Weight of D in the result, from 0 to 1.
 

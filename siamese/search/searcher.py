@@ -122,7 +122,7 @@ class Searcher:
         self.index = index
         facts = embedder.facts
         calibration = read_calibration(facts.path, facts.fingerprint) if facts.path else None
-        # Thresholds are calibrated on plain vectors; augmentation makes all distances larger.
+        # Thresholds are calibrated on plain vectors; augmentation changes the distances.
         self.threshold = calibration.threshold if calibration and not index.augmented else None
 
     def search(
@@ -278,7 +278,7 @@ class Searcher:
         raise NotFoundError(f"{picture}: no such picture in the index")
 
     def _rows_of_items(self, item_ids: Sequence[str | None] | None, queries: int) -> list[Rows]:
-        """Return an array of rows for each query: its own item's pictures, empty if None."""
+        """Return, for each query, the rows of its own item's pictures; none if its ID is None."""
         item_ids = item_ids or [None] * queries
         if len(item_ids) != queries:
             raise InputError(f"own_items has {len(item_ids)} entries for {queries} queries")

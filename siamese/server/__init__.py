@@ -1,4 +1,4 @@
-"""HTTP server for searches, whose API is described in `docs/serving.md`.
+"""HTTP server for searches; `docs/serving.md` describes its API.
 
 Stages of a request, above the modules that implement them::
 

@@ -86,7 +86,7 @@ class Batcher:
                 self._embed(jobs)
 
     def _next_batch(self) -> list[_Job]:
-        """Block until there are jobs and return a batch for one model; return [] once closed."""
+        """Block until there are jobs, and return a batch for one model; [] if closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if not self._waiting:

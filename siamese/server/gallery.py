@@ -14,11 +14,11 @@ from siamese.data.images import PictureError, open_picture
 from siamese.errors import NotFoundError
 
 CACHED_THUMBNAILS = 512
-"""Number of thumbnails to cache, each about 10 kB in default size and at most 150 kB."""
+"""Number of thumbnails to cache, each about 10 kB at the default size and at most 150 kB."""
 
 
 class Gallery:
-    """Folder of the indexed pictures, or None to send no pictures."""
+    """Access to the folder of the indexed pictures; if it is None, no pictures are sent."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = None if folder is None else folder.resolve()

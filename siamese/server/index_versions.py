@@ -30,7 +30,7 @@ FRESH_SECONDS = 10.0
 """How long to cache the picture count and filenames of an index that changes in place."""
 
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 5.0, 300.0
-"""Delay before retrying a failed reload: doubled with each failure, from first to last."""
+"""Delay before retrying a failed reload: the first, doubled with each failure up to the last."""
 
 Load = Callable[[Searcher | None], Searcher]
 """Function that opens the index, given the previous searcher (or None) to reuse its model."""
@@ -51,7 +51,7 @@ class IndexVersion:
         self.is_replaced = False
         """Whether another index, perhaps made by another model, has replaced this one.
 
-        Set only if the index `changes_in_place`; others can still be searched once replaced.
+        Set only if the index `changes_in_place`; other indexes stay searchable once replaced.
         """
         find = searcher.index.find
         # Web pages request the same pictures repeatedly, and a look-up can be slow.

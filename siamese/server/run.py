@@ -23,13 +23,13 @@ SHUTDOWN_SECONDS = 5.0
 """Time to finish the last responses, beyond the maximum duration of a request."""
 
 LAST_REQUESTS_SECONDS = 0.3
-"""Time for the last clients that connected to send their requests."""
+"""Time that the last clients to connect have for sending their requests."""
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
     """Bind a socket without listening yet, to report a port in use before slow work."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio disables Nagle's algorithm only if the protocol is IPPROTO_TCP. If enabled, it delays
+    # asyncio disables Nagle's algorithm only if the protocol is IPPROTO_TCP. Otherwise, it delays
     # the second response on a connection by 40 ms, until the client's acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -53,7 +53,7 @@ def serve(service: Service, listener: socket.socket) -> int:
 
     - SIGTERM: report that the server is not ready. For `drain_seconds`, still accept requests, but
       close each connection after its response; then accept no more.
-    - SIGINT (Ctrl-C): stop accepting requests at once. A second one drops those in progress.
+    - SIGINT (Ctrl-C): stop accepting requests at once; a second one drops those in progress.
     - SIGHUP: reopen the index.
     """
     log_to_stderr()

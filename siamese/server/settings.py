@@ -9,7 +9,7 @@ from pathlib import Path
 from siamese.errors import InputError
 
 API_KEY = "SIAMESE_API_KEY"
-"""Environment variable for an API key; not a flag, because other users can see flags."""
+"""Environment variable for an API key; not a flag, because all users of a machine can see flags."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")
 """Default upload formats, by Pillow's names: those that cameras and browsers produce."""
@@ -51,7 +51,7 @@ class Settings:
 
 
 def read_api_keys(file: Path | None) -> tuple[str, ...]:
-    """Read API keys from a file, one per line, or else the one in `SIAMESE_API_KEY`, if set."""
+    """Read API keys from a file, one per line; without a file, from `SIAMESE_API_KEY`, if set."""
     if file is None:
         where, lines = API_KEY, [os.environ.get(API_KEY, "")]
         if not lines[0]:

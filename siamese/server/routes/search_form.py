@@ -12,7 +12,7 @@ from siamese.server.errors import ApiError
 from siamese.server.service import Service
 
 LAST_RANK = 10_000
-"""Maximum of offset + k; with `by_item`, each result may cost a dozen pictures of the index."""
+"""Maximum of offset + k; with `by_item`, each result may take ranking a dozen pictures."""
 
 
 async def get_service(request: Request) -> Service:

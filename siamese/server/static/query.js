@@ -18,7 +18,7 @@ export async function findQuery(state) {
  * @param {object} options
  * @param {boolean} options.isIndexed whether it is a picture of the index
  * @param {boolean} options.hasImages whether the server has the pictures of the index
- * @returns {{name: string, loaded: Promise<void>}} its name, and when the picture has its size
+ * @returns {{name: string, loaded: Promise<void>}} its name; `loaded` resolves once it has a size
  */
 export function showQuery(query, { isIndexed, hasImages }) {
   const [image, stage] = [byId("asked-picture"), byId("stage")];
