@@ -147,7 +147,7 @@ def embed_into_store(
 
 
 class _CatalogueFiles(UserDict[str, Any]):
-    """Mapping from a catalogue's filenames, except those in `without`, to its files.
+    """Mapping from each filename in a catalogue, except those in `without`, to its file.
 
     The `File` objects are created on access, because they take far more memory than `Picture`s.
     """

@@ -43,7 +43,7 @@ class Embedder:
     runtime : {"auto", "openvino", "tensorflow"}, default "auto"
         Library that runs the model; "auto" selects OpenVINO on a CPU and TensorFlow on a GPU.
     precision : {"auto", "float32", "bfloat16"}, default "auto"
-        Number format; "auto" selects the fastest that leaves the vectors nearly unchanged.
+        Number format; "auto" selects the fastest whose vectors nearly equal those of float32.
 
     Examples
     --------
@@ -341,5 +341,5 @@ class Embedder:
             DeprecationWarning,
             stacklevel=2,
         )
-        # An import statement would create an import cycle between modules.
+        # import_module: the import-cycle check would count an import statement, even in a function.
         return import_module("siamese").embed_catalogue(self, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""Executors, which embed a catalogue's files, and `LocalExecutor`, which runs in this process."""
+"""Executors embed a catalogue's files; `LocalExecutor` does so in this process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Executor(Protocol):
     def embed_files(
         self, embedder: Embedder, files: Mapping[str, File], batch_size: int
     ) -> Generator[EmbeddedBatch]:
-        """Embed files, yielding outcomes in batches as they are ready, in any order.
+        """Embed files, yielding outcomes in batches as they are ready, in no particular order.
 
         Parameters
         ----------
@@ -64,7 +64,7 @@ class LocalExecutor:
         states: dict[str, FileState | None] = {}
 
         def decode(filename: str) -> np.ndarray | str:
-            # Read the state first, so that a change to the file while it is decoded is detected.
+            # Read the state first, so that the next run detects a change during decoding.
             file = cache_file(files[filename])
             state = states[filename] = FileState.from_path(file)
             try:

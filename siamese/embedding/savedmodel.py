@@ -28,7 +28,7 @@ SAVED_MODELS = Path("savedmodels/embedding_model")
 
 @dataclass(frozen=True)
 class ParityCheck:
-    """Smallest cosine similarity between two implementations' vectors of the sample photos."""
+    """Smallest cosine between the vectors that two implementations compute for a sample photo."""
 
     one: str
     other: str
@@ -37,7 +37,7 @@ class ParityCheck:
 
 @dataclass(frozen=True)
 class SavedModelExport:
-    """Folder of an exported version, and the checks of its vectors against Keras."""
+    """An exported version: its folder, and the checks of its vectors against Keras."""
 
     path: Path
     parity: list[ParityCheck]
@@ -50,9 +50,9 @@ def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> SavedM
 
     - `prediction` and `serving_default` take `input`, float32 (n, s, s, 3), RGB in [-1, 1]. With
       the pretrained default model, they also return `softmax`, float32 (n, 1000).
-    - `serving_bytes` takes `image_bytes`, string (n,), pictures encoded as JPEG, PNG, GIF or BMP,
-      which it pads, resizes and scales. It ignores EXIF orientation, so rotate the photos before
-      encoding them.
+    - `serving_bytes` takes `image_bytes`, string (n,): JPEG, PNG, GIF or BMP pictures. It pads,
+      resizes and scales them, but ignores EXIF orientation, so rotate photos before encoding
+      them.
 
     The version is kept only if its vectors of sample photos agree with those of Keras.
 
@@ -72,7 +72,7 @@ def export_savedmodel(embedder: Embedder, output: Path = SAVED_MODELS) -> SavedM
     with atomic_path(output / str(version)) as temporary:
         archive = keras.export.ExportArchive()
         try:
-            with in_float32(embedder.model):  # supported by every server
+            with in_float32(embedder.model):  # every server supports it
                 _add_signatures(archive, embedder)
                 archive.write_out(str(temporary), verbose=False)
         except tf.errors.OpError as error:  # for example, if the disk is full
@@ -112,7 +112,7 @@ def _add_signatures(archive: keras.export.ExportArchive, embedder: Embedder) -> 
 
 
 def model_to_export(embedder: Embedder) -> keras.Model:
-    """Return the embedder's model; the pretrained default is returned with its classifier."""
+    """Return the embedder's model, or the pretrained default model with its classifier."""
     from siamese.models.defaults import DEFAULT_BACKBONE
     from siamese.models.embedding_model import pretrained_classifier
 

@@ -1,9 +1,9 @@
 """Store vectors on disk as they are computed.
 
 A store is a folder. Its `manifest.json` names the model. The vectors are in Parquet files (shards),
-`part-00000.parquet` and so on, with one row per picture. Each file is written completely or not at
-all, so an interrupted run loses only seconds of work. If several shards contain the same picture,
-the row in the shard with the highest number is used.
+`part-00000.parquet` and so on, with one row per picture. A shard is written every few seconds,
+completely or not at all, so an interrupted run loses only seconds of work. If several shards
+contain the same picture, the row in the shard with the highest number is used.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class EmbeddingStore:
                 f"starting again with {facts.name}",
                 file=sys.stderr,
             )
-            # Delete them first: if interrupted, a new manifest must not describe old vectors.
+            # Delete first: after an interruption, a new manifest must not describe old vectors.
             for path in find_shards(self.folder).values():
                 path.unlink()
         with atomic_path(self.folder / MANIFEST) as temporary:
@@ -141,7 +141,7 @@ class EmbeddingStore:
 
 
 class OpenStore:
-    """Contents of an `EmbeddingStore` that this process has locked."""
+    """Contents of an open `EmbeddingStore`, locked by this process."""
 
     def __init__(self, folder: Path, embedding_size: int) -> None:
         self.folder = folder
@@ -167,7 +167,7 @@ class OpenStore:
     def rows(self) -> PackedRows:
         """The newest row of each picture.
 
-        To save memory while the model runs, new rows are read back from disk only here.
+        To save memory while the model runs, new rows are read back from disk only on access.
         """
         for number, filenames in self._unloaded.items():
             rows = (row for _, row in self._shards.read_rows(number))
@@ -179,7 +179,7 @@ class OpenStore:
     def find_unchanged(self, files: Mapping[str, File]) -> set[str]:
         """Return the filenames of the stored pictures whose files have not changed.
 
-        A file is unchanged if its size and either its modification time or content are the same.
+        A file is unchanged if its size (if known) and modification time or content are the same.
         """
         unchanged: set[str] = set()
         same_size = []
@@ -237,7 +237,7 @@ class OpenStore:
             raise InputError(f"{self.folder}: cannot be written ({reason})") from error
 
     def read_outcomes(self, filenames: Container[str]) -> Iterator[tuple[str, Outcome]]:
-        """Yield the filename and outcome of each given picture that is stored, in any order."""
+        """Yield the filename and outcome of each stored, given picture, in no particular order."""
         for number in self._shards.row_counts:
             for batch in self._newest_batches(number, filenames):
                 yield from zip(batch["filename"].to_pylist(), batch_outcomes(batch), strict=True)
@@ -292,7 +292,7 @@ class OpenStore:
     def _newest_batches(
         self, number: int, filenames: Container[str]
     ) -> Iterator[pyarrow.RecordBatch]:
-        """Yield the given pictures' newest rows in a shard, with current modification times."""
+        """Yield a shard's rows for `filenames` that no later shard replaces, with current times."""
         import pyarrow as pa
 
         for batch in self._shards.read_batches(number):

@@ -30,7 +30,7 @@ class FileState(NamedTuple):
 
     @classmethod
     def from_path(cls, path: File) -> FileState | None:
-        """Read a file's state; return None if the file is missing, unreadable or not regular."""
+        """Read a file's state; return None unless the file is regular and readable."""
         try:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):  # opening a pipe could block
@@ -63,7 +63,7 @@ class Row(NamedTuple):
 
 
 class PackedRows(UserDict[str, Any]):
-    """Mapping from filenames to rows, packed into bytes to take a third of a `Row`'s memory."""
+    """Mapping from filename to row, stored as bytes that take a third of the memory of `Row`s."""
 
     _STRUCT = Struct("<qq16sq")
 
@@ -105,7 +105,7 @@ def arrow_schema() -> pyarrow.Schema:
 
 
 def outcomes_to_batch(outcomes: Iterable[StoredOutcome]) -> pyarrow.RecordBatch:
-    """Convert outcomes to an Arrow record batch, with nulls where `state` is None."""
+    """Convert outcomes to an Arrow record batch; a `state` of None becomes nulls."""
     import pyarrow as pa
 
     rows = [

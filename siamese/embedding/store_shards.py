@@ -38,14 +38,14 @@ class Shards:
         return self.folder / f"part-{number:05}.parquet"
 
     def write(self, batches: Iterable[pyarrow.RecordBatch], min_rows: float = float("inf")) -> int:
-        """Write batches to a new shard until it has `min_rows` rows; return the shard's number."""
+        """Write batches to a new shard until it has `min_rows` or more rows; return its number."""
         from pyarrow import parquet
 
         number = max(self.row_counts, default=-1) + 1
         rows = 0
         with (
             atomic_path(self.path(number)) as temporary,
-            temporary.open("wb") as file,  # its errors are clearer than Arrow's
+            temporary.open("wb") as file,  # Python's errors are clearer than Arrow's
             parquet.ParquetWriter(
                 file, arrow_schema(), use_dictionary=False, write_page_checksum=True
             ) as writer,

@@ -12,7 +12,7 @@ from keras import layers, ops
 ZOOM = (0.65, 1.1)
 """Range of the visible square's side, relative to the picture: below 1 zooms in, above 1 out."""
 ASPECT, ANGLE, SHIFT = 0.12, 12.0, 0.08
-"""Maximum log stretch (inverse for height), rotation in degrees, and shift relative to the side."""
+"""Maximum log of width stretch (height: inverse), rotation in degrees, shift relative to side."""
 BRIGHTNESS, CONTRAST, SATURATION = 0.15, 0.25, 0.3
 """Maximum relative change in either direction."""
 

@@ -8,7 +8,7 @@ from time import monotonic
 
 @dataclass
 class TimeBudget:
-    """Time that a training run has taken, including before it was resumed, and its limit.
+    """Time limit of a training run, and the time taken, including before it was resumed.
 
     Attributes
     ----------

@@ -15,8 +15,8 @@ from siamese.training.pair_generator import PairGenerator
 def calibrate_on_held_out(checkpoint: Path, held_out: PairGenerator, embed: Embed) -> None:
     """Calibrate a checkpoint, and write the result to a file beside it.
 
-    The calibration is a distance: a query whose nearest picture is farther is probably not in the
-    catalogue. If there are too few held-out items or pictures, nothing is written.
+    The calibration is a distance: a query whose nearest picture is farther than this is probably
+    not in the catalogue. If there are too few held-out items or pictures, nothing is written.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Memory of embeddings from earlier batches, which extends the current batch."""
+"""Memory that extends the current batch by embeddings from earlier batches."""
 
 from __future__ import annotations
 

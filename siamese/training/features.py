@@ -51,7 +51,7 @@ def embed_pictures(
 
 
 class FrozenFeatures:
-    """Cache of the pooled features that a frozen backbone computes, once per picture.
+    """Cache of pooled features, which a frozen backbone computes once per picture.
 
     Parameters
     ----------

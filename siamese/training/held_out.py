@@ -10,7 +10,7 @@ from siamese.training.pair_generator import PairGenerator
 from siamese.training.recipe import Recipe
 
 HELD_OUT_PICTURES = 2000
-"""Target maximum number of held-out pictures, since all are embedded after each epoch."""
+"""Approximate limit on held-out pictures, because embedding them after each epoch takes time."""
 
 
 def hold_out_items(catalogue: Catalogue, recipe: Recipe) -> tuple[Catalogue, Catalogue | None]:
@@ -36,7 +36,7 @@ def hold_out_items(catalogue: Catalogue, recipe: Recipe) -> tuple[Catalogue, Cat
 
 
 def make_validation(held_out: Catalogue, recipe: Recipe) -> PairGenerator | None:
-    """Make a generator of held-out pictures, or print a note and return None if they lack pairs."""
+    """Make a generator of held-out pictures; if they lack pairs, print a note and return None."""
     try:
         return PairGenerator(
             held_out,

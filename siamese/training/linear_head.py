@@ -39,7 +39,7 @@ def require_head(model: keras.Model, checkpoint: Path) -> None:
 
 
 def model_without_head(model: keras.Model) -> keras.Model:
-    """Return the embedding model without its projection; it shares the other layers."""
+    """Return the embedding model without its projection; the result shares the other layers."""
     features = model.get_layer(POOLING).output
     return keras.Model(model.input, layers.UnitNormalization(dtype="float32")(features))
 

@@ -166,7 +166,7 @@ class PairGenerator(keras.utils.PyDataset):
         self._vectors = np.asarray(vectors, np.float32)
 
     def draw(self) -> Any:
-        """Return the batches of the current epoch, drawing them on the first call.
+        """Return the current epoch's batches, drawing them on the first call in the epoch.
 
         Returns
         -------

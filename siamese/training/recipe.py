@@ -55,10 +55,10 @@ class Recipe:
         A key of `siamese.training.objective.LOSSES`, by default multi-similarity. Random pairs
         always use the contrastive loss.
     margin : float, optional
-        Margin of the loss. By default, the loss chooses it.
+        Margin of the loss; by default, the loss's own default.
     epochs : int
-        Number of epochs. Each shows every picture once; if batches are label-balanced, each shows
-        the same number of pictures, some repeatedly.
+        Number of epochs. Uniform and hard-items batches show every picture once per epoch;
+        label-balanced batches show as many pictures, but some repeatedly.
     budget : float, optional
         Maximum training time in seconds, including opening pictures and measuring retrieval. The
         learning rate falls to zero at the end of the budget or the last epoch, whichever is first.

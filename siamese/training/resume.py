@@ -148,7 +148,7 @@ def restore_optimizer(path: Path, optimizer: keras.optimizers.Optimizer) -> None
 def _named_variables(
     optimizer: keras.optimizers.Optimizer | None,
 ) -> Iterator[tuple[str, keras.Variable]]:
-    """Yield an optimizer's variables; loss scaling only adds names, it does not change others."""
+    """Yield an optimizer's variables by name; loss scaling adds names, but changes none."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         yield f"{_LOSS_SCALE}/scale", optimizer.dynamic_scale
         yield f"{_LOSS_SCALE}/steps", optimizer.step_counter

@@ -133,7 +133,7 @@ def train(
         network = siamese_network(_starting_model(recipe, start))
         state = TrainingState(asdict(recipe), pictures=len(catalogue.pictures))
     model = network.get_layer(EMBEDDING_MODEL)
-    recipe = replace(recipe, picture_size=model.input_shape[1])  # a checkpoint's wins
+    recipe = replace(recipe, picture_size=model.input_shape[1])  # a checkpoint's size has priority
 
     if held_out is None and recipe.held_out > 0:
         catalogue, held_out = hold_out_items(catalogue, recipe)

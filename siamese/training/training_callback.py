@@ -124,7 +124,7 @@ class TrainingCallback(keras.callbacks.Callback):
         """Measure the embedding model before training, and record it as epoch 0."""
         began = self.budget.seconds
         self._record({"epoch": 0, **self._measure(model)})
-        # Measuring after the last epoch and calibrating will each take about as long.
+        # Measuring after the last epoch and calibrating will each take about as long as this.
         self.budget.reserve = self.state.reserve = 2 * (self.budget.seconds - began)
         self.state.spread = self._spread
 

@@ -70,8 +70,8 @@ def connect_cluster(address: str | None) -> Iterator[None]:
 def plan_workers(use_gpus: bool) -> WorkerPlan:
     """Divide the connected cluster into workers: one per GPU or, without GPUs, per group of cores.
 
-    All workers have equally many cores, so a lost one can restart on another node. Without GPUs,
-    this is the largest number up to `MAX_CORES` with which 90 % of all cores are used, if possible.
+    All workers have the same number of cores, so a lost one can restart on another node. Without
+    GPUs, the largest number up to `MAX_CORES` that uses 90 % of all cores is chosen, if any does.
     """
     sizes = [(int(cpus), int(gpus)) for cpus, gpus in map(_resources, _live_nodes())]
     with_gpus = [(cpus, gpus) for cpus, gpus in sizes if cpus and gpus] if use_gpus else []

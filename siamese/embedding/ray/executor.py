@@ -1,7 +1,7 @@
 """Embed on many machines: Ray Data streams file paths to workers, and vectors back.
 
-Only the driver writes to the store, so an interrupted run can continue with any executor. A vector
-takes about 1 % of the space of its picture, so a single writer does not slow down the cluster.
+Only the driver writes to the store, as in a local run, so any executor can continue an interrupted
+run. A vector takes about 1 % of its picture's space, so one writer does not slow down the cluster.
 """
 
 from __future__ import annotations
@@ -138,6 +138,6 @@ def checkpoint_bytes(embedder: Embedder) -> bytes:
 
 
 def task_size(pictures: int, workers: int, batch_size: int) -> int:
-    """Choose the pictures per task: a multiple of `batch_size` that keeps all workers busy."""
+    """Choose a number of pictures per task: a multiple of `batch_size` that keeps workers busy."""
     share = -(-pictures // (MIN_TASKS_PER_WORKER * workers))
     return max(batch_size, min(MAX_TASK_PICTURES, share) // batch_size * batch_size)

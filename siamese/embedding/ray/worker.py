@@ -46,7 +46,7 @@ class Worker:
     """Ray Data actor that embeds tables of files.
 
     `job` is a Ray reference to a `Job`, and `attempts` a handle to an `AttemptCounter` actor. The
-    model is loaded for the first table, so a crash while loading counts as an attempt at it.
+    model is loaded for the first table, so a crash while loading counts as an attempt.
     """
 
     def __init__(self, job: Any, attempts: Any) -> None:

@@ -96,7 +96,7 @@ class OpenVinoRuntime:
         return vectors
 
     def _take_request(self) -> Any:
-        """Return a free request, or create one if none is free: a request needs little memory."""
+        """Return a free request, or a new one if none is free."""
         try:
             return self._free_requests.pop()
         except IndexError:
@@ -108,9 +108,9 @@ def open_openvino(
 ) -> OpenVinoRuntime:
     """Open a model with OpenVINO; print a note if "auto" rejects bfloat16 as too inaccurate.
 
-    The Keras model is loaded only if no converted model is cached. Raises `InputError` if the
-    processor does not support a requested bfloat16, `ParityError` if a newly converted model's
-    vectors differ from those of Keras, and OpenVINO's errors if it cannot run the model.
+    The Keras model is loaded only if no converted model is cached. Raises `InputError` if
+    bfloat16 is requested but not supported by the processor, `ParityError` if the vectors of a
+    newly converted model differ from those of Keras, and OpenVINO's errors if it cannot run it.
     """
     import openvino
 

@@ -1,4 +1,4 @@
-"""Runtimes, which run a model on square pictures, and `KerasRuntime`, which uses Keras."""
+"""Runtimes run a model on square pictures; `KerasRuntime` does so with Keras."""
 
 from __future__ import annotations
 

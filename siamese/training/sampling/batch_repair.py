@@ -24,7 +24,7 @@ def repair_batches(batches: np.ndarray, items: ItemIndex) -> np.ndarray:
     """Swap rows between batches so that each has a positive and a negative pair, where possible.
 
     A batch without a negative pair receives one row from another batch (the giver), and a batch
-    without a positive pair one or two. It returns the same number of rows. No swap may remove
+    without a positive pair one or two. The giver gets as many rows back. No swap may remove
     the last positive or negative pair of either batch.
 
     Parameters

@@ -111,7 +111,7 @@ class BatchSampler:
         """Split the shuffled rows of each item into groups of about K."""
         groups = []
         for rows in self.items.item_rows:
-            # At most one group per two pictures, so that no group of a larger item has only one.
+            # At most one group per two pictures: only an item with one picture has a group of one.
             count = max(1, min(round(len(rows) / self.pictures_per_item), len(rows) // 2))
             groups += np.array_split(rng.permutation(rows), count)
         return groups

@@ -51,7 +51,7 @@ def draw_balanced_batches(
         filled = 0
         while filled < batch_size:
             count, tie, label = heapq.heappop(queue)
-            if count < shown[label]:  # outdated: also shown by items with several labels
+            if count < shown[label]:  # outdated: an item of other labels raised it
                 heapq.heappush(queue, (shown[label], tie, label))
                 continue
             for _ in label_items[label]:

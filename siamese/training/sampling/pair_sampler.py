@@ -22,8 +22,8 @@ class PairSampler:
     """Sampler of independent random pairs, half of them positive and half negative.
 
     In each epoch, every row is the anchor of one pair. If it cannot anchor a pair of the required
-    kind, because its item has only one picture or no negatives, a random row that can replaces it.
-    A negative is a random picture of a random item among the anchor's negatives.
+    kind, because its item has only one picture or no negatives, it is replaced by a random row that
+    can. A negative is a random picture of a random item among those negative to the anchor's.
 
     Parameters
     ----------
