@@ -1,4 +1,4 @@
-"""Search indexes, with one subpackage per backend; all implement the `Index` interface."""
+"""Search indexes, with one subpackage per backend; every index implements `Index`."""
 
 from siamese.indexes.backend import Backend
 from siamese.indexes.backends import BACKENDS, find_backend, open_index

@@ -16,7 +16,7 @@ from siamese.models.facts import ModelFacts
 State: TypeAlias = tuple[int | str, ...]
 """Value that changes when an index is replaced.
 
-Copies of the same index on different machines differ only in the first element.
+Between copies with equal modification times, only its first element differs.
 """
 
 
@@ -28,11 +28,11 @@ class Backend(ABC):
     name : str
         Name of the backend on the command line.
     default_place : str
-        Default path of a new index. Its suffix selects this backend for other new indexes.
+        Default path of a new index. Its suffix selects this backend for other paths.
     options : frozenset of {"min_recall", "augment"}
-        Options that `build` supports; it ignores any others.
+        Options that `build` supports; it ignores others.
     changes_in_place : bool
-        Whether an open index sees the pictures that other processes add and remove.
+        Whether an open index reflects what other processes add and remove.
     stores_contents : bool
         Whether indexes store the hash of each picture's file; see `IndexedPicture`.
     """
@@ -89,7 +89,7 @@ class Backend(ABC):
         collection : str, default "pictures"
             Name of the Milvus collection.
         min_recall : float, optional
-            Minimum recall@10: the fraction of the 10 nearest pictures that a search must find.
+            Minimum recall@10: the mean fraction of the 10 nearest pictures that searches find.
         augmented : bool, default False
             Whether the vectors come from `augment_gallery`; the index only records this.
         """

@@ -21,7 +21,7 @@ BACKENDS: dict[str, Backend] = {
 
 
 def recognise_backend(place: Place) -> Backend | None:
-    """Return the backend that recognises a place, or None, without contacting a server."""
+    """Return the backend that recognises a place, if any, without asking a server."""
     return next((backend for backend in BACKENDS.values() if backend.recognises(place)), None)
 
 
@@ -66,8 +66,8 @@ def open_index(place: Place, collection: str = COLLECTION) -> Index:
 def choose_backend(place: Place | None, name: str | None) -> Backend:
     """Choose the backend of a new index.
 
-    Without a name, this is the backend of the FAISS or Milvus index at the place, otherwise the one
-    whose default place has the same suffix, otherwise balltree.
+    Without a name, this is the backend of the FAISS or Milvus index at the place, else the one
+    whose `default_place` has the suffix of the place, else balltree.
     """
     if name is not None and name not in BACKENDS:
         raise InputError(f"--backend {name}: unknown; choose one of {', '.join(BACKENDS)}")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IndexPlan:
-    """Place, backend and options of an index to write; created by `prepare_index`."""
+    """Plan, made by `prepare_index`, of where and how to write an index."""
 
     place: Path | str
     collection: str
@@ -112,10 +112,10 @@ def index_catalogue(
 ) -> IndexedCatalogue:
     """Embed a catalogue, and build or update its index.
 
-    Unusable pictures are skipped and listed in the file `skipped_list`. Embeddings are stored, so
+    Unusable pictures are skipped and listed at `skipped_list`. Embeddings are stored, so
     another call, after an interruption or with a larger catalogue, embeds only the pictures that
-    are not in the store. Without a `store`, the embeddings go to `embeddings_folder`, from which
-    the embeddings of pictures that are no longer in the catalogue are deleted.
+    are not in the store. Without a `store`, the embeddings go to `embeddings_folder`, and those of
+    pictures that are no longer in the catalogue are deleted from it.
     """
     if plan.index is not None:
         _require_model(plan.index, embedder)
@@ -134,7 +134,7 @@ def index_catalogue(
             f"{catalogue.image_dir}: none of the {len(catalogue.pictures)} pictures can be used; "
             "run `siamese check` to see why"
         )
-    # Write this list first, so that an index that lacks pictures always has one.
+    # Write this list before the index, so that an index that lacks pictures always has a list.
     _write_skipped(embeddings.skipped, skipped_list(plan.place, plan.collection))
     index, changes = _write_index(plan, embeddings, embedder)
     return IndexedCatalogue(
@@ -184,15 +184,15 @@ def _write_index(
 
 
 def _require_same_gallery(index: Index, backend: Backend, augment: bool) -> None:
-    """Raise an `InputError` if an update would mix augmented and unaugmented vectors."""
+    """Raise an `InputError` if an update would make the augmentation inconsistent."""
     if augment != index.augmented:
         built, remedy = ("with", "add it") if index.augmented else ("without", "leave it out")
         raise InputError(
             f"{index.name}: built {built} --augment-gallery; {remedy}, or build the index again "
             "without --update"
         )
-    # An update skips pictures with unchanged contents, even if new neighbours change their
-    # augmented vectors.
+    # An update skips pictures with unchanged contents, even if new neighbours would change
+    # their augmented vectors.
     if augment and backend.stores_contents:
         raise InputError(
             f"{index.name}: built with --augment-gallery, so --update cannot change it; build the "
@@ -211,7 +211,7 @@ def _require_model(index: Index, embedder: Embedder) -> None:
 
 
 def _write_skipped(skipped: list[Skipped], path: Path) -> None:
-    """List the skipped pictures and the reasons, or delete any old list if none were skipped."""
+    """Write the skipped pictures and the reasons to a file, or delete it if none were skipped."""
     if not skipped:
         path.unlink(missing_ok=True)
         return

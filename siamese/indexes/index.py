@@ -28,7 +28,7 @@ class IndexedPicture(NamedTuple):
     """Picture in an index, with the data that an update compares with the catalogue.
 
     `row` is the picture's row, as in `Index.query`. `content` is the 16-byte BLAKE2b hash of the
-    embedded file, or None if the index does not store one.
+    picture's file, or None if the index does not store one.
     """
 
     row: int
@@ -48,7 +48,7 @@ class Index(Protocol):
     name : str
         Name of the index in error messages: the place where it is stored, if any.
     model : ModelFacts or None
-        Facts about the model that computed the vectors; None if an old version wrote the file.
+        Facts about the model that computed the vectors; None if an old version wrote the index.
     embedding_size : int
         Number of dimensions of each vector.
     augmented : bool
@@ -87,7 +87,7 @@ class Index(Protocol):
         Returns
         -------
         distances : float64 array of shape (n, k)
-            In ascending order. There are fewer than k columns if fewer pictures match.
+            Ascending per query. There are fewer than k columns if fewer pictures match.
         rows : int array of the same shape
 
         Raises

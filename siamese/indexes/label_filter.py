@@ -88,9 +88,9 @@ class LabelTable:
     def mask(self, labels: LabelFilter) -> NDArray[np.bool_]:
         """Return a boolean mask, of shape (n,), of the rows that match a filter.
 
-        Do not modify it: the last mask is cached, because one search needs it several times.
+        Do not modify it: the last mask is cached, because one search may need it several times.
         """
-        last = self._last_mask  # read only once, because another thread may replace it
+        last = self._last_mask  # read once, because another thread may replace it
         if last is not None and last[0] == labels:
             return last[1]
         mask = np.ones(self._count, np.bool_)

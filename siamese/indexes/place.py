@@ -28,7 +28,7 @@ def embeddings_folder(place: Place, collection: str = COLLECTION) -> Path:
 
 
 def skipped_list(place: Place, collection: str = COLLECTION) -> Path:
-    """Return the path of the JSON file that lists the pictures skipped by an index."""
+    """Return the path of the JSON file that lists the pictures skipped in indexing."""
     return _path_beside(place, collection, ".skipped.json")
 
 

@@ -1,4 +1,4 @@
-"""Validation of the arguments that all backends share."""
+"""Validation of arguments, for all backends."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_queries(X: NDArray[T], k: int, index: Index) -> NDArray[T]:
 def check_pictures(
     vectors: NDArray[np.floating], metadata: object, model: ModelFacts | None
 ) -> list[Metadata]:
-    """Return the metadata as a list, or raise a `ValueError` if the arguments are inconsistent."""
+    """Return the metadata as a list, or raise a `ValueError` if an argument is invalid."""
     if vectors.ndim != 2:
         raise ValueError(f"the vectors have shape {vectors.shape}, not (pictures, dimensions)")
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))

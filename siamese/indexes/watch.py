@@ -10,7 +10,7 @@ from siamese.indexes.place import Place
 
 
 class Watch:
-    """Watcher of the index at a place; the replacement may be of a different backend."""
+    """Watcher for replacements of the index at a place, even by another backend's."""
 
     def __init__(self, place: Place, collection: str) -> None:
         self._place = place

@@ -38,13 +38,13 @@ class PickledName(NamedTuple):
     name: str
 
     def __call__(self, *args: object) -> PickledCall:
-        if len(args) > 4:  # arrays and trees have at most 4; millions would fill the memory
+        if len(args) > 4:  # arrays and trees need at most 4; millions would fill the memory
             raise pickle.UnpicklingError(f"{self.name} is called with {len(args)} arguments")
         return PickledCall(self.name, args)
 
 
 class PickledCall:
-    """Record of an object that a pickle creates by calling `name(*args)` and setting `state`."""
+    """Record of an object that a pickle would create with `name(*args)` and then `state`."""
 
     __slots__ = ("args", "name", "state")
 
@@ -194,13 +194,13 @@ class _Reader(pickle._Unpickler):
         self._fill(self.pop_mark())
 
     def _fill(self, pairs: list[Any]) -> None:
-        # Only strings are allowed, because hashing deeply nested tuples overflows the C stack.
+        # Keys must be strings, because hashing deeply nested tuples overflows the C stack.
         if type(self.stack[-1]) is not dict or not all(type(key) is str for key in pairs[::2]):
             raise pickle.UnpicklingError("a key is not a string")
         self.stack[-1].update(zip(pairs[::2], pairs[1::2], strict=True))
 
     def _bytearray(self) -> None:
-        # Read as bytes: a truncated file then fails before a buffer of this size is allocated.
+        # Read as bytes: a truncated file then fails before a buffer of this size is filled.
         (size,) = struct.unpack("<Q", self.read(8))
         self.stack.append(self.read(size))
 

@@ -128,8 +128,8 @@ def _check_links(
 ) -> None:
     """Check that every link on a level leads to a vector that is also on that level.
 
-    Vector i is on levels 0 to ``levels[i] - 1``. Its links on level l are in `links`, from
-    ``starts[i] + offsets[l]`` to ``starts[i] + offsets[l + 1]``, where -1 means no link.
+    Vector i is on levels 0 to ``levels[i] - 1``. Its links on level l are
+    ``links[starts[i] + offsets[l] : starts[i] + offsets[l + 1]]``, where -1 means no link.
     """
     is_valid = (
         0 < count == len(levels) == len(starts) - 1

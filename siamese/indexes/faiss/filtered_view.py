@@ -20,9 +20,9 @@ class FilteredView:
     """View of a FAISS index that finds only the vectors selected by `mask`.
 
     `is_filtered` is True if a label filter applies, and False if only removed pictures are masked
-    out. A filtered search compares all selected vectors, because a graph search moves towards the
-    query and misses selected vectors elsewhere: in 2,000 grocery photos, filtered by the labels of
-    apples and bananas, its recall was only 0.70.
+    out. A filtered search compares all selected vectors, because a graph search stays near the
+    query and misses selected vectors far away: in 2,000 grocery photos, filtered by the labels
+    of apples and bananas, a graph's recall was 0.70.
     """
 
     def __init__(

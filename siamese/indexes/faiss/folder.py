@@ -26,7 +26,7 @@ FORMAT = 1
 """Version of the folder format; reading a newer version is an error."""
 
 SUFFIXES = {"vectors": ".faiss", "pictures": ".arrow"}
-"""Suffixes of an index's files, by the keys of `Manifest.files`."""
+"""Suffixes of an index's files, by their keys in `Manifest.files`."""
 
 T = TypeVar("T")
 
@@ -120,7 +120,7 @@ def write_folder(
     *,
     replaces: str | None = None,
 ) -> dict[str, ManifestFile]:
-    """Write the files of an index with `writers`, then the manifest; return the files' entries.
+    """Write the files of an index with `writers`, then the manifest; return its `files`.
 
     `replaces`, if given, is the expected name of the folder's current vectors file. A different
     name means that another process has changed the index, and raises an `InputError`.

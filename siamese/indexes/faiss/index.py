@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import faiss
 
 MIN_RECALL = 0.98
-"""Default minimum recall@10, the fraction of the 10 nearest pictures that a search must find."""
+"""Default minimum recall@10, the mean fraction of the 10 nearest pictures that searches find."""
 
 CACHED_VIEWS = 8
 """Number of label filters whose views are cached."""
@@ -50,8 +50,8 @@ MANY_ADDED = 0.05
 class FaissIndex:
     """FAISS index in a folder: exact search for few pictures, a graph for many; see `Index`.
 
-    Create one with `build` or `open`. `save` keeps recall@10 at or above `min_recall`. Removed
-    pictures are hidden from searches but keep their rows until `save` rebuilds the index.
+    Create one with `build` or `open`. `save` keeps measured recall@10 at or above `min_recall`.
+    Removed pictures are hidden from searches but keep their rows until `save` rebuilds the index.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class FaissIndex:
         return self._pictures.metadata_of(rows)
 
     def vectors(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """Return the vectors of the given rows; a graph stores them with only 11 or 8 bits."""
+        """Return the vectors of the given rows; a graph's have only 11 or 8 bits of precision."""
         return decode(self._vectors, np.asarray(rows, np.intp))
 
     def find(self, *, item_id: str | None = None, filename: str | None = None) -> NDArray[np.intp]:
@@ -184,7 +184,7 @@ class FaissIndex:
         )
         count = len(self._pictures)
         index = self._vectors
-        if self._is_mapped:  # other processes may be reading its file
+        if self._is_mapped:  # a mapped index is read-only
             index = copy_to_memory(index)
         index.add(data)
         self._unmeasured += len(data)

@@ -1,6 +1,6 @@
 """Choice of how vectors are stored and searched, for fast searches with sufficient recall.
 
-A few vectors are compared one by one. Many are linked in a hierarchical navigable small world graph
+Few vectors are compared one by one. Many are linked in a hierarchical navigable small world graph
 (HNSW; Malkov and Yashunin 2018, arXiv:1603.09320), and stored with 16 or 8 bits per number.
 """
 
@@ -117,7 +117,7 @@ def build_graph(vectors: NDArray[np.float32], bits: int, links: int) -> faiss.In
 
 
 def tune_graph(graph: faiss.IndexHNSWSQ, sample: RecallSample, min_recall: float) -> Layout:
-    """Raise efSearch until recall suffices; return the layout with efSearch and recall."""
+    """Raise efSearch until recall suffices or no value is left; return the layout."""
     recall = 0.0
     for ef_search in EF_SEARCH:
         last_recall = recall

@@ -36,7 +36,7 @@ def decode(index: faiss.Index, rows: NDArray[np.intp] | None = None) -> NDArray[
 
 
 def select(index: faiss.Index, rows: NDArray[np.intp]) -> Any:
-    """Copy the given rows to a new exact index that stores vectors in the same encoding."""
+    """Copy the given rows, as they are encoded, to a new exact index."""
     import faiss
 
     storage = storage_of(index)
@@ -52,7 +52,7 @@ def select(index: faiss.Index, rows: NDArray[np.intp]) -> Any:
 
 
 def storage_of(index: faiss.Index) -> Any:
-    """Return the exact index: the one that stores a graph's vectors, or the index itself."""
+    """Return the exact index that holds a graph's vectors, or the index if it is no graph."""
     import faiss
 
     return faiss.downcast_index(index.storage) if hasattr(index, "storage") else index

@@ -31,7 +31,7 @@ from siamese.utils.files import require_writable
 FORMAT = 1  # version of the collection format
 PROPERTY = "siamese"  # collection property with the format and `ModelFacts` as JSON
 MAX_RESULTS = 16_384  # Milvus's limit on the results of one search or query
-STALE_SECONDS = 86_400  # an unused collection older than this is from a killed build
+STALE_SECONDS = 86_400  # age at which an unused collection counts as abandoned
 
 
 class Collection:
@@ -213,7 +213,7 @@ def create_collection(connection: Connection, name: str, model: ModelFacts) -> N
 
     indexes = MilvusClient.prepare_index_params()
     if connection.is_lite:
-        # Milvus Lite scans all pictures whatever the index type, so exact search costs no more.
+        # Milvus Lite scans all pictures whatever the index type, so exact search is no slower.
         # Other fields have no index, because a damaged index file would crash the process.
         indexes.add_index("vector", index_type="FLAT", metric_type="L2")
     else:

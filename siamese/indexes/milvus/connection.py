@@ -34,11 +34,11 @@ def is_milvus(place: Place) -> bool:
 
 
 class Connection:
-    """Client of one Milvus server that retries requests while the server is unavailable.
+    """Client of a Milvus server; it retries requests while the server is unavailable.
 
     `uri` is the path of a Milvus Lite folder or the address of a server, such as
     ``http://host:19530`` (or https, tcp or unix). A missing folder is created, unless `must_exist`
-    is true: then it is an error. The environment variable MILVUS_TOKEN may hold a server token.
+    is true: then it is an error. The environment variable MILVUS_TOKEN may hold the token.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Connection:
                 token=os.environ.get("MILVUS_TOKEN", ""),
                 timeout=CONNECT_SECONDS,
                 dedicated=True,
-                # gRPC's shared pool would treat a server that has just started as unavailable.
+                # gRPC's shared pool may treat a server that has just started as unavailable.
                 grpc_options={"grpc.use_local_subchannel_pool": 1},
             )
             weakref.finalize(self, self._client.close)

@@ -1,4 +1,4 @@
-"""Index for growing galleries: a Milvus collection, in a folder, on a server or a cluster."""
+"""Index for growing galleries: a Milvus collection, in a folder or on a server or cluster."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MAX_COUNTED = 1_000_000  # maximum number of pictures whose labels are counted
 MAX_COMPARED = 1_000_000  # maximum number of vectors to fetch and compare without Milvus
 WIDTH, MAX_WIDTH = 128, 32_768  # candidates per query of a graph search: default and maximum
 _WIDTH_PARAMETERS = {"HNSW": "ef", "DISKANN": "search_list"}  # parameter name, by index type
-_LITE_BYTES = 2**28  # largest (queries, pictures, dimensions) array that Milvus Lite computes
+_LITE_BYTES = 2**28  # largest (queries, pictures, dimensions) array that Milvus Lite may compute
 _Neighbours: TypeAlias = list[tuple[NDArray[np.float64], list[int]]]
 
 
@@ -62,7 +62,7 @@ class MilvusIndex:
         self.name = collection.label
         self.model: ModelFacts | None = collection.model
         index_type = collection.call("describe_index", index_name="vector")["index_type"]
-        # Variants such as HNSW_SQ have the same parameter.
+        # Variants such as HNSW_SQ have the parameter of HNSW.
         self._width_parameter = _WIDTH_PARAMETERS.get(index_type.partition("_")[0])
 
     @classmethod
@@ -181,7 +181,7 @@ class MilvusIndex:
                 top.add(X[block] @ vectors.T, keys)
         distances = np.concatenate([top.distances() for top in tops])
         keys = np.concatenate([top.rows for top in tops])
-        is_found = keys[0] >= 0  # pictures may have been removed since counting
+        is_found = keys[0] >= 0  # pictures may have been removed since the count
         return distances[:, is_found], keys[:, is_found]
 
     def metadata_of(self, rows: ArrayLike) -> list[Metadata]:
@@ -235,7 +235,7 @@ class MilvusIndex:
     ) -> NDArray[np.intp]:
         """Add pictures, replacing any that are already in the index; see `Index.add`.
 
-        A failed call may have added some of the pictures; add all of them again.
+        A call that fails may have added some of the pictures; repeat it.
         """
         collection = self._collection
         data = np.asarray(vectors, np.float32)

@@ -1,4 +1,4 @@
-"""Milvus Lite, a small Milvus server within this process that stores collections in a folder."""
+"""Milvus Lite: a small Milvus server in this process, with its collections in a folder."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _stop(server: grpc.Server, database: MilvusLite, sockets: str) -> None:
 
 
 def _check_manifests(folder: Path) -> None:
-    """Raise an `InputError` if a collection's manifest is damaged or a file in it is missing.
+    """Raise an `InputError` if a collection's manifest is damaged or lists a missing file.
 
     Milvus Lite would fall back to an older manifest and delete the files that are not in that one.
     """

@@ -15,7 +15,7 @@ from siamese.indexes.label_filter import LabelFilter
 from siamese.indexes.validate import check_pictures
 from siamese.models.facts import ModelFacts
 
-MESSAGE_BYTES = 16 * 2**20  # below the server's limit of 64 MB, since encoding has some overhead
+MESSAGE_BYTES = 16 * 2**20  # well below the server's limit of 64 MB, as encoding adds to it
 MESSAGE_ROWS = 1000  # maximum number of rows per message
 MAX_TEXT_BYTES = 4096  # maximum length of an item id, filename or label in UTF-8
 MAX_LABELS = 4096  # maximum number of labels per picture
@@ -34,7 +34,7 @@ class Row(Metadata):
 def picture_key(item_id: str, filename: str) -> int:
     """Return the primary key of a picture: 63 bits of the BLAKE2b hash of item and filename.
 
-    The probability that any two of n pictures share a key is about ``n² / 2⁶⁴``: 5 · 10⁻⁸ for a
+    The probability that some two of n pictures share a key is about ``n² / 2⁶⁴``: 5 · 10⁻⁸ for a
     million pictures, 5 % for a billion.
 
     Examples
