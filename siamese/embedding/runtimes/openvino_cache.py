@@ -117,7 +117,7 @@ def write_model(model: openvino.Model, facts: ModelFacts) -> None:
 
 
 def read_bfloat16(facts: ModelFacts) -> BFloat16 | None:
-    """Read the cached `BFloat16` for this OpenVINO version and processor, or None if missing."""
+    """Return the cached `BFloat16` for this OpenVINO version and processor, or None if missing."""
     try:
         cached: Any = json.loads(_bfloat16_path(facts).read_bytes())
         layers, cosine = cached["layers"], float(cached["cosine"])
