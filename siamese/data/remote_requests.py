@@ -92,7 +92,7 @@ class RequestSender:
                 return answer
 
     def _to_refusal(self, error: Exception, file: str) -> OSError | None:
-        """Return an `OSError` if the server refused the request, or None if it did not answer."""
+        """Return an `OSError` if the refusal is final, or None if the request is worth retrying."""
         status = _http_status(error)
         # For HTTP, fsspec also raises FileNotFoundError, with a cause, if a connection fails.
         unsure = self._is_http and error.__cause__ is not None

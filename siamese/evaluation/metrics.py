@@ -32,7 +32,7 @@ class RetrievalResult:
     """Retrieval metrics of n queries. R is a query's number of relevant pictures."""
 
     metrics: NDArray[np.float32]  # (n, 7): values of METRICS; NaN if R = 0
-    items: NDArray[np.intp]  # (n,): number of each query's item, from 0
+    items: NDArray[np.intp]  # (n,): integer label of each query's item, from 0
     relevant: NDArray[np.intp]  # (n,): R of each query
     nearest_relevant: NDArray[np.float32]  # (n,): see RelevantRanks
     nearest_other: NDArray[np.float32]  # (n,): see RelevantRanks

@@ -40,7 +40,7 @@ def write_training_report(
     """Write `report.html`, `neighbours.png`, `catalogue.png` and `metrics.json` to a folder.
 
     Use a catalogue that `after` was not trained on; otherwise, its metrics are too optimistic.
-    `store` holds only embeddings computed by `after`.
+    `store` is used for the embeddings of `after` alone.
     """
     require_writable(output / "report.html")
     embeddings_before = embed_catalogue(before, catalogue, batch_size=batch_size, executor=executor)

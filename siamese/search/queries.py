@@ -1,4 +1,4 @@
-"""Collection of query pictures from files, folders and lists, and batched searches."""
+"""Query pictures from files, folders and lists, and how to search for them in batches."""
 
 from __future__ import annotations
 

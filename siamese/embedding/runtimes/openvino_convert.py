@@ -21,7 +21,7 @@ EARLY = 4
 
 
 def freeze_model(model: keras.Model) -> Any:
-    """Trace a model with constant weights: float32 (1, s, s, 3) in [-1, 1] → [float32 (1, d)]."""
+    """Trace a model into a TensorFlow function, with its weights frozen as constants."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 

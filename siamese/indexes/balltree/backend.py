@@ -18,7 +18,7 @@ from siamese.utils.files import require_writable
 
 
 class BallTreeBackend(Backend):
-    """Backend for index files that scikit-learn alone can open; see `BallTreeIndex`."""
+    """Backend for index files that scikit-learn opens without this package; see `BallTreeIndex`."""
 
     name = "balltree"
     default_place = "search_index.pkl"

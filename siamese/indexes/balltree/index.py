@@ -1,4 +1,4 @@
-"""Index that scikit-learn alone can open: a pickled BallTree with metadata."""
+"""Index that scikit-learn opens without this package: a pickled BallTree with metadata."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PICKLE_PROTOCOL = 4
 
 
 class BallTreeIndex:
-    """Exact index in a file that scikit-learn alone can open; see `Index`.
+    """Exact index in a file that scikit-learn opens without this package; see `Index`.
 
     Create one with `build` or `open`. The file is a pickle of ::
 

@@ -36,7 +36,7 @@ def decode(index: faiss.Index, rows: NDArray[np.intp] | None = None) -> NDArray[
 
 
 def select(index: faiss.Index, rows: NDArray[np.intp]) -> Any:
-    """Copy the given rows, as they are encoded, to a new exact index."""
+    """Copy the encoded bytes of the given rows to a new exact index, without decoding them."""
     import faiss
 
     storage = storage_of(index)
