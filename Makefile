@@ -63,8 +63,8 @@ notebook-execute: setup ## Build the notebook from its script and run it on the 
 	$(VENV_PYTHON) -m tools.make_notebook
 
 .PHONY: test
-test: lint ## Run make lint, then the tests in two processes
-	$(VENV_PYTHON) -m pytest --numprocesses 2 --dist loadfile
+test: lint ## Run make lint, then the tests in three processes
+	$(VENV_PYTHON) -m pytest --numprocesses 3 --dist loadfile
 
 .PHONY: test-long
 test-long: setup ## Run the long tests that make test omits: the page in a browser, killed processes, fuzzing

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-import jsonschema
 import numpy as np
 import pytest
 
@@ -38,6 +37,8 @@ def documentation(client):
 def check(documentation, answer, method, path):
     described = documentation["paths"][path][method.lower()]["responses"][str(answer.status_code)]
     schema = described["content"]["application/json"]["schema"]
+    import jsonschema  # takes seconds, in every process that collects the tests
+
     jsonschema.validate(answer.json(), {**documentation, **schema})
 
 
