@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
+from siamese.cli.options import combine_options
 from siamese.training.recipe import (
     CHOICES,
     HEAD_SIZE,
@@ -35,16 +36,6 @@ class Duration(click.ParamType[float]):
         if match is None or float(match[1]) == 0:
             self.fail(f"{value!r} is not a duration; write it as 90s, 5m or 1.5h", param, ctx)
         return float(match[1]) * _SECONDS[match[2]]
-
-
-def recipe_options(function: F) -> F:
-    """Add the recipe options to a command.
-
-    An omitted option is None, so that `--resume` can tell it from one set to the default value.
-    """
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
 
 
 def _option(
@@ -127,3 +118,6 @@ _OPTIONS = (
     ),
     _option("--seed", click.IntRange(0), "Random seed."),
 )
+
+recipe_options = combine_options(*_OPTIONS)
+"""Adds the recipe options; an omitted one is None, which `--resume` tells from a set default."""

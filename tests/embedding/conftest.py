@@ -3,7 +3,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+
+from siamese.data.images import square_picture
+from siamese.embedding.embedder import Embedder
 
 if TYPE_CHECKING:
     import keras
@@ -28,3 +32,19 @@ def make_small_model() -> Callable[[int], keras.Model]:
 def small_model(make_small_model: Callable[[int], keras.Model]) -> keras.Model:
     """A model with vectors of 16 dimensions."""
     return make_small_model(16)
+
+
+@pytest.fixture(scope="module")
+def embedder(checkpoint):
+    return Embedder.load(checkpoint, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def paths(catalogue):
+    return [catalogue.path_of(picture) for picture in catalogue.pictures]
+
+
+@pytest.fixture(scope="module")
+def expected(embedder, paths):
+    squares = np.stack([square_picture(path, 32) for path in paths])
+    return embedder.model.predict(squares / np.float32(127.5) - 1, verbose=0)

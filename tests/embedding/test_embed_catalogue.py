@@ -18,22 +18,6 @@ from siamese.embedding.embedder import Embedder
 from siamese.embedding.store import EmbeddingStore
 
 
-@pytest.fixture(scope="module")
-def embedder(checkpoint):
-    return Embedder.load(checkpoint, precision="float32")
-
-
-@pytest.fixture(scope="module")
-def paths(catalogue):
-    return [catalogue.path_of(picture) for picture in catalogue.pictures]
-
-
-@pytest.fixture(scope="module")
-def expected(embedder, paths):
-    squares = np.stack([square_picture(path, 32) for path in paths])
-    return embedder.model.predict(squares / np.float32(127.5) - 1, verbose=0)
-
-
 @pytest.fixture
 def copied(catalogue, tmp_path):
     """A copy of the catalogue that a test may damage."""

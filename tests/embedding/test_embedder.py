@@ -9,22 +9,6 @@ from siamese.embedding.embedder import Embedder
 from siamese.errors import InputError
 
 
-@pytest.fixture(scope="module")
-def embedder(checkpoint):
-    return Embedder.load(checkpoint, precision="float32")
-
-
-@pytest.fixture(scope="module")
-def paths(catalogue):
-    return [catalogue.path_of(picture) for picture in catalogue.pictures]
-
-
-@pytest.fixture(scope="module")
-def expected(embedder, paths):
-    squares = np.stack([square_picture(path, 32) for path in paths])
-    return embedder.model.predict(squares / np.float32(127.5) - 1, verbose=0)
-
-
 def test_facts(embedder, checkpoint):
     facts = embedder.facts.as_dict()
     fingerprint = facts.pop("fingerprint")

@@ -316,8 +316,8 @@ def test_an_update_changes_what_changed_and_embeds_nothing_else(
     del done
 
     index = open_index(place)
-    anew = build(embedder, changed, tmp_path / "anew.pkl")
-    expected = open_index(anew.path)
+    rebuilt = build(embedder, changed, tmp_path / "rebuilt.pkl")
+    expected = open_index(rebuilt.path)
     whole = [picture for picture in changed.pictures if picture.filename != names[1]]
     vectors = embedder.embed([changed.path_of(picture) for picture in whole])
     ours, theirs = index.query(vectors, 12), expected.query(vectors, 12)
